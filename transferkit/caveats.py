@@ -1,0 +1,92 @@
+"""What a reader of a convergence table must know about how its runs differ: one sentence each. No torch."""
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+from transferkit.comparable import run_id
+from transferkit.runs import Run
+from transferkit.series import Series, recipe_facts
+
+
+def comparison_notes(series: list[Series]) -> tuple[str, ...]:
+    """Caveats under the table, in a fixed order; empty where the runs differ in nothing that matters."""
+    by_label = {one.label: one.runs for one in series}
+    trained = {one.label: one.runs for one in series if one.last_step > 0}
+    notes = [
+        _batch_sizes(trained),
+        _differing(
+            "Dev sets were scored every {values} steps; steps to a target are read at those evaluations",
+            trained,
+            lambda run: recipe_facts(run).get("eval.every"),
+        ),
+        _differing(
+            "Backbones were loaded with quantization {values}",
+            by_label,
+            lambda run: (run.record["backbone"] or {}).get("quantization"),
+        ),
+        _differing("Devices differ, so seconds and memory cannot be compared: {values}", by_label, _device),
+        *_unfinished(by_label),
+        *_seed_twice(by_label),
+        _uncommitted(by_label),
+    ]
+    return tuple(note for note in notes if note)
+
+
+def _differing(sentence: str, groups: dict[str, tuple[Run, ...]], read: Callable[[Run], Any]) -> str | None:
+    """``sentence`` with every value and its labels; None where all runs agree. Unknown values are left out."""
+    found: dict[str, dict[str, None]] = {}
+    for label, runs in groups.items():
+        for run in runs:
+            if (value := read(run)) is not None:
+                found.setdefault(str(value), {})[label] = None
+    if len(found) < 2:
+        return None
+    values = "; ".join(f"{value} ({', '.join(found[value])})" for value in sorted(found))
+    return sentence.format(values=values) + "."
+
+
+def _batch_sizes(groups: dict[str, tuple[Run, ...]]) -> str | None:
+    return _differing(
+        "Batch sizes differ, so equal steps are not equal examples and the in-batch negatives differ: {values}",
+        groups,
+        lambda run: recipe_facts(run).get("optim.batch_size"),
+    )
+
+
+def _device(run: Run) -> str | None:
+    device = run.record.get("device")
+    return device if device is None or isinstance(device, str) else json.dumps(device, sort_keys=True)
+
+
+def _unfinished(groups: dict[str, tuple[Run, ...]]) -> list[str]:
+    runs = sorted({run_id(run): run for group in groups.values() for run in group}.items())
+    listed = [
+        f"{name} ({run.record['status']}, step {run.metrics[-1]['step']})"
+        for name, run in runs
+        if run.record["status"] != "done"
+    ]
+    return [f"Unfinished runs, marked with an asterisk: {', '.join(listed)}."] if listed else []
+
+
+def _seed_twice(groups: dict[str, tuple[Run, ...]]) -> list[str]:
+    notes = []
+    for label, runs in groups.items():
+        seeds = [run.record["seed"] for run in runs]
+        twice = sorted({seed for seed in seeds if seeds.count(seed) > 1})
+        for seed in twice:
+            names = ", ".join(run_id(run) for run in runs if run.record["seed"] == seed)
+            notes.append(f"{label}: {names} have the same seed {seed}, so they are repeats and not seeds.")
+    return notes
+
+
+def _uncommitted(groups: dict[str, tuple[Run, ...]]) -> str | None:
+    dirty = sorted(
+        {
+            run_id(run)
+            for runs in groups.values()
+            for run in runs
+            if (run.record.get("git") or {}).get("dirty")
+        }
+    )
+    return f"Run from a checkout with uncommitted changes: {', '.join(dirty)}." if dirty else None

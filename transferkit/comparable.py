@@ -1,0 +1,106 @@
+"""Which runs may stand in one table: same data, same target, finished. Refusals name the runs and what differs."""
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from transferkit.errors import ConfigError
+from transferkit.runs import Run
+
+# These rows do not embed with the target, so it cannot differ.
+_WITHOUT_TARGET = ("tfidf", "prompting-llm-alone")
+
+
+def check_comparable(runs: list[Run], *, allow_unfinished: bool = False) -> None:
+    """Check that ``runs`` may be compared.
+
+    Raises:
+        ConfigError: no run, a run twice, a source run, an unfinished or unmeasured run, or runs whose training
+            data, dev sets or target backbone differ.
+    """
+    if not runs:
+        raise ConfigError("compare: expected at least one run folder, got none")
+    _check_once(runs)
+    _check_no_source(runs)
+    _check_finished(runs, allow_unfinished=allow_unfinished)
+    _check_same(
+        runs, "the training data differs (data.train_sha256)", lambda run: run.record["data"]["train_sha256"]
+    )
+    _check_same(runs, _dev_difference(runs), lambda run: run.record["data"]["dev_sha256"])
+    with_target = [
+        run for run in runs if run.record["backbone"] and run.record["method"] not in _WITHOUT_TARGET
+    ]
+    _check_same(with_target, "the target backbone differs (embedding_sha256, config_sha256)", _target)
+
+
+def run_id(run: Run) -> str:
+    """The run's id, which is also the name of its folder when it was made."""
+    return str(run.record["run"])
+
+
+def _check_once(runs: list[Run]) -> None:
+    first: dict[str, Run] = {}
+    for run in runs:
+        if (other := first.setdefault(run_id(run), run)) is not run:
+            where = f"{other.folder} and {run.folder}" if other.folder != run.folder else str(run.folder)
+            raise ConfigError(f"compare: run {run_id(run)!r} is given twice ({where}); give every run once")
+
+
+def _check_no_source(runs: list[Run]) -> None:
+    for run in runs:
+        if run.record["task"] == "train" or run.record["method"] == "source":
+            raise ConfigError(
+                f"compare: {run_id(run)!r} is a source run (task 'train') on a backbone of its own; "
+                "pass the adapt runs that carried it to the target and the baseline runs on that target instead"
+            )
+
+
+def _check_finished(runs: list[Run], *, allow_unfinished: bool) -> None:
+    unfinished = [run for run in runs if run.record["status"] != "done"]
+    if unfinished and not allow_unfinished:
+        names = ", ".join(f"{run_id(run)!r} ({run.record['status']})" for run in unfinished)
+        raise ConfigError(f"compare: not finished: {names}; resume or drop them, or pass --allow-unfinished")
+    for run in runs:
+        if not any(row["score"]["plain"] is not None for row in run.metrics):
+            raise ConfigError(f"compare: {run_id(run)!r} has no scored evaluation in metrics.jsonl; drop it")
+
+
+def _target(run: Run) -> tuple[str, str, str]:
+    backbone = run.record["backbone"]
+    return backbone["embedding_sha256"], backbone["config_sha256"], backbone["name"]
+
+
+def _check_same(runs: Iterable[Run], what: str, value: Callable[[Run], Any]) -> None:
+    """Raise when ``value`` is not the same for all runs; the smallest camps are named first."""
+    camps: dict[Any, list[Run]] = {}
+    for run in runs:
+        found = value(run)
+        # The name at the end of a target only tells the reader which is which.
+        camps.setdefault(found[:2] if isinstance(found, tuple) else found, []).append(run)
+    if len(camps) < 2:
+        return
+    sides = sorted(camps.values(), key=lambda side: (len(side), run_id(side[0])))
+    listed = "; ".join(
+        f"{_value_name(value(side[0]))}: {', '.join(repr(run_id(r)) for r in side)}" for side in sides
+    )
+    raise ConfigError(f"compare: {what}: {listed}; compare only runs that share it")
+
+
+def _value_name(value: Any) -> str:
+    if isinstance(value, tuple):
+        return f"{value[2]} ({str(value[0])[:8]}, {str(value[1])[:8]})"
+    return str(value)[:12]
+
+
+def _dev_difference(runs: list[Run]) -> str:
+    """Sentence start that names the dev sets that are not the same everywhere."""
+    seen: dict[str, set[str]] = {}
+    for run in runs:
+        for entry in run.record["data"]["dev"]:
+            facts = {key: entry.get(key) for key in ("kind", "select", "sha256", "texts")}
+            seen.setdefault(entry["name"], set()).add(repr(facts))
+    missing = {
+        name for name in seen for run in runs if name not in {e["name"] for e in run.record["data"]["dev"]}
+    }
+    names = sorted({name for name, facts in seen.items() if len(facts) > 1} | missing)
+    listed = f" in {', '.join(names)}" if names else ""
+    return f"the dev sets differ{listed} (data.dev_sha256)"

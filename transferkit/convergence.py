@@ -1,0 +1,211 @@
+"""Run records -> convergence table: what every method needs to reach a share of LoRA's best score. No torch."""
+
+import math
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from statistics import median
+
+from transferkit.comparable import check_comparable, run_id
+from transferkit.errors import ConfigError
+from transferkit.caveats import comparison_notes
+from transferkit.runs import Run
+from transferkit.series import Point, Series, build_series, selecting_sets
+
+MEASURES = ("steps", "examples", "tokens", "seconds")
+_SAME = 1e-9  # 0.9 * 74.0 is 66.60000000000001: a score of 66.6 has reached it
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A number, or a bound where there is none: what was run (lower bound) or a speed-up's upper bound."""
+
+    value: float | None = None
+    bound: float | None = None
+
+
+@dataclass(frozen=True)
+class Target:
+    """A share of the reference's best score, and the score that it asks for in percent."""
+
+    fraction: float
+    score: float
+
+
+@dataclass(frozen=True)
+class Crossing:
+    """Cost of reaching one target (median over seeds, a seed that never does counts as endless)."""
+
+    target: Target
+    cost: dict[str, Cell]  # by measure; a bound is a lower one
+    speedup: dict[str, Cell]  # steps and seconds of the reference over the row's; a bound is an upper one
+
+
+@dataclass(frozen=True)
+class Row:
+    """One group with one readout; medians over its seeds."""
+
+    series: Series
+    seeds: int
+    trainable: int
+    initial: float | None  # score at step 0
+    best: float
+    best_low: float
+    best_high: float
+    best_step: float
+    share: float | None  # percent of the reference's best
+    other: float | None  # at each seed's best step, mean over the dev sets that select nothing
+    crossings: tuple[Crossing, ...]
+    peak_memory_bytes: float | None
+    unfinished: tuple[str, ...]  # run ids
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """The convergence table and what it was made from."""
+
+    rows: tuple[Row, ...]
+    reference: Row | None  # None without a LoRA run; then there are no targets
+    targets: tuple[Target, ...]
+    selecting: tuple[str, ...]  # dev sets whose mean is the score
+    others: tuple[str, ...]
+    notes: tuple[str, ...]
+    runs: tuple[Run, ...]
+
+
+def compare(
+    runs: list[Run], *, targets: Iterable[float] = (0.90, 0.95, 0.98, 1.00), allow_unfinished: bool = False
+) -> Comparison:
+    """The convergence table of ``runs``; ``targets`` are shares of the best LoRA row's best score.
+
+    The reference is the LoRA row (QLoRA where no LoRA was run), plain or with readout, with the highest best score
+    in the median over its seeds.
+
+    Raises:
+        ConfigError: a target outside (0, 2], or runs that cannot be compared (see :func:`check_comparable`).
+    """
+    fractions = sorted(set(targets))
+    for fraction in fractions:
+        if not 0 < fraction <= 2:
+            raise ConfigError(
+                f"compare: targets: expected shares above 0 and up to 2 (0.95 is 95 %), got {fraction!r}"
+            )
+    check_comparable(runs, allow_unfinished=allow_unfinished)
+    ordered = tuple(sorted(runs, key=run_id))
+    series = build_series(ordered)
+    best_lora = _reference(series)
+    levels: tuple[Target, ...] = ()
+    if best_lora is not None:
+        levels = tuple(Target(fraction=f, score=f * _best(best_lora)) for f in fractions)
+    rows = tuple(_row(one, reference=best_lora, targets=levels) for one in series)
+    return Comparison(
+        rows=rows,
+        reference=next((row for row in rows if row.series is best_lora), None),
+        targets=levels,
+        selecting=tuple(selecting_sets(ordered[0], select=True)),
+        others=tuple(selecting_sets(ordered[0], select=False)),
+        notes=comparison_notes(series),
+        runs=ordered,
+    )
+
+
+def best_up_to(series: Series, step: int) -> float:
+    """Median over seeds of the best score at steps up to ``step``."""
+    return median(max(point.score for point in curve if point.step <= step) for curve in series.curves)
+
+
+def _reference(series: list[Series]) -> Series | None:
+    """The best LoRA series; of equal ones the one that is there sooner, which is the stricter."""
+    for method in ("lora", "qlora"):
+        candidates = [one for one in series if one.method == method]
+        if candidates:
+            return max(candidates, key=lambda one: (_best(one), -_best_step(one)))
+    return None
+
+
+def _best_points(series: Series) -> list[Point]:
+    """Every seed's best evaluation, the earliest of equal ones."""
+    return [max(curve, key=lambda point: (point.score, -point.step)) for curve in series.curves]
+
+
+def _best(series: Series) -> float:
+    return median(point.score for point in _best_points(series))
+
+
+def _best_step(series: Series) -> float:
+    return median(point.step for point in _best_points(series))
+
+
+def _row(series: Series, *, reference: Series | None, targets: tuple[Target, ...]) -> Row:
+    best = _best_points(series)
+    scores = [point.score for point in best]
+    return Row(
+        series=series,
+        seeds=len({run.record["seed"] for run in series.runs}),
+        trainable=series.runs[0].record["parameters"]["trainable"],
+        initial=_median(curve[0].score if curve[0].step == 0 else None for curve in series.curves),
+        best=median(scores),
+        best_low=min(scores),
+        best_high=max(scores),
+        best_step=_best_step(series),
+        share=None if reference is None else 100 * median(scores) / _best(reference),
+        other=_median(point.other_score for point in best),
+        crossings=tuple(_crossing(series, target, reference=reference) for target in targets),
+        peak_memory_bytes=_median(run.record.get("peak_memory_bytes") for run in series.runs),
+        unfinished=tuple(run_id(run) for run in series.runs if run.record["status"] != "done"),
+    )
+
+
+def _median(values: Iterable[float | None]) -> float | None:
+    """Median, or None where one value is unknown."""
+    known = list(values)
+    return None if any(value is None for value in known) else median(v for v in known if v is not None)
+
+
+def _crossing(series: Series, target: Target, *, reference: Series | None) -> Crossing:
+    cost = {measure: _cost(series, target.score, _READ[measure]) for measure in MEASURES}
+    speedup = {}
+    for measure in ("steps", "seconds"):
+        theirs = Cell() if reference is None else _cost(reference, target.score, _READ[measure])
+        speedup[measure] = _speedup(cost[measure], theirs)
+    return Crossing(target=target, cost=cost, speedup=speedup)
+
+
+_READ: dict[str, Callable[[Point], float | None]] = {
+    "steps": lambda point: point.step,
+    "examples": lambda point: point.examples,
+    "tokens": lambda point: point.tokens,
+    "seconds": lambda point: point.seconds,
+}
+
+
+def _cost(series: Series, score: float, read: Callable[[Point], float | None]) -> Cell:
+    """Median over seeds of what ``read`` says at the first evaluation that reaches ``score``.
+
+    Where half of the seeds or more never reach it the median is unknown. Its lower bound counts those seeds with
+    what they ran; a method that trains nothing has none.
+    """
+    needed: list[float] = []
+    at_least: list[float] = []
+    for curve in series.curves:
+        hit = next((point for point in curve if point.score >= score - _SAME), None)
+        value = read(hit if hit is not None else curve[-1])
+        if value is None:
+            return Cell()
+        needed.append(math.inf if hit is None else value)
+        at_least.append(value)
+    middle = median(needed)
+    if math.isfinite(middle):
+        return Cell(value=middle)
+    return Cell(bound=median(at_least) if series.last_step > 0 else None)
+
+
+def _speedup(mine: Cell, theirs: Cell) -> Cell:
+    """Reference's cost over the row's. More than ``mine.bound`` was needed, so the quotient is then an upper bound.
+
+    Nothing is said where the reference does not reach the target, or where the row stands there at no cost.
+    """
+    if not theirs.value:
+        return Cell()
+    if mine.value is not None:
+        return Cell(value=theirs.value / mine.value if mine.value > 0 else None)
+    return Cell(bound=theirs.value / mine.bound if mine.bound else None)

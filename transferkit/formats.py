@@ -1,0 +1,57 @@
+"""Numbers as a reader sees them: one function a kind of number, an empty string for what is unknown."""
+
+from transferkit.series import Readout
+
+READOUT_NAMES: dict[Readout, str] = {"plain": "plain", "whiten": "whitened", "center": "centred"}
+
+
+def score(value: float | None) -> str:
+    """A score in percent, one digit after the point."""
+    return "" if value is None else f"{value:.1f}"
+
+
+def percent(value: float | None) -> str:
+    """A share given in percent."""
+    return "" if value is None else f"{value:.1f} %"
+
+
+def level(fraction: float) -> str:
+    """A target's share: ``95 %``."""
+    return f"{100 * fraction:g} %"
+
+
+def points(value: float) -> str:
+    """A difference of two scores in words; ``beats X by`` is the caller's."""
+    return f"{value:.1f} points"
+
+
+def count(value: float | None) -> str:
+    """A whole number with thousands separators; the half that a median of two can have is kept."""
+    return "" if value is None else f"{value:,.0f}" if float(value).is_integer() else f"{value:,.1f}"
+
+
+def short_count(value: float | None) -> str:
+    """Three significant digits and k, M or G."""
+    if value is None:
+        return ""
+    for unit, size in (("G", 1e9), ("M", 1e6), ("k", 1e4)):
+        if value >= size:
+            return f"{value / (1e3 if unit == 'k' else size):.3g} {unit}"
+    return count(value)
+
+
+def seconds(value: float | None) -> str:
+    """Seconds; one digit after the point below 100."""
+    return "" if value is None else f"{value:,.1f}" if value < 100 else f"{value:,.0f}"
+
+
+def memory(value: float | None) -> str:
+    """Bytes as MiB or GiB."""
+    if value is None:
+        return ""
+    return f"{value / 2**30:.1f} GiB" if value >= 2**30 else f"{value / 2**20:.0f} MiB"
+
+
+def times(value: float | None) -> str:
+    """A speed-up: ``4.0x``; two significant digits below 1."""
+    return "" if value is None else f"{value:.1f}x" if value >= 1 else f"{value:.2g}x"

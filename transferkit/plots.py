@@ -1,0 +1,258 @@
+"""Convergence table -> learning curves as PNG and SVG. matplotlib is imported inside the functions only.
+
+One row of panels a readout, score against steps on the left and against seconds on the right. Lines are medians
+over seeds, bands go from the lowest to the highest seed. What trains nothing is a dashed level across the panels.
+"""
+
+from pathlib import Path
+from statistics import median
+from typing import TYPE_CHECKING, Any
+
+from transferkit.convergence import Comparison, Row
+from transferkit.formats import READOUT_NAMES, level, score
+from transferkit.series import Point, Readout, Series
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+# Okabe and Ito's colours, which the colour-blind tell apart, by method; several rows of a method share a family
+# of hues and differ in the line's style as well.
+COLOURS = {
+    "transfer": ("#d55e00", "#e69f00", "#a8445f"),
+    "lora": ("#0072b2", "#56b4e9", "#5b6ee1"),
+    "qlora": ("#8a63b8", "#cc79a7"),
+    "prompt-tuning": ("#009e73", "#7cae3a"),
+}
+OTHER_COLOUR = "#7a7a7a"
+MUTED = "#5c5f66"  # words of the levels
+PAPER = "#ffffff"  # the HTML page makes it transparent
+INK = "#2b2f36"  # text and axes; the HTML page replaces it with the page's own text colour
+_STYLES: tuple[Any, ...] = ("-", (0, (6, 1.5)), (0, (2, 1.2)), (0, (6, 1.5, 1.5, 1.5)))
+_SIZE = {
+    "font.size": 10,
+    "axes.titlesize": 11,
+    "axes.labelsize": 10,
+    "legend.fontsize": 10,
+    "xtick.labelsize": 9.5,
+    "ytick.labelsize": 9.5,
+}
+_STYLE = {
+    **_SIZE,
+    "font.family": "DejaVu Sans",  # comes with matplotlib, so every machine draws the same
+    "text.parse_math": False,  # a label may hold a dollar sign
+    "text.color": INK,
+    "axes.facecolor": "none",
+    "axes.labelcolor": INK,
+    "axes.edgecolor": INK,
+    "xtick.color": INK,
+    "ytick.color": INK,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "svg.hashsalt": "transferkit",  # ids that do not change from run to run
+    "svg.fonttype": "path",
+}
+
+
+def write_curves(comparison: Comparison, folder: Path) -> list[Path]:
+    """Write ``curves.png`` (150 dpi) and ``curves.svg``; the same records give the same bytes."""
+    import matplotlib
+
+    with matplotlib.rc_context():
+        matplotlib.rcdefaults()  # a user's matplotlibrc must not change the drawing
+        matplotlib.rcParams.update(_STYLE)
+        figure = _figure(comparison)
+        png, svg = folder / "curves.png", folder / "curves.svg"
+        figure.savefig(png, dpi=150, facecolor=PAPER, metadata={"Software": None})
+        figure.savefig(svg, facecolor=PAPER, metadata={"Date": None, "Creator": None})
+    return [png, svg]
+
+
+def _figure(comparison: Comparison) -> "Figure":
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    readouts = [name for name in READOUT_NAMES if any(row.series.readout == name for row in comparison.rows)]
+    looks = _looks(comparison)
+    columns = 3 if all(len(name) <= 36 for name in looks) else 2
+    legend_rows = -(-len(looks) // columns)
+    legend_inches = 0.25 * legend_rows + 0.15 if looks else 0.0
+    height = 3.55 * len(readouts) + 0.35 + legend_inches
+    figure = Figure(figsize=(12, height))
+    FigureCanvasAgg(figure)
+    grid = figure.subplots(len(readouts), 2, squeeze=False, sharey=True)
+    for readout, (by_steps, by_seconds) in zip(readouts, grid, strict=True):
+        rows = [row for row in comparison.rows if row.series.readout == readout]
+        for axes, x in ((by_steps, "steps"), (by_seconds, "seconds")):
+            _draw_levels(axes, rows, comparison)
+            _draw_curves(axes, rows, x=x, looks=looks)
+        by_steps.set_title(f"{READOUT_NAMES[readout].capitalize()} embeddings", loc="left", fontweight="bold")
+        by_steps.set_ylabel("dev score, %")
+        by_steps.set_xlabel("optimizer steps")
+        by_seconds.set_xlabel(
+            "seconds of training and cache building" + _scale_seconds(by_seconds, comparison)
+        )
+        by_seconds.tick_params(labelleft=False)
+    figure.subplots_adjust(
+        left=0.055,
+        right=0.8,
+        top=1 - 0.32 / height,
+        bottom=(0.6 + legend_inches) / height,
+        hspace=0.32,
+        wspace=0.05,
+    )
+    for readout, (_, by_seconds) in zip(readouts, grid, strict=True):
+        rows = [row for row in comparison.rows if row.series.readout == readout]
+        _label_levels(by_seconds, _levels(rows, comparison), inches=by_seconds.get_position().height * height)
+    _legend(figure, looks, comparison, height=height, columns=columns)
+    return figure
+
+
+def _trained(row: Row) -> bool:
+    return row.series.last_step > 0
+
+
+def _looks(comparison: Comparison) -> dict[str, dict[str, Any]]:
+    """Line colour and style of every trained label, in table order; the reference is drawn thicker."""
+    looks: dict[str, dict[str, Any]] = {}
+    used: dict[str, int] = {}
+    for row in comparison.rows:
+        series = row.series
+        if not _trained(row) or series.label in looks:
+            continue
+        family = COLOURS.get(series.method, (OTHER_COLOUR,))
+        position = used.get(series.method, 0)
+        used[series.method] = position + 1
+        is_reference = comparison.reference is not None and series.label == comparison.reference.series.label
+        looks[series.label] = {
+            "color": family[position % len(family)],
+            "linestyle": _STYLES[position % len(_STYLES)],
+            "linewidth": 2.6 if is_reference else 1.9,
+        }
+    return looks
+
+
+def _draw_curves(axes: "Axes", rows: list[Row], *, x: str, looks: dict[str, dict[str, Any]]) -> None:
+    for row in rows:
+        if not _trained(row):
+            continue
+        look = looks[row.series.label]
+        steps = _common_steps(row.series)
+        at = [[curve[step] for curve in _by_step(row.series)] for step in steps]
+        xs = steps if x == "steps" else [median(point.seconds for point in points) for points in at]
+        scores = [[point.score for point in points] for points in at]
+        axes.plot(xs, [median(values) for values in scores], zorder=3, solid_capstyle="round", **look)
+        axes.plot(xs[-1], median(scores[-1]), marker="o", markersize=4.5, color=look["color"], zorder=4)
+        if len(row.series.curves) > 1:
+            low, high = [min(values) for values in scores], [max(values) for values in scores]
+            axes.fill_between(xs, low, high, color=look["color"], alpha=0.22, linewidth=0, zorder=2)
+    axes.grid(axis="y", color=OTHER_COLOUR, alpha=0.18, linewidth=0.7)
+    axes.margins(x=0.02, y=0.06)
+
+
+def _by_step(series: Series) -> list[dict[int, Point]]:
+    return [{point.step: point for point in curve} for curve in series.curves]
+
+
+def _common_steps(series: Series) -> list[int]:
+    """Steps that all seeds were scored at: a median over changing sets of seeds would jump."""
+    shared = set.intersection(*[set(curve) for curve in _by_step(series)])
+    return sorted(shared)
+
+
+def _levels(rows: list[Row], comparison: Comparison) -> list[tuple[float, str, bool]]:
+    """Score, words and whether it is a target, for every horizontal line."""
+    levels = [(t.score, f"{level(t.fraction)} of LoRA's best", True) for t in comparison.targets]
+    return levels + [(row.best, row.series.label, False) for row in rows if not _trained(row)]
+
+
+def _draw_levels(axes: "Axes", rows: list[Row], comparison: Comparison) -> None:
+    for value, _, is_target in _levels(rows, comparison):
+        style: Any = (0, (1, 2)) if is_target else (0, (5, 3))
+        axes.axhline(
+            value, color=INK if is_target else OTHER_COLOUR, linestyle=style, linewidth=1.0, zorder=1
+        )
+
+
+def _label_levels(axes: "Axes", levels: list[tuple[float, str, bool]], *, inches: float) -> None:
+    """Words right of a panel of that height, moved apart where needed, each with a thin leader to its line."""
+    levels = sorted(levels)
+    low, high = axes.get_ylim()
+    gap = (high - low) * 0.165 / inches  # a line of text
+    places = spread([value for value, _, _ in levels], gap=gap)
+    transform = axes.get_yaxis_transform()
+    for (value, words, is_target), place in zip(levels, places, strict=True):
+        colour = INK if is_target else MUTED
+        axes.plot(
+            [1.0, 1.025],
+            [value, place],
+            transform=transform,
+            color=OTHER_COLOUR,
+            linewidth=0.7,
+            clip_on=False,
+        )
+        text = f"{score(value)}  {_shorten(words)}"
+        axes.text(1.032, place, text, transform=transform, va="center", ha="left", fontsize=9, color=colour)
+
+
+def spread(values: list[float], *, gap: float) -> list[float]:
+    """Ascending ``values`` moved as little as needed so that neighbours are ``gap`` apart."""
+    clusters: list[list[float]] = []
+    for value in values:
+        clusters.append([value])
+        # Neighbouring clusters that touch become one, centred on the mean of its members.
+        while len(clusters) > 1 and _start(clusters[-1], gap) - _end(clusters[-2], gap) < gap:
+            last = clusters.pop()
+            clusters[-1] = clusters[-1] + last
+    return [_start(cluster, gap) + position * gap for cluster in clusters for position in range(len(cluster))]
+
+
+def _start(cluster: list[float], gap: float) -> float:
+    return sum(cluster) / len(cluster) - gap * (len(cluster) - 1) / 2
+
+
+def _end(cluster: list[float], gap: float) -> float:
+    return _start(cluster, gap) + gap * (len(cluster) - 1)
+
+
+def _shorten(words: str, limit: int = 30) -> str:
+    return words if len(words) <= limit else words[: limit - 1].rstrip() + "…"
+
+
+def _scale_seconds(axes: "Axes", comparison: Comparison) -> str:
+    """Square-root axis where one method is many times faster than another; returns what the label must say."""
+    ends = [
+        median(curve[-1].seconds for curve in row.series.curves) for row in comparison.rows if _trained(row)
+    ]
+    if not ends or min(ends) <= 0 or max(ends) / min(ends) < 6:
+        return ""
+    import numpy
+    from matplotlib.ticker import FixedLocator
+
+    axes.set_xscale("function", functions=(lambda x: numpy.sqrt(numpy.maximum(x, 0.0)), numpy.square))
+    axes.set_xlim(0, max(ends) * 1.03)
+    unit = 10 ** (len(str(int(max(ends)))) - 1)
+    ticks = [
+        0.0,
+        *[unit * share for share in (0.02, 0.1, 0.25, 0.5, 1, 2, 3, 4, 6, 8) if unit * share <= max(ends)],
+    ]
+    axes.xaxis.set_major_locator(FixedLocator(ticks))
+    axes.xaxis.set_major_formatter(lambda value, _: f"{value:,g}")
+    return " (square-root scale)"
+
+
+def _legend(
+    figure: "Figure", looks: dict[str, dict[str, Any]], comparison: Comparison, *, height: float, columns: int
+) -> None:
+    """Names of the lines below the panels, where they cover nothing."""
+    if not looks:
+        return
+    from matplotlib.lines import Line2D
+
+    reference = comparison.reference.series.label if comparison.reference is not None else None
+    handles = [Line2D([], [], **look) for look in looks.values()]
+    names = [_shorten(name, 62) + (" (reference)" if name == reference else "") for name in looks]
+    place = (0.05, 0.06 / height)
+    figure.legend(
+        handles, names, loc="lower left", bbox_to_anchor=place, ncols=columns, frameon=False, handlelength=3.2
+    )

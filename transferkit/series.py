@@ -1,0 +1,178 @@
+"""Runs -> learning curves: one series for a group of seeds and a readout, one curve a run. No torch."""
+
+import json
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from statistics import mean, median
+from typing import Any, Literal
+
+from transferkit.comparable import run_id
+from transferkit.runs import Run
+from transferkit.schema import read_yaml
+
+Readout = Literal["plain", "whiten", "center"]
+
+METHOD_ORDER = ("transfer", "lora", "qlora", "prompt-tuning", "prompting-llm-alone", "frozen", "tfidf")
+
+# Recipe keys that do not change what is learned or how it is measured, or that the record's hashes already cover.
+_IGNORED_KEYS = {"seed", "save_every", "tracking", "eval.batch_size", "embedding.backbone"}
+_IGNORED_DATA_KEYS = {"path", "train_path", "corpus_path", "qrels_path", "hub_id", "revision"}
+
+
+@dataclass(frozen=True)
+class Point:
+    """One evaluation. Scores are percent; ``seconds`` is training and cache building, and the readout's fit."""
+
+    step: int
+    examples: int
+    tokens: int | None
+    seconds: float
+    score: float
+    other_score: float | None  # mean over the dev sets that select nothing
+
+
+@dataclass(frozen=True)
+class Series:
+    """The runs of one group, which differ in their seed only, read with one readout."""
+
+    method: str
+    label: str
+    readout: Readout
+    variant: str | None  # pooling and template, where one run measured several
+    runs: tuple[Run, ...]
+    curves: tuple[tuple[Point, ...], ...]  # one a run, in steps' order
+
+    @property
+    def last_step(self) -> int:
+        """The last evaluated step that all runs have; 0 where nothing is trained."""
+        return min(curve[-1].step for curve in self.curves)
+
+    @property
+    def name(self) -> str:
+        """Label and, where one was chosen, variant."""
+        return f"{self.label}: {self.variant}" if self.variant else self.label
+
+
+def build_series(runs: Iterable[Run]) -> list[Series]:
+    """Series of all groups in table order: by method, then label, plain before readout."""
+    series: list[Series] = []
+    for label, group in _groups(runs):
+        for key in ("plain", "readout"):
+            found = _series(label, group, key=key)
+            if found is not None:
+                series.append(found)
+    return series
+
+
+def recipe_facts(run: Run) -> dict[str, Any]:
+    """Flat ``section.key`` -> value of the run's resolved recipe; list items by position.
+
+    Raises:
+        ConfigError: no readable ``recipe.yaml`` in the run folder.
+    """
+    return dict(_flat("", read_yaml(run.folder / "recipe.yaml")))
+
+
+def selecting_sets(run: Run, *, select: bool) -> list[str]:
+    """Names of the dev sets that choose the best step (``select``), or of the others."""
+    return [entry["name"] for entry in run.record["data"]["dev"] if entry["select"] is select]
+
+
+def _flat(prefix: str, value: Any) -> Iterator[tuple[str, Any]]:
+    items: Iterable[tuple[Any, Any]]
+    if isinstance(value, dict) and value:
+        items = value.items()
+    elif isinstance(value, list) and value:
+        items = enumerate(value)
+    else:
+        yield prefix, value
+        return
+    for key, item in items:
+        yield from _flat(f"{prefix}.{key}" if prefix else str(key), item)
+
+
+def _groups(runs: Iterable[Run]) -> list[tuple[str, tuple[Run, ...]]]:
+    """Label and runs of every group, sorted.
+
+    Runs of one label whose recipes differ in more than the seed are not seeds of each other: they become groups
+    of their own and what differs is added to the label.
+    """
+    by_label: dict[tuple[int, str, str], dict[str, list[Run]]] = {}
+    for run in sorted(runs, key=run_id):
+        method = run.record["method"]
+        order = METHOD_ORDER.index(method) if method in METHOD_ORDER else len(METHOD_ORDER)
+        groups = by_label.setdefault((order, method, run.record["label"]), {})
+        groups.setdefault(json.dumps(_identity(run), sort_keys=True, default=str), []).append(run)
+    named = []
+    for (order, _, label), groups in by_label.items():
+        identities = [json.loads(key) for key in groups]
+        keys = sorted({key for facts in identities for key in facts})
+        differing = [key for key in keys if len({json.dumps(facts.get(key)) for facts in identities}) > 1]
+        for facts, group in zip(identities, groups.values(), strict=True):
+            suffix = ", ".join(f"{key} {facts.get(key)}" for key in differing)
+            named.append((order, f"{label} [{suffix}]" if suffix else label, tuple(group)))
+    return [
+        (label, group)
+        for _, label, group in sorted(named, key=lambda item: (item[0], item[1], run_id(item[2][0])))
+    ]
+
+
+def _identity(run: Run) -> dict[str, Any]:
+    """What the seeds of one group share: recipe, source, target and how it is loaded."""
+    facts = {
+        key: value
+        for key, value in recipe_facts(run).items()
+        if key not in _IGNORED_KEYS
+        and not (key.startswith("data.") and key.split(".")[-1] in _IGNORED_DATA_KEYS)
+    }
+    backbone = run.record["backbone"] or {}
+    facts["source"] = (run.record["source"] or {}).get("run")
+    facts["backbone"] = backbone.get("name")
+    facts["quantization"], facts["dtype"] = backbone.get("quantization"), backbone.get("dtype")
+    return facts
+
+
+def _series(label: str, group: tuple[Run, ...], *, key: str) -> Series | None:
+    """The series of a group; ``key`` is ``plain`` or ``readout`` as in the metrics. None where nothing was scored."""
+    variants = sorted(
+        {str(row["variant"]) for run in group for row in run.metrics if row.get("variant") is not None}
+    )
+    variants: list[str | None] = [*named] or [None]
+    scored: dict[str | None, tuple[list[Run], list[tuple[Point, ...]]]] = {}
+    for variant in variants:
+        pairs = [(run, _curve(run, key=key, variant=variant)) for run in group]
+        kept = [(run, curve) for run, curve in pairs if curve]
+        if kept:
+            scored[variant] = [run for run, _ in kept], [curve for _, curve in kept]
+    if not scored:
+        return None
+    # The best variant is the floor that a user would take; the first in name order wins a tie.
+    best = max(scored, key=lambda name: median(max(p.score for p in curve) for curve in scored[name][1]))
+    runs, curves = scored[best]
+    readout: Readout = "plain"
+    if key == "readout":
+        readout = "center" if recipe_facts(group[0]).get("readout.kind") == "center" else "whiten"
+    method = group[0].record["method"]
+    return Series(
+        method=method, label=label, readout=readout, variant=best, runs=tuple(runs), curves=tuple(curves)
+    )
+
+
+def _curve(run: Run, *, key: str, variant: str | None) -> tuple[Point, ...]:
+    others = selecting_sets(run, select=False)
+    points = []
+    for row in run.metrics:
+        if row["score"].get(key) is None or (variant is not None and row.get("variant") != variant):
+            continue
+        other = [row["scores"].get(name, {}).get(key) for name in others]
+        points.append(
+            Point(
+                step=row["step"],
+                examples=row["examples"],
+                tokens=row.get("tokens"),
+                seconds=row["seconds"] + ((row.get("readout_seconds") or 0.0) if key == "readout" else 0.0),
+                score=row["score"][key],
+                other_score=mean(other) if other and None not in other else None,
+            )
+        )
+    return tuple(sorted(points, key=lambda point: point.step))
