@@ -5,9 +5,9 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from statistics import median
 
+from transferkit.caveats import comparison_notes
 from transferkit.comparable import check_comparable, run_id
 from transferkit.errors import ConfigError
-from transferkit.caveats import comparison_notes
 from transferkit.runs import Run
 from transferkit.series import Point, Series, build_series, selecting_sets
 

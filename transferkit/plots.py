@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from transferkit.convergence import Comparison, Row
 from transferkit.formats import READOUT_NAMES, level, score
-from transferkit.series import Point, Readout, Series
+from transferkit.series import Point, Series
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -37,7 +37,7 @@ _SIZE = {
     "xtick.labelsize": 9.5,
     "ytick.labelsize": 9.5,
 }
-_STYLE = {
+_STYLE: Any = {
     **_SIZE,
     "font.family": "DejaVu Sans",  # comes with matplotlib, so every machine draws the same
     "text.parse_math": False,  # a label may hold a dollar sign

@@ -134,7 +134,7 @@ def _identity(run: Run) -> dict[str, Any]:
 
 def _series(label: str, group: tuple[Run, ...], *, key: str) -> Series | None:
     """The series of a group; ``key`` is ``plain`` or ``readout`` as in the metrics. None where nothing was scored."""
-    variants = sorted(
+    named = sorted(
         {str(row["variant"]) for run in group for row in run.metrics if row.get("variant") is not None}
     )
     variants: list[str | None] = [*named] or [None]
