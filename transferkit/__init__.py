@@ -1,0 +1,71 @@
+"""Carry an embedding skill, trained once in a small Prompting LLM, to any frozen decoder.
+
+The public names are loaded on first use, so that ``import transferkit`` costs nothing and what only reads
+specs, recipes, records and tables never imports torch.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from transferkit.backbone import FrozenBackbone
+    from transferkit.checkpoint import load
+    from transferkit.convergence import compare
+    from transferkit.embedder import PromptEmbedder
+    from transferkit.errors import ConfigError, RunError
+    from transferkit.recipes import Recipe, list_recipes, read_recipe
+    from transferkit.runs import read_run
+    from transferkit.specs import BackboneSpec, find_spec, list_backbones
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "BackboneSpec",
+    "ConfigError",
+    "FrozenBackbone",
+    "PromptEmbedder",
+    "Recipe",
+    "RunError",
+    "__version__",
+    "compare",
+    "find_spec",
+    "list_backbones",
+    "list_recipes",
+    "load",
+    "read_recipe",
+    "read_run",
+]
+
+_HOME = {
+    "BackboneSpec": "specs",
+    "ConfigError": "errors",
+    "FrozenBackbone": "backbone",
+    "PromptEmbedder": "embedder",
+    "Recipe": "recipes",
+    "RunError": "errors",
+    "compare": "convergence",
+    "find_spec": "specs",
+    "list_backbones": "specs",
+    "list_recipes": "recipes",
+    "load": "checkpoint",
+    "read_recipe": "recipes",
+    "read_run": "runs",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """The public name, from the module that defines it.
+
+    Raises:
+        AttributeError: the name is not public.
+    """
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    """The public names, loaded or not."""
+    return sorted({*globals(), *__all__})
