@@ -1,0 +1,288 @@
+"""Dev sets scored inside the training loop: texts that need a vector, and the score of those vectors."""
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from hashlib import sha256
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+import numpy as np
+
+from transferkit.errors import ConfigError, RunError
+from transferkit.recipes import ROLES, DataSection, DevSet
+from transferkit.rows import Check, Columns, Source, bad_row, check_rows, local_source, read_columns
+from transferkit.scores import Vectors, knn_accuracy, ndcg_at_10, spearman, v_measure
+
+OTHERS_PER_ROW = 5  # under `limit`: so many labelled texts or documents a scored row
+_CHECKS: dict[str, Check] = {
+    "text": "text",
+    "label": "label",
+    "sentence1": "text",
+    "sentence2": "text",
+    "score": "number",
+    "id": "id",
+    "query_id": "id",
+    "corpus_id": "id",
+    "relevance": "number",
+}
+Item = TypeVar("Item")
+
+
+@dataclass(frozen=True)
+class DevSetData:
+    """A dev set, read. ``texts[i]`` is embedded with ``instructions[i]``; ``score`` takes one vector a text.
+
+    ``counts`` says what was read: ``skipped_rows``, and for retrieval ``queries``, ``documents`` and
+    ``dropped_queries`` (those without a relevant document). ``sha256`` covers texts and gold data.
+    """
+
+    name: str
+    kind: Literal["knn", "sts", "retrieval", "clustering"]
+    select: bool
+    texts: list[str]
+    instructions: list[str]
+    sha256: str
+    counts: dict[str, int]
+    metric: Callable[[Vectors], float] = field(repr=False)
+
+    def score(self, vectors: Vectors) -> float:
+        """The score in percent, higher is better.
+
+        knn: nearest-neighbour accuracy; sts: Spearman's rho; retrieval: nDCG@10; clustering: V-measure.
+
+        Args:
+            vectors: (texts, d), fp32 array or CSR matrix, of any norm; zero rows are allowed.
+
+        Raises:
+            RunError: not one vector a text, or values that are not finite.
+        """
+        if vectors.shape[0] != len(self.texts):
+            raise RunError(
+                f"dev set {self.name!r}: expected {len(self.texts)} vectors, got {vectors.shape[0]}"
+            )
+        values = vectors if isinstance(vectors, np.ndarray) else vectors.data
+        if not np.isfinite(values).all():
+            raise RunError(f"dev set {self.name!r}: vectors hold NaN or infinity; lower the learning rate")
+        return self.metric(vectors)
+
+
+def load_dev_sets(section: DataSection, *, data_dir: Path | None) -> list[DevSetData]:
+    """All dev sets of the recipe, in its order.
+
+    ``limit: n`` scores a fixed random sample (seed 0) of n rows; knn compares them with a sample of up to 5 n
+    labelled texts, retrieval with all documents relevant to them and a sample of up to 5 n others. So a score
+    under a limit compares with scores under the same limit only.
+
+    Args:
+        section: the recipe's ``data``.
+        data_dir: what relative paths start from; None: the current folder.
+
+    Raises:
+        ConfigError: a missing file or column, a bad row under ``on_bad_row: stop``, or a useless set.
+        RunError: the Hub cannot be reached.
+    """
+    loaders = {
+        "knn": _load_knn,
+        "sts": _load_sts,
+        "retrieval": _load_retrieval,
+        "clustering": _load_clustering,
+    }
+    return [loaders[spec.kind](_Reader(spec, data_dir, section.on_bad_row)) for spec in section.dev]
+
+
+class _Reader:
+    """Reads the tables of one dev set and counts what it skips."""
+
+    def __init__(self, spec: DevSet, data_dir: Path | None, on_bad_row: Literal["stop", "skip"]) -> None:
+        self.spec = spec
+        self.data_dir = data_dir
+        self.on_bad_row = on_bad_row
+        self.columns = {**ROLES[spec.kind], **spec.columns}
+        self.skipped_rows = 0
+
+    def source(self, path: str | None, *, subset: str | None, split: str) -> Source:
+        set_key = f"data.dev {self.spec.name!r}"
+        if self.spec.hub_id is None:
+            assert path is not None  # the recipe's validators see to it
+            return local_source(set_key, path, self.data_dir)
+        return Source(
+            set_key, hub_id=self.spec.hub_id, subset=subset, split=split, revision=self.spec.revision
+        )
+
+    def read(self, source: Source, roles: tuple[str, ...]) -> Columns:
+        return self.check(source, read_columns(source, {role: self.columns[role] for role in roles}), _CHECKS)
+
+    def check(self, source: Source, values: Columns, checks: dict[str, Check]) -> Columns:
+        good, skipped = check_rows(
+            source, values, checks=checks, on_bad_row=self.on_bad_row, columns=self.columns
+        )
+        self.skipped_rows += skipped
+        return good
+
+    def refuse_row(self, source: Source, number: int, *, role: str, problem: str) -> None:
+        """Stop at a row that is bad in itself but passed the checks of its values, or count it as skipped."""
+        if self.on_bad_row == "stop":
+            raise bad_row(source, number, column=self.columns[role], problem=problem)
+        self.skipped_rows += 1
+
+    def finish(
+        self,
+        texts: list[str],
+        instructions: list[str],
+        metric: Callable[..., float],
+        *,
+        gold: dict[str, list[Any]],
+        counts: dict[str, int],
+    ) -> DevSetData:
+        """The dev set; ``gold`` is what ``metric`` takes beside the vectors, by keyword."""
+        identity = json.dumps([self.spec.kind, texts, instructions, gold])
+        return DevSetData(
+            name=self.spec.name,
+            kind=self.spec.kind,
+            select=self.spec.select,
+            texts=texts,
+            instructions=instructions,
+            sha256=sha256(identity.encode()).hexdigest(),
+            counts={"skipped_rows": self.skipped_rows, **counts},
+            metric=partial(metric, **gold),
+        )
+
+
+def _load_knn(reader: _Reader) -> DevSetData:
+    spec = reader.spec
+    source = reader.source(spec.path, subset=spec.subset, split=spec.split)
+    queries = _sampled(reader.read(source, ("text", "label")), spec.limit)
+    train_source = reader.source(spec.train_path, subset=spec.subset, split=spec.train_split)
+    train = reader.read(train_source, ("text", "label"))
+    train = _sampled(train, spec.limit and OTHERS_PER_ROW * spec.limit)
+    if not set(queries["label"]) & set(train["label"]):
+        raise ConfigError(f"{source}: none of its labels occurs in {train_source.path or train_source}")
+    texts = queries["text"] + train["text"]
+    return reader.finish(
+        texts,
+        [spec.instruction] * len(texts),
+        knn_accuracy,
+        gold={"query_labels": queries["label"], "train_labels": train["label"]},
+        counts={},
+    )
+
+
+def _load_sts(reader: _Reader) -> DevSetData:
+    spec = reader.spec
+    source = reader.source(spec.path, subset=spec.subset, split=spec.split)
+    pairs = _sampled(reader.read(source, ("sentence1", "sentence2", "score")), spec.limit)
+    if len(set(pairs["score"])) < 2:
+        raise ConfigError(f"{source}: all {len(pairs['score'])} scores are equal, so no correlation exists")
+    texts = pairs["sentence1"] + pairs["sentence2"]
+    instructions = [spec.instruction] * len(texts)
+    return reader.finish(texts, instructions, spearman, gold={"gold": pairs["score"]}, counts={})
+
+
+def _load_clustering(reader: _Reader) -> DevSetData:
+    spec = reader.spec
+    source = reader.source(spec.path, subset=spec.subset, split=spec.split)
+    rows = _sampled(reader.read(source, ("text", "label")), spec.limit)
+    if len(set(rows["label"])) < 2:
+        raise ConfigError(f"{source}: expected at least two labels, got {len(set(rows['label']))}")
+    instructions = [spec.instruction] * len(rows["text"])
+    return reader.finish(rows["text"], instructions, v_measure, gold={"labels": rows["label"]}, counts={})
+
+
+def _load_retrieval(reader: _Reader) -> DevSetData:
+    """On the Hub: subsets ``corpus``, ``queries`` and ``default``, or the one named, with the judgements."""
+    spec = reader.spec
+    query_source = reader.source(spec.path, subset="queries", split="queries")
+    queries = _by_id(query_source, reader.read(query_source, ("id", "text")))
+    documents = _read_corpus(reader)
+    judged = _read_judgements(reader, queries, documents)
+    kept = _sample(sorted(judged), spec.limit)  # by id, so that the order of the judgements does not matter
+    if not kept:
+        raise ConfigError(f"{query_source}: no query has a relevant document")
+    corpus = _kept_documents(documents, judged, kept, spec.limit)
+    places = {document: place for place, document in enumerate(corpus)}
+    relevant = [{places[document]: gain for document, gain in judged[query].items()} for query in kept]
+    document_instruction = (
+        spec.instruction if spec.document_instruction is None else spec.document_instruction
+    )
+    return reader.finish(
+        [queries[query] for query in kept] + [documents[document] for document in places],
+        [spec.instruction] * len(kept) + [document_instruction] * len(places),
+        ndcg_at_10,
+        gold={"relevant": relevant},
+        counts={
+            "queries": len(kept),
+            "documents": len(places),
+            "dropped_queries": len(queries) - len(judged),
+        },
+    )
+
+
+def _read_corpus(reader: _Reader) -> dict[str, str]:
+    """Document id -> title, line break and text; of a document without the one only the other."""
+    source = reader.source(reader.spec.corpus_path, subset="corpus", split="corpus")
+    columns = {role: reader.columns[role] for role in ("id", "title", "text")}
+    values = read_columns(source, columns, optional=frozenset({"title"}))
+    rows = reader.check(source, values, {"id": "id", "title": "title", "text": "title"})
+    titles = rows.get("title", [""] * len(rows["id"]))
+    documents = [
+        "\n".join(part for part in pair if part.strip()) for pair in zip(titles, rows["text"], strict=True)
+    ]
+    for number, document in enumerate(documents, start=1):
+        if not document:
+            reader.refuse_row(source, number, role="text", problem="expected a title or a text, got neither")
+    found = _by_id(source, {"id": rows["id"], "text": documents})
+    return {identity: document for identity, document in found.items() if document}
+
+
+def _read_judgements(
+    reader: _Reader, queries: dict[str, str], documents: dict[str, str]
+) -> dict[str, dict[str, float]]:
+    """Query id -> id of each relevant document -> relevance above 0."""
+    spec = reader.spec
+    source = reader.source(spec.qrels_path, subset=spec.subset or "default", split=spec.split)
+    rows = reader.read(source, ("query_id", "corpus_id", "relevance"))
+    judged: dict[str, dict[str, float]] = {}
+    triples = zip(rows["query_id"], rows["corpus_id"], rows["relevance"], strict=True)
+    for number, (query, document, gain) in enumerate(triples, start=1):
+        if query not in queries:
+            reader.refuse_row(source, number, role="query_id", problem=f"no query has the id {query!r}")
+        elif document not in documents:
+            reader.refuse_row(
+                source, number, role="corpus_id", problem=f"no document has the id {document!r}"
+            )
+        elif gain > 0:
+            judged.setdefault(query, {})[document] = gain
+    return judged
+
+
+def _kept_documents(
+    documents: dict[str, str], judged: dict[str, dict[str, float]], kept: list[str], limit: int | None
+) -> list[str]:
+    if limit is None:
+        return list(documents)
+    relevant = {document for query in kept for document in judged[query]}
+    others = [document for document in documents if document not in relevant]
+    wanted = relevant | set(_sample(others, OTHERS_PER_ROW * limit))
+    return [document for document in documents if document in wanted]
+
+
+def _by_id(source: Source, rows: Columns) -> dict[str, str]:
+    found = dict(zip(rows["id"], rows["text"], strict=True))
+    if len(found) < len(rows["id"]):
+        twice = next(identity for identity in rows["id"] if rows["id"].count(identity) > 1)
+        raise ConfigError(f"{source}: the id {twice!r} stands twice, expected every id once")
+    return found
+
+
+def _sampled(rows: Columns, limit: int | None) -> Columns:
+    places = _sample(range(len(next(iter(rows.values())))), limit)
+    return {role: [values[place] for place in places] for role, values in rows.items()}
+
+
+def _sample(items: Sequence[Item], limit: int | None) -> list[Item]:
+    """A fixed random sample in the order of ``items``; None: all of them."""
+    if limit is None or limit >= len(items):
+        return list(items)
+    return [items[place] for place in np.sort(np.random.default_rng(0).permutation(len(items))[:limit])]
