@@ -53,17 +53,20 @@ _HOME = {
 }
 
 
-def __getattr__(name: str) -> Any:
-    """The public name, from the module that defines it.
+# Hidden from type checkers, which would otherwise accept every name.
+if not TYPE_CHECKING:
 
-    Raises:
-        AttributeError: the name is not public.
-    """
-    if name not in _HOME:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
-    globals()[name] = value
-    return value
+    def __getattr__(name: str) -> Any:
+        """The public name, from the module that defines it.
+
+        Raises:
+            AttributeError: the name is not public.
+        """
+        if name not in _HOME:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        value = getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
+        globals()[name] = value
+        return value
 
 
 def __dir__() -> list[str]:

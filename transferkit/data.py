@@ -102,7 +102,7 @@ class _Set:
             anchors=[self.anchors[i] for i in rows],
             positives=[self.positives[i] for i in partners],
             negatives=[self.negatives[i] for i in rows] if self.negatives else [],
-            anchor_instruction=self.spec.instruction,
+            anchor_instruction=self.spec.instruction or "",
             document_instruction=self.document_instruction,
             anchor_ids=self.anchor_ids[rows],
             positive_ids=self.positive_ids[partners],
@@ -113,7 +113,7 @@ class _Set:
     @property
     def document_instruction(self) -> str:
         own = self.spec.document_instruction
-        return self.spec.instruction if own is None else own
+        return (self.spec.instruction or "") if own is None else own
 
     def _places(self, start: int, count: int, *, among: int) -> npt.NDArray[np.intp]:
         """``count`` entries from ``start`` on of an endless row of permutations of ``range(among)``."""
@@ -151,7 +151,7 @@ class _Set:
         rows = len(self.anchors)
         for place in np.random.default_rng(seed).permutation(rows if self.members else 2 * rows):
             if place < rows:
-                yield self.anchors[place], self.spec.instruction
+                yield self.anchors[place], self.spec.instruction or ""
             else:
                 yield self.positives[place - rows], self.document_instruction
 

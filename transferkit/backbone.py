@@ -1,0 +1,280 @@
+"""The frozen embedding decoder: text and soft tokens -> last hidden states, by the cheapest path that is exact.
+
+What stands before the soft tokens runs without gradient into a KV cache; the soft tokens and what follows run with
+gradient on top of it. Whether a decoder's cached pass is exact is measured when it is loaded, never looked up.
+"""
+
+import inspect
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+from transformers.cache_utils import Cache
+
+from transferkit.errors import ConfigError
+from transferkit.identity import Identity, config_sha256, tokenizer_sha256, weights_sha256
+from transferkit.exactness import Exactness, measure
+from transferkit.kvcache import fork
+from transferkit.loading import DTYPES, load_tokenizer, load_trunk, num_quantized_layers
+from transferkit.specs import BackboneSpec, Quantization
+from transferkit.template import Template
+from transferkit.tokens import Rows, TemplateEncoder, TextEncoder, pad_left
+
+
+@dataclass
+class TextState:
+    """What stands before the soft tokens, already read: computed once, continued any number of times."""
+
+    cache: Cache
+    states: Tensor  # (B, T, d_out) last hidden states
+    mask: Tensor  # (B, T)
+
+
+@dataclass
+class Hidden:
+    """Last hidden states of a batch: ``states`` (B, L, d_out), ``mask`` and ``soft`` (B, L) booleans.
+
+    ``mask`` is True at the positions that may be pooled: real tokens and soft tokens, without BOS wherever the row
+    has anything else (its state is nearly constant and would drown a mean).
+    """
+
+    states: Tensor
+    mask: Tensor
+    soft: Tensor
+
+
+class FrozenBackbone(nn.Module):
+    """A decoder that reads a template and is never trained (adapters of a baseline are put on it from outside).
+
+    Attributes:
+        trunk: the decoder without its head.
+        rows: encoder of (texts, instructions) -> token ids around the soft tokens.
+        exactness: what the check at load time measured; it decides between the cached and the full path.
+        embedding_width: d_e, what soft tokens must have (differs from ``output_width`` in a few decoders).
+        stack_scale: factor that puts token embeddings into the scale that the layers receive.
+    """
+
+    def __init__(self, trunk: PreTrainedModel, encoder: TextEncoder, *, template: Template, max_length: int) -> None:
+        super().__init__()
+        self.trunk = trunk
+        self.encoder = encoder
+        self.use_template(template.source, max_length=max_length)
+        self.parameters_accepted = set(inspect.signature(trunk.forward).parameters)
+        self.embedding_width = int(trunk.get_input_embeddings().weight.shape[1])
+        self.stack_scale = 1.0
+        self.quantized_layers = num_quantized_layers(trunk)
+
+    @classmethod
+    def load(
+        cls,
+        spec: BackboneSpec,
+        *,
+        quantization: Quantization = "none",
+        dtype: str = "float32",
+        template: str | None = None,
+        max_length: int = 128,
+        soft_tokens: int = 0,
+        device: torch.device | None = None,
+    ) -> "FrozenBackbone":
+        """Load the decoder that ``spec`` describes and check it against what the spec declares.
+
+        Args:
+            spec: from the registry or probed.
+            quantization: ``nf4`` loads linear layers in 4 bits.
+            dtype: of weights and activations; ``float32`` or ``bfloat16``.
+            template: instead of the spec's.
+            max_length: tokens of the text; cut to what the context leaves.
+            soft_tokens: k, reserved in the context.
+            device: default CPU.
+
+        Raises:
+            ConfigError: weights not found or incomplete, a declared fact that does not hold, k larger than the
+                context, or a decoder whose padded batches are wrong on every path.
+        """
+        device = device or torch.device("cpu")
+        trunk = load_trunk(
+            spec.location, revision=spec.revision, dtype=DTYPES[dtype], quantization=quantization, device=device
+        )
+        tokenizer = load_tokenizer(spec.location, revision=spec.revision)
+        encoder = TextEncoder(
+            tokenizer,
+            num_rows=int(trunk.get_input_embeddings().weight.shape[0]),
+            add_bos=spec.tokenizer.add_bos,
+            append_eos=spec.tokenizer.append_eos,
+        )
+        backbone = cls(trunk, encoder, template=Template.parse(template or spec.template), max_length=max_length)
+        backbone._fit_into_context(spec, soft_tokens, max_length)
+        backbone.spec = spec
+        backbone.quantization = quantization
+        backbone.exactness = measure(backbone, name=spec.name)
+        _compare_with_spec(backbone, spec)
+        backbone.identity = Identity(
+            config_sha256=config_sha256(trunk.config),
+            tokenizer_sha256=tokenizer_sha256(tokenizer),
+            weights_sha256=weights_sha256(spec.location, revision=spec.revision),
+            embedding_scale=backbone._embedding_scale(),
+        )
+        return backbone
+
+    spec: BackboneSpec
+    quantization: Quantization
+    exactness: Exactness
+    identity: Identity
+
+    @property
+    def output_width(self) -> int:
+        """d_out, width of the last hidden states."""
+        return self.exactness.output_width
+
+    @property
+    def device(self) -> torch.device:
+        """Where the decoder's weights lie."""
+        return self.trunk.get_input_embeddings().weight.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of embeddings and activations."""
+        return self.trunk.get_input_embeddings().weight.dtype
+
+    def train(self, mode: bool = True) -> "FrozenBackbone":
+        """Stays in eval mode: dropout would make texts random and checkpointing would drop the KV cache."""
+        return super().train(False)
+
+    def use_template(self, template: str, *, max_length: int | None = None) -> None:
+        """Read texts through another template from now on."""
+        self.template = Template.parse(template)
+        self.rows = TemplateEncoder(self.encoder, self.template, max_length=max_length or self.rows.max_length)
+
+    def embed_ids(self, ids: Tensor) -> Tensor:
+        """Token embeddings (..., d_e) in the scale in which the decoder's layers receive them."""
+        return self.trunk.get_input_embeddings()(ids) * self.stack_scale
+
+    def token_table(self, ids: Sequence[int] | None = None) -> Tensor:
+        """Embeddings (n, d_e) of ``ids``, or of all rows, without gradient."""
+        rows = torch.arange(self.encoder.num_rows) if ids is None else torch.as_tensor(ids, dtype=torch.long)
+        with torch.no_grad():
+            return self.embed_ids(rows.to(self.device))
+
+    def forward(self, rows: Rows, soft: Tensor | None) -> Hidden:
+        """Hidden states of ``rows`` with ``soft`` (B, k, d_e) at the template's place, or without soft tokens.
+
+        Gradients flow into ``soft`` and, on the full path, into whatever adapters the trunk carries.
+        """
+        if soft is None:
+            return self.full_pass(rows, None)
+        soft = soft.to(self.dtype)
+        if self.exactness.cached and self._can_split(rows):
+            return self.continue_text(self.read_text(rows), rows, soft)
+        if not self.exactness.full:
+            raise ConfigError(
+                f"template {self.template.source!r} needs a full pass over padded rows, which is not exact on this "
+                "decoder; put {soft} last"
+            )
+        return self.full_pass(rows, soft)
+
+    def read_text(self, rows: Rows) -> TextState:
+        """Run what stands before the soft tokens into a KV cache, without gradient."""
+        ids, mask = pad_left(rows.before, device=self.device)
+        with torch.no_grad():
+            out = self.run(input_ids=ids, mask=mask, use_cache=True)
+        return TextState(cache=out.past_key_values, states=out.last_hidden_state, mask=mask)
+
+    def continue_text(self, state: TextState, rows: Rows, soft: Tensor) -> Hidden:
+        """Run the soft tokens and what follows on top of ``state``, which stays as it is."""
+        after = torch.tensor(rows.after, dtype=torch.long, device=self.device).view(len(soft), -1)
+        embeds = torch.cat([soft, self.embed_ids(after)], dim=1)
+        ones = torch.ones(embeds.shape[:2], dtype=torch.bool, device=self.device)
+        mask = torch.cat([state.mask, ones], dim=1)
+        out = self.run(inputs_embeds=embeds, mask=mask, cache=fork(state.cache))
+        soft_at = torch.zeros_like(mask)
+        soft_at[:, state.mask.shape[1] : state.mask.shape[1] + soft.shape[1]] = True
+        return Hidden(torch.cat([state.states, out.last_hidden_state], dim=1), self._poolable(mask), soft_at)
+
+    def _can_split(self, rows: Rows) -> bool:
+        """Every row has text before its soft tokens and equally many tokens after them: columns line up."""
+        return all(rows.before) and len({len(row) for row in rows.after}) == 1
+
+    def full_pass(self, rows: Rows, soft: Tensor | None) -> Hidden:
+        """One pass over whole rows, padded on the left, with gradient everywhere."""
+        before, before_mask = pad_left(rows.before, device=self.device)
+        after, after_mask = pad_left(rows.after, device=self.device)
+        count = 0 if soft is None else soft.shape[1]
+        soft_at = torch.zeros(len(before), count, dtype=torch.bool, device=self.device)
+        mask = torch.cat([before_mask, ~soft_at, after_mask], dim=1)
+        # Stable sort on "is real": padding moves to the left, everything else keeps its order.
+        order = mask.long().argsort(dim=1, stable=True)
+        mask = mask.gather(1, order)
+        soft_at = torch.cat([torch.zeros_like(before_mask), ~soft_at, torch.zeros_like(after_mask)], 1).gather(1, order)
+        if soft is None:
+            out = self.run(input_ids=torch.cat([before, after], dim=1).gather(1, order), mask=mask)
+        else:
+            embeds = torch.cat([self.embed_ids(before), soft, self.embed_ids(after)], dim=1)
+            embeds = embeds.gather(1, order.unsqueeze(-1).expand_as(embeds))
+            out = self.run(inputs_embeds=embeds, mask=mask)
+        return Hidden(out.last_hidden_state, self._poolable(mask), soft_at)
+
+    def _poolable(self, mask: Tensor) -> Tensor:
+        if not self.encoder.bos:
+            return mask
+        bos = mask & (mask.long().cumsum(1) == 1)
+        return torch.where((mask.sum(1) > 1).unsqueeze(1), mask & ~bos, mask)
+
+    def run(
+        self,
+        *,
+        mask: Tensor,
+        input_ids: Tensor | None = None,
+        inputs_embeds: Tensor | None = None,
+        cache: Cache | None = None,
+        use_cache: bool = False,
+    ) -> Any:
+        """The trunk on ids or embeddings, with the positions that ``mask`` (B, text + new) implies."""
+        width = (input_ids if input_ids is not None else inputs_embeds).shape[1]  # type: ignore[union-attr]
+        options: dict[str, Any] = {"attention_mask": mask.long()}
+        if "position_ids" in self.parameters_accepted:
+            options["position_ids"] = (mask.long().cumsum(1) - 1).clamp(min=0)[:, -width:]
+        if cache is not None:
+            options["past_key_values"] = cache
+        if inputs_embeds is not None and hasattr(self.trunk, "get_per_layer_inputs"):
+            # Decoders with a second, per-layer embedding look it up by id; soft tokens read the row of id 0.
+            ids = torch.zeros(inputs_embeds.shape[:2], dtype=torch.long, device=self.device)
+            options["per_layer_inputs"] = self.trunk.get_per_layer_inputs(ids, None)
+        use = use_cache or cache is not None
+        return self.trunk(input_ids=input_ids, inputs_embeds=inputs_embeds, use_cache=use, **options)
+
+    def _embedding_scale(self) -> float:
+        """Size of the embeddings that the layers receive over that of the weight rows (sqrt(d) in some families)."""
+        weight = self.trunk.get_input_embeddings().weight[:64].float()
+        seen = self.token_table(range(min(64, self.encoder.num_rows))).float()
+        return round(float(seen.norm() / weight.norm().clamp(min=1e-30)), 6)
+
+    def _fit_into_context(self, spec: BackboneSpec, soft_tokens: int, max_length: int) -> None:
+        limits = (spec.max_length, getattr(self.trunk.config.get_text_config(), "max_position_embeddings", None))
+        context = min((limit for limit in limits if limit), default=None)
+        if context is None:
+            return
+        room = context - soft_tokens - self.rows.overhead()
+        if room < 1:
+            raise ConfigError(
+                f"{spec.name}: {soft_tokens} soft tokens and {self.rows.overhead()} of template do not leave room for "
+                f"text in a context of {context} positions; lower prompting.tokens"
+            )
+        self.rows.max_length = min(max_length, room)
+
+
+def _compare_with_spec(backbone: FrozenBackbone, spec: BackboneSpec) -> None:
+    """Declared facts are checked facts: a wrong spec is a wrong result later."""
+    config = backbone.trunk.config
+    layers = getattr(config.get_text_config(), "num_hidden_layers", None)
+    facts = {
+        "model_type": (spec.model_type, config.model_type),
+        "hidden_size": (spec.hidden_size, backbone.output_width),
+        "embedding_size": (spec.embedding_size or spec.hidden_size, backbone.embedding_width),
+        "num_layers": (spec.num_layers or layers, layers),
+    }
+    for key, (declared, found) in facts.items():
+        if declared != found:
+            raise ConfigError(f"backbone {spec.name}: {key}: the spec says {declared!r}, the model has {found!r}; mend the spec")

@@ -1,0 +1,110 @@
+"""The methods that transfer is measured against, behind the same contract."""
+
+from collections.abc import Sequence
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from transferkit.adapters import add_lora
+from transferkit.backbone import FrozenBackbone
+from transferkit.embedder import BackboneEmbedder, Embedder, Group
+from transferkit.errors import ConfigError
+from transferkit.readout import Readout
+from transferkit.recipes import LoraSection
+from transferkit.specs import Pooling
+from transferkit.writer import Writer
+
+
+class FrozenEmbedder(BackboneEmbedder):
+    """The backbone as it is, read through a template: the floor."""
+
+    def trainable(self) -> dict[Group, list[nn.Parameter]]:
+        return {}
+
+    @torch.no_grad()
+    def embed(self, texts: Sequence[str], instructions: Sequence[str]) -> Tensor:
+        return super().embed(texts, instructions)
+
+
+class LoraEmbedder(BackboneEmbedder):
+    """`peft` LoRA on every linear layer of the backbone; QLoRA where the backbone is loaded in 4 bits."""
+
+    def __init__(self, backbone: FrozenBackbone, *, pooling: Pooling, lora: LoraSection, seed: int) -> None:
+        super().__init__(backbone, pooling=pooling)
+        self.lora = lora
+        # The adapters are put into the trunk itself; the wrapper is kept to name, save and load them.
+        self.peft = add_lora(backbone.trunk, lora, seed=seed)
+        self._dropouts = [module for name, module in backbone.trunk.named_modules() if name.endswith("lora_dropout")]
+
+    def load_adapter(self, tensors: dict[str, Tensor]) -> None:
+        """Take adapter weights, named as the trunk's wrapper names them.
+
+        Raises:
+            ConfigError: names or shapes that are not this decoder's.
+        """
+        mine = {name: p for name, p in self.peft.named_parameters() if p.requires_grad}
+        if {n: p.shape for n, p in mine.items()} != {n: t.shape for n, t in tensors.items()}:
+            raise ConfigError("the adapter in this checkpoint has other layers than the backbone")
+        for name, parameter in mine.items():
+            parameter.data.copy_(tensors[name])
+
+    def train(self, mode: bool = True) -> "LoraEmbedder":
+        """Only the adapters' own dropout follows the mode; the decoder stays in eval mode."""
+        super().train(False)
+        for dropout in self._dropouts:
+            dropout.train(mode)
+        return self
+
+    def trainable(self) -> dict[Group, list[nn.Parameter]]:
+        return {"model": [p for p in self.backbone.trunk.parameters() if p.requires_grad]}
+
+
+class PromptTuningEmbedder(BackboneEmbedder):
+    """k free vectors (k, d_e) in the place of the written soft tokens: the cheap rival (Lester et al., 2021)."""
+
+    def __init__(self, backbone: FrozenBackbone, *, pooling: Pooling, tokens: int, seed: int) -> None:
+        super().__init__(backbone, pooling=pooling)
+        if not backbone.template.has_soft:
+            raise ConfigError(f"template {backbone.template.source!r} has no {{soft}}, prompt tuning needs one")
+        # Sampled token embeddings: started at random, prompt tuning is several times worse.
+        generator = torch.Generator().manual_seed(seed)
+        ids = torch.randint(0, backbone.encoder.vocabulary_rows, (tokens,), generator=generator)
+        self.prompt = nn.Parameter(backbone.token_table(ids.tolist()).float())
+
+    def soft_prompt(self, texts: Sequence[str], instructions: Sequence[str]) -> Tensor:
+        return self.prompt.unsqueeze(0).expand(len(texts), -1, -1)
+
+    def trainable(self) -> dict[Group, list[nn.Parameter]]:
+        return {"model": [self.prompt]}
+
+
+class PromptingAlone(Embedder):
+    """The soft tokens themselves as the embedding, without any backbone.
+
+    A transfer that does not beat this row is worthless: its user would drop the backbone.
+
+    Args:
+        writer: the Prompting LLM.
+        join: ``mean`` of the k soft tokens (d_p), or all of them ``side by side`` (k d_p).
+    """
+
+    def __init__(self, writer: Writer, *, join: Literal["mean", "side by side"]) -> None:
+        super().__init__()
+        if writer.reads == "instruction":
+            raise ConfigError(
+                "prompting-llm-alone: this Prompting LLM reads the instruction alone, so its tokens are the same for "
+                "every text; the row has no meaning"
+            )
+        self.writer = writer
+        self.join = join
+        prompting = writer.prompting
+        self.readout = Readout("none", prompting.width * (prompting.tokens if join == "side by side" else 1))
+
+    @torch.no_grad()
+    def embed(self, texts: Sequence[str], instructions: Sequence[str]) -> Tensor:
+        soft = self.writer(texts, instructions).float()
+        return soft.mean(1) if self.join == "mean" else soft.flatten(1)
+
+    def trainable(self) -> dict[Group, list[nn.Parameter]]:
+        return {}

@@ -1,0 +1,58 @@
+"""The app itself, its exit codes, and the one place where errors become a sentence."""
+
+import os
+import sys
+
+import typer
+from rich.console import Console
+
+from transferkit import __version__
+from transferkit.cli import backbones, compare, embed, recipes, run
+from transferkit.errors import TransferkitError
+
+app = typer.Typer(
+    name="transferkit",
+    help="Carry embedding skill from one decoder to the next by refitting one linear matrix.",
+    no_args_is_help=True,
+    pretty_exceptions_show_locals=False,
+    rich_markup_mode="rich",
+)
+app.command("train")(run.train)
+app.command("adapt")(run.adapt)
+app.command("baseline")(run.baseline)
+app.command("compare")(compare.compare)
+app.command("embed")(embed.embed)
+app.add_typer(backbones.app, name="backbones")
+app.add_typer(recipes.app, name="recipes")
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        print(f"transferkit {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: bool = typer.Option(False, "--version", callback=_version, is_eager=True, help="Print the version."),
+) -> None:
+    pass
+
+
+def main() -> None:
+    """Run the command line. Exit codes: 0 done, 1 failed, 2 wrong input, 130 interrupted."""
+    try:
+        app()
+    except TransferkitError as error:
+        _say(f"error: {error}")
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        _say("interrupted")
+        sys.exit(130)
+    except BrokenPipeError:  # `transferkit ... | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)
+
+
+def _say(message: str) -> None:
+    Console(stderr=True).print(message, markup=False, highlight=False, soft_wrap=True)

@@ -1,0 +1,70 @@
+"""``backbones list | show | probe``: the registry."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+app = typer.Typer(help="The registry of decoders.", no_args_is_help=True)
+
+
+@app.command("list")
+def list_(
+    json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
+) -> None:
+    """All built-in backbones."""
+    from transferkit.specs import find_spec, list_backbones
+
+    specs = [find_spec(name) for name in list_backbones()]
+    if json:
+        for spec in specs:
+            print(spec.model_dump_json(exclude_none=True))
+        return
+    table = Table("name", "family", "where", "width", "layers", "licence", box=None, header_style="bold")
+    for spec in specs:
+        cells = (spec.name, spec.family, spec.location, spec.hidden_size, spec.num_layers or "", spec.license or "")
+        table.add_row(*map(str, cells))
+    Console().print(table)
+
+
+@app.command()
+def show(name: Annotated[str, typer.Argument(help="Registry name, .yaml file, local folder or hub id.")]) -> None:
+    """One backbone's spec as YAML."""
+    if name.endswith(".yaml"):
+        from transferkit.specs import find_spec as find
+    else:
+        from transferkit.specs import list_backbones
+
+        if name in list_backbones():
+            from transferkit.specs import find_spec as find
+        else:
+            from transferkit.probe import resolve as find
+    from transferkit.schema import dump_yaml
+
+    print(dump_yaml(find(name).model_dump(exclude_none=True)), end="")
+
+
+@app.command()
+def probe(
+    location: Annotated[str, typer.Argument(help="Local folder or hub id; no weights are read.")],
+    revision: Annotated[str | None, typer.Option("--revision", help="Commit on the hub.")] = None,
+    write: Annotated[Path | None, typer.Option("--write", help="Write the spec to this .yaml file.")] = None,
+) -> None:
+    """Derive a spec from config and tokenizer."""
+    from transferkit.errors import ConfigError
+    from transferkit.probe import probe as derive
+    from transferkit.probe import spec_yaml
+    from transferkit.runs import write_text
+
+    spec = derive(location, revision=revision)
+    if write is None:
+        print(spec_yaml(spec), end="")
+        return
+    if write.suffix != ".yaml" or write.exists():
+        raise ConfigError(f"--write {write}: expected a new file ending in .yaml")
+    if not write.parent.is_dir():
+        raise ConfigError(f"--write {write}: the folder {write.parent} does not exist")
+    write_text(write, spec_yaml(spec.model_copy(update={"name": write.stem})))
+    print(write)

@@ -1,0 +1,33 @@
+"""``compare``: run folders -> convergence table, curves and report."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+
+def compare(
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Run folders of one target and one data set.")],
+    out: Annotated[Path | None, typer.Option("--out", help="Folder for table.md/.csv/.json, curves and report.html.")] = None,
+    allow_unfinished: Annotated[bool, typer.Option("--allow-unfinished", help="Take runs that are not done, marked.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print the table as JSON.")] = False,
+) -> None:
+    """Convergence table over runs: steps, examples, tokens, seconds and memory to fractions of LoRA's best score.
+
+    Example: transferkit compare runs/* --out report
+    """
+    from transferkit import convergence, tables
+    from transferkit.runs import read_run
+
+    comparison = convergence.compare([read_run(folder) for folder in runs], allow_unfinished=allow_unfinished)
+    if json:
+        print(tables.to_json(comparison), end="")
+    else:
+        tables.print_table(comparison, Console())
+    if out is not None:
+        from transferkit.report import write_comparison
+
+        console = Console(stderr=True)
+        for path in write_comparison(comparison, out):
+            console.print(f"wrote {path}", markup=False, highlight=False)

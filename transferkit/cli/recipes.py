@@ -1,0 +1,60 @@
+"""``recipes list | show | copy | new | check``."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(help="The recipes: everything a run is decided by.", no_args_is_help=True)
+
+
+@app.command("list")
+def list_() -> None:
+    """All built-in recipes."""
+    from transferkit.recipes import list_recipes
+
+    print("\n".join(list_recipes()))
+
+
+@app.command()
+def show(name: Annotated[str, typer.Argument(help="Built-in name or .yaml file.")]) -> None:
+    """The recipe's own text."""
+    from transferkit.recipes import read_recipe, recipe_path
+
+    read_recipe(name)
+    print(recipe_path(name).read_text(encoding="utf-8"), end="")
+
+
+@app.command()
+def check(
+    name: Annotated[str, typer.Argument(help="Built-in name or .yaml file.")],
+    set_: Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override; repeatable.")] = None,
+) -> None:
+    """Check a recipe and print it with every default filled in."""
+    from transferkit.recipes import read_recipe, recipe_yaml
+
+    print(recipe_yaml(read_recipe(name, overrides=set_)), end="")
+
+
+@app.command()
+def copy(
+    name: Annotated[str, typer.Argument(help="Built-in recipe (qwen3/adapt) or family (qwen3).")],
+    to: Annotated[Path, typer.Option("--to", help="Folder to copy into.")] = Path("recipes"),
+) -> None:
+    """Copy built-in recipes to edit them."""
+    from transferkit.recipe_files import copy_recipe
+
+    print(copy_recipe(name, to))
+
+
+@app.command()
+def new(
+    family: Annotated[str, typer.Option("--family", help="Name of the new family.")],
+    backbone: Annotated[str, typer.Option("--backbone", help="Registry name, folder or hub id of its decoder.")],
+    to: Annotated[Path, typer.Option("--to", help="Folder in which <family>/ is made.")] = Path("recipes"),
+) -> None:
+    """Write train, adapt and baseline recipes for a new model family."""
+    from transferkit.recipe_files import new_family
+
+    for path in new_family(family, backbone=backbone, target=to):
+        print(path)

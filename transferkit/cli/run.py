@@ -1,0 +1,169 @@
+"""``train``, ``adapt``, ``baseline``: one recipe, one run folder."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+
+from transferkit.errors import ConfigError
+
+if TYPE_CHECKING:
+    from transferkit.recipes import Method, Recipe, Task
+
+RecipeName = Annotated[
+    str | None, typer.Argument(metavar="[RECIPE]", help="Built-in name such as qwen3/adapt, or a .yaml file.", show_default=False)
+]
+Set = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override one key of the recipe; repeatable.")]
+Runs = Annotated[Path, typer.Option("--runs", help="Where run folders are made.")]
+DataDir = Annotated[Path | None, typer.Option("--data-dir", help="What relative data paths start from; default: here.")]
+Target = Annotated[str | None, typer.Option("--target", help="Backbone: registry name, hub id or local folder.")]
+Source = Annotated[Path | None, typer.Option("--source", help="Checkpoint or run folder of a `train`.")]
+Quantize = Annotated[str | None, typer.Option("--quantize", help="nf4 loads the backbone in 4 bits; none does not.")]
+Resume = Annotated[Path | None, typer.Option("--resume", metavar="RUN", help="Continue an interrupted run folder.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Show what would run, train nothing, write nothing.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print the run folder alone.")]
+Json = Annotated[bool, typer.Option("--json", help="Print the finished record as JSON.")]
+
+
+def train(
+    recipe: RecipeName = None,
+    target: Target = None,
+    quantize: Quantize = None,
+    set_: Set = None,
+    data_dir: DataDir = None,
+    runs: Runs = Path("runs"),
+    resume: Resume = None,
+    dry_run: DryRun = False,
+    quiet: Quiet = False,
+    json: Json = False,
+) -> None:
+    """Train a Prompting LLM and its alignment on one frozen backbone.
+
+    Example: transferkit train qwen3/train --set optim.steps=500
+    """
+    _run("train", recipe, target, quantize, set_, None, None, data_dir, runs, resume, dry_run, quiet, json)
+
+
+def adapt(
+    recipe: RecipeName = None,
+    source: Source = None,
+    target: Target = None,
+    quantize: Quantize = None,
+    set_: Set = None,
+    data_dir: DataDir = None,
+    runs: Runs = Path("runs"),
+    resume: Resume = None,
+    dry_run: DryRun = False,
+    quiet: Quiet = False,
+    json: Json = False,
+) -> None:
+    """Carry a trained skill to another backbone by refitting the alignment alone.
+
+    Without RECIPE, the built-in adapt recipe of the target's family is used.
+
+    Example: transferkit adapt --source runs/train-... --target meta-llama/Llama-3.2-1B --quantize nf4
+    """
+    _run("adapt", recipe, target, quantize, set_, source, None, data_dir, runs, resume, dry_run, quiet, json)
+
+
+def baseline(
+    recipe: RecipeName = None,
+    method: Annotated[
+        str | None,
+        typer.Option("--method", help="lora, qlora, prompt-tuning, prompting-llm-alone, frozen or tfidf."),
+    ] = None,
+    source: Source = None,
+    target: Target = None,
+    quantize: Quantize = None,
+    set_: Set = None,
+    data_dir: DataDir = None,
+    runs: Runs = Path("runs"),
+    resume: Resume = None,
+    dry_run: DryRun = False,
+    quiet: Quiet = False,
+    json: Json = False,
+) -> None:
+    """Run one of the methods that a transfer is measured against.
+
+    Example: transferkit baseline qwen3/baseline --method lora --target qwen3-0.6b
+    """
+    _run("baseline", recipe, target, quantize, set_, source, method, data_dir, runs, resume, dry_run, quiet, json)
+
+
+def _run(
+    task: "Task",
+    name: str | None,
+    target: str | None,
+    quantize: str | None,
+    overrides: list[str] | None,
+    source: Path | None,
+    method: str | None,
+    data_dir: Path | None,
+    runs: Path,
+    resume: Path | None,
+    dry_run: bool,
+    quiet: bool,
+    json: bool,
+) -> None:
+    console = Console(stderr=True, quiet=quiet)
+    if resume is not None:
+        if any(given for given in (name, target, quantize, overrides, source, method, data_dir)):
+            raise ConfigError("--resume continues a run as it began; give no recipe, --target, --source or --set with it")
+        _finish(resume, None, None, console, json=json)
+        return
+    changes = [*(overrides or [])]
+    changes += [f"embedding.backbone={_quoted(target)}"] if target else []
+    changes += [f"embedding.quantization={quantize}"] if quantize else []
+    changes += [f"method={method}"] if method else []
+    recipe = _recipe(task, name, target, changes)
+    if task == "baseline" and recipe.method is None:
+        raise ConfigError("baseline needs a method: --method lora|qlora|prompt-tuning|prompting-llm-alone|frozen|tfidf")
+    from transferkit.runner import Inputs
+
+    inputs = Inputs(source=source, data_dir=data_dir)
+    if dry_run:
+        from transferkit.dry_run import describe
+
+        print(describe(recipe, inputs))
+        return
+    _finish(None, (recipe, inputs, runs), task, console, json=json)
+
+
+def _recipe(task: "Task", name: str | None, target: str | None, changes: list[str]) -> "Recipe":
+    from transferkit.recipes import list_recipes, read_recipe
+
+    if name is None:
+        if target is None:
+            raise ConfigError(f"{task} needs a recipe or a --target (`transferkit recipes list` shows the built-in ones)")
+        from transferkit.probe import resolve
+
+        family = resolve(target).family
+        name = f"{family}/{task}"
+        if name not in list_recipes():
+            raise ConfigError(
+                f"no built-in {task} recipe for the family {family!r}; name one (`transferkit recipes list`) or make "
+                f"one (`transferkit recipes new --family {family}`)"
+            )
+    return read_recipe(name, overrides=changes, task=task)
+
+
+def _finish(resume: Path | None, fresh: Any, task: "Task | None", console: Console, *, json: bool) -> None:
+    from transferkit import runner
+    from transferkit.train import Interrupted
+
+    try:
+        if resume is not None:
+            folder = runner.resume(resume, console=console)
+        else:
+            recipe, inputs, runs = fresh
+            folder = runner.start(recipe, inputs, runs=runs, console=console)
+    except Interrupted as interruption:
+        console.print(f"interrupted; continue with --resume {interruption}", markup=False, highlight=False, soft_wrap=True)
+        raise typer.Exit(130) from None
+    print((folder / "record.json").read_text(encoding="utf-8").rstrip() if json else folder)
+
+
+def _quoted(text: str) -> str:
+    """As YAML text, whatever it looks like."""
+    return "'" + text.replace("'", "''") + "'"

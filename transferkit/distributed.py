@@ -1,0 +1,49 @@
+"""Gather vectors over processes with their gradients; nothing happens where there is one process."""
+
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+
+class _AllGather(torch.autograd.Function):
+    """Concatenate the processes' rows; backward sums the gradients that every process has for mine."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        parts = [torch.empty_like(x) for _ in range(dist.get_world_size())]
+        dist.all_gather(parts, x.contiguous())
+        return torch.cat(parts)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        gradient = gradient.contiguous()
+        dist.all_reduce(gradient)
+        rows = len(gradient) // dist.get_world_size()
+        start = dist.get_rank() * rows
+        return gradient[start : start + rows]
+
+
+def world() -> tuple[int, int]:
+    """(rank, number of processes)."""
+    if dist.is_available() and dist.is_initialized():
+        return dist.get_rank(), dist.get_world_size()
+    return 0, 1
+
+
+def gather(x: Tensor) -> Tensor:
+    """(n, ...) of every process -> (world * n, ...), in rank order; gradients flow back to their owners."""
+    return _AllGather.apply(x) if world()[1] > 1 else x
+
+
+def average_gradients(parameters: list[torch.nn.Parameter]) -> None:
+    """Mean of the gradients over processes; a process without a gradient counts as zero."""
+    size = world()[1]
+    if size == 1:
+        return
+    for parameter in parameters:
+        if parameter.grad is None:
+            parameter.grad = torch.zeros_like(parameter)
+        dist.all_reduce(parameter.grad)
+        parameter.grad /= size

@@ -1,0 +1,161 @@
+"""Texts -> vectors: what every method has in common, and the PromptEmbedder itself.
+
+A method gives ``embed(texts, instructions)`` and ``trainable()``; the training loop knows nothing else of it.
+"""
+
+from collections.abc import Sequence
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from transferkit.alignment import Alignment
+from transferkit.backbone import FrozenBackbone
+from transferkit.errors import ConfigError
+from transferkit.pooling import pool
+from transferkit.readout import Readout
+from transferkit.specs import Pooling
+from transferkit.writer import Writer
+
+Group = Literal["model", "alignment", "offset"]  # parameter groups, each with its own learning rate
+
+
+class Embedder(nn.Module):
+    """Base of all methods: pooled vectors for training, finished vectors for users.
+
+    Attributes:
+        readout: fitted after training; ``encode`` applies it, the loss never sees it.
+        tokens_read: backbone tokens processed since :meth:`take_tokens`, for the convergence table.
+    """
+
+    readout: Readout
+    tokens_read: int = 0
+
+    def embed(self, texts: Sequence[str], instructions: Sequence[str]) -> Tensor:
+        """Pooled vectors (B, d_out), fp32, of any norm, with gradient where something is trainable."""
+        raise NotImplementedError
+
+    def trainable(self) -> dict[Group, list[nn.Parameter]]:
+        """What learns, by learning-rate group."""
+        raise NotImplementedError
+
+    def take_tokens(self) -> int:
+        """Backbone tokens processed since the last call."""
+        taken, self.tokens_read = self.tokens_read, 0
+        return taken
+
+    def encode(
+        self,
+        texts: Sequence[str],
+        *,
+        instruction: str | Sequence[str] = "",
+        batch_size: int = 64,
+        readout: bool = True,
+    ) -> np.ndarray:
+        """Finished vectors of ``texts`` in their order: pooled, read out, unit norm.
+
+        Args:
+            texts: any length; rows are sorted by length inside, which changes no vector.
+            instruction: the task's, for all texts or one for each.
+            batch_size: texts a forward pass.
+            readout: False leaves the readout away (unit norm of the pooled vector).
+
+        Returns:
+            (n, d_out) float32.
+
+        Raises:
+            ConfigError: a single string instead of a list, or something that is not text.
+        """
+        if isinstance(texts, str):
+            raise ConfigError("encode: expected a list of texts, got one text; write encode([text])")
+        for i, text in enumerate(texts):
+            if not isinstance(text, str):
+                raise ConfigError(f"encode: text {i}: expected text, got {text!r}")
+        instructions = [instruction] * len(texts) if isinstance(instruction, str) else list(instruction)
+        vectors = self.pooled(texts, instructions, batch_size=batch_size)
+        finish = self.readout if readout else Readout("none", 0)
+        return finish(vectors.to(self._readout_device())).cpu().numpy()
+
+    @torch.no_grad()
+    def pooled(self, texts: Sequence[str], instructions: Sequence[str], *, batch_size: int) -> Tensor:
+        """Pooled vectors (n, d_out) on the CPU, without gradient, in the order of ``texts``."""
+        order = sorted(range(len(texts)), key=lambda i: len(texts[i]), reverse=True)
+        result: Tensor | None = None
+        for start in range(0, len(order), batch_size):
+            chosen = order[start : start + batch_size]
+            vectors = self.embed([texts[i] for i in chosen], [instructions[i] for i in chosen]).cpu()
+            if result is None:
+                result = torch.empty(len(texts), vectors.shape[1])
+            result[chosen] = vectors
+        return torch.zeros(0, len(self.readout.mean)) if result is None else result
+
+    def _readout_device(self) -> torch.device:
+        return self.readout.mean.device
+
+
+class BackboneEmbedder(Embedder):
+    """A method that embeds through a backbone: soft tokens of its own, or none."""
+
+    def __init__(self, backbone: FrozenBackbone, *, pooling: Pooling, readout: Readout | None = None) -> None:
+        super().__init__()
+        if pooling == "soft" and not backbone.template.soft_sees_text:
+            raise ConfigError(
+                f"pooling 'soft' needs soft tokens after the text, the template is {backbone.template.source!r}; "
+                "use last, mean, weighted_mean or max"
+            )
+        self.backbone = backbone
+        self.pooling: Pooling = pooling
+        self.readout = readout or Readout("none", backbone.output_width)
+
+    def soft_prompt(self, texts: Sequence[str], instructions: Sequence[str]) -> Tensor | None:
+        """Soft tokens (B, k, d_e) in the backbone's embedding space; None for a method without."""
+        return None
+
+    def embed(self, texts: Sequence[str], instructions: Sequence[str]) -> Tensor:
+        rows = self.backbone.rows(texts, instructions)
+        soft = self.soft_prompt(texts, instructions)
+        self.tokens_read += rows.num_tokens() + (0 if soft is None else soft.shape[0] * soft.shape[1])
+        hidden = self.backbone(rows, soft)
+        return pool(hidden.states, hidden.mask, hidden.soft, how=self.pooling)
+
+
+class PromptEmbedder(BackboneEmbedder):
+    """Prompting LLM -> alignment -> frozen backbone -> pooling -> readout (PromptEmbedder, section 3).
+
+    Args:
+        writer: the Prompting LLM and what it reads; writes soft tokens (B, k, d_p).
+        alignment: carries them into the backbone's space.
+        backbone: frozen decoder whose template holds ``{soft}``.
+        pooling: how its last hidden states become one vector.
+        readout: closed-form map, fitted at the end of training.
+    """
+
+    def __init__(
+        self,
+        writer: Writer,
+        alignment: Alignment,
+        backbone: FrozenBackbone,
+        *,
+        pooling: Pooling = "soft",
+        readout: Readout | None = None,
+    ) -> None:
+        if not backbone.template.has_soft:
+            raise ConfigError(f"template {backbone.template.source!r} has no {{soft}}, so the soft tokens have no place")
+        super().__init__(backbone, pooling=pooling, readout=readout)
+        self.writer = writer
+        self.alignment = alignment
+        self.last_soft: Tensor | None = None  # (B, k, d_p) of the last batch, for the collapse figure
+
+    def soft_prompt(self, texts: Sequence[str], instructions: Sequence[str]) -> Tensor:
+        soft = self.writer(texts, instructions)
+        self.last_soft = soft.detach()
+        return self.alignment(soft.to(self.alignment.weight.device))
+
+    def trainable(self) -> dict[Group, list[nn.Parameter]]:
+        groups: dict[Group, list[nn.Parameter]] = {
+            "model": [p for p in self.writer.parameters() if p.requires_grad],
+            "alignment": [self.alignment.weight],
+            "offset": [] if self.alignment.offset is None else [self.alignment.offset],
+        }
+        return {name: parameters for name, parameters in groups.items() if parameters}

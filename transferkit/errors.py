@@ -1,0 +1,30 @@
+"""The two errors that the command line prints as one sentence, and the closest-match helper they use."""
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+class TransferkitError(Exception):
+    """An error with a message for the user; ``exit_code`` is what the command line returns."""
+
+    exit_code = 1
+
+
+class ConfigError(TransferkitError):
+    """Wrong input: a name, file, value or combination that the user can correct (exit code 2)."""
+
+    exit_code = 2
+
+
+class RunError(TransferkitError):
+    """Valid input, but the work could not be done (exit code 1)."""
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """``; did you mean 'x'?`` for the closest known name, or an empty string.
+
+    Compared without case: a name typed in the wrong case is the commonest mistake.
+    """
+    by_lower = {candidate.lower(): candidate for candidate in known}
+    match = get_close_matches(name.lower(), by_lower, n=1, cutoff=0.6)
+    return f"; did you mean {by_lower[match[0]]!r}?" if match else ""

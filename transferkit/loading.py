@@ -1,0 +1,188 @@
+"""Load weights and tokenizers from a folder or the hub: safetensors only, no remote code, no random weights."""
+
+import importlib.util
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import (
+    AutoConfig,
+    AutoModel,
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    BitsAndBytesConfig,
+    PreTrainedConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
+from transformers.utils import logging as transformers_logging
+
+from transferkit.errors import ConfigError
+from transferkit.specs import Quantization
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+
+
+def check_location(location: str) -> None:
+    """Refuse what is neither a model folder nor shaped like a hub id.
+
+    Raises:
+        ConfigError: the folder has no config.json, or the path does not exist.
+    """
+    folder = Path(location)
+    if folder.is_dir():
+        if not (folder / "config.json").is_file():
+            raise ConfigError(f"{location}: not a model folder (no config.json in it)")
+    elif folder.is_absolute() or location.startswith((".", "~")) or location.count("/") != 1 or folder.exists():
+        raise ConfigError(
+            f"{location}: no such model folder; expected a folder with config.json, a hub id such as org/model, "
+            "or a name of `transferkit backbones list`"
+        )
+
+
+def load_config(location: str, *, revision: str | None = None) -> PreTrainedConfig:
+    """The model's config.json.
+
+    Raises:
+        ConfigError: not found, not reachable, or of a kind this transformers version does not know.
+    """
+    check_location(location)
+    return _from_pretrained(AutoConfig, location, revision=revision)
+
+
+def load_tokenizer(location: str, *, revision: str | None = None) -> PreTrainedTokenizerBase:
+    """The model's tokenizer.
+
+    Raises:
+        ConfigError: as :func:`load_config`.
+    """
+    check_location(location)
+    return _from_pretrained(AutoTokenizer, location, revision=revision, padding_side="left")
+
+
+def load_trunk(
+    location: str, *, revision: str | None, dtype: torch.dtype, quantization: Quantization, device: torch.device
+) -> PreTrainedModel:
+    """The decoder without its head, frozen, in eval mode.
+
+    Composite checkpoints (text and vision) give their text decoder.
+
+    Raises:
+        ConfigError: not found, no safetensors, weights missing from the checkpoint, or quantisation impossible.
+    """
+    check_location(location)
+    quantizer = _nf4_config(location, dtype) if quantization == "nf4" else None
+    model = _load_weights(AutoModel, location, revision, dtype, quantizer, device)
+    if quantizer is not None:
+        _prepare_linear4bit(model, location)
+    trunk: PreTrainedModel = model.get_decoder() if hasattr(model, "get_decoder") else model
+    return trunk.eval().requires_grad_(False)
+
+
+def load_causal_lm(location: str, *, revision: str | None, device: torch.device) -> PreTrainedModel:
+    """A decoder with its language-model head, in fp32.
+
+    Raises:
+        ConfigError: as :func:`load_trunk`.
+    """
+    check_location(location)
+    return _load_weights(AutoModelForCausalLM, location, revision, torch.float32, None, device).eval()
+
+
+def num_quantized_layers(model: nn.Module) -> int:
+    """Linear layers that hold 4-bit weights."""
+    if importlib.util.find_spec("bitsandbytes") is None:
+        return 0
+    import bitsandbytes
+
+    return sum(isinstance(module, bitsandbytes.nn.Linear4bit) for module in model.modules())
+
+
+def _load_weights(
+    auto_class: Any,
+    location: str,
+    revision: str | None,
+    dtype: torch.dtype,
+    quantizer: BitsAndBytesConfig | None,
+    device: torch.device,
+) -> PreTrainedModel:
+    # safetensors only: a pickle can run code, and a hub commit can hold both.
+    model, info = _from_pretrained(
+        auto_class,
+        location,
+        revision=revision,
+        dtype=dtype,
+        quantization_config=quantizer,
+        output_loading_info=True,
+        use_safetensors=True,
+        **({"device_map": {"": device}} if quantizer is not None and device.type != "cpu" else {}),
+    )
+    if info["missing_keys"]:
+        missing = sorted(info["missing_keys"])
+        raise ConfigError(
+            f"{location}: the checkpoint lacks {len(missing)} weights of this architecture ({missing[0]}, ...); "
+            "they would be random"
+        )
+    return model if quantizer is not None else model.to(device)
+
+
+def _from_pretrained(auto_class: Any, location: str, **options: Any) -> Any:
+    """``auto_class.from_pretrained`` with its many failures told in one sentence, and without its console output."""
+    with quiet_transformers():
+        try:
+            return auto_class.from_pretrained(location, trust_remote_code=False, **options)
+        except (OSError, ValueError, KeyError, TypeError, RuntimeError, ImportError) as error:
+            raise ConfigError(f"{location}: {_reason(location, error)}") from None
+
+
+@contextmanager
+def quiet_transformers() -> Iterator[None]:
+    """No load reports, progress bars or warnings of ``transformers`` inside the block; errors still raise."""
+    verbosity = transformers_logging.get_verbosity()
+    transformers_logging.set_verbosity_error()
+    transformers_logging.disable_progress_bar()
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        transformers_logging.set_verbosity(verbosity)
+        transformers_logging.enable_progress_bar()
+
+
+def _reason(location: str, error: Exception) -> str:
+    text = " ".join(str(error).split())
+    if not Path(location).is_dir() and isinstance(error, OSError):
+        return (
+            "neither a local folder nor reachable or cached on the hub; check the name, the network (HF_HUB_OFFLINE) "
+            "and, for gated models, `hf auth login`"
+        )
+    if "trust_remote_code" in text:
+        return "needs code of its own from the checkpoint, which transferkit does not run"
+    if "safetensors" in text and isinstance(error, OSError):
+        return "holds no safetensors weights; convert the checkpoint first (pickled weights are not loaded)"
+    return f"cannot be loaded ({text[:300]})"
+
+
+def _nf4_config(location: str, dtype: torch.dtype) -> BitsAndBytesConfig:
+    if importlib.util.find_spec("bitsandbytes") is None:
+        raise ConfigError(f"{location}: quantization nf4 needs bitsandbytes; `pip install bitsandbytes`")
+    return BitsAndBytesConfig(
+        load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=dtype, bnb_4bit_use_double_quant=True
+    )
+
+
+def _prepare_linear4bit(model: nn.Module, location: str) -> None:
+    import bitsandbytes
+
+    layers = [module for module in model.modules() if isinstance(module, bitsandbytes.nn.Linear4bit)]
+    if not layers:
+        raise ConfigError(f"{location}: quantization nf4 found no layer that it can quantise; use quantization: none")
+    for layer in layers:
+        # bitsandbytes 0.50 repacks weights for a CPU inference kernel at the first forward without gradients; that
+        # kernel has no backward, so later gradients would be silently wrong (cosine 0.03 to the truth).
+        layer.support_avx512bf16_for_cpu = False  # type: ignore[assignment]

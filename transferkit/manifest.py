@@ -1,0 +1,85 @@
+"""Folders that are whole or absent: written beside, sealed with the sha256 of every file, then renamed."""
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from transferkit.errors import ConfigError, RunError
+
+NAME = "manifest.json"
+
+
+@contextmanager
+def new_folder(target: Path) -> Iterator[Path]:
+    """A folder to fill; it becomes ``target`` when the block ends, and is removed when the block fails.
+
+    The manifest is written last, so a kill at any moment leaves either the old state or the new one.
+
+    Raises:
+        RunError: the disk refused (full, read-only, ...).
+    """
+    beside = target.with_name(f".{target.name}.{os.getpid()}")
+    shutil.rmtree(beside, ignore_errors=True)
+    try:
+        beside.mkdir(parents=True)
+        yield beside
+        seal(beside)
+        if target.exists():  # rename cannot replace a folder that is not empty
+            old = target.with_name(f".{target.name}.old")
+            shutil.rmtree(old, ignore_errors=True)
+            os.replace(target, old)
+            os.replace(beside, target)
+            shutil.rmtree(old, ignore_errors=True)
+        else:
+            os.replace(beside, target)
+    except OSError as error:
+        raise RunError(f"{target}: could not be written ({error.strerror or error}); nothing else was changed") from None
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)
+
+
+def seal(folder: Path) -> None:
+    """Write ``manifest.json``: file -> sha256, for every file below ``folder``; all are flushed to disk first."""
+    files = {str(path.relative_to(folder)): sha256_file(path) for path in sorted(folder.rglob("*")) if path.is_file()}
+    for name in files:
+        _flush(folder / name)
+    manifest = folder / NAME
+    manifest.write_text(json.dumps({"format": 1, "files": files}, indent=2) + "\n", encoding="utf-8")
+    _flush(manifest)
+
+
+def verify(folder: Path) -> dict[str, str]:
+    """The manifest's file -> sha256, after checking every file against it.
+
+    Raises:
+        ConfigError: not a sealed folder, or a file that is missing or differs.
+    """
+    manifest = folder / NAME
+    if not manifest.is_file():
+        raise ConfigError(f"{folder}: not a complete checkpoint (no {NAME} in it)")
+    try:
+        files: dict[str, str] = json.loads(manifest.read_text(encoding="utf-8"))["files"]
+    except (ValueError, KeyError, TypeError):
+        raise ConfigError(f"{manifest}: damaged; restore the checkpoint from a copy") from None
+    for name, expected in files.items():
+        path = folder / name
+        if not path.is_file():
+            raise ConfigError(f"{path}: missing from the checkpoint; restore it from a copy")
+        if sha256_file(path) != expected:
+            raise ConfigError(f"{path}: differs from what was saved (sha256); restore the checkpoint from a copy")
+    return files
+
+
+def sha256_file(path: Path) -> str:
+    """Hex digest of a file's content."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _flush(path: Path) -> None:
+    with path.open("rb") as file:
+        os.fsync(file.fileno())

@@ -1,0 +1,200 @@
+"""Recipe -> method: the embedder that a command trains or measures, and the facts that its record keeps."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from transferkit.alignment import Alignment, anchor_start, fit_quality, random_start
+from transferkit.anchors import shared_tokens
+from transferkit.backbone import FrozenBackbone
+from transferkit.baselines import FrozenEmbedder, LoraEmbedder, PromptingAlone, PromptTuningEmbedder
+from transferkit.checkpoint import load_writer, read_description
+from transferkit.embedder import Embedder, PromptEmbedder
+from transferkit.errors import ConfigError
+from transferkit.probe import resolve
+from transferkit.prompting import PromptingLLM
+from transferkit.recipes import Recipe, TrainSet
+from transferkit.specs import BackboneSpec, Pooling
+from transferkit.template import Template
+from transferkit.writer import Writer
+
+FEWEST_ANCHORS = 32  # below this many shared tokens a regression to them says nothing
+
+
+@dataclass
+class Built:
+    """A method ready to run. ``facts`` goes into the record."""
+
+    embedder: Embedder
+    label: str
+    facts: dict[str, Any] = field(default_factory=dict)
+
+
+def resolve_recipe(recipe: Recipe, *, source: Path | None) -> tuple[Recipe, BackboneSpec | None]:
+    """Fill every choice that the recipe leaves to the source checkpoint or to the backbone's spec.
+
+    Returns:
+        The complete recipe, and the backbone's spec (None for TF-IDF).
+
+    Raises:
+        ConfigError: no backbone, no source where one is needed, or one where it is not.
+    """
+    description = _source_description(recipe, source)
+    inherited = description.get("prompting", {})
+    defaults = {"tokens": 5, "tau": 3.0, "relaxation": "vocabulary", "reads": "text", "max_length": 128} | inherited
+    prompting = recipe.prompting.model_copy(
+        update={key: value for key, value in defaults.items() if getattr(recipe.prompting, key) is None}
+    )
+    train = [_with_instruction(one, description.get("instructions", {})) for one in recipe.data.train]
+    data = recipe.data.model_copy(update={"train": train})
+    recipe = recipe.model_copy(update={"prompting": prompting, "data": data})
+    if recipe.method in ("tfidf", "prompting-llm-alone"):
+        return recipe, None
+    if recipe.embedding.backbone is None:
+        raise ConfigError("embedding.backbone: this key is missing; name a backbone there or with --target")
+    spec = resolve(recipe.embedding.backbone)
+    from_source = description.get("backbone", {})
+    template = recipe.embedding.template or from_source.get("template") or spec.template
+    pooling: Pooling = recipe.embedding.pooling or from_source.get("pooling") or spec.pooling
+    if recipe.method in ("lora", "qlora", "frozen"):
+        template = Template.parse(template).without_soft().source
+        pooling = "mean" if pooling == "soft" else pooling
+    quantization = "nf4" if recipe.method == "qlora" else recipe.embedding.quantization
+    embedding = recipe.embedding.model_copy(
+        update={"template": template, "pooling": pooling, "quantization": quantization}
+    )
+    return recipe.model_copy(update={"embedding": embedding}), spec
+
+
+def build(recipe: Recipe, spec: BackboneSpec | None, *, source: Path | None, device: torch.device) -> Built:
+    """The method of a complete recipe (see :func:`resolve_recipe`).
+
+    Raises:
+        ConfigError: something in the recipe cannot be had: weights, a path, shared tokens, ...
+    """
+    if recipe.method == "prompting-llm-alone":
+        assert source is not None
+        return Built(PromptingAlone(load_writer(source, device=device), join="mean"), "prompting LLM alone")
+    assert spec is not None
+    backbone = load_backbone(recipe, spec, device=device)
+    pooling = recipe.embedding.pooling
+    assert pooling is not None
+    tokens = recipe.prompting.tokens
+    assert tokens is not None
+    match recipe.method:
+        case None:
+            return _build_prompt_embedder(recipe, backbone, pooling, source=source, device=device)
+        case "lora" | "qlora":
+            lora = LoraEmbedder(backbone, pooling=pooling, lora=recipe.lora, seed=recipe.seed)
+            name = "QLoRA" if recipe.method == "qlora" else "LoRA"
+            return Built(lora, f"{name} r {recipe.lora.r}, lr {recipe.optim.lr:g}, {pooling}")
+        case "prompt-tuning":
+            tuned = PromptTuningEmbedder(backbone, pooling=pooling, tokens=tokens, seed=recipe.seed)
+            return Built(tuned, f"prompt tuning, {tokens} vectors, lr {recipe.optim.lr:g}")
+        case _:
+            return Built(FrozenEmbedder(backbone, pooling=pooling), "frozen backbone")
+
+
+def load_backbone(recipe: Recipe, spec: BackboneSpec, *, device: torch.device) -> FrozenBackbone:
+    """The recipe's backbone, with room for its soft tokens."""
+    return FrozenBackbone.load(
+        spec,
+        quantization=recipe.embedding.quantization,
+        dtype=recipe.embedding.dtype,
+        template=recipe.embedding.template,
+        max_length=recipe.embedding.max_length,
+        soft_tokens=recipe.prompting.tokens or 0,
+        device=device,
+    )
+
+
+def variants(recipe: Recipe, built: Built) -> Iterator[tuple[str, Embedder]]:
+    """The ways in which a method without training is read: templates x poolings, or the two joins of soft tokens."""
+    if isinstance(built.embedder, PromptingAlone):
+        writer = built.embedder.writer
+        yield "mean of the soft tokens", built.embedder
+        yield "soft tokens side by side", PromptingAlone(writer, join="side by side")
+        return
+    assert isinstance(built.embedder, FrozenEmbedder)
+    backbone = built.embedder.backbone
+    for template in recipe.frozen.templates:
+        backbone.use_template(template)
+        for pooling in recipe.frozen.poolings:
+            yield f"{pooling} · {template}", FrozenEmbedder(backbone, pooling=pooling)
+
+
+def start_alignment(writer: Writer, backbone: FrozenBackbone, recipe: Recipe) -> tuple[Alignment, dict[str, Any]]:
+    """W0 by the recipe's ``alignment.init``, and what the record says of it.
+
+    Raises:
+        ConfigError: ``anchors`` where the two vocabularies share too few tokens, or without token embeddings.
+    """
+    prompting = writer.prompting
+    facts: dict[str, Any] = {"init": recipe.alignment.init, "offset": recipe.alignment.offset}
+    with torch.no_grad():
+        prompting_table = prompting.token_table().float()
+    if recipe.alignment.init == "random":
+        width_matched = prompting_table if prompting.width == prompting_table.shape[1] else prompting_table.new_ones(1, prompting.width)
+        weight = random_start(width_matched, backbone.token_table().float(), seed=recipe.seed)
+    else:
+        ids_p, ids_e = shared_tokens(
+            prompting.encoder.tokenizer,
+            backbone.encoder.tokenizer,
+            rows=(prompting.encoder.num_rows, backbone.encoder.num_rows),
+        )
+        if len(ids_p) < FEWEST_ANCHORS or prompting.width != prompting_table.shape[1]:
+            raise ConfigError(
+                f"alignment.init: 'anchors' needs tokens that both vocabularies share (found {len(ids_p)}) and soft "
+                "tokens made of token embeddings; use 'random'"
+            )
+        x, y = prompting_table[ids_p], backbone.token_table(ids_e).float()
+        weight = anchor_start(x.to(y.device), y)
+        facts |= {"anchors": len(ids_p), "anchor_r2": round(fit_quality(weight, x.to(y.device), y), 4)}
+    return Alignment(weight, tokens=prompting.tokens, offset=recipe.alignment.offset == "position"), facts
+
+
+def _build_prompt_embedder(
+    recipe: Recipe, backbone: FrozenBackbone, pooling: Pooling, *, source: Path | None, device: torch.device
+) -> Built:
+    settings = recipe.prompting
+    chosen = {key: getattr(settings, key) for key in ("tokens", "tau", "relaxation", "max_length")}
+    if recipe.task == "adapt":
+        assert source is not None
+        writer = load_writer(source, device=device, reads=settings.reads, **chosen)
+        writer.freeze()
+    else:
+        assert settings.backbone is not None and settings.reads is not None
+        spec = resolve(settings.backbone)
+        prompting = PromptingLLM.load(spec.location, revision=spec.revision, device=device, **chosen)
+        if settings.tuning == "lora":
+            prompting.add_lora(settings.lora, seed=recipe.seed)
+        writer = Writer(prompting, reads=settings.reads)
+    alignment, facts = start_alignment(writer, backbone, recipe)
+    embedder = PromptEmbedder(writer, alignment.to(device), backbone, pooling=pooling)
+    learns = "W + offsets" if recipe.alignment.offset == "position" else "W"
+    name = "transfer" if recipe.task == "adapt" else "source"
+    return Built(embedder, f"{name}, {learns}, {recipe.alignment.init} start", {"alignment": facts})
+
+
+def _source_description(recipe: Recipe, source: Path | None) -> dict[str, Any]:
+    needed = recipe.task == "adapt" or recipe.method == "prompting-llm-alone"
+    if needed and source is None:
+        what = "adapt" if recipe.task == "adapt" else "baseline --method prompting-llm-alone"
+        raise ConfigError(f"{what} needs --source, the checkpoint or run folder of a `transferkit train`")
+    if source is None:
+        return {}
+    if not needed:
+        raise ConfigError(f"--source is for adapt and prompting-llm-alone; {recipe.method or recipe.task} starts from nothing")
+    description = read_description(source)
+    if "prompting" not in description:
+        raise ConfigError(f"{source}: a {description['kind']} checkpoint holds no Prompting LLM; pass one that `train` wrote")
+    return description
+
+
+def _with_instruction(one: TrainSet, known: dict[str, str]) -> TrainSet:
+    if one.instruction is not None:
+        return one
+    return one.model_copy(update={"instruction": known.get(one.name, "")})

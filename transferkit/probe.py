@@ -1,0 +1,81 @@
+"""Derive a backbone spec from config and tokenizer alone; no weights are read."""
+
+import re
+from pathlib import Path
+
+from transferkit.errors import ConfigError
+from transferkit.loading import check_location, load_config, load_tokenizer
+from transferkit.schema import dump_yaml
+from transferkit.specs import BackboneSpec, TokenizerFacts, find_spec, list_backbones
+
+
+def resolve(name: str) -> BackboneSpec:
+    """The spec for whatever a user may call a backbone.
+
+    A built-in name or a ``.yaml`` path gives its spec; a hub id that a built-in spec describes gives that one; any
+    other folder or hub id is probed.
+
+    Raises:
+        ConfigError: none of these.
+    """
+    if name.endswith(".yaml") or name in list_backbones():
+        return find_spec(name)
+    if not Path(name).is_dir():
+        for known in map(find_spec, list_backbones()):
+            if known.hub_id == name:
+                return known
+        if "/" not in name:
+            find_spec(name)  # raises, with the closest name
+    return probe(name)
+
+
+def probe(location: str, *, revision: str | None = None) -> BackboneSpec:
+    """Spec of the decoder at ``location`` (folder or hub id).
+
+    Raises:
+        ConfigError: no config or tokenizer there, or a config without the facts that a decoder has.
+    """
+    check_location(location)
+    config = load_config(location, revision=revision)
+    text = config.get_text_config()
+    hidden = getattr(text, "hidden_size", None)
+    if not isinstance(hidden, int):
+        raise ConfigError(f"{location}: config.json names no hidden_size, so it is no decoder transferkit can read")
+    if getattr(config, "is_encoder_decoder", False):
+        raise ConfigError(f"{location}: an encoder-decoder ({config.model_type}); expected a decoder")
+    tokenizer = load_tokenizer(location, revision=revision)
+    folder = Path(location).resolve() if Path(location).is_dir() else None
+    embedding = getattr(text, "word_embed_proj_dim", None) or getattr(text, "embedding_size", None)
+    return BackboneSpec(
+        name=_name(folder.name if folder else location.split("/")[-1]),
+        family=text.model_type,
+        hub_id=None if folder else location,
+        path=str(folder) if folder else None,
+        revision=revision,
+        model_type=text.model_type,
+        hidden_size=hidden,
+        embedding_size=embedding if isinstance(embedding, int) and embedding != hidden else None,
+        num_layers=getattr(text, "num_hidden_layers", None),
+        max_length=_max_length(text, tokenizer.model_max_length),
+        tokenizer=TokenizerFacts(
+            add_bos=tokenizer.bos_token_id is not None and tokenizer.bos_token_id != tokenizer.eos_token_id,
+            has_pad=tokenizer.pad_token is not None,
+            vocab_size=len(tokenizer),
+        ),
+    )
+
+
+def spec_yaml(spec: BackboneSpec) -> str:
+    """The spec as a YAML file for ``backbones/``; facts that are unknown or at their default are left out."""
+    mapping = spec.model_dump(exclude_none=True, exclude_defaults=True)
+    return f"# {spec.name}: derived from config and tokenizer; add license and sources.\n{dump_yaml(mapping)}"
+
+
+def _max_length(config: object, tokenizer_limit: int) -> int | None:
+    limits = [getattr(config, key, None) for key in ("max_position_embeddings", "n_positions", "max_seq_len")]
+    found = [limit for limit in [*limits, tokenizer_limit] if isinstance(limit, int) and 8 <= limit < 10**7]
+    return min(found) if found else None
+
+
+def _name(text: str) -> str:
+    return re.sub(r"[^a-z0-9.]+", "-", text.lower()).strip("-") or "backbone"

@@ -1,0 +1,351 @@
+"""Recipes: everything a run is decided by, as strict data. ``recipes/<family>/<task>.yaml`` are the built-in ones."""
+
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from transferkit.errors import ConfigError, did_you_mean
+from transferkit.resources import builtin_dir
+from transferkit.schema import Strict, dump_yaml, parse, parse_yaml, read_yaml
+from transferkit.specs import Pooling, Quantization
+from transferkit.template import Template
+
+Task = Literal["train", "adapt", "baseline"]
+Method = Literal["lora", "qlora", "prompt-tuning", "prompting-llm-alone", "frozen", "tfidf"]
+Relaxation = Literal["vocabulary", "straight_through", "none"]
+Reads = Literal["instruction", "text", "instruction+text"]
+
+
+class LoraSection(Strict):
+    """`peft` adapters on every linear layer."""
+
+    r: int = Field(8, ge=1)
+    alpha: float = Field(16.0, gt=0)
+    dropout: float = Field(0.0, ge=0, lt=1)
+
+
+class PromptingSection(Strict):
+    """The Prompting LLM. In adapt every key is optional and defaults to the source checkpoint's."""
+
+    backbone: str | None = Field(None, description="spec name, local folder or hub id; train only")
+    tokens: int | None = Field(None, ge=1, le=256, description="k, soft tokens a text")
+    tau: float | None = Field(None, gt=0, description="softmax temperature of the relaxation")
+    relaxation: Relaxation | None = None
+    reads: Reads | None = None
+    tuning: Literal["full", "lora"] = Field("full", description="train only: what of the Prompting LLM learns")
+    lora: LoraSection = LoraSection()
+    max_length: int | None = Field(None, ge=8, description="tokens of instruction and text that it reads")
+
+
+class AlignmentSection(Strict):
+    """The matrix W (d_p, d_e) and, with ``offset: position``, one vector a soft position."""
+
+    init: Literal["anchors", "random"] = "anchors"
+    offset: Literal["none", "position"] = "position"
+
+
+class EmbeddingSection(Strict):
+    """The frozen decoder that embeds, and how it is read."""
+
+    backbone: str | None = Field(None, description="spec name, local folder or hub id; --target overrides it")
+    quantization: Quantization = "none"
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    template: str | None = Field(None, description="None: the source checkpoint's, then the spec's")
+    pooling: Pooling | None = Field(None, description="None: the source checkpoint's, then the spec's")
+    max_length: int = Field(128, ge=1, description="tokens of the text, before the template is put around it")
+
+    @field_validator("template")
+    @classmethod
+    def _template_is_valid(cls, text: str | None) -> str | None:
+        if text is not None:
+            Template.parse(text)
+        return text
+
+    @model_validator(mode="after")
+    def _soft_pooling_can_see_the_text(self) -> "EmbeddingSection":
+        if self.template is None or self.pooling != "soft":
+            return self
+        template = Template.parse(self.template)
+        if template.has_soft and not template.soft_sees_text:
+            raise ValueError(
+                f"pooling: 'soft' reads positions that stand before the text in template {self.template!r} and "
+                "never see it, allowed there: last, mean, weighted_mean, max"
+            )
+        return self
+
+
+class FrozenSection(Strict):
+    """Baseline ``frozen`` only: every template x pooling is a variant, and the best one is the row."""
+
+    templates: list[str] = Field(["{text}"], min_length=1)
+    poolings: list[Literal["last", "mean", "weighted_mean", "max"]] = Field(["mean"], min_length=1)
+
+    @field_validator("templates")
+    @classmethod
+    def _no_soft_tokens(cls, templates: list[str]) -> list[str]:
+        for text in templates:
+            if Template.parse(text).has_soft:
+                raise ValueError(f"template {text!r}: a frozen backbone gets no {{soft}} tokens")
+        return templates
+
+
+class ReadoutSection(Strict):
+    """Closed-form map after pooling, fitted on a fixed sample of unlabelled training texts."""
+
+    kind: Literal["none", "center", "whiten"] = "whiten"
+    sample: int = Field(2000, ge=2, description="texts it is fitted on")
+    ridge: float = Field(0.1, ge=0, description="in units of the mean eigenvalue")
+
+
+class TrainSet(Strict):
+    """One training set: files or a hub dataset, and how its columns become pairs."""
+
+    name: str
+    kind: Literal["pairs", "triplets", "labelled"]
+    path: str | None = Field(None, description="parquet/jsonl/csv/tsv file; relative to --data-dir")
+    hub_id: str | None = None
+    revision: str | None = None
+    subset: str | None = None
+    split: str = "train"
+    columns: dict[str, str] = Field({}, description="role -> column: anchor, positive, negative, or text, label")
+    instruction: str | None = Field(None, description="for anchors; None: the source's for a set of this name, or none")
+    document_instruction: str | None = Field(None, description="instruction for the other side; None: the same")
+    weight: float = Field(1.0, gt=0, description="share of the batches, relative to the other sets")
+    limit: int | None = Field(None, ge=2, description="use only the first rows")
+
+    @model_validator(mode="after")
+    def _check(self) -> "TrainSet":
+        _one_origin(self.path, self.hub_id)
+        _check_roles(self.kind, self.columns)
+        return self
+
+
+class DevSet(Strict):
+    """One dev or test set. ``select: false`` is reported but never chooses a step, a learning rate or a template."""
+
+    name: str
+    kind: Literal["knn", "sts", "retrieval", "clustering"]
+    path: str | None = Field(None, description="file (knn: the texts to classify; retrieval: the queries)")
+    train_path: str | None = Field(None, description="knn: labelled texts whose nearest neighbour decides")
+    corpus_path: str | None = Field(None, description="retrieval: the documents")
+    qrels_path: str | None = Field(None, description="retrieval: query id, document id, relevance")
+    hub_id: str | None = None
+    revision: str | None = None
+    subset: str | None = None
+    split: str = "test"
+    train_split: str = "train"
+    columns: dict[str, str] = Field({}, description="role -> column where a file names them otherwise")
+    instruction: str = ""
+    document_instruction: str | None = None
+    select: bool = True
+    limit: int | None = Field(None, ge=2, description="a fixed random sample of so many rows")
+
+    @model_validator(mode="after")
+    def _check(self) -> "DevSet":
+        _one_origin(self.path, self.hub_id)
+        _check_roles(self.kind, self.columns)
+        if self.hub_id is None and self.kind == "knn" and self.train_path is None:
+            raise ValueError("train_path: this key is missing (knn needs labelled texts to compare with)")
+        if self.kind == "retrieval" and self.hub_id is None and not (self.corpus_path and self.qrels_path):
+            raise ValueError("corpus_path, qrels_path: both are needed for retrieval")
+        if self.hub_id is not None and (self.train_path or self.corpus_path or self.qrels_path):
+            raise ValueError("train_path, corpus_path, qrels_path: not allowed beside hub_id, every part comes from there")
+        return self
+
+
+ROLES: dict[str, dict[str, str]] = {  # kind -> role -> the column it is read from where `columns` does not say
+    "pairs": {"anchor": "anchor", "positive": "positive"},
+    "triplets": {"anchor": "anchor", "positive": "positive", "negative": "negative"},
+    "labelled": {"text": "text", "label": "label"},
+    "knn": {"text": "text", "label": "label"},
+    "clustering": {"text": "text", "label": "label"},
+    "sts": {"sentence1": "sentence1", "sentence2": "sentence2", "score": "score"},
+    "retrieval": {  # queries (id, text), corpus (id, title where there is one, text), relevance judgements
+        "id": "_id",
+        "text": "text",
+        "title": "title",
+        "query_id": "query-id",
+        "corpus_id": "corpus-id",
+        "relevance": "score",
+    },
+}
+
+
+def _one_origin(path: str | None, hub_id: str | None) -> None:
+    if (path is None) == (hub_id is None):
+        raise ValueError("needs exactly one of path and hub_id")
+
+
+def _check_roles(kind: str, columns: dict[str, str]) -> None:
+    for role in columns:
+        if role not in ROLES[kind]:
+            raise ValueError(f"columns: unknown role {role!r} for kind {kind!r}, allowed: {', '.join(ROLES[kind])}")
+
+
+class DataSection(Strict):
+    """What is trained on and what is measured."""
+
+    train: list[TrainSet] = Field(min_length=1)
+    dev: list[DevSet] = Field(min_length=1)
+    on_bad_row: Literal["stop", "skip"] = Field("stop", description="empty, null or wrongly typed rows")
+
+    @model_validator(mode="after")
+    def _names_and_selection(self) -> "DataSection":
+        for kind, names in (("train", [s.name for s in self.train]), ("dev", [s.name for s in self.dev])):
+            twice = sorted({name for name in names if names.count(name) > 1})
+            if twice:
+                raise ValueError(f"{kind}: the name {twice[0]!r} is used twice")
+        if not any(s.select for s in self.dev):
+            raise ValueError("dev: no set has select: true, so nothing could choose a step")
+        return self
+
+
+class LossSection(Strict):
+    """InfoNCE over cosine similarities."""
+
+    temperature: float = Field(0.05, gt=0, description="logits are cosine / temperature")
+    symmetric: bool = Field(True, description="also score anchors against each positive")
+
+
+class OptimSection(Strict):
+    """AdamW with linear warm-up, then constant."""
+
+    steps: int = Field(ge=0, description="optimizer steps")
+    batch_size: int = Field(48, ge=2, description="examples a step over all processes; sets the in-batch negatives")
+    micro_batch_size: int | None = Field(None, ge=1, description="texts a forward pass (gradient caching); None: all")
+    lr: float = Field(1.0e-3, gt=0, description="of all that learns outside the alignment")
+    lr_alignment: float = Field(3.0e-3, gt=0, description="W")
+    lr_offset: float = Field(1.0e-2, gt=0, description="offsets of the soft positions")
+    warmup_steps: int = Field(0, ge=0)
+    weight_decay: float = Field(0.0, ge=0)
+    clip_norm: float | None = Field(1.0, gt=0)
+
+    @model_validator(mode="after")
+    def _warmup_ends(self) -> "OptimSection":
+        if self.steps and self.warmup_steps >= self.steps:
+            raise ValueError(f"warmup_steps: expected fewer than steps ({self.steps}), got {self.warmup_steps}")
+        return self
+
+
+class EvalSection(Strict):
+    """When the dev sets are scored."""
+
+    every: int = Field(50, ge=1, description="optimizer steps; also the resolution of steps-to-target")
+    batch_size: int = Field(64, ge=1, description="texts a forward pass")
+
+
+class Recipe(Strict):
+    """A whole run. ``task`` must match the command."""
+
+    task: Task
+    method: Method | None = Field(None, description="baseline only; --method overrides it")
+    seed: int = Field(17, ge=0)
+    prompting: PromptingSection = PromptingSection()
+    alignment: AlignmentSection = AlignmentSection()
+    embedding: EmbeddingSection = EmbeddingSection()
+    lora: LoraSection = LoraSection()
+    frozen: FrozenSection = FrozenSection()
+    readout: ReadoutSection = ReadoutSection()
+    data: DataSection
+    loss: LossSection = LossSection()
+    optim: OptimSection
+    eval: EvalSection = EvalSection()
+    save_every: int = Field(100, ge=1, description="optimizer steps between resumable checkpoints")
+    tracking: Literal["none", "tensorboard", "wandb", "trackio"] = "none"
+
+    @model_validator(mode="after")
+    def _sections_fit_the_task(self) -> "Recipe":
+        if self.task == "train" and self.prompting.backbone is None:
+            raise ValueError("prompting.backbone: this key is missing (train needs a Prompting LLM)")
+        if self.task == "adapt" and self.prompting.backbone is not None:
+            raise ValueError("prompting.backbone: not allowed in adapt, --source decides it")
+        if self.task != "baseline" and self.method is not None:
+            raise ValueError(f"method: only a baseline has one, this is a {self.task} recipe")
+        return self
+
+
+def list_recipes() -> list[str]:
+    """Names ``family/task`` of the built-in recipes, sorted."""
+    folder = builtin_dir("recipes")
+    return sorted(str(path.relative_to(folder).with_suffix("")) for path in folder.glob("*/*.yaml"))
+
+
+def recipe_path(name: str) -> Path:
+    """File of a recipe: a path when ``name`` ends in .yaml, a built-in ``family/task`` otherwise.
+
+    Raises:
+        ConfigError: no such recipe; the message names the closest one.
+    """
+    if name.endswith((".yaml", ".yml")):
+        return Path(name)
+    known = list_recipes()
+    if name not in known:
+        raise ConfigError(
+            f"unknown recipe {name!r}{did_you_mean(name, known)} "
+            "(`transferkit recipes list` shows the built-in ones; a file must end in .yaml)"
+        )
+    return builtin_dir("recipes") / f"{name}.yaml"
+
+
+def read_recipe(name: str, *, overrides: list[str] | None = None, task: Task | None = None) -> Recipe:
+    """The recipe called ``name`` (see :func:`recipe_path`) with ``key.path=value`` overrides applied.
+
+    Raises:
+        ConfigError: no such recipe, a malformed file or override, or a recipe of another task.
+    """
+    path = recipe_path(name)
+    mapping = read_yaml(path)
+    for override in overrides or []:
+        set_key(mapping, override)
+    if task is not None and mapping.get("task") not in (None, task):
+        raise ConfigError(f"{path}: task: expected {task!r} for this command, got {mapping['task']!r}")
+    return parse(Recipe, mapping, where=str(path))
+
+
+def set_key(mapping: dict[str, Any], override: str) -> None:
+    """Apply one ``a.b=value`` in place; list items are reached by position (``data.train.0.weight=2``).
+
+    The value is read as YAML, so numbers, lists and null can be written; 1e-3 counts as a number here.
+
+    Raises:
+        ConfigError: no ``=``, a path through something that is not a mapping or list, or a position out of range.
+    """
+    path, equals, text = override.partition("=")
+    if not equals or not path:
+        raise ConfigError(f"--set {override}: expected key.path=value")
+    keys = path.split(".")
+    place: Any = mapping
+    for key in keys[:-1]:
+        if isinstance(place, dict):
+            place = place.setdefault(key, {})
+        else:
+            place = place[_position(place, key, override)]
+    value = parse_yaml(f"value: {text}", where=f"--set {override}")["value"]
+    if isinstance(value, str):
+        value = _as_float(value)
+    if isinstance(place, dict):
+        place[keys[-1]] = value
+    else:
+        place[_position(place, keys[-1], override)] = value
+
+
+def _position(place: Any, key: str, override: str) -> int:
+    if not isinstance(place, list):
+        raise ConfigError(f"--set {override}: {key!r} stands below a value that has no keys")
+    if not key.isdigit() or int(key) >= len(place):
+        raise ConfigError(f"--set {override}: expected a position from 0 to {len(place) - 1}, got {key!r}")
+    return int(key)
+
+
+def _as_float(text: str) -> Any:
+    """YAML 1.1 reads 1e-3 as text; on a command line a number is meant."""
+    try:
+        return float(text) if "e" in text.lower() else text
+    except ValueError:
+        return text
+
+
+def recipe_yaml(recipe: Recipe) -> str:
+    """The resolved recipe as YAML: every key with the value that was used."""
+    return dump_yaml(recipe.model_dump())

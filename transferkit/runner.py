@@ -1,0 +1,302 @@
+"""Run one recipe from start to finish inside a run folder: what train, adapt and baseline share."""
+
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from rich.console import Console
+
+from transferkit.baselines import PromptingAlone
+from transferkit.checkpoint import checkpoint_folder, describe_backbone, save
+from transferkit.data import TrainingData, load_training_data
+from transferkit.distributed import world
+from transferkit.embedder import BackboneEmbedder, Embedder
+from transferkit.errors import ConfigError, TransferkitError
+from transferkit.evaluate import DevSetData, load_dev_sets
+from transferkit.manifest import sha256_file
+from transferkit.methods import Built, build, resolve_recipe, variants
+from transferkit.progress import Progress
+from transferkit.recipes import Recipe, read_recipe, recipe_yaml
+from transferkit.runs import FORMAT, environment, new_run_folder, read_json, write_json, write_metrics, write_text
+from transferkit.scoring import Evaluation, Scorer
+from transferkit.specs import BackboneSpec
+from transferkit.state import drop_states
+from transferkit.tfidf import Tfidf
+from transferkit.train import Fitted, Interrupted, fit, peak_memory_bytes
+
+_LARGE_SAMPLE = 200_000  # texts that TF-IDF takes its words from at most
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What a run is given besides its recipe; kept in the record, so that ``--resume`` needs nothing else."""
+
+    source: Path | None = None
+    data_dir: Path | None = None
+
+
+def start(recipe: Recipe, inputs: Inputs, *, runs: Path, console: Console) -> Path:
+    """Run ``recipe`` in a new folder below ``runs``; returns that folder.
+
+    Everything that can be wrong with the input is found before the folder is made.
+
+    Raises:
+        ConfigError, RunError: see :mod:`transferkit.errors`.
+        Interrupted: stopped by the user; the folder can be resumed.
+    """
+    recipe, spec = resolve_recipe(recipe, source=inputs.source)
+    prepared = _Prepared.load(recipe, spec, inputs)
+    name = recipe.method or recipe.task
+    target = "" if spec is None else f"-{spec.name}"
+    folder = new_run_folder(runs, f"{name}{target}")
+    write_text(folder / "recipe.yaml", recipe_yaml(recipe))
+    return prepared.run(folder, console)
+
+
+def resume(folder: Path, *, console: Console) -> Path:
+    """Continue an interrupted run from its newest state; a finished one is left as it is.
+
+    Raises:
+        ConfigError: not a run folder.
+    """
+    record = read_json(folder / "record.json") if (folder / "record.json").is_file() else None
+    if record is None or not (folder / "recipe.yaml").is_file():
+        raise ConfigError(f"{folder}: not a run folder that could be resumed (no record.json and recipe.yaml in it)")
+    if record["status"] == "done":
+        console.print(f"{folder}: already done, nothing to resume", markup=False, highlight=False)
+        return folder
+    given = record["inputs"]
+    inputs = Inputs(**{key: None if value is None else Path(value) for key, value in given.items()})
+    recipe, spec = resolve_recipe(read_recipe(str(folder / "recipe.yaml")), source=inputs.source)
+    return _Prepared.load(recipe, spec, inputs, expected=record["data"]).run(folder, console)
+
+
+@dataclass
+class _Prepared:
+    """Data and model in memory, nothing written yet."""
+
+    recipe: Recipe
+    spec: BackboneSpec | None
+    inputs: Inputs
+    accelerator: Accelerator
+    data: TrainingData
+    dev_sets: list[DevSetData]
+    built: Built | None
+    load_seconds: float
+
+    @classmethod
+    def load(cls, recipe: Recipe, spec: BackboneSpec | None, inputs: Inputs, expected: dict[str, Any] | None = None) -> "_Prepared":
+        started = perf_counter()
+        log_with = None if recipe.tracking == "none" else recipe.tracking
+        try:
+            accelerator = Accelerator(log_with=log_with, project_dir="runs")
+        except ValueError as error:
+            raise ConfigError(f"tracking: {recipe.tracking!r} is not installed ({error})") from None
+        if recipe.optim.batch_size % accelerator.num_processes:
+            raise ConfigError(
+                f"optim.batch_size: {recipe.optim.batch_size} is not divisible by {accelerator.num_processes} processes"
+            )
+        data = load_training_data(
+            recipe.data, data_dir=inputs.data_dir, batch_size=recipe.optim.batch_size, seed=recipe.seed
+        )
+        dev_sets = load_dev_sets(recipe.data, data_dir=inputs.data_dir)
+        if expected is not None and data_facts(data, dev_sets)["train_sha256"] != expected["train_sha256"]:
+            raise ConfigError("the training data changed since this run began; start it again")
+        torch.manual_seed(recipe.seed)
+        built = None if recipe.method == "tfidf" else build(recipe, spec, source=inputs.source, device=accelerator.device)
+        return cls(recipe, spec, inputs, accelerator, data, dev_sets, built, perf_counter() - started)
+
+    def run(self, folder: Path, console: Console) -> Path:
+        record = self.record(folder)
+        write_json(folder / "record.json", record)
+        sample = self.data.sample(self.recipe.readout.sample, self.recipe.seed)
+        scorer = Scorer(
+            self.dev_sets, sample=sample, readout=self.recipe.readout, batch_size=self.recipe.eval.batch_size
+        )
+        progress = Progress(console, steps=self.recipe.optim.steps, title=folder.name, live=console.is_terminal)
+        with progress:
+            for warning in record["data"]["warnings"]:
+                progress.warn(warning)
+            try:
+                if self.built is None or not self.built.embedder.trainable():
+                    outcome = self._measure(folder, scorer, progress)
+                else:
+                    outcome = self._train(folder, scorer, progress)
+            except Interrupted:
+                write_json(folder / "record.json", record | {"status": "interrupted"})
+                raise
+            except TransferkitError as error:
+                write_json(folder / "record.json", record | {"status": "failed", "error": str(error)})
+                raise
+        record |= {"status": "done", "finished_at": now(), "peak_memory_bytes": peak_memory_bytes()}
+        record["timings"] |= outcome.pop("timings")
+        record |= outcome
+        write_json(folder / "record.json", record)
+        drop_states(folder)
+        return folder
+
+    def _train(self, folder: Path, scorer: Scorer, progress: Progress) -> dict[str, Any]:
+        assert self.built is not None
+        embedder = self.built.embedder
+        tracker = self._tracker(folder)
+        fitted: Fitted = fit(embedder, self.recipe, self.data, scorer, folder=folder, tracker=tracker, progress=progress)
+        started = perf_counter()
+        embedder.eval()
+        embedder.readout = scorer.fit(embedder)
+        readout_seconds = perf_counter() - started
+        self._save(embedder, folder)
+        if tracker is not None:
+            tracker.end_training()
+        state = fitted.state
+        return {
+            "best": {"step": fitted.best.step, "score": fitted.best.score},
+            "timings": {
+                "cache_seconds": _cache_seconds(embedder),
+                "train_seconds": state.seconds,
+                "evaluation_seconds": state.evaluation_seconds,
+                "readout_seconds": readout_seconds,
+            },
+            "warnings": fitted.warnings,
+        }
+
+    def _measure(self, folder: Path, scorer: Scorer, progress: Progress) -> dict[str, Any]:
+        """Score every variant of a method without training; the best one becomes the checkpoint."""
+        if self.built is None:
+            texts, _ = self.data.sample(_LARGE_SAMPLE, self.recipe.seed)
+            ways: Any = [(None, Tfidf(texts))]
+            scorer.readout = scorer.readout.model_copy(update={"kind": "none"})
+        else:
+            ways = variants(self.recipe, self.built)
+        rows: list[dict[str, Any]] = []
+        best: tuple[float, str | None, Evaluation] | None = None
+        seconds = 0.0
+        for name, embedder in ways:
+            evaluation = scorer(embedder)
+            seconds += evaluation.seconds
+            rows.append(_untrained_row(name, evaluation))
+            write_metrics(folder, rows)
+            progress.evaluated(rows[-1])
+            if best is None or evaluation.selecting > best[0]:
+                best = (evaluation.selecting, name, evaluation)
+                if isinstance(embedder, Embedder):
+                    embedder.readout = scorer.fit(embedder)
+                    self._save(embedder, folder)
+        assert best is not None
+        return {
+            "best": {"step": 0, "score": best[0], "variant": best[1]},
+            "timings": {"cache_seconds": 0.0, "train_seconds": 0.0, "evaluation_seconds": seconds},
+        }
+
+    def _save(self, embedder: Embedder, folder: Path) -> None:
+        if world()[0] != 0:
+            return
+        instructions = {one.name: one.instruction or "" for one in self.recipe.data.train}
+        shares = self.recipe.task == "adapt" or isinstance(embedder, PromptingAlone)
+        save(embedder, folder / "checkpoint", instructions=instructions, prompting_from=self.inputs.source if shares else None)
+
+    def _tracker(self, folder: Path) -> Accelerator | None:
+        if self.recipe.tracking == "none":
+            return None
+        self.accelerator.project_configuration.logging_dir = str(folder)
+        self.accelerator.init_trackers("transferkit", init_kwargs={"wandb": {"name": folder.name}})
+        return self.accelerator
+
+    def record(self, folder: Path) -> dict[str, Any]:
+        """Everything that is known before the first step."""
+        recipe, built = self.recipe, self.built
+        embedder = built.embedder if built else None
+        learned = [] if embedder is None else [p for group in embedder.trainable().values() for p in group]
+        every = [] if embedder is None else list(embedder.parameters())
+        source = self.inputs.source
+        return {
+            "format": FORMAT,
+            "run": folder.name,
+            "task": recipe.task,
+            "method": recipe.method or {"adapt": "transfer", "train": "source"}[recipe.task],
+            "label": built.label if built else "TF-IDF",
+            "status": "running",
+            "created_at": now(),
+            "seed": recipe.seed,
+            "source": None if source is None else _source_facts(source),
+            "inputs": {key: None if value is None else str(value.resolve()) for key, value in asdict(self.inputs).items()},
+            "backbone": _backbone_facts(embedder),
+            "prompting": recipe.prompting.model_dump() if recipe.task != "baseline" else None,
+            "data": data_facts(self.data, self.dev_sets),
+            "parameters": {"trainable": sum(p.numel() for p in learned), "total": sum(p.numel() for p in every)},
+            "timings": {"load_seconds": self.load_seconds},
+            "peak_memory_bytes": None,
+            "device": str(self.accelerator.device),
+            "processes": self.accelerator.num_processes,
+            **(built.facts if built else {}),
+            **environment(),
+        }
+
+
+def data_facts(data: TrainingData, dev_sets: list[DevSetData]) -> dict[str, Any]:
+    """What was trained on and measured, with hashes that tell whether two runs may be compared."""
+    facts = data.facts()
+    dev = [{"name": d.name, "kind": d.kind, "select": d.select, "texts": len(d.texts), "sha256": d.sha256} for d in dev_sets]
+    return {
+        "train_sha256": facts["sha256"],
+        "dev_sha256": _sha256_lines([f"{d['name']} {d['select']} {d['sha256']}" for d in dev]),
+        "train": [{"name": name, **one} for name, one in facts["sets"].items()],
+        "dev": dev,
+        "warnings": facts["warnings"],
+    }
+
+
+def now() -> str:
+    """UTC time, to the second."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def _backbone_facts(embedder: Embedder | None) -> dict[str, Any] | None:
+    if not isinstance(embedder, BackboneEmbedder):
+        return None
+    facts = describe_backbone(embedder)
+    spec, backbone = facts.pop("spec"), embedder.backbone
+    return {
+        "name": spec["name"],
+        "location": spec.get("hub_id") or spec.get("path"),
+        "revision": spec.get("revision") or getattr(backbone.trunk.config, "_commit_hash", None),
+        **facts.pop("identity"),
+        **facts,
+        "num_parameters": sum(p.numel() for p in backbone.trunk.parameters()),
+        "quantized_layers": backbone.quantized_layers,
+        "path": "cached" if backbone.exactness.cached else "full",
+    }
+
+
+def _source_facts(source: Path) -> dict[str, Any]:
+    folder = checkpoint_folder(source)
+    run = folder.parent.name if folder.name == "checkpoint" else folder.name
+    return {"run": run, "sha256": sha256_file(folder / "manifest.json")}
+
+
+def _cache_seconds(embedder: Embedder) -> float:
+    memory = getattr(getattr(embedder, "writer", None), "memory", None)
+    return 0.0 if memory is None else memory.seconds
+
+
+def _untrained_row(name: str | None, evaluation: Evaluation) -> dict[str, Any]:
+    return {
+        "step": 0,
+        "examples": 0,
+        "tokens": 0,
+        "seconds": 0.0,
+        "loss": None,
+        "collapse": None,
+        "variant": name,
+        **evaluation.row(),
+        "peak_memory_bytes": peak_memory_bytes(),
+    }
+
+
+def _sha256_lines(lines: list[str]) -> str:
+    from hashlib import sha256
+
+    return sha256("\n".join(lines).encode()).hexdigest()

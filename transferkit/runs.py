@@ -1,0 +1,142 @@
+"""The run folder: ``recipe.yaml``, ``record.json``, ``metrics.jsonl`` and ``checkpoint/``. Readable without torch."""
+
+import json
+import os
+import platform
+import subprocess
+import sys
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from transferkit.errors import ConfigError
+
+FORMAT = 1
+_PACKAGES = ("transferkit", "torch", "transformers", "accelerate", "peft", "bitsandbytes", "datasets", "numpy")
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run as it lies on disk: its folder, its record and one metrics row per evaluation."""
+
+    folder: Path
+    record: dict[str, Any]
+    metrics: list[dict[str, Any]]
+
+
+def read_run(folder: Path) -> Run:
+    """Read a run folder.
+
+    Raises:
+        ConfigError: not a run folder, a damaged record, or a record of a newer format.
+    """
+    record_file = folder / "record.json"
+    if not record_file.is_file():
+        raise ConfigError(f"{folder}: not a run folder (no record.json in it)")
+    record = read_json(record_file)
+    if record.get("format") != FORMAT:
+        raise ConfigError(f"{record_file}: expected a record of format {FORMAT}; it was written by another version")
+    return Run(folder=folder, record=record, metrics=read_metrics(folder))
+
+
+def read_metrics(folder: Path) -> list[dict[str, Any]]:
+    """Rows of ``metrics.jsonl``; a last line that a kill left half-written is dropped."""
+    file = folder / "metrics.jsonl"
+    if not file.is_file():
+        return []
+    rows = []
+    lines = file.read_text(encoding="utf-8").splitlines()
+    for number, line in enumerate(lines, start=1):
+        try:
+            rows.append(json.loads(line))
+        except ValueError:
+            if number < len(lines):
+                raise ConfigError(f"{file}, line {number}: not valid JSON") from None
+    return rows
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """The object in a JSON file.
+
+    Raises:
+        ConfigError: not there, not JSON, or not an object.
+    """
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"{path}: not valid JSON ({error})") from None
+    if not isinstance(value, dict):
+        raise ConfigError(f"{path}: expected a JSON object, got a {type(value).__name__}")
+    return value
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write JSON beside and rename, so that a reader never sees half a file."""
+    write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write text beside and rename."""
+    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    beside.write_text(text, encoding="utf-8")
+    os.replace(beside, path)
+
+
+def write_metrics(folder: Path, rows: list[dict[str, Any]]) -> None:
+    """Write all rows of ``metrics.jsonl`` at once (a few hundred short lines), so that a resume can drop some."""
+    write_text(folder / "metrics.jsonl", "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+
+
+def new_run_folder(parent: Path, name: str) -> Path:
+    """Create ``parent/<name>-<UTC time>``; a number is added when two runs start in one second.
+
+    Raises:
+        ConfigError: the folder cannot be written.
+    """
+    stamp = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
+    for attempt in range(100):
+        folder = parent / (f"{name}-{stamp}" + (f"-{attempt}" if attempt else ""))
+        try:
+            folder.mkdir(parents=True)
+        except FileExistsError:
+            continue
+        except OSError as error:
+            raise ConfigError(f"{parent}: cannot write runs there ({error.strerror}); choose another with --runs") from None
+        return folder
+    raise ConfigError(f"{parent}: too many runs started in this second")
+
+
+def environment() -> dict[str, Any]:
+    """Facts of machine and software that a reader needs to repeat a run."""
+    versions = {}
+    for package in _PACKAGES:
+        try:
+            versions[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            continue
+    return {
+        "versions": {"python": platform.python_version(), **versions},
+        "platform": platform.platform(),
+        "cpu_count": os.cpu_count(),
+        "command": " ".join(["transferkit", *sys.argv[1:]]),
+        "git": _git_state(),
+    }
+
+
+def _git_state() -> dict[str, Any] | None:
+    """Commit of the checkout that transferkit runs from; None for an installed wheel."""
+    root = Path(__file__).resolve().parent.parent
+    if not (root / ".git").exists():
+        return None
+    try:
+        commit = subprocess.run(
+            ["git", "-C", str(root), "rev-parse", "HEAD"], capture_output=True, text=True, check=True
+        ).stdout.strip()
+        status = subprocess.run(
+            ["git", "-C", str(root), "status", "--porcelain"], capture_output=True, text=True, check=True
+        ).stdout
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return {"commit": commit, "dirty": bool(status.strip())}

@@ -1,0 +1,152 @@
+"""YAML text -> validated frozen object, every mistake reported as one sentence with file and key path."""
+
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from transferkit.errors import ConfigError, did_you_mean
+
+
+class Strict(BaseModel):
+    """Base of specs and recipes: immutable, no unknown keys, no silent conversion (text is never a number)."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+Model = TypeVar("Model", bound=Strict)
+
+
+class _UniqueKeyLoader(yaml.SafeLoader):
+    """Safe YAML that refuses a key written twice; plain YAML would keep the last one without a word."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen: set[Any] = set()
+        for key_node, _ in node.value:
+            key = self.construct_object(key_node, deep=True)
+            if isinstance(key, str) and key in seen:
+                raise yaml.constructor.ConstructorError(None, None, f"key {key!r} is written twice", key_node.start_mark)
+            if isinstance(key, str):
+                seen.add(key)
+        return super().construct_mapping(node, deep=deep)
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """The mapping in a YAML file.
+
+    Raises:
+        ConfigError: no such file, not UTF-8, not YAML (with line and column), a key twice, or not a mapping.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise ConfigError(f"{path}: no such file") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: cannot be read as UTF-8 text ({error})") from None
+    return parse_yaml(text, where=str(path))
+
+
+def parse_yaml(text: str, *, where: str) -> dict[str, Any]:
+    """The mapping in YAML text; ``where`` names it in errors (see :func:`read_yaml`)."""
+    try:
+        value = yaml.load(text, Loader=_UniqueKeyLoader)
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark
+        place = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
+        raise ConfigError(f"{where}{place}: not valid YAML: {error.problem}") from None
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{where}: not valid YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(value, dict):
+        got = "an empty file" if value is None else f"a {type(value).__name__}"
+        raise ConfigError(f"{where}: expected a mapping of keys to values, got {got}")
+    return value
+
+
+def dump_yaml(mapping: dict[str, Any]) -> str:
+    """YAML text of a mapping, keys in their own order, readable back by :func:`parse_yaml`."""
+    return yaml.safe_dump(mapping, sort_keys=False, allow_unicode=True, width=110)
+
+
+def parse(model: type[Model], mapping: dict[str, Any], *, where: str) -> Model:
+    """``mapping`` as a validated ``model``.
+
+    Raises:
+        ConfigError: one sentence for the first mistake (where, key path, what was expected, what it got) and
+            the number of further mistakes.
+    """
+    try:
+        return model.model_validate(mapping)
+    except ValidationError as error:
+        problems = error.errors(include_url=False)
+        more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
+        raise ConfigError(f"{where}: {_sentence(model, dict(problems[0]))}{more}") from None
+
+
+_EXPECTED = {  # pydantic's error type -> words
+    "string_type": "text",
+    "int_type": "a whole number",
+    "int_from_float": "a whole number",
+    "float_type": "a number",
+    "bool_type": "true or false",
+    "list_type": "a list",
+    "dict_type": "a mapping",
+    "model_type": "a mapping",
+}
+
+
+def _sentence(model: type[Strict], problem: dict[str, Any]) -> str:
+    path = ".".join(str(part) for part in problem["loc"])
+    kind, got, context = problem["type"], problem["input"], problem.get("ctx", {})
+    if kind == "extra_forbidden":
+        known = _keys_at(model, problem["loc"][:-1])
+        key = str(problem["loc"][-1])
+        allowed = "" if did_you_mean(key, known) else f"; allowed: {', '.join(known)}"
+        return f"{path}: unknown key {key!r}{did_you_mean(key, known)}{allowed}"
+    if kind == "missing":
+        return f"{path}: this key is missing"
+    if kind == "literal_error":
+        close = did_you_mean(got, context["expected"].replace("'", "").replace(" or ", ", ").split(", ")) if isinstance(got, str) else ""
+        return f"{path}: expected {context['expected']}, got {got!r}{close}"
+    if kind == "value_error":
+        return f"{path}: {context['error']}" if path else str(context["error"])
+    if kind in _EXPECTED:
+        return f"{path}: expected {_EXPECTED[kind]}, got {_describe(got)}{_number_hint(kind, got)}"
+    return f"{path}: {problem['msg'][0].lower()}{problem['msg'][1:]}, got {got!r}"
+
+
+def _describe(value: Any) -> str:
+    return f"the text {value!r}" if isinstance(value, str) else "nothing" if value is None else repr(value)
+
+
+def _number_hint(kind: str, value: Any) -> str:
+    """YAML 1.1 reads 1e-3 as text: say how to write it."""
+    if kind not in ("float_type", "int_type") or not isinstance(value, str):
+        return ""
+    try:
+        float(value)
+    except ValueError:
+        return ""
+    mantissa, letter, exponent = value.lower().partition("e")
+    if not letter:
+        return " (write it without quotes)"
+    sign = exponent if exponent[:1] in "+-" else f"+{exponent}"
+    return f" (YAML needs {mantissa if '.' in mantissa else mantissa + '.0'}e{sign})"
+
+
+def _keys_at(model: type[BaseModel], location: tuple[Any, ...]) -> list[str]:
+    """Names of the keys allowed at ``location`` inside ``model``; list positions and union branches are skipped."""
+    for part in location:
+        field = model.model_fields.get(str(part))
+        if field is not None:
+            model = _model_inside(field.annotation) or model
+    return list(model.model_fields)
+
+
+def _model_inside(annotation: Any) -> type[BaseModel] | None:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    for argument in getattr(annotation, "__args__", ()):
+        if (found := _model_inside(argument)) is not None:
+            return found
+    return None

@@ -1,0 +1,103 @@
+"""One evaluation: vectors of all dev texts once, scored plain and through a freshly fitted readout."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from time import perf_counter
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from transferkit.recipes import ReadoutSection
+
+if TYPE_CHECKING:
+    from transferkit.embedder import Embedder
+    from transferkit.evaluate import DevSetData
+
+Scores = dict[str, dict[str, float | None]]  # dev set -> {"plain": percent, "readout": percent or None}
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Scores in percent; ``score`` is the mean over the dev sets that may select."""
+
+    scores: Scores
+    score: dict[str, float | None]
+    readout_seconds: float | None
+    seconds: float
+
+    @property
+    def selecting(self) -> float:
+        """The number that chooses a step: with the readout where there is one."""
+        value = self.score["readout"] if self.score["readout"] is not None else self.score["plain"]
+        assert value is not None  # plain scores always exist
+        return value
+
+    def row(self) -> dict[str, Any]:
+        """Its part of a metrics row."""
+        return {"scores": self.scores, "score": self.score, "readout_seconds": self.readout_seconds}
+
+
+class Scorer:
+    """Scores an embedder on the dev sets of a recipe.
+
+    Args:
+        dev_sets: loaded dev sets; equal texts of several sets are embedded once.
+        sample: texts and instructions of the fixed sample that the readout is fitted on.
+        readout: its kind and ridge.
+        batch_size: texts a forward pass.
+    """
+
+    def __init__(
+        self,
+        dev_sets: Sequence["DevSetData"],
+        *,
+        sample: tuple[list[str], list[str]],
+        readout: ReadoutSection,
+        batch_size: int,
+    ) -> None:
+        self.dev_sets = dev_sets
+        self.sample = sample
+        self.readout = readout
+        self.batch_size = batch_size
+        pairs = [pair for dev in dev_sets for pair in zip(dev.texts, dev.instructions, strict=True)]
+        self.unique = list(dict.fromkeys(pairs))
+        place = {pair: i for i, pair in enumerate(self.unique)}
+        self.places = [
+            np.array([place[pair] for pair in zip(dev.texts, dev.instructions, strict=True)]) for dev in dev_sets
+        ]
+
+    def __call__(self, embedder: "Embedder") -> Evaluation:
+        """Embed, score, fit the readout to the sample, score again."""
+        started = perf_counter()
+        embedder.eval()
+        texts, instructions = [text for text, _ in self.unique], [task for _, task in self.unique]
+        vectors = embedder.pooled(texts, instructions, batch_size=self.batch_size)
+        plain = self._score(vectors.numpy() if hasattr(vectors, "numpy") else vectors)
+        fitted: list[float] | None = None
+        readout_seconds = None
+        if self.readout.kind != "none":
+            fit_started = perf_counter()
+            readout = self.fit(embedder)
+            readout_seconds = perf_counter() - fit_started
+            fitted = self._score(readout(vectors.to(readout.mean.device)).cpu().numpy())
+        scores: Scores = {
+            dev.name: {"plain": plain[i], "readout": None if fitted is None else fitted[i]}
+            for i, dev in enumerate(self.dev_sets)
+        }
+        score = {"plain": self._mean(plain), "readout": None if fitted is None else self._mean(fitted)}
+        return Evaluation(scores, score, readout_seconds, perf_counter() - started)
+
+    def fit(self, embedder: "Embedder") -> Any:
+        """The recipe's readout, fitted on the sample as ``embedder`` sees it now."""
+        from transferkit.readout import Readout
+
+        vectors = embedder.pooled(*self.sample, batch_size=self.batch_size).to(embedder.readout.mean.device)
+        readout = Readout(self.readout.kind, vectors.shape[1]).to(vectors.device)
+        return readout.fit(vectors, ridge=self.readout.ridge)
+
+    def _score(self, vectors: np.ndarray) -> list[float]:
+        return [dev.score(vectors[places]) for dev, places in zip(self.dev_sets, self.places, strict=True)]
+
+    def _mean(self, values: list[float]) -> float:
+        chosen = [value for dev, value in zip(self.dev_sets, values, strict=True) if dev.select]
+        return sum(chosen) / len(chosen)

@@ -1,0 +1,102 @@
+"""Backbone specs: what is known about a decoder before it is loaded. The folder ``backbones/`` is the registry."""
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from transferkit.errors import ConfigError, did_you_mean
+from transferkit.resources import builtin_dir
+from transferkit.schema import Strict, parse, read_yaml
+from transferkit.template import Template
+
+Pooling = Literal["soft", "last", "mean", "weighted_mean", "max"]
+Quantization = Literal["none", "nf4"]
+
+
+class TokenizerFacts(Strict):
+    """What the backbone's tokenizer does; a fact that was not verified is left out and read at load time."""
+
+    add_bos: bool | None = Field(None, description="a BOS token exists and opens every sequence")
+    has_pad: bool | None = Field(None, description="the tokenizer names a padding token of its own")
+    append_eos: bool = Field(False, description="close every sequence with EOS, for models tuned to be read there")
+    vocab_size: int | None = Field(None, ge=1, description="entries of the tokenizer, added tokens included")
+
+
+class BackboneSpec(Strict):
+    """One decoder: where it is, what its config says, and how its embedding is read.
+
+    Declared facts are checked against the loaded model (:meth:`transferkit.backbone.FrozenBackbone.load`).
+    """
+
+    name: str = Field(description="equals the file name without .yaml")
+    family: str = Field(description="recipes/<family>/ holds the recipes written for it")
+    hub_id: str | None = Field(None, description="Hugging Face id; absent for a spec of a local folder")
+    path: str | None = Field(None, description="local folder, absolute or relative to the spec file")
+    revision: str | None = Field(None, description="full commit id; absent: the hub's newest at first load, recorded")
+    license: str | None = Field(None, description="SPDX id, or the name of the model licence")
+    gated: bool = Field(False, description="the hub asks for an accepted licence and a token")
+    model_type: str = Field(description="model_type of config.json (of its text part for composite models)")
+    hidden_size: int = Field(ge=1, description="width of the last hidden states, so of the embedding")
+    embedding_size: int | None = Field(None, ge=1, description="width of the token embeddings where it differs")
+    num_layers: int | None = Field(None, ge=1)
+    max_length: int | None = Field(None, ge=8, description="positions, soft tokens included")
+    tokenizer: TokenizerFacts = TokenizerFacts()
+    pooling: Pooling = "soft"
+    template: str = "{text}{soft}"
+    quantizations: list[Quantization] = Field(["none"], description="ways of loading that the tests cover")
+    sources: list[str] = Field([], description="where the facts were read")
+
+    @field_validator("template")
+    @classmethod
+    def _template_is_valid(cls, text: str) -> str:
+        Template.parse(text)
+        return text
+
+    @model_validator(mode="after")
+    def _one_place(self) -> "BackboneSpec":
+        if (self.hub_id is None) == (self.path is None):
+            raise ValueError("needs exactly one of hub_id and path")
+        return self
+
+    @property
+    def location(self) -> str:
+        """What ``from_pretrained`` is given: the local folder or the hub id."""
+        return self.path or self.hub_id or ""
+
+
+def list_backbones() -> list[str]:
+    """Names of the built-in specs, sorted."""
+    return sorted(path.stem for path in builtin_dir("backbones").glob("*.yaml"))
+
+
+def read_spec(path: Path) -> BackboneSpec:
+    """The spec in a YAML file.
+
+    Raises:
+        ConfigError: the file is malformed, or its ``name`` differs from the file's.
+    """
+    mapping = read_yaml(path)
+    if isinstance(mapping.get("path"), str):
+        mapping["path"] = str((path.parent / mapping["path"]).resolve())
+    spec = parse(BackboneSpec, mapping, where=str(path))
+    if spec.name != path.stem:
+        raise ConfigError(f"{path}: name: expected {path.stem!r} (the file's name), got {spec.name!r}")
+    return spec
+
+
+def find_spec(name: str) -> BackboneSpec:
+    """The spec called ``name``: a path when it ends in .yaml, a built-in name otherwise.
+
+    Raises:
+        ConfigError: no such spec; the message names the closest one.
+    """
+    if name.endswith(".yaml"):
+        return read_spec(Path(name))
+    known = list_backbones()
+    if name not in known:
+        raise ConfigError(
+            f"unknown backbone {name!r}{did_you_mean(name, known)} "
+            "(`transferkit backbones list` shows all; a local folder or a hub id such as org/model works too)"
+        )
+    return read_spec(builtin_dir("backbones") / f"{name}.yaml")

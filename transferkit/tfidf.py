@@ -1,0 +1,21 @@
+"""TF-IDF: the floor that an embedding worth its name must beat."""
+
+from collections.abc import Sequence
+
+from scipy.sparse import csr_matrix
+from sklearn.feature_extraction.text import TfidfVectorizer
+
+
+class Tfidf:
+    """TF-IDF vectors behind the part of the embedder's interface that scoring needs. Words of the training texts."""
+
+    def __init__(self, texts: Sequence[str]) -> None:
+        self.vectorizer = TfidfVectorizer(sublinear_tf=True).fit(texts)
+
+    def eval(self) -> "Tfidf":
+        """Nothing to switch."""
+        return self
+
+    def pooled(self, texts: Sequence[str], instructions: Sequence[str], *, batch_size: int) -> csr_matrix:
+        """Sparse unit vectors (n, words)."""
+        return self.vectorizer.transform(texts)

@@ -1,0 +1,285 @@
+"""The one training loop, for train, adapt and every baseline: evaluate, save, stop, step, log."""
+
+import resource
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from time import perf_counter
+from types import FrameType
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from transferkit.data import Batch, TrainingData
+from transferkit.distributed import average_gradients, gather, world
+from transferkit.embedder import Embedder, Group, PromptEmbedder
+from transferkit.errors import ConfigError, RunError
+from transferkit.losses import contrastive_loss
+from transferkit.progress import Progress
+from transferkit.prompting import collapse
+from transferkit.recipes import LossSection, OptimSection, Recipe
+from transferkit.runs import write_metrics
+from transferkit.scoring import Scorer
+from transferkit.state import Best, TrainState, load_newest_state, save_state
+
+COLLAPSED = 1e-3  # below this share of variance across texts, soft tokens no longer depend on the text
+
+
+class Interrupted(Exception):
+    """The user asked to stop; everything up to the last step is saved."""
+
+
+@dataclass
+class Fitted:
+    """What the loop leaves behind: the embedder holds the best step's weights."""
+
+    best: Best
+    state: TrainState
+    warnings: list[str] = field(default_factory=list)
+
+
+def fit(
+    embedder: Embedder,
+    recipe: Recipe,
+    data: TrainingData,
+    scorer: Scorer,
+    *,
+    folder: Path,
+    tracker: Any = None,
+    progress: Progress,
+) -> Fitted:
+    """Train ``embedder`` by ``recipe``, writing a metrics row an evaluation and resumable states into ``folder``.
+
+    Evaluates at step 0, every ``eval.every`` steps and at the last one; the best step by the selecting dev score wins.
+    A folder with states is continued, bit for bit as if it had never stopped.
+
+    Raises:
+        Interrupted: by SIGINT or SIGTERM, after saving.
+        RunError: the loss is no longer finite.
+    """
+    groups = embedder.trainable()
+    parameters = [p for group in groups.values() for p in group]
+    optimizer = make_optimizer(groups, recipe.optim)
+    named = {name: p for name, p in embedder.named_parameters() if any(p is q for q in parameters)}
+    state = load_newest_state(folder, named, optimizer, warn=progress.warn) or TrainState()
+    warnings: list[str] = []
+    # An evaluation at the resumed step was written before its state was saved, so rows up to that step stand.
+    with stop_signal() as stop:
+        while True:
+            due = state.step % recipe.eval.every == 0 or state.step == recipe.optim.steps
+            if due and state.evaluated != state.step:
+                evaluate(embedder, scorer, state, named, tracker, progress)
+                write_metrics(folder, state.metrics)
+            last = state.step == recipe.optim.steps
+            if last or stop.asked or (state.step and state.step % recipe.save_every == 0):
+                save_state(folder, state, named, optimizer)
+            if last:
+                break
+            if stop.asked:
+                raise Interrupted
+            started = perf_counter()
+            set_learning_rates(optimizer, recipe.optim, state.step)
+            batch = data.batch(state.step).slice(*world())
+            loss = training_step(embedder, batch, recipe, optimizer, parameters, step=state.step)
+            state.seconds += perf_counter() - started
+            state.after_step(loss, examples=len(batch) * world()[1], tokens=embedder.take_tokens())
+            progress.step(state.step, loss=loss, tokens_per_second=state.tokens / max(state.seconds, 1e-9))
+            warnings += collapse_warning(embedder, state, progress)
+    assert state.best is not None  # step 0 was evaluated
+    restore(named, state.best.weights)
+    return Fitted(state.best, state, warnings)
+
+
+def training_step(
+    embedder: Embedder,
+    batch: Batch,
+    recipe: Recipe,
+    optimizer: torch.optim.Optimizer,
+    parameters: list[nn.Parameter],
+    *,
+    step: int,
+) -> float:
+    """One optimizer step on this process's share of the batch; returns the loss."""
+    embedder.train()
+    optimizer.zero_grad(set_to_none=True)
+    loss = backward(embedder, batch, recipe.loss, micro_batch_size=recipe.optim.micro_batch_size, seed=recipe.seed, step=step)
+    if not torch.isfinite(loss):
+        raise RunError(
+            f"step {step}: the loss is {float(loss)}; lower optim.lr (or optim.lr_alignment, optim.lr_offset), or "
+            "raise prompting.tau"
+        )
+    average_gradients(parameters)
+    if recipe.optim.clip_norm is not None:
+        nn.utils.clip_grad_norm_(parameters, recipe.optim.clip_norm)
+    optimizer.step()
+    return float(loss)
+
+
+def backward(
+    embedder: Embedder, batch: Batch, loss: LossSection, *, micro_batch_size: int | None, seed: int, step: int
+) -> Tensor:
+    """Loss of the batch, its gradients added to the parameters.
+
+    With ``micro_batch_size`` the gradients are the same but memory holds one micro-batch: vectors are computed
+    without gradient, the loss gives each vector's gradient, and each micro-batch is run again to receive it (GradCache,
+    arXiv 2101.06983).
+    """
+    texts = batch.anchors + batch.positives + batch.negatives
+    instructions = [batch.anchor_instruction] * len(batch)
+    instructions += [batch.document_instruction] * (len(texts) - len(batch))
+    # Texts of like length go together; each micro-batch draws its dropout from its own seed, twice the same.
+    order = sorted(range(len(texts)), key=lambda i: len(texts[i]))
+    size = micro_batch_size or len(texts)
+    parts = [order[start : start + size] for start in range(0, len(order), size)]
+
+    def embed(number: int) -> Tensor:
+        torch.manual_seed((seed * 1_000_003 + step) * 1009 + number)
+        return embedder.embed([texts[i] for i in parts[number]], [instructions[i] for i in parts[number]])
+
+    place = torch.tensor([i for part in parts for i in part]).argsort()
+    if len(parts) == 1:
+        value = batch_loss(embed(0)[place], batch, loss)
+        value.backward()
+        return value.detach()
+    with torch.no_grad():
+        vectors = torch.cat([embed(number) for number in range(len(parts))])
+    vectors.requires_grad_()
+    value = batch_loss(vectors[place], batch, loss)
+    (gradient,) = torch.autograd.grad(value, vectors)
+    embedder.take_tokens()  # counted again below
+    for number, piece in enumerate(gradient.split([len(part) for part in parts])):
+        embed(number).backward(piece)
+    return value.detach()
+
+
+def batch_loss(vectors: Tensor, batch: Batch, loss: LossSection) -> Tensor:
+    """Contrastive loss of this process's rows against the candidates of all processes.
+
+    Args:
+        vectors: (2B or 3B, d), anchors then positives then hard negatives of this process.
+        batch: their texts' ids.
+        loss: temperature and direction.
+    """
+    b = len(batch)
+    device = vectors.device
+
+    def ids(values: Any) -> Tensor:
+        return gather(torch.from_numpy(values).to(device))
+
+    rank, _ = world()
+    return contrastive_loss(
+        gather(vectors[:b]),
+        gather(vectors[b : 2 * b]),
+        gather(vectors[2 * b :]) if batch.negatives else None,
+        anchor_ids=ids(batch.anchor_ids),
+        positive_ids=ids(batch.positive_ids),
+        negative_ids=ids(batch.negative_ids) if batch.negatives else None,
+        labels=None if batch.labels is None else ids(batch.labels),
+        temperature=loss.temperature,
+        symmetric=loss.symmetric,
+        rows=slice(rank * b, (rank + 1) * b),
+    )
+
+
+def make_optimizer(groups: dict[Group, list[nn.Parameter]], optim: OptimSection) -> torch.optim.Optimizer:
+    """AdamW with one learning rate a group; something to hold on to even where nothing learns."""
+    rates = {"model": optim.lr, "alignment": optim.lr_alignment, "offset": optim.lr_offset}
+    if not groups:
+        raise ConfigError("this method has nothing to train; set optim.steps to 0")
+    return torch.optim.AdamW(
+        [{"params": parameters, "lr": rates[name], "peak_lr": rates[name]} for name, parameters in groups.items()],
+        weight_decay=optim.weight_decay,
+    )
+
+
+def set_learning_rates(optimizer: torch.optim.Optimizer, optim: OptimSection, step: int) -> None:
+    """Linear warm-up over ``warmup_steps``, then constant."""
+    factor = min(1.0, (step + 1) / optim.warmup_steps) if optim.warmup_steps else 1.0
+    for group in optimizer.param_groups:
+        group["lr"] = group["peak_lr"] * factor
+
+
+def evaluate(
+    embedder: Embedder,
+    scorer: Scorer,
+    state: TrainState,
+    named: dict[str, nn.Parameter],
+    tracker: Any,
+    progress: Progress,
+) -> None:
+    """Score the current step, note it in the state, and keep the weights if they are the best so far."""
+    evaluation = scorer(embedder)
+    embedder.take_tokens()  # evaluation is no training
+    row = state.metrics_row(evaluation, peak_memory_bytes=peak_memory_bytes())
+    state.metrics.append(row)
+    state.evaluated = state.step
+    state.evaluation_seconds += evaluation.seconds
+    if state.best is None or evaluation.selecting > state.best.score:
+        state.best = Best(state.step, evaluation.selecting, {n: p.detach().cpu().clone() for n, p in named.items()})
+    progress.evaluated(row)
+    if tracker is not None:
+        flat = {f"dev/{name}/{kind}": v for name, both in evaluation.scores.items() for kind, v in both.items() if v is not None}
+        tracker.log({"loss": state.loss, "dev/score": evaluation.selecting, **flat}, step=state.step)
+
+
+def restore(named: dict[str, nn.Parameter], weights: dict[str, Tensor]) -> None:
+    """Put saved weights back."""
+    for name, parameter in named.items():
+        parameter.data.copy_(weights[name])
+
+
+def collapse_warning(embedder: Embedder, state: TrainState, progress: Progress) -> list[str]:
+    """Follow the soft tokens' variance; warn once when they stop depending on the text."""
+    if not isinstance(embedder, PromptEmbedder) or embedder.last_soft is None or embedder.writer.reads == "instruction":
+        return []
+    state.collapse = collapse(embedder.last_soft)
+    if state.collapse > COLLAPSED or state.collapse_warned or len(embedder.last_soft) < 2:
+        return []
+    state.collapse_warned = True
+    warning = (
+        f"step {state.step}: the soft tokens hardly depend on the text any more (collapse figure {state.collapse:.1e}); "
+        "raise prompting.tau or lower optim.lr"
+    )
+    progress.warn(warning)
+    return [warning]
+
+
+def peak_memory_bytes() -> int:
+    """Most memory held so far: on the GPU where there is one, else of this process."""
+    if torch.cuda.is_available():
+        return torch.cuda.max_memory_allocated()
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
+
+
+@dataclass
+class StopSignal:
+    """Whether the user asked to stop."""
+
+    asked: bool = False
+
+
+@contextmanager
+def stop_signal() -> Iterator[StopSignal]:
+    """Turn the first SIGINT or SIGTERM into a flag, so that no step is torn; the second one acts at once."""
+    stop = StopSignal()
+    previous: dict[int, Any] = {}
+
+    def ask(number: int, frame: FrameType | None) -> None:
+        stop.asked = True
+        signal.signal(number, previous[number])
+
+    try:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            previous[number] = signal.signal(number, ask)
+    except ValueError:
+        pass  # not in the main thread: no signals reach it
+    try:
+        yield stop
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)

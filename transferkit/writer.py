@@ -1,0 +1,80 @@
+"""What the Prompting LLM reads for each text, and, once it is frozen, the memory of what it wrote."""
+
+from collections.abc import Sequence
+from time import perf_counter
+
+import torch
+from torch import Tensor, nn
+
+from transferkit.prompting import PromptingLLM
+from transferkit.recipes import Reads
+
+
+class Writer(nn.Module):
+    """(texts, instructions) -> soft tokens (B, k, d_p), before the alignment.
+
+    ``reads="text"`` writes P(instruction, text); ``"instruction"`` writes P(instruction), one prompt a task;
+    ``"instruction+text"`` writes P(instruction) + g P(instruction, text) with one learned number g.
+    """
+
+    def __init__(self, prompting: PromptingLLM, *, reads: Reads = "text") -> None:
+        super().__init__()
+        self.prompting = prompting
+        self.reads: Reads = reads
+        # Started small: the task's prompt first, what the text adds is learned.
+        self.gate = nn.Parameter(torch.tensor(0.1, device=prompting.device)) if reads == "instruction+text" else None
+        self.memory: SoftTokenMemory | None = None
+
+    def freeze(self, *, memory_bytes: int = 1 << 30) -> None:
+        """Adapt: nothing here learns any more, so each prompt's soft tokens are computed once and kept."""
+        self.requires_grad_(False)
+        self.memory = SoftTokenMemory(budget_bytes=memory_bytes)
+
+    def forward(self, texts: Sequence[str], instructions: Sequence[str]) -> Tensor:
+        """Soft tokens (B, k, d_p), fp32."""
+        if self.reads == "text":
+            return self._from_text(texts, instructions)
+        task_tokens = self._written([f"{instruction}\n" for instruction in instructions])
+        return task_tokens if self.gate is None else task_tokens + self.gate * self._from_text(texts, instructions)
+
+    def _from_text(self, texts: Sequence[str], instructions: Sequence[str]) -> Tensor:
+        return self._written([f"{task}\n{text}\n" for text, task in zip(texts, instructions, strict=True)])
+
+    def _written(self, prompts: list[str]) -> Tensor:
+        """Soft tokens of ``prompts``; equal prompts are written once."""
+        unique = list(dict.fromkeys(prompts))
+        written = self.prompting(unique) if self.memory is None else self.memory.get(unique, write=self.prompting)
+        if len(unique) == len(prompts):
+            return written
+        place = {prompt: i for i, prompt in enumerate(unique)}
+        return written[torch.tensor([place[prompt] for prompt in prompts], device=written.device)]
+
+
+class SoftTokenMemory:
+    """Soft tokens of prompts already read by a frozen Prompting LLM, k x d_p numbers each, under a memory budget.
+
+    Beyond the budget they are computed again each time: slower, never an error. ``seconds`` is the time spent
+    writing them, which convergence tables count.
+    """
+
+    def __init__(self, *, budget_bytes: int) -> None:
+        self.budget_bytes = budget_bytes
+        self.used_bytes = 0
+        self.seconds = 0.0
+        self._kept: dict[str, Tensor] = {}
+
+    @torch.no_grad()
+    def get(self, prompts: list[str], *, write: PromptingLLM) -> Tensor:
+        """(B, k, d_p) for ``prompts``, all different; those not kept are written now."""
+        new = [prompt for prompt in prompts if prompt not in self._kept]
+        fresh: dict[str, Tensor] = {}
+        if new:
+            started = perf_counter()
+            fresh = dict(zip(new, write(new).unbind(0), strict=True))
+            self.seconds += perf_counter() - started
+        for prompt, soft in fresh.items():
+            size = soft.numel() * soft.element_size()
+            if self.used_bytes + size <= self.budget_bytes:
+                self._kept[prompt] = soft.cpu().clone()  # a view would keep the whole batch alive
+                self.used_bytes += size
+        return torch.stack([fresh[p] if p in fresh else self._kept[p].to(write.device) for p in prompts])
