@@ -32,6 +32,10 @@ from transferkit.formats import (
 )
 
 FORMAT = 1
+_SCORES = "Scores in percent"
+_MEMORY = "Memory"
+_WRAPPING = "Best (range)"
+_WIDE = 96  # characters of a terminal that hold all columns
 _DIGITS = 6  # of raw numbers: far below what a measurement can tell, above float noise
 
 
@@ -63,35 +67,48 @@ def print_table(comparison: Comparison, console: Console) -> None:
     for view in views(comparison):
         if view.in_terminal:
             console.print()
-            console.print(_rich_table(view))
+            console.print(_rich_table(view if console.width >= _WIDE else _without_memory(view)))
     for note in comparison.notes:
         console.print(f"[yellow]note:[/] {escape(note)}")
 
 
 def _rich_table(view: View) -> Table:
-    """The view as a borderless table that wraps rather than cuts on a narrow terminal."""
-    title, caption = escape(view.title), escape(view.caption)
+    """The view as a borderless table; on a narrow terminal names and ranges wrap, numbers never do."""
     table = Table(
-        title=title,
-        caption=caption,
+        title=escape(view.title),
+        caption=escape(view.caption),
         title_justify="left",
         caption_justify="left",
         box=SIMPLE_HEAD,
+        padding=(0, 1, 0, 0),
         pad_edge=False,
     )
     for position, name in enumerate(view.header):
+        may_wrap = position == 0 or name == _WRAPPING
         table.add_column(
-            escape(name),
+            escape(name if may_wrap or view.title != _SCORES else name.replace(" ", "\n")),
             justify="left" if position < 2 else "right",
             overflow="fold",
-            no_wrap=position == 1,
-            min_width=14 if position == 0 else None,
+            no_wrap=not may_wrap,
+            min_width=12 if position == 0 else 7 if may_wrap else None,
         )
     previous = ""
     for row in view.rows:
         table.add_row(*[escape(cell) for cell in (row[0] if row[0] != previous else "", *row[1:])])
         previous = row[0]
     return table
+
+
+def _without_memory(view: View) -> View:
+    """The view less the column that a narrow terminal misses least; the other columns would be cut."""
+    if _MEMORY not in view.header:
+        return view
+    drop = view.header.index(_MEMORY)
+    rows = tuple((*row[:drop], *row[drop + 1 :]) for row in view.rows)
+    header = (*view.header[:drop], *view.header[drop + 1 :])
+    return replace(
+        view, header=header, rows=rows, caption=f"{view.caption} Memory: on a wider terminal or in a file."
+    )
 
 
 def to_markdown(comparison: Comparison) -> str:
@@ -190,11 +207,11 @@ def _scores(comparison: Comparison) -> View:
         ("Seeds", lambda row: count(row.seeds)),
         ("Trained", lambda row: count(row.trainable)),
         ("Step 0", lambda row: score(row.initial)),
-        ("Best (range)", _best_with_range),
+        (_WRAPPING, _best_with_range),
         ("At step", lambda row: count(row.best_step)),
         ("% of LoRA", lambda row: score(row.share)),
         ("Other sets", lambda row: score(row.other)),
-        ("Memory", lambda row: memory(row.peak_memory_bytes)),
+        (_MEMORY, lambda row: memory(row.peak_memory_bytes)),
     ]
     if comparison.reference is None:
         columns = [column for column in columns if column[0] != "% of LoRA"]
@@ -202,7 +219,7 @@ def _scores(comparison: Comparison) -> View:
         columns = [column for column in columns if column[0] != "Other sets"]
     other = f" Other sets: {', '.join(comparison.others)}; they choose nothing." if comparison.others else ""
     return View(
-        title="Scores in percent",
+        title=_SCORES,
         header=("Method", "Readout", *[name for name, _ in columns]),
         rows=tuple((*_row_name(row), *[read(row) for _, read in columns]) for row in comparison.rows),
         caption=f"Score: mean over {', '.join(comparison.selecting)}; medians over seeds.{other}",
@@ -257,7 +274,7 @@ def _cell(cell: Cell, form: Callable[[float | None], str]) -> str:
 def _md(text: str) -> str:
     """Text with nothing that Markdown or HTML would read as its own."""
     escaped = re.sub(r"([\\`*_\[\]|#~$])", r"\\\1", " ".join(text.split()))
-    return re.sub("^>", "&gt;", escaped.replace("&", "&amp;").replace("<", "&lt;"))
+    return escaped.replace("&", "&amp;").replace("<", "&lt;")
 
 
 def _md_row(cells: tuple[str, ...]) -> str:
