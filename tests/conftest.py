@@ -1,8 +1,12 @@
 """The environment of every test: offline, one thread, plain output of a fixed width."""
 
 import os
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    from tiny import Tiny
 
 # Before the first import of torch, which reads the number of threads once. Rich and typer read the rest.
 os.environ.update(
@@ -15,3 +19,11 @@ def pytest_configure(config: pytest.Config) -> None:
     expression = config.option.markexpr
     wants_network = "network" in expression and "not network" not in expression
     os.environ["HF_HUB_OFFLINE"] = "0" if wants_network else "1"
+
+
+@pytest.fixture(scope="session")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> "Tiny":
+    """Tiny decoders, data and recipes, made once a worker; tests must not write into it."""
+    from tiny import make
+
+    return make(tmp_path_factory.mktemp("tiny"))

@@ -34,7 +34,7 @@ def comparison_notes(series: list[Series]) -> tuple[str, ...]:
 
 
 def _differing(sentence: str, groups: dict[str, tuple[Run, ...]], read: Callable[[Run], Any]) -> str | None:
-    """``sentence`` with every value and its labels; None where all runs agree. Unknown values are left out."""
+    """``sentence`` with every value and its labels; None where all runs agree or say nothing."""
     found: dict[str, dict[str, None]] = {}
     for label, runs in groups.items():
         for run in runs:
@@ -48,7 +48,7 @@ def _differing(sentence: str, groups: dict[str, tuple[Run, ...]], read: Callable
 
 def _batch_sizes(groups: dict[str, tuple[Run, ...]]) -> str | None:
     return _differing(
-        "Batch sizes differ, so equal steps are not equal examples and the in-batch negatives differ: {values}",
+        "Batch sizes differ, so equal steps are not equal examples, nor equal negatives: {values}",
         groups,
         lambda run: recipe_facts(run).get("optim.batch_size"),
     )

@@ -1,4 +1,4 @@
-"""Which runs may stand in one table: same data, same target, finished. Refusals name the runs and what differs."""
+"""Which runs may stand in one table: same data, same target, finished; refusals name what differs."""
 
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -8,14 +8,15 @@ from transferkit.runs import Run
 
 # These rows do not embed with the target, so it cannot differ.
 _WITHOUT_TARGET = ("tfidf", "prompting-llm-alone")
+_IDENTITY = ("weights_sha256", "config_sha256", "tokenizer_sha256")
 
 
 def check_comparable(runs: list[Run], *, allow_unfinished: bool = False) -> None:
     """Check that ``runs`` may be compared.
 
     Raises:
-        ConfigError: no run, a run twice, a source run, an unfinished or unmeasured run, or runs whose training
-            data, dev sets or target backbone differ.
+        ConfigError: no run, a run twice, a source run, an unfinished or unmeasured run, or runs whose
+            training data, dev sets or target backbone differ.
     """
     if not runs:
         raise ConfigError("compare: expected at least one run folder, got none")
@@ -29,7 +30,7 @@ def check_comparable(runs: list[Run], *, allow_unfinished: bool = False) -> None
     with_target = [
         run for run in runs if run.record["backbone"] and run.record["method"] not in _WITHOUT_TARGET
     ]
-    _check_same(with_target, "the target backbone differs (embedding_sha256, config_sha256)", _target)
+    _check_same(with_target, f"the target backbone differs ({', '.join(_IDENTITY)})", _target)
 
 
 def run_id(run: Run) -> str:
@@ -50,7 +51,7 @@ def _check_no_source(runs: list[Run]) -> None:
         if run.record["task"] == "train" or run.record["method"] == "source":
             raise ConfigError(
                 f"compare: {run_id(run)!r} is a source run (task 'train') on a backbone of its own; "
-                "pass the adapt runs that carried it to the target and the baseline runs on that target instead"
+                "pass the adapt runs that carried it to the target and the baseline runs on it instead"
             )
 
 
@@ -64,30 +65,29 @@ def _check_finished(runs: list[Run], *, allow_unfinished: bool) -> None:
             raise ConfigError(f"compare: {run_id(run)!r} has no scored evaluation in metrics.jsonl; drop it")
 
 
-def _target(run: Run) -> tuple[str, str, str]:
-    backbone = run.record["backbone"]
-    return backbone["embedding_sha256"], backbone["config_sha256"], backbone["name"]
+def _target(run: Run) -> tuple[str, ...]:
+    return tuple(run.record["backbone"][key] for key in _IDENTITY)
 
 
 def _check_same(runs: Iterable[Run], what: str, value: Callable[[Run], Any]) -> None:
     """Raise when ``value`` is not the same for all runs; the smallest camps are named first."""
     camps: dict[Any, list[Run]] = {}
     for run in runs:
-        found = value(run)
-        # The name at the end of a target only tells the reader which is which.
-        camps.setdefault(found[:2] if isinstance(found, tuple) else found, []).append(run)
+        camps.setdefault(value(run), []).append(run)
     if len(camps) < 2:
         return
-    sides = sorted(camps.values(), key=lambda side: (len(side), run_id(side[0])))
+    sides = sorted(camps.items(), key=lambda item: (len(item[1]), run_id(item[1][0])))
     listed = "; ".join(
-        f"{_value_name(value(side[0]))}: {', '.join(repr(run_id(r)) for r in side)}" for side in sides
+        f"{_value_name(found, side[0])}: {', '.join(repr(run_id(run)) for run in side)}"
+        for found, side in sides
     )
     raise ConfigError(f"compare: {what}: {listed}; compare only runs that share it")
 
 
-def _value_name(value: Any) -> str:
+def _value_name(value: Any, run: Run) -> str:
+    """Short form of a hash, or the target's name with those of its hashes."""
     if isinstance(value, tuple):
-        return f"{value[2]} ({str(value[0])[:8]}, {str(value[1])[:8]})"
+        return f"{run.record['backbone']['name']} ({', '.join(part[:8] for part in value)})"
     return str(value)[:12]
 
 

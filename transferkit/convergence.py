@@ -1,4 +1,4 @@
-"""Run records -> convergence table: what every method needs to reach a share of LoRA's best score. No torch."""
+"""Run records -> convergence table: what every method needs to reach LoRA's best score. No torch."""
 
 import math
 from collections.abc import Callable, Iterable
@@ -77,8 +77,8 @@ def compare(
 ) -> Comparison:
     """The convergence table of ``runs``; ``targets`` are shares of the best LoRA row's best score.
 
-    The reference is the LoRA row (QLoRA where no LoRA was run), plain or with readout, with the highest best score
-    in the median over its seeds.
+    The reference is the LoRA row (QLoRA where no LoRA was run), plain or with readout, with the highest best
+    score in the median over its seeds.
 
     Raises:
         ConfigError: a target outside (0, 2], or runs that cannot be compared (see :func:`check_comparable`).
@@ -150,9 +150,15 @@ def _row(series: Series, *, reference: Series | None, targets: tuple[Target, ...
         share=None if reference is None else 100 * median(scores) / _best(reference),
         other=_median(point.other_score for point in best),
         crossings=tuple(_crossing(series, target, reference=reference) for target in targets),
-        peak_memory_bytes=_median(run.record.get("peak_memory_bytes") for run in series.runs),
+        peak_memory_bytes=_median(_peak_memory_bytes(run) for run in series.runs),
         unfinished=tuple(run_id(run) for run in series.runs if run.record["status"] != "done"),
     )
+
+
+def _peak_memory_bytes(run: Run) -> float | None:
+    """The record's figure; of an unfinished run, which has none yet, that of its last evaluation."""
+    recorded = run.record.get("peak_memory_bytes")
+    return recorded if recorded is not None else run.metrics[-1].get("peak_memory_bytes")
 
 
 def _median(values: Iterable[float | None]) -> float | None:
@@ -181,8 +187,8 @@ _READ: dict[str, Callable[[Point], float | None]] = {
 def _cost(series: Series, score: float, read: Callable[[Point], float | None]) -> Cell:
     """Median over seeds of what ``read`` says at the first evaluation that reaches ``score``.
 
-    Where half of the seeds or more never reach it the median is unknown. Its lower bound counts those seeds with
-    what they ran; a method that trains nothing has none.
+    Where half of the seeds or more never reach it the median is unknown. Its lower bound counts those seeds
+    with what they ran; a method that trains nothing has none.
     """
     needed: list[float] = []
     at_least: list[float] = []
@@ -200,7 +206,7 @@ def _cost(series: Series, score: float, read: Callable[[Point], float | None]) -
 
 
 def _speedup(mine: Cell, theirs: Cell) -> Cell:
-    """Reference's cost over the row's. More than ``mine.bound`` was needed, so the quotient is then an upper bound.
+    """Reference's cost over the row's; where the row only has a lower bound, that gives an upper one.
 
     Nothing is said where the reference does not reach the target, or where the row stands there at no cost.
     """

@@ -30,8 +30,8 @@ def _reference(comparison: Comparison) -> str:
     reference = comparison.reference
     if reference is None:
         return (
-            "There is no LoRA run among these runs, so there are no targets and no speed-ups: the table shows best "
-            "scores only."
+            "There is no LoRA run among these runs, so there are no targets and no speed-ups: "
+            "the table shows best scores only."
         )
     return (
         f"The reference is {_name(reference)}: its best score is {_median_of(reference)}, "
@@ -48,7 +48,8 @@ def _transfer(row: Row, comparison: Comparison) -> str:
     share = f", {percent(row.share)} of LoRA's best" if row.share is not None else ""
     more = sum(one.series.method == "transfer" for one in comparison.rows) > 1
     who = "The best transfer row" if more else "The transfer row"
-    return f"{who}, {_name(row)}, scores {_median_of(row)}{share}, {at}, with {count(row.trainable)} trained numbers."
+    trained = f"with {count(row.trainable)} trained numbers"
+    return f"{who}, {_name(row)}, scores {_median_of(row)}{share}, {at}, {trained}."
 
 
 def _speed(row: Row, comparison: Comparison) -> str:
@@ -109,7 +110,7 @@ _RIVALS = {
 
 
 def _rival(row: Row, comparison: Comparison, method: str) -> str:
-    """Transfer against the best row of a rival, plain or with readout, and at equal steps where both train."""
+    """Transfer against a rival's best row, plain or with readout, and at equal steps where both train."""
     name, meaning_if_better, meaning_if_not = _RIVALS[method]
     rival = _best(comparison, method, source=_source(row))
     if rival is None:
@@ -125,7 +126,8 @@ def _rival(row: Row, comparison: Comparison, method: str) -> str:
     shorter = min(row.series.last_step, rival.series.last_step)
     if 0 < shorter < max(row.series.last_step, rival.series.last_step):
         mine, theirs = best_up_to(row.series, shorter), best_up_to(rival.series, shorter)
-        sentence += f". Up to step {count(shorter)}, which both ran, transfer scores {score(mine)} and {name} {score(theirs)}"
+        sentence += f". Up to step {count(shorter)}, which both ran, transfer scores {score(mine)}"
+        sentence += f" and {name} {score(theirs)}"
     return sentence + "."
 
 
@@ -159,9 +161,8 @@ def _elsewhere(row: Row, comparison: Comparison) -> list[str]:
     compared = ""
     if reference is not None and reference.other is not None:
         compared = f"; LoRA's reference row scores {score(reference.other)} there"
-    return [
-        f"On the dev sets that choose nothing ({', '.join(comparison.others)}) it scores {score(row.other)}{compared}."
-    ]
+    where = f"On the dev sets that choose nothing ({', '.join(comparison.others)})"
+    return [f"{where} it scores {score(row.other)}{compared}."]
 
 
 def _seeds(comparison: Comparison) -> str:

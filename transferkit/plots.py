@@ -1,7 +1,7 @@
 """Convergence table -> learning curves as PNG and SVG. matplotlib is imported inside the functions only.
 
-One row of panels a readout, score against steps on the left and against seconds on the right. Lines are medians
-over seeds, bands go from the lowest to the highest seed. What trains nothing is a dashed level across the panels.
+One row of panels a readout, score against steps on the left and against seconds on the right. Lines are
+medians over seeds, bands go from the lowest to the highest seed, what trains nothing is a dashed level.
 """
 
 from pathlib import Path
@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-# Okabe and Ito's colours, which the colour-blind tell apart, by method; several rows of a method share a family
-# of hues and differ in the line's style as well.
+# Okabe and Ito's colours, which the colour-blind tell apart, by method; several rows of a method share a
+# family of hues and differ in the line's style as well.
 COLOURS = {
     "transfer": ("#d55e00", "#e69f00", "#a8445f"),
     "lora": ("#0072b2", "#56b4e9", "#5b6ee1"),
@@ -175,7 +175,7 @@ def _draw_levels(axes: "Axes", rows: list[Row], comparison: Comparison) -> None:
 
 
 def _label_levels(axes: "Axes", levels: list[tuple[float, str, bool]], *, inches: float) -> None:
-    """Words right of a panel of that height, moved apart where needed, each with a thin leader to its line."""
+    """Words right of a panel of that height, moved apart where needed, with leaders to their lines."""
     levels = sorted(levels)
     low, high = axes.get_ylim()
     gap = (high - low) * 0.165 / inches  # a line of text
@@ -220,7 +220,7 @@ def _shorten(words: str, limit: int = 30) -> str:
 
 
 def _scale_seconds(axes: "Axes", comparison: Comparison) -> str:
-    """Square-root axis where one method is many times faster than another; returns what the label must say."""
+    """Square-root axis where one method is many times faster; returns what the axis label must say of it."""
     ends = [
         median(curve[-1].seconds for curve in row.series.curves) for row in comparison.rows if _trained(row)
     ]

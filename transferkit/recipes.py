@@ -333,7 +333,7 @@ def set_key(mapping: dict[str, Any], override: str) -> None:
 def _position(place: Any, key: str, override: str) -> int:
     if not isinstance(place, list):
         raise ConfigError(f"--set {override}: {key!r} stands below a value that has no keys")
-    if not key.isdigit() or int(key) >= len(place):
+    if not key.isdecimal() or int(key) >= len(place):
         raise ConfigError(f"--set {override}: expected a position from 0 to {len(place) - 1}, got {key!r}")
     return int(key)
 

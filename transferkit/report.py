@@ -17,25 +17,30 @@ from transferkit.runs import Run, write_text
 from transferkit.tables import View, to_csv, to_json, to_markdown, views
 
 DEFINITIONS = {
-    "Readout": "plain: the pooled vector. whitened / centred: a closed-form map fitted on a fixed sample of unlabelled "
-    "training texts comes after it; nothing is trained.",
-    "Seeds": "Runs that differ in their seed only. Every number is the median over them; the range is lowest to highest.",
+    "Readout": "plain: the pooled vector. whitened / centred: a closed-form map, fitted on a fixed sample of "
+    "unlabelled training texts, comes after it; nothing is trained.",
+    "Seeds": "Runs that differ in their seed only. Every number is the median over them; the range is lowest "
+    "to highest.",
     "Trained": "Numbers that the optimizer changes.",
-    "Step 0": "Score before the first optimizer step; for transfer this is the skill attached without any training.",
+    "Step 0": "Score before the first optimizer step; for transfer, the skill attached without any training.",
     "Best": "The highest score of a run over all its evaluations, by the dev sets that select.",
-    "% of LoRA": "Best score over the reference's. The reference is the LoRA row with the highest best score, plain or "
-    "with readout, so all other learning rates and poolings of LoRA stay rows.",
+    "% of LoRA": "Best score over the reference's. The reference is the LoRA row with the highest best "
+    "score, plain or with readout, so all other learning rates and poolings of LoRA stay rows.",
     "Other sets": "Mean over the dev sets that select nothing, at each run's best step.",
-    "Target": "A share of the reference's best score. It is the same score for every row, with or without readout.",
-    "Steps, examples, tokens, seconds to target": "Read at the first evaluation that reaches it. Seconds count training "
-    "and cache building and, for a readout, its fit; loading and evaluation are not in them. A seed that never "
-    "arrives counts as endless, so where half of them or more do not, the cell holds what was run: > 500.",
-    "2.0x": "The reference needs 2.0 times as much. Empty where the row or the reference does not reach the target.",
-    "Memory": "Peak memory of the run's process or device.",
+    "Target": "A share of the reference's best score: the same score for every row, with or without readout.",
+    "Steps ... seconds to target": "Read at the first evaluation that reaches it. "
+    "Seconds count training and cache building and, for a readout, its fit; loading and evaluation are not in them. A seed "
+    "that never arrives counts as endless; where half of them or more do not, the cell holds what "
+    "was run: > 500.",
+    "2.0x": "The reference needs 2.0 times as much. Empty where row or reference do not reach the target.",
+    "Memory": "Peak memory of the run.",
 }
 
 _STYLE = """
-:root { color-scheme: light dark; --ink: #1f2328; --soft: #59636e; --line: #d8dde3; --page: #ffffff; --card: #f6f8fa; }
+:root {
+  color-scheme: light dark;
+  --ink: #1f2328; --soft: #59636e; --line: #d8dde3; --page: #ffffff; --card: #f6f8fa;
+}
 @media (prefers-color-scheme: dark) {
   :root { --ink: #e6e8eb; --soft: #9aa4af; --line: #363c44; --page: #15181c; --card: #1d2126; }
   svg { --c1: #ff8a3d; --c2: #f2b632; --c3: #e0788f; --c4: #4aa8f0; --c5: #8fd0fa; --c6: #a0adff;
@@ -61,7 +66,8 @@ figure { margin: 1rem 0; }
 svg { width: 100%; height: auto; }
 details { border-top: 1px solid var(--line); padding: .45rem 0; }
 summary { cursor: pointer; }
-dl { display: grid; grid-template-columns: minmax(8rem, max-content) 1fr; gap: .25rem 1.2rem; font-size: .9rem; }
+dl { display: grid; grid-template-columns: minmax(8rem, max-content) 1fr; gap: .25rem 1.2rem; }
+dl { font-size: .9rem; }
 dt { color: var(--soft); }
 dd { margin: 0; overflow-wrap: anywhere; }
 code { font-size: .85rem; }
@@ -111,7 +117,8 @@ def to_html(comparison: Comparison, *, svg: str) -> str:
     return (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>Convergence table</title>\n<style>{_STYLE}</style>\n</head>\n<body>\n<main>\n{body}\n</main>\n</body>\n</html>\n"
+        f"<title>Convergence table</title>\n<style>{_STYLE}</style>\n</head>\n<body>\n"
+        f"<main>\n{body}\n</main>\n</body>\n</html>\n"
     )
 
 
@@ -145,8 +152,8 @@ def _figure(svg: str) -> str:
         "<svg", '<svg role="img" aria-label="Dev score against steps and against seconds"', 1
     )
     return (
-        f"<figure>{drawing}<figcaption>Lines: median over seeds; bands: lowest to highest seed. Dotted: targets. "
-        "Dashed grey: what trains nothing.</figcaption></figure>"
+        f"<figure>{drawing}<figcaption>Lines: median over seeds; bands: lowest to highest seed. "
+        "Dotted: targets. Dashed grey: what trains nothing.</figcaption></figure>"
     )
 
 
@@ -162,7 +169,8 @@ def _table(view: View, comparison: Comparison) -> str:
         numbers = "".join(f"<td>{escape(cell)}</td>" for cell in cells[2:])
         label = escape(cells[0]) if first else ""
         lines.append(
-            f'<tr class="{classes}"><td class="label">{label}</td><td class="name">{escape(cells[1])}</td>{numbers}</tr>'
+            f'<tr class="{classes}"><td class="label">{label}</td>'
+            f'<td class="name">{escape(cells[1])}</td>{numbers}</tr>'
         )
     return (
         f'<h2>{escape(view.title)}</h2><div class="scroll"><table><thead><tr>{head}</tr></thead>'
@@ -187,6 +195,7 @@ def _run(run: Run) -> str:
 def _facts(record: dict[str, Any]) -> dict[str, str]:
     """What a reader needs to repeat or doubt a run, unknown facts left out."""
     data, git, backbone, source = record["data"], record.get("git"), record["backbone"], record["source"]
+    parameters = record["parameters"]
     train = [
         f"{one['name']} ({count(one['rows'])} rows, {one.get('skipped_rows') or 0} skipped)"
         for one in data["train"]
@@ -203,7 +212,7 @@ def _facts(record: dict[str, Any]) -> dict[str, str]:
         "Source run": f"{source['run']} (sha256 {source['sha256'][:12]})" if source else None,
         "Training data": f"{', '.join(train)}; sha256 {data['train_sha256'][:12]}",
         "Dev sets": f"{', '.join(dev)}; sha256 {data['dev_sha256'][:12]}",
-        "Parameters": f"{count(record['parameters']['trainable'])} trained of {count(record['parameters']['total'])}",
+        "Parameters": f"{count(parameters['trainable'])} trained of {count(parameters['total'])}",
         "Timings": "; ".join(
             f"{name.removesuffix('_seconds')} {seconds(value)} s"
             for name, value in (record.get("timings") or {}).items()
@@ -225,6 +234,7 @@ def _facts(record: dict[str, Any]) -> dict[str, str]:
 def _backbone(backbone: dict[str, Any]) -> str:
     revision = f", revision {backbone['revision']}" if backbone.get("revision") else ""
     return (
-        f"{backbone['name']} ({backbone.get('location')}{revision}), {count(backbone.get('num_parameters'))} parameters, "
-        f"{backbone.get('dtype')}, quantization {backbone.get('quantization')}"
+        f"{backbone['name']} ({backbone.get('location')}{revision}), "
+        f"{count(backbone.get('num_parameters'))} parameters, {backbone.get('dtype')}, "
+        f"quantization {backbone.get('quantization')}"
     )

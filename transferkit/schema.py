@@ -12,7 +12,7 @@ from transferkit.errors import ConfigError, did_you_mean
 class Strict(BaseModel):
     """Base of specs and recipes: immutable, no unknown keys, no silent conversion (text is never a number)."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
 
 Model = TypeVar("Model", bound=Strict)

@@ -14,14 +14,22 @@ Readout = Literal["plain", "whiten", "center"]
 
 METHOD_ORDER = ("transfer", "lora", "qlora", "prompt-tuning", "prompting-llm-alone", "frozen", "tfidf")
 
-# Recipe keys that do not change what is learned or how it is measured, or that the record's hashes already cover.
-_IGNORED_KEYS = {"seed", "save_every", "tracking", "eval.batch_size", "embedding.backbone"}
+# Recipe keys that change neither what is learned nor how it is measured, or that the record's facts cover.
+_IGNORED_KEYS = {
+    "seed",
+    "save_every",
+    "tracking",
+    "eval.batch_size",
+    "embedding.backbone",
+    "embedding.quantization",
+    "embedding.dtype",
+}
 _IGNORED_DATA_KEYS = {"path", "train_path", "corpus_path", "qrels_path", "hub_id", "revision"}
 
 
 @dataclass(frozen=True)
 class Point:
-    """One evaluation. Scores are percent; ``seconds`` is training and cache building, and the readout's fit."""
+    """One evaluation. Scores in percent; ``seconds`` of training, cache building and the readout's fit."""
 
     step: int
     examples: int
@@ -94,8 +102,8 @@ def _flat(prefix: str, value: Any) -> Iterator[tuple[str, Any]]:
 def _groups(runs: Iterable[Run]) -> list[tuple[str, tuple[Run, ...]]]:
     """Label and runs of every group, sorted.
 
-    Runs of one label whose recipes differ in more than the seed are not seeds of each other: they become groups
-    of their own and what differs is added to the label.
+    Runs of one label whose recipes differ in more than the seed are not seeds of each other: they become
+    groups of their own and what differs is added to the label.
     """
     by_label: dict[tuple[int, str, str], dict[str, list[Run]]] = {}
     for run in sorted(runs, key=run_id):
@@ -133,7 +141,7 @@ def _identity(run: Run) -> dict[str, Any]:
 
 
 def _series(label: str, group: tuple[Run, ...], *, key: str) -> Series | None:
-    """The series of a group; ``key`` is ``plain`` or ``readout`` as in the metrics. None where nothing was scored."""
+    """The series of a group, ``key`` (``plain`` or ``readout``) of the metrics; None where there is none."""
     named = sorted(
         {str(row["variant"]) for run in group for row in run.metrics if row.get("variant") is not None}
     )

@@ -1,7 +1,8 @@
 """One convergence table -> terminal, Markdown, CSV and JSON. No torch.
 
-CSV and JSON hold one flat line a row with raw numbers. Terminal, Markdown and the HTML page show the same numbers
-as a few narrow tables (``views``), because forty columns cannot be read; the terminal leaves out examples and tokens.
+CSV and JSON hold one flat line a row with raw numbers. Terminal, Markdown and the HTML page show the same
+numbers as a few narrow tables (``views``), because forty columns cannot be read; the terminal leaves out
+examples and tokens.
 """
 
 import csv

@@ -80,7 +80,7 @@ def fit(
             if last:
                 break
             if stop.asked:
-                raise Interrupted
+                raise Interrupted(folder)
             started = perf_counter()
             set_learning_rates(optimizer, recipe.optim, state.step)
             batch = data.batch(state.step).slice(*world())
