@@ -11,6 +11,7 @@ import pytest
 import transferkit
 
 ROOT = Path(__file__).resolve().parent.parent
+LEFTOVERS = {"__pycache__", ".mypy_cache", ".pytest_cache", ".ruff_cache", ".DS_Store"}
 
 
 def run(*command: str | Path, cwd: Path, path: Path | None = None) -> str:
@@ -24,9 +25,9 @@ def run(*command: str | Path, cwd: Path, path: Path | None = None) -> str:
 
 
 def files_below(folder: Path) -> set[str]:
-    """Paths relative to ``folder``, without what Python and editors leave behind."""
+    """Paths relative to ``folder``, without what Python and its tools leave behind."""
     paths = (path.relative_to(folder) for path in folder.rglob("*") if path.is_file())
-    return {path.as_posix() for path in paths if "__pycache__" not in path.parts and path.name[0] != "."}
+    return {path.as_posix() for path in paths if not set(path.parts) & LEFTOVERS}
 
 
 @pytest.fixture(scope="module")
