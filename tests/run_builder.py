@@ -15,7 +15,7 @@ BACKBONE = {
     "revision": "1234567",
     "config_sha256": "c" * 64,
     "tokenizer_sha256": "t" * 64,
-    "embedding_sha256": "e" * 64,
+    "weights_sha256": "e" * 64,
     "quantization": "none",
     "dtype": "float32",
     "num_parameters": 4_000_000,
@@ -130,7 +130,7 @@ def rising(
     step_seconds: float,
     cache_seconds: float = 0.0,
 ) -> list[Metric]:
-    """A saturating curve from ``start`` to ``end``; whitening lifts it by ``lift`` points, less near the top."""
+    """A saturating curve from ``start`` to ``end``; whitening lifts it by ``lift``, less near the top."""
     rows = []
     for step in range(0, steps + 1, 50):
         share = 1 - 2 ** (-step / pace)

@@ -3,13 +3,14 @@
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from run_builder import make_run, metric
 
 from transferkit.convergence import Comparison, Row, compare
 from transferkit.errors import ConfigError
-from transferkit.runs import read_run
+from transferkit.runs import Run, read_run
 
 
 def row_of(comparison: Comparison, label: str, readout: str = "plain") -> Row:
@@ -18,7 +19,7 @@ def row_of(comparison: Comparison, label: str, readout: str = "plain") -> Row:
     return found[0]
 
 
-def lora(tmp_path: Path, name: str = "lora", *, best: float = 80.0, **more):
+def lora(tmp_path: Path, name: str = "lora", *, best: float = 80.0, **more: Any) -> Run:
     """Reaches 90 % of ``best`` at step 50 and ``best`` at step 100, 10 seconds a step."""
     rows = [
         metric(0, 40.0, seconds=0.0),
@@ -219,8 +220,9 @@ def test_notes_name_other_devices_repeated_seeds_and_dirty_checkouts(tmp_path: P
             {"data": {"train_sha256": "b" * 64, "dev_sha256": "d" * 64, "train": [], "dev": []}},
             "training data differs",
         ),
-        ({"backbone": {"embedding_sha256": "f" * 64}}, "target backbone differs"),
+        ({"backbone": {"weights_sha256": "f" * 64}}, "target backbone differs"),
         ({"backbone": {"config_sha256": "f" * 64}}, "target backbone differs"),
+        ({"backbone": {"tokenizer_sha256": "f" * 64}}, "target backbone differs"),
         ({"status": "interrupted"}, r"not finished: 'second' \(interrupted\).*--allow-unfinished"),
     ],
 )
@@ -234,7 +236,7 @@ def test_refusal_names_the_dev_set_that_differs(tmp_path: Path) -> None:
     first, second = lora(tmp_path, "first"), lora(tmp_path, "second")
     second.record["data"]["dev_sha256"] = "9" * 64
     second.record["data"]["dev"][1]["sha256"] = "8" * 64
-    with pytest.raises(ConfigError, match="the dev sets differ in elsewhere .*'first'.*'second'"):
+    with pytest.raises(ConfigError, match=r"the dev sets differ in elsewhere .*'first'.*'second'"):
         compare([first, second])
 
 
@@ -246,7 +248,7 @@ def test_a_run_given_twice_is_refused(tmp_path: Path) -> None:
 
 def test_a_source_run_is_refused_with_what_to_pass_instead(tmp_path: Path) -> None:
     source = make_run(tmp_path, "source", [metric(0, 60), metric(50, 70)], method="source")
-    with pytest.raises(ConfigError, match="'source' is a source run.*pass the adapt runs"):
+    with pytest.raises(ConfigError, match=r"'source' is a source run.*pass the adapt runs"):
         compare([lora(tmp_path), source])
 
 
@@ -260,7 +262,7 @@ def test_no_run_unmeasured_run_and_bad_target_are_refused(tmp_path: Path) -> Non
 
 
 def test_rows_without_the_target_compare_with_any(tmp_path: Path) -> None:
-    prompting = {"name": "small", "embedding_sha256": "0" * 64, "config_sha256": "1" * 64}
+    prompting = {"name": "small", "weights_sha256": "0" * 64, "config_sha256": "1" * 64}
     runs = [
         lora(tmp_path),
         make_run(tmp_path, "tfidf", [metric(0, 45)], method="tfidf"),
@@ -282,9 +284,11 @@ def test_the_order_of_the_folders_changes_nothing(tmp_path: Path) -> None:
 
 def test_comparing_and_printing_never_import_torch(tmp_path: Path) -> None:
     code = (
-        "import sys; from pathlib import Path; from rich.console import Console; from transferkit import report, tables\n"
+        "import sys; from pathlib import Path; from rich.console import Console\n"
+        "from transferkit import report, tables\n"
         "from transferkit.convergence import compare; from transferkit.runs import read_run\n"
-        "comparison = compare([read_run(Path(sys.argv[1]))]); tables.print_table(comparison, Console(stderr=True))\n"
+        "comparison = compare([read_run(Path(sys.argv[1]))])\n"
+        "tables.print_table(comparison, Console(stderr=True))\n"
         "tables.to_csv(comparison)\n"
         "print(sorted({'torch', 'transformers', 'datasets', 'matplotlib'} & set(sys.modules)))\n"
         "report.write_comparison(comparison, Path(sys.argv[2])); print('torch' in sys.modules)"

@@ -1,6 +1,7 @@
 """Sentences on what was seen: right numbers, and plain words where transfer loses."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from run_builder import make_run, metric
@@ -15,7 +16,7 @@ def reference(tmp_path: Path) -> Run:
     return make_run(tmp_path, "lora", rows, label="LoRA r 8")
 
 
-def transfer(tmp_path: Path, *, best: float = 77.0, **more) -> Run:
+def transfer(tmp_path: Path, *, best: float = 77.0, **more: Any) -> Run:
     rows = [metric(0, 60.0, seconds=4.0), metric(50, best, seconds=8.0)]
     return make_run(tmp_path, "transfer", rows, method="transfer", label="W", trainable=320, **more)
 
@@ -55,13 +56,14 @@ def test_a_transfer_that_reaches_nothing(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("method", "rival", "words"),
     [
-        ("prompt-tuning", 70.0, "beats prompt tuning by 7.0 points (best row: rival, plain, 70.0): the carried skill is"),
-        ("prompt-tuning", 79.5, "loses to prompt tuning by 2.5 points (best row: rival, plain, 79.5): the carried skill "
-         "is worth no more than"),
-        ("prompt-tuning", 77.0, "is level with prompt tuning (best row: rival, plain, 77.0): the carried skill is worth no"),
+        ("prompt-tuning", 70.0, "beats prompt tuning by 7.0 points (best row: rival, plain, 70.0): the"),
+        ("prompt-tuning", 79.5, "loses to prompt tuning by 2.5 points (best row: rival, plain, 79.5): "
+         "the carried skill is worth no more than"),
+        ("prompt-tuning", 77.0, "is level with prompt tuning (best row: rival, plain, 77.0): "
+         "the carried skill is worth no"),
         ("prompting-llm-alone", 70.0, "beats the Prompting LLM alone by 7.0 points"),
-        ("prompting-llm-alone", 78.0, "loses to the Prompting LLM alone by 1.0 points (best row: rival, plain, 78.0): the "
-         "Prompting LLM would do as well without the backbone"),
+        ("prompting-llm-alone", 78.0, "loses to the Prompting LLM alone by 1.0 points "
+         "(best row: rival, plain, 78.0): the Prompting LLM would do as well without the backbone"),
     ],
 )  # fmt: skip
 def test_rivals(tmp_path: Path, method: str, rival: float, words: str) -> None:

@@ -1,6 +1,7 @@
 """Curves: same bytes from the same records, nothing outside the drawing, labels kept apart."""
 
 import xml.etree.ElementTree as ElementTree
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -51,6 +52,6 @@ def test_a_users_matplotlib_settings_change_nothing(tmp_path: Path) -> None:
 def test_spread_keeps_labels_apart_and_in_order() -> None:
     values = [10.0, 10.2, 10.4, 20.0, 30.0, 30.5]
     places = spread(values, gap=1.0)
-    assert all(later - earlier >= 1.0 - 1e-9 for earlier, later in zip(places, places[1:], strict=False))
+    assert all(later - earlier >= 1.0 - 1e-9 for earlier, later in pairwise(places))
     assert places[3] == 20.0  # nothing near it
     assert sum(places[:3]) == pytest.approx(sum(values[:3]))  # a cluster stays around its own middle

@@ -4,6 +4,7 @@ import csv
 import io
 import json
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from run_builder import every_method, make_run, metric
@@ -15,7 +16,7 @@ from transferkit.tables import flat_rows, print_table, to_csv, to_json, to_markd
 NASTY = "a[red]b[/red] | <b>c</b> *d* `e` & \\ [x](http://y)"
 
 
-def two_rows(parent: Path, **more) -> Comparison:
+def two_rows(parent: Path, **more: Any) -> Comparison:
     reference = make_run(
         parent, "lora-1", [metric(0, 40.0), metric(100, 80.0, seconds=500.0)], trainable=1234567
     )

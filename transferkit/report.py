@@ -28,10 +28,10 @@ DEFINITIONS = {
     "score, plain or with readout, so all other learning rates and poolings of LoRA stay rows.",
     "Other sets": "Mean over the dev sets that select nothing, at each run's best step.",
     "Target": "A share of the reference's best score: the same score for every row, with or without readout.",
-    "Steps ... seconds to target": "Read at the first evaluation that reaches it. "
-    "Seconds count training and cache building and, for a readout, its fit; loading and evaluation are not in them. A seed "
-    "that never arrives counts as endless; where half of them or more do not, the cell holds what "
-    "was run: > 500.",
+    "Steps, ..., seconds to target": "Read at the first evaluation that reaches it. "
+    "Seconds count training and cache building and, for a readout, its fit; loading and evaluation are not "
+    "in them. A seed that never arrives counts as endless; where half of them or more do not, the cell holds "
+    "a lower bound of the median, from what was run: > 500.",
     "2.0x": "The reference needs 2.0 times as much. Empty where row or reference do not reach the target.",
     "Memory": "Peak memory of the run.",
 }

@@ -235,7 +235,8 @@ def _costs(comparison: Comparison, title: str, read: Callable[[Crossing], str]) 
         title=title,
         header=("Method", "Readout", *header),
         rows=tuple(row for row in rows if any(row[2:])),
-        caption="Columns: share of LoRA's best score (that score). '> 500': not reached in 500. "
+        caption="Columns: share of LoRA's best score (that score). '> 500': half of the seeds or more did not reach "
+        "it, so the median is above 500. "
         "'2.0x': the reference needs 2.0 times as much.",
     )
 
