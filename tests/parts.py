@@ -1,0 +1,71 @@
+"""Loaded parts of the tiny project, and small measures that the tests of the core share."""
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import torch
+from tiny import Tiny
+from torch import Tensor, nn
+from transferkit.alignment import Alignment, random_start
+from transferkit.backbone import FrozenBackbone
+from transferkit.embedder import PromptEmbedder
+from transferkit.probe import probe
+from transferkit.prompting import PromptingLLM
+from transferkit.readout import Readout
+from transferkit.recipes import Reads
+from transferkit.specs import Pooling
+from transferkit.writer import Writer
+
+TEXTS = [
+    "a red cat",
+    "i see two cars in the water",
+    "no",
+    "i had to be with them as they were by the water",
+    "a cat that was in the water is now on the red car but they do not see it",
+    "he is by the car",
+    "",
+]
+"""Seven lengths, one of them nothing."""
+
+
+def load_prompting(folder: Path, **options: Any) -> PromptingLLM:
+    return PromptingLLM.load(str(folder), **({"tokens": 3} | options))
+
+
+def load_backbone(folder: Path, **options: Any) -> FrozenBackbone:
+    return FrozenBackbone.load(probe(str(folder)), **({"max_length": 24, "soft_tokens": 3} | options))
+
+
+def prompt_embedder(
+    tiny: Tiny,
+    *,
+    template: str = "{text}{soft}",
+    pooling: Pooling = "soft",
+    reads: Reads = "text",
+    readout: Readout | None = None,
+) -> PromptEmbedder:
+    """The tiny project's Prompting LLM on its target, with a random W and offsets that are not zero."""
+    prompting = load_prompting(tiny.prompting)
+    backbone = load_backbone(tiny.target, template=template)
+    start = random_start(prompting.token_table().detach(), backbone.token_table(), seed=0)
+    alignment = Alignment(start, tokens=3, offset=True)
+    assert alignment.offset is not None
+    nn.init.normal_(alignment.offset, std=0.1, generator=torch.Generator().manual_seed(1))
+    return PromptEmbedder(
+        Writer(prompting, reads=reads), alignment, backbone, pooling=pooling, readout=readout
+    )
+
+
+def relative(value: Tensor, truth: Tensor) -> float:
+    """Relative error in the norm; infinite where something is NaN."""
+    error = float((value.detach().double() - truth.detach().double()).norm() / truth.detach().double().norm())
+    return error if error == error else float("inf")
+
+
+def digests(module: nn.Module) -> dict[str, str]:
+    """Name -> sha256 of every parameter and buffer, bit for bit."""
+    return {
+        name: hashlib.sha256(tensor.detach().contiguous().view(torch.uint8).numpy().tobytes()).hexdigest()
+        for name, tensor in module.state_dict().items()
+    }
