@@ -224,13 +224,15 @@ def _scale_seconds(axes: "Axes", comparison: Comparison) -> str:
     ends = [
         median(curve[-1].seconds for curve in row.series.curves) for row in comparison.rows if _trained(row)
     ]
-    if not ends or min(ends) <= 0 or max(ends) / min(ends) < 6:
+    if not ends or min(ends) <= 0:
+        return ""
+    axes.set_xlim(0, max(ends) * 1.03)  # the same in both rows, so that a head start can be seen
+    if max(ends) / min(ends) < 6:
         return ""
     import numpy
     from matplotlib.ticker import FixedLocator
 
     axes.set_xscale("function", functions=(lambda x: numpy.sqrt(numpy.maximum(x, 0.0)), numpy.square))
-    axes.set_xlim(0, max(ends) * 1.03)
     unit = 10 ** (len(str(int(max(ends)))) - 1)
     ticks = [
         0.0,

@@ -235,9 +235,8 @@ def _costs(comparison: Comparison, title: str, read: Callable[[Crossing], str]) 
         title=title,
         header=("Method", "Readout", *header),
         rows=tuple(row for row in rows if any(row[2:])),
-        caption="Columns: share of LoRA's best score (that score). '> 500': half of the seeds or more did not reach "
-        "it, so the median is above 500. "
-        "'2.0x': the reference needs 2.0 times as much.",
+        caption="Columns: share of LoRA's best score (that score). '> 500': half of the seeds or more did "
+        "not reach it, so the median is above 500. '2.0x': the reference needs 2.0 times as much.",
     )
 
 
@@ -275,8 +274,11 @@ def _cell(cell: Cell, form: Callable[[float | None], str]) -> str:
 
 def _md(text: str) -> str:
     """Text with nothing that Markdown or HTML would read as its own."""
-    escaped = re.sub(r"([\\`*_\[\]|#~$])", r"\\\1", " ".join(text.split()))
-    return escaped.replace("&", "&amp;").replace("<", "&lt;")
+    return (
+        re.sub(r"([\\`*_\[\]|#~$])", r"\\\1", " ".join(text.split()))
+        .replace("&", "&amp;")
+        .replace("<", "&lt;")
+    )
 
 
 def _md_row(cells: tuple[str, ...]) -> str:
