@@ -1,0 +1,220 @@
+"""Families with state spaces, linear attention or convolutions."""
+
+from zoo_base import DELTA, HALF_ROTARY, LATENT, MOE, ROUTED_MOE, SSM, Family, tiny
+
+RECURRENT: dict[str, Family] = {
+    "qwen3_next": tiny(
+        "qwen3_next",
+        "gated delta rule, experts",
+        {**DELTA, **MOE, **HALF_ROTARY, "shared_expert_intermediate_size": 32},
+    ),
+    "qwen3_5": tiny("qwen3_5_text", "gated delta rule", {**DELTA, **HALF_ROTARY}),
+    "qwen3_5_moe": tiny(
+        "qwen3_5_moe_text",
+        "gated delta rule, experts",
+        {**DELTA, **MOE, **HALF_ROTARY, "shared_expert_intermediate_size": 32},
+    ),
+    "olmo_hybrid": tiny("olmo_hybrid", "gated delta rule", DELTA),
+    "kimi_linear": tiny(
+        "kimi_linear",
+        "delta attention, latent attention, experts",
+        {
+            **LATENT,
+            "num_hidden_layers": 4,
+            "layer_types": DELTA["layer_types"],
+            "head_dim": 4,
+            "q_lora_rank": None,
+            "max_position_embeddings": ...,
+            "model_max_length": 64,
+            "moe_intermediate_size": 32,
+            "num_experts": 4,
+            "num_experts_per_token": 2,
+            "linear_head_dim": 12,
+            "linear_num_heads": 4,
+        },
+    ),
+    "qwen4_exp": tiny(
+        "qwen4_exp_text",
+        "four streams, gated delta rule, attention to the best 8 slots, experts",
+        {
+            **DELTA,
+            **MOE,
+            **HALF_ROTARY,
+            "layer_types": ["linear_attention", "linear_attention", "linear_attention", "indexed_attention"],
+            "shared_expert_intermediate_size": 32,
+            "hc_lowrank": 8,
+            "indexer_n_heads": 2,
+            "indexer_kv_heads": 1,
+            "indexer_head_dim": 8,
+            "indexer_budget": 8,
+            "indexer_compress_ratio": 4,
+        },
+    ),
+    "bailing_hybrid": tiny(
+        "bailing_hybrid",
+        "delta attention, latent attention, experts",
+        {
+            **LATENT,
+            "num_hidden_layers": 4,
+            "layer_types": DELTA["layer_types"],
+            "head_dim": 4,
+            "max_position_embeddings": ...,
+            "model_max_length": 64,
+            "moe_intermediate_size": 32,
+            "num_experts": 4,
+            "num_experts_per_token": 2,
+            "num_expert_group": 1,
+            "topk_group": 1,
+            "linear_head_dim": 12,
+            "linear_num_heads": 4,
+            "mlp_layer_types": ["dense", "sparse", "sparse", "sparse"],
+        },
+    ),
+    "minimax": tiny(
+        "minimax",
+        "lightning attention, experts",
+        {
+            "num_hidden_layers": 4,
+            "layer_types": ["linear_attention", "full_attention"] * 2,
+            "num_local_experts": 4,
+            "block_size": 8,
+        },
+        expected="full",
+    ),
+    "lfm2": tiny(
+        "lfm2",
+        "short convolutions",
+        {"num_hidden_layers": 4, "layer_types": ["conv", "conv", "full_attention", "conv"]},
+    ),
+    "lfm2_moe": tiny(
+        "lfm2_moe",
+        "short convolutions, experts",
+        {
+            **MOE,
+            "num_hidden_layers": 4,
+            "layer_types": ["conv", "conv", "full_attention", "conv"],
+            "num_dense_layers": 2,
+        },
+    ),
+    "lfm3": tiny(
+        "lfm3",
+        "convolutions, local and global layers",
+        {
+            "num_hidden_layers": 4,
+            "sliding_window": 8,
+            "layer_types": ["conv", "sliding_attention", "full_attention", "conv"],
+        },
+    ),
+    "bamba": tiny(
+        "bamba", "state space and attention", {**SSM, "num_hidden_layers": 4, "attn_layer_indices": [2]}
+    ),
+    "granitemoehybrid": tiny(
+        "granitemoehybrid",
+        "state space, attention, experts",
+        {
+            **SSM,
+            "num_hidden_layers": 4,
+            "layer_types": DELTA["layer_types"],
+            "num_local_experts": 4,
+            "shared_intermediate_size": 32,
+        },
+    ),
+    "falcon_h1": tiny(
+        "falcon_h1",
+        "state space beside attention in every layer",
+        {**SSM, "mamba_d_ssm": 96, "key_multiplier": 0.5},
+    ),
+    "nemotron_h": tiny(
+        "nemotron_h",
+        "state space, experts, attention and feed-forward as layers of their own",
+        {
+            **ROUTED_MOE,
+            "num_hidden_layers": ...,
+            "layers_block_type": ["linear_attention", "moe", "full_attention", "mlp"],
+            "ssm_state_size": 8,
+            "mamba_num_heads": 4,
+            "mamba_head_dim": 24,
+            "n_groups": 1,
+            "chunk_size": 16,
+            "moe_shared_expert_intermediate_size": 32,
+        },
+    ),
+    "zamba2": tiny(
+        "zamba2",
+        "state space, one attention block used twice",
+        {
+            "num_hidden_layers": 4,
+            "layers_block_type": ["linear_attention", "hybrid", "linear_attention", "hybrid"],
+            "head_dim": ...,
+            "num_key_value_heads": 4,
+            "mamba_d_state": 8,
+            "n_mamba_heads": 4,
+            "chunk_size": 16,
+            "adapter_rank": 8,
+        },
+    ),
+    "zamba": tiny(
+        "zamba",
+        "selective state space, one attention block used twice",
+        {
+            "num_hidden_layers": 4,
+            "layers_block_type": ["linear_attention", "hybrid", "linear_attention", "hybrid"],
+            "head_dim": ...,
+            "num_key_value_heads": 4,
+            "mamba_d_state": 8,
+            "mamba_dt_rank": 8,
+            "use_mamba_kernels": False,
+        },
+    ),
+    "mamba2": tiny(
+        "mamba2",
+        "state space only",
+        {"num_heads": 4, "head_dim": 24, "state_size": 8, "n_groups": 1, "chunk_size": 16, "expand": 2},
+    ),
+    "mamba": tiny(
+        "mamba", "selective state space only", {"state_size": 8, "time_step_rank": 4}, expected="full"
+    ),
+    "falcon_mamba": tiny(
+        "falcon_mamba", "mamba with norms", {"state_size": 8, "time_step_rank": 4}, expected="full"
+    ),
+    "jamba": tiny(
+        "jamba",
+        "selective state space, attention, experts",
+        {
+            "num_hidden_layers": 4,
+            "attn_layer_period": 4,
+            "attn_layer_offset": 2,
+            "num_experts": 4,
+            "mamba_d_state": 8,
+            "mamba_dt_rank": 8,
+            "use_mamba_kernels": False,
+        },
+        expected="full",
+    ),
+    "recurrent_gemma": tiny(
+        "recurrent_gemma",
+        "gated linear recurrence; its convolution reads padding as soon as biases are not zero",
+        {
+            "num_hidden_layers": 3,
+            "lru_width": 48,
+            "attention_window_size": 8,
+            "block_types": ["recurrent", "recurrent", "attention"],
+        },
+        expected="refused",
+    ),
+    "rwkv": tiny("rwkv", "recurrence that reads no mask", {"attention_hidden_size": 48}, expected="refused"),
+    "xlstm": tiny(
+        "xlstm",
+        "recurrence that reads no mask",
+        {
+            "num_hidden_layers": ...,
+            "num_blocks": 2,
+            "num_heads": 4,
+            "embedding_dim": 128,
+            "hidden_size": 128,
+            "ffn_proj_factor": 1.0,
+            "chunk_size": 16,
+        },
+        expected="refused",
+    ),
+}
