@@ -1,0 +1,167 @@
+"""From trained weights to a model folder: held-out bits per byte, Hugging Face files, model card."""
+
+import json
+import math
+import shutil
+from pathlib import Path
+
+import numpy as np
+import torch
+from pretrain_text import TextConfig, inputs_and_targets, write_text
+from tokenizers import Tokenizer
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerFast
+
+from transferkit.errors import RunError
+
+_PROBE = "In 1984, a naïve café's 12 customers\tsaid:\n\n  “don't”... <b>x_y</b> 东京 🙂 THE END \n"
+_BATCH = 32  # windows a forward pass when measuring
+
+
+def heldout_windows(work: Path, *, text: TextConfig, everything: bool) -> tuple[np.ndarray, int]:
+    """Inputs and targets (2, n, context) of the held-out text, and the UTF-8 bytes of that text.
+
+    Every token is a target once. A last window that is not full is left out, and the byte count shrinks in
+    proportion.
+    """
+    index = json.loads((work / "index.json").read_text())
+    start, _ = index["spans"][text.heldout]
+    token_count, byte_count = index["heldout_all" if everything else "heldout_sample"]
+    tokens = np.memmap(work / "tokens.bin", dtype=np.uint16, mode="r")[start : start + token_count]
+    count = (token_count - 1) // text.context
+    places = np.arange(count)[:, None] * text.context + np.arange(text.context + 1)[None]
+    rows = tokens[places].astype(np.int64)
+    tokenizer = Tokenizer.from_file(str(work / "tokenizer.json"))
+    bos_id = None if text.bos is None else tokenizer.token_to_id(text.bos)
+    return np.stack(inputs_and_targets(rows, bos_id)), round(byte_count * count * text.context / token_count)
+
+
+@torch.no_grad()
+def bits_per_byte(model: PreTrainedModel, windows: np.ndarray, *, byte_count: int) -> float:
+    """Bits that the model needs for one byte of text; every window is read on its own.
+
+    Args:
+        model: The decoder.
+        windows: Inputs and targets, shape (2, n, context).
+        byte_count: UTF-8 bytes of the targets' text.
+    """
+    nats, training = 0.0, model.training
+    model.eval()
+    inputs, targets = torch.from_numpy(windows[0]), torch.from_numpy(windows[1])
+    for start in range(0, len(inputs), _BATCH):
+        logits = model(input_ids=inputs[start : start + _BATCH], use_cache=False).logits.float()
+        goal = targets[start : start + _BATCH].flatten()
+        nats += torch.nn.functional.cross_entropy(logits.flatten(0, 1), goal, reduction="sum").item()
+    model.train(training)
+    return nats / math.log(2) / byte_count
+
+
+def write_folder(model: PreTrainedModel, work: Path, out: Path, *, text: TextConfig) -> None:
+    """Write config, bf16 weights and tokenizer for both Auto classes; check that the vocabulary survives.
+
+    Raises:
+        RunError: The reloaded tokenizer reads a text differently.
+    """
+    beside = out.with_name(out.name + ".part")
+    shutil.rmtree(beside, ignore_errors=True)
+    trained = Tokenizer.from_file(str(work / "tokenizer.json"))
+    names = {"eos_token": text.eos, "pad_token": text.pad} | ({"bos_token": text.bos} if text.bos else {})
+    limit = model.config.get_text_config().max_position_embeddings
+    wrapped = PreTrainedTokenizerFast(tokenizer_object=trained, model_max_length=limit, **names)
+    wrapped.save_pretrained(beside)
+    weights = {name: tensor.to(torch.bfloat16) for name, tensor in model.state_dict().items()}
+    copy = AutoModelForCausalLM.from_config(model.config, dtype=torch.bfloat16)
+    copy.load_state_dict(weights)
+    copy.save_pretrained(beside)
+    loaded = AutoTokenizer.from_pretrained(beside)
+    expected = trained.encode(_PROBE, add_special_tokens=False).ids
+    got = loaded(_PROBE, add_special_tokens=False)["input_ids"]
+    if got != expected or len(loaded) != text.vocab_size or loaded.decode(got) != _PROBE:
+        raise RunError(
+            f"{beside}: AutoTokenizer gives {type(loaded).__name__} with {len(loaded)} tokens, which does not"
+            f" read as the trained vocabulary of {text.vocab_size}; name special tokens as the family does"
+        )
+    shutil.rmtree(out, ignore_errors=True)
+    beside.rename(out)
+
+
+@torch.no_grad()
+def _samples(model: PreTrainedModel, work: Path, *, text: TextConfig, prompts: list[str]) -> list[str]:
+    """Greedy continuations of the prompts, 40 tokens each."""
+    tokenizer = Tokenizer.from_file(str(work / "tokenizer.json"))
+    written = []
+    for prompt in prompts:
+        opening: list[int] = [] if text.bos is None else [tokenizer.encode(text.bos).ids[0]]
+        ids = opening + tokenizer.encode(prompt, add_special_tokens=False).ids
+        for _ in range(40):
+            ids.append(int(model(input_ids=torch.tensor([ids]), use_cache=False).logits[0, -1].argmax()))
+        written.append(tokenizer.decode(ids))
+    return written
+
+
+def _card(
+    model: PreTrainedModel, rows: list[dict[str, float]], *, name: str, text: TextConfig, bits: float
+) -> str:
+    """Model card up to the samples."""
+    last, config = rows[-1], model.config
+    measured = [row for row in rows if "heldout_bits_per_byte" in row]
+    total = sum(text.weights.values())
+    curve = "".join(
+        f"| {r['tokens']:,} | {r['loss']:.3f} | {r['heldout_bits_per_byte']:.3f} |\n" for r in measured
+    )
+    shares = "".join(f"| {stem} | {weight / total:.1%} |\n" for stem, weight in text.weights.items())
+    embedding = next(model.get_input_embeddings().parameters()).numel()
+    bos = (
+        "none"
+        if text.bos is None
+        else f"`{text.bos}`, first in every window; the tokenizer does not add it itself"
+    )
+    return f"""# {name}
+
+A small `{config.model_type}` decoder with a byte-level BPE vocabulary of its own, pretrained from random
+weights by `benchmarks/pretrain.py` with `benchmarks/pretrain/{name}.yaml`. It is made for tests, demos and
+comparisons of methods, not for writing text.
+
+| | |
+| --- | --- |
+| parameters | {model.num_parameters():,}, of which {embedding:,} embedding (tied with the output) |
+| width x layers | {config.hidden_size} x {config.num_hidden_layers} |
+| vocabulary | {text.vocab_size:,} |
+| trained with a context of | {text.context} tokens |
+| BOS token | {bos} |
+| EOS, padding token | `{text.eos}`, `{text.pad}` |
+| tokens seen | {last["tokens"]:,.0f} |
+| training time, one CPU thread | {last["train_seconds"] / 60:.0f} minutes |
+| held-out bits per byte, bf16, all of {text.heldout} | {bits:.3f} |
+
+## Training text
+
+| file | share of the tokens |
+| --- | --- |
+{shares}
+Licences of the text: CC0 (standard_ebooks, arxiv_abstracts), CC-BY-4.0 (openstax, part of dialogues),
+CC-BY-SA-4.0 (the rest of dialogues), CC-BY-SA-3.0 (wikipedia_en_sample), public domain or free for any use
+(us_gov_web, world_factbook, us_presidential_speeches, masc), MIT, Apache-2.0, CC-BY and CC-BY-SA (tech_docs).
+No held-out text was trained on.
+
+## Curve
+
+Held-out bits per byte on the first {text.heldout_bytes:,} bytes of {text.heldout}, float32.
+
+| tokens seen | training loss, nats a token | held-out bits per byte |
+| --- | --- | --- |
+{curve}"""
+
+
+def export(model: PreTrainedModel, work: Path, *, name: str, text: TextConfig, prompts: list[str]) -> Path:
+    """Write ``work/model`` with its card; its numbers are measured on the weights as reloaded from there."""
+    out = work / "model"
+    write_folder(model, work, out, text=text)
+    reloaded = AutoModelForCausalLM.from_pretrained(out).float().eval()
+    windows, byte_count = heldout_windows(work, text=text, everything=True)
+    bits = bits_per_byte(reloaded, windows, byte_count=byte_count)
+    rows = [json.loads(row) for row in (work / "log.jsonl").read_text().splitlines()]
+    card = _card(reloaded, rows, name=name, text=text, bits=bits)
+    samples = _samples(reloaded, work, text=text, prompts=prompts)
+    quoted = "".join(f"```text\n{sample}\n```\n" for sample in samples)
+    write_text(out / "card.md", f"{card}\n## Greedy samples\n\n{quoted}")
+    return out
