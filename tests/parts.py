@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from tiny import Tiny
 from torch import Tensor, nn
+
 from transferkit.alignment import Alignment, random_start
 from transferkit.backbone import FrozenBackbone
 from transferkit.embedder import PromptEmbedder

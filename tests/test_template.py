@@ -1,6 +1,7 @@
 """Templates: what is refused, what stands on either side of the soft tokens, and who sees the text."""
 
 import pytest
+
 from transferkit.template import Template
 
 

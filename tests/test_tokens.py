@@ -8,12 +8,13 @@ import torch
 from parts import load_backbone
 from tiny import Tiny
 from tokenizers import AddedToken
+from transformers import PreTrainedTokenizerFast
+from zoo import FAMILIES, VOCABULARY_SIZE, save, tokenizer
+
 from transferkit.errors import ConfigError
 from transferkit.loading import load_tokenizer
 from transferkit.template import Template
 from transferkit.tokens import TemplateEncoder, TextEncoder, pad_left
-from transformers import PreTrainedTokenizerFast
-from zoo import FAMILIES, VOCABULARY_SIZE, save, tokenizer
 
 BOS, EOS = 0, 1
 
@@ -101,7 +102,7 @@ def test_eos_closes_the_sequence_where_text_follows_the_soft_tokens(core: PreTra
 def test_wanted_special_token_that_does_not_exist_is_refused(core: PreTrainedTokenizerFast) -> None:
     core.bos_token = None
     assert encoder(core).bos == []
-    with pytest.raises(ConfigError, match="asks for BOS, but .* has no bos_token"):
+    with pytest.raises(ConfigError, match=r"asks for BOS, but .* has no bos_token"):
         encoder(core, add_bos=True)
 
 
