@@ -21,7 +21,7 @@ sys.path.insert(0, str(ROOT / "benchmarks"))
 
 import pretrain  # noqa: E402
 from muon import orthogonalise  # noqa: E402
-from pretrain_export import bits_per_byte, export, heldout_windows  # noqa: E402
+from pretrain_export import bits_per_byte, export, heldout_windows, write_folder  # noqa: E402
 from pretrain_text import Windows, prepare  # noqa: E402
 
 from transferkit.errors import ConfigError  # noqa: E402
@@ -251,3 +251,15 @@ def test_recipe_builds(path: Path) -> None:
     assert model.get_output_embeddings().weight is model.get_input_embeddings().weight
     assert path.stem.rsplit("-", 1)[1] == f"{model.num_parameters() / 1e6:.0f}m"
     assert recipe.train.warmup_steps + recipe.train.cooldown_steps < recipe.train.steps
+
+
+@pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
+def test_vocabulary_of_every_recipe_survives_the_tokenizer_class_of_its_family(
+    corpus: Path, tmp_path: Path, path: Path
+) -> None:
+    mapping = read_yaml(path)
+    mapping["text"] |= {"weights": {"one": 3, "two": 1}, "heldout": "three", "vocab_size": 300}
+    recipe = parse(pretrain.PretrainRecipe, mapping, where=path.name)
+    prepare(corpus, tmp_path, config=recipe.text, seed=recipe.seed)
+    write_folder(pretrain.build_model(recipe), tmp_path, tmp_path / "model", text=recipe.text)
+    assert (tmp_path / "model" / "model.safetensors").is_file()
