@@ -14,6 +14,7 @@ from typing import Any
 from transferkit.errors import ConfigError
 
 FORMAT = 1
+RECORD_KEYS = ("run", "task", "method", "label", "status", "seed", "source", "backbone", "data", "parameters")
 _PACKAGES = ("transferkit", "torch", "transformers", "accelerate", "peft", "bitsandbytes", "datasets", "numpy")
 
 
@@ -32,13 +33,28 @@ def read_run(folder: Path) -> Run:
     Raises:
         ConfigError: not a run folder, a damaged record, or a record of a newer format.
     """
-    record_file = folder / "record.json"
-    if not record_file.is_file():
+    return Run(folder=folder, record=read_record(folder), metrics=read_metrics(folder))
+
+
+def read_record(folder: Path) -> dict[str, Any]:
+    """The record of a run folder.
+
+    Raises:
+        ConfigError: as :func:`read_run`.
+    """
+    file = folder / "record.json"
+    if not file.is_file():
         raise ConfigError(f"{folder}: not a run folder (no record.json in it)")
-    record = read_json(record_file)
+    record = read_json(file)
     if record.get("format") != FORMAT:
-        raise ConfigError(f"{record_file}: expected a record of format {FORMAT}; it was written by another version")
-    return Run(folder=folder, record=record, metrics=read_metrics(folder))
+        raise ConfigError(
+            f"{file}: format: expected {FORMAT}, got {record.get('format')!r}; another version of transferkit wrote "
+            "it, read it with that one"
+        )
+    missing = [key for key in RECORD_KEYS if key not in record]
+    if missing:
+        raise ConfigError(f"{file}: {missing[0]}: this key is missing; restore the record from a copy")
+    return record
 
 
 def read_metrics(folder: Path) -> list[dict[str, Any]]:
