@@ -19,6 +19,7 @@ from transferkit.identity import Identity, config_sha256, tokenizer_sha256, weig
 from transferkit.exactness import Exactness, measure
 from transferkit.kvcache import fork
 from transferkit.loading import DTYPES, load_tokenizer, load_trunk, num_quantized_layers
+from transferkit.perlayer import per_layer_inputs
 from transferkit.specs import BackboneSpec, Quantization
 from transferkit.template import Template
 from transferkit.tokens import Rows, TemplateEncoder, TextEncoder, pad_left
@@ -63,6 +64,8 @@ class FrozenBackbone(nn.Module):
         self.encoder = encoder
         self.use_template(template.source, max_length=max_length)
         self.parameters_accepted = set(inspect.signature(trunk.forward).parameters)
+        # State-space decoders call theirs by another name.
+        self.cache_name = "cache_params" if "cache_params" in self.parameters_accepted else "past_key_values"
         self.embedding_width = int(trunk.get_input_embeddings().weight.shape[1])
         self.stack_scale = 1.0
         self.quantized_layers = num_quantized_layers(trunk)
@@ -180,7 +183,7 @@ class FrozenBackbone(nn.Module):
         ids, mask = pad_left(rows.before, device=self.device)
         with torch.no_grad():
             out = self.run(input_ids=ids, mask=mask, use_cache=True)
-        return TextState(cache=out.past_key_values, states=out.last_hidden_state, mask=mask)
+        return TextState(cache=getattr(out, self.cache_name), states=out.last_hidden_state, mask=mask)
 
     def continue_text(self, state: TextState, rows: Rows, soft: Tensor) -> Hidden:
         """Run the soft tokens and what follows on top of ``state``, which stays as it is."""
@@ -188,7 +191,8 @@ class FrozenBackbone(nn.Module):
         embeds = torch.cat([soft, self.embed_ids(after)], dim=1)
         ones = torch.ones(embeds.shape[:2], dtype=torch.bool, device=self.device)
         mask = torch.cat([state.mask, ones], dim=1)
-        out = self.run(inputs_embeds=embeds, mask=mask, cache=fork(state.cache))
+        ids = torch.cat([after.new_zeros(soft.shape[:2]), after], dim=1)
+        out = self.run(input_ids=ids, inputs_embeds=embeds, mask=mask, cache=fork(state.cache))
         soft_at = torch.zeros_like(mask)
         soft_at[:, state.mask.shape[1] : state.mask.shape[1] + soft.shape[1]] = True
         return Hidden(torch.cat([state.states, out.last_hidden_state], dim=1), self._poolable(mask), soft_at)
@@ -201,19 +205,19 @@ class FrozenBackbone(nn.Module):
         """One pass over whole rows, padded on the left, with gradient everywhere."""
         before, before_mask = pad_left(rows.before, device=self.device)
         after, after_mask = pad_left(rows.after, device=self.device)
-        count = 0 if soft is None else soft.shape[1]
-        soft_at = torch.zeros(len(before), count, dtype=torch.bool, device=self.device)
-        mask = torch.cat([before_mask, ~soft_at, after_mask], dim=1)
+        soft_ids = before.new_zeros(len(before), 0 if soft is None else soft.shape[1])
+        soft_mask = torch.ones_like(soft_ids, dtype=torch.bool)
+        mask = torch.cat([before_mask, soft_mask, after_mask], dim=1)
+        soft_at = torch.cat([torch.zeros_like(before_mask), soft_mask, torch.zeros_like(after_mask)], dim=1)
         # Stable sort on "is real": padding moves to the left, everything else keeps its order.
         order = mask.long().argsort(dim=1, stable=True)
-        mask = mask.gather(1, order)
-        soft_at = torch.cat([torch.zeros_like(before_mask), ~soft_at, torch.zeros_like(after_mask)], 1).gather(1, order)
-        if soft is None:
-            out = self.run(input_ids=torch.cat([before, after], dim=1).gather(1, order), mask=mask)
-        else:
+        mask, soft_at = mask.gather(1, order), soft_at.gather(1, order)
+        ids = torch.cat([before, soft_ids, after], dim=1).gather(1, order)
+        embeds = None
+        if soft is not None:
             embeds = torch.cat([self.embed_ids(before), soft, self.embed_ids(after)], dim=1)
             embeds = embeds.gather(1, order.unsqueeze(-1).expand_as(embeds))
-            out = self.run(inputs_embeds=embeds, mask=mask)
+        out = self.run(input_ids=ids, inputs_embeds=embeds, mask=mask)
         return Hidden(out.last_hidden_state, self._poolable(mask), soft_at)
 
     def _poolable(self, mask: Tensor) -> Tensor:
@@ -225,25 +229,27 @@ class FrozenBackbone(nn.Module):
     def run(
         self,
         *,
+        input_ids: Tensor,
         mask: Tensor,
-        input_ids: Tensor | None = None,
         inputs_embeds: Tensor | None = None,
         cache: Cache | None = None,
         use_cache: bool = False,
     ) -> Any:
-        """The trunk on ids or embeddings, with the positions that ``mask`` (B, text + new) implies."""
-        width = (input_ids if input_ids is not None else inputs_embeds).shape[1]  # type: ignore[union-attr]
+        """The trunk on ``input_ids`` (B, new) or, where given, on ``inputs_embeds`` in their place.
+
+        ``mask`` (B, cached + new) covers what the cache holds too; positions follow from it. Soft tokens have id 0.
+        """
+        width = input_ids.shape[1]
         options: dict[str, Any] = {"attention_mask": mask.long()}
         if "position_ids" in self.parameters_accepted:
             options["position_ids"] = (mask.long().cumsum(1) - 1).clamp(min=0)[:, -width:]
         if cache is not None:
-            options["past_key_values"] = cache
-        if inputs_embeds is not None and hasattr(self.trunk, "get_per_layer_inputs"):
-            # Decoders with a second, per-layer embedding look it up by id; soft tokens read the row of id 0.
-            ids = torch.zeros(inputs_embeds.shape[:2], dtype=torch.long, device=self.device)
-            options["per_layer_inputs"] = self.trunk.get_per_layer_inputs(ids, None)
-        use = use_cache or cache is not None
-        return self.trunk(input_ids=input_ids, inputs_embeds=inputs_embeds, use_cache=use, **options)
+            options[self.cache_name] = cache
+        if inputs_embeds is None:
+            options["input_ids"] = input_ids
+        else:
+            options |= {"inputs_embeds": inputs_embeds, **per_layer_inputs(self.trunk, input_ids)}
+        return self.trunk(use_cache=use_cache or cache is not None, **options)
 
     def _embedding_scale(self) -> float:
         """Size of the embeddings that the layers receive over that of the weight rows (sqrt(d) in some families)."""
@@ -271,7 +277,7 @@ def _compare_with_spec(backbone: FrozenBackbone, spec: BackboneSpec) -> None:
     layers = getattr(config.get_text_config(), "num_hidden_layers", None)
     facts = {
         "model_type": (spec.model_type, config.model_type),
-        "hidden_size": (spec.hidden_size, backbone.output_width),
+        "hidden_size": (spec.hidden_size, getattr(config.get_text_config(), "hidden_size", spec.hidden_size)),
         "embedding_size": (spec.embedding_size or spec.hidden_size, backbone.embedding_width),
         "num_layers": (spec.num_layers or layers, layers),
     }

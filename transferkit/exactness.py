@@ -139,7 +139,7 @@ def _stack_scale(backbone: "FrozenBackbone") -> float:
         with torch.no_grad():
             from_ids = _first_layer_input(backbone, input_ids=ids, mask=mask)
             embeds = backbone.trunk.get_input_embeddings()(ids)
-            from_embeds = _first_layer_input(backbone, inputs_embeds=embeds, mask=mask)
+            from_embeds = _first_layer_input(backbone, input_ids=ids, inputs_embeds=embeds, mask=mask)
     except Exception as error:  # noqa: BLE001 - a foreign model's own failure, told in one sentence
         raise ConfigError(f"{backbone.encoder.tokenizer.name_or_path}: a plain forward pass fails ({error})") from None
     if from_ids is None or from_embeds is None or from_ids.shape != from_embeds.shape:

@@ -17,6 +17,7 @@ from transferkit.adapters import add_lora
 from transferkit.errors import ConfigError
 from transferkit.kvcache import fork
 from transferkit.loading import load_causal_lm, load_tokenizer
+from transferkit.perlayer import per_layer_inputs
 from transferkit.recipes import LoraSection, Relaxation
 from transferkit.tokens import TextEncoder, pad_left
 
@@ -113,20 +114,21 @@ class PromptingLLM(nn.Module):
         """Soft tokens (B, k, d_p) after left-padded ``ids`` (B, T) with ``mask`` (B, T)."""
         table = self.token_table()
         inputs = self.model.get_input_embeddings()(ids)
+        read = ids
         soft: list[Tensor] = []
         cache: Any = None
         for _ in range(self.tokens):
-            out = self._run(inputs, mask, cache)
+            out = self._run(inputs, read, mask, cache)
             soft.append(self._relax(out, table))
             mask = torch.cat([mask, torch.ones_like(mask[:, :1])], dim=1)
             new = soft[-1].unsqueeze(1)
             if self.use_cache:
-                cache, inputs = fork(out.past_key_values), new
+                cache, inputs, read = fork(out.past_key_values), new, ids.new_zeros(len(ids), 1)
             else:
-                inputs = torch.cat([inputs, new], dim=1)
+                inputs, read = torch.cat([inputs, new], dim=1), torch.cat([read, ids.new_zeros(len(ids), 1)], dim=1)
         return torch.stack(soft, dim=1)
 
-    def _run(self, embeds: Tensor, mask: Tensor, cache: Any) -> Any:
+    def _run(self, embeds: Tensor, ids: Tensor, mask: Tensor, cache: Any) -> Any:
         options: dict[str, Any] = {"attention_mask": mask.long()}
         if self._takes_position_ids:
             options["position_ids"] = (mask.long().cumsum(1) - 1).clamp(min=0)[:, -embeds.shape[1] :]
@@ -136,6 +138,7 @@ class PromptingLLM(nn.Module):
             use_cache=self.use_cache,
             output_hidden_states=self.relaxation == "none",
             logits_to_keep=1,
+            **per_layer_inputs(self.model.get_decoder(), ids),
             **options,
         )
 
@@ -160,7 +163,10 @@ class PromptingLLM(nn.Module):
         rows = [torch.randint(0, self.encoder.vocabulary_rows, (n,), generator=generator).tolist() for n in (12, 5)]
         weights = torch.randn(2, self.tokens, self.width, generator=generator).to(self.device)
         self.use_cache = False
-        singles = [self._outcome(rows[i : i + 1], weights[i : i + 1]) for i in range(2)]
+        try:
+            singles = [self._outcome(rows[i : i + 1], weights[i : i + 1]) for i in range(2)]
+        except Exception as error:  # noqa: BLE001 - a foreign model's own failure, told in one sentence
+            raise ConfigError(f"{location}: cannot be a Prompting LLM: it does not run on embeddings ({error})") from None
         truth = torch.cat([soft for soft, _ in singles]), singles[0][1] + singles[1][1]
         errors: dict[bool, float] = {}
         for use_cache in (True, False):

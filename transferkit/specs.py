@@ -37,7 +37,7 @@ class BackboneSpec(Strict):
     license: str | None = Field(None, description="SPDX id, or the name of the model licence")
     gated: bool = Field(False, description="the hub asks for an accepted licence and a token")
     model_type: str = Field(description="model_type of config.json (of its text part for composite models)")
-    hidden_size: int = Field(ge=1, description="width of the last hidden states, so of the embedding")
+    hidden_size: int = Field(ge=1, description="hidden_size of config.json, the width of the layers")
     embedding_size: int | None = Field(None, ge=1, description="width of the token embeddings where it differs")
     num_layers: int | None = Field(None, ge=1)
     max_length: int | None = Field(None, ge=8, description="positions, soft tokens included")
