@@ -1,6 +1,7 @@
 """Load weights and tokenizers from a folder or the hub: safetensors only, no remote code, no random weights."""
 
 import importlib.util
+import re
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import transformers
+from safetensors import SafetensorError
 from torch import nn
 from transformers import (
     AutoConfig,
@@ -21,7 +24,7 @@ from transformers import (
 )
 from transformers.utils import logging as transformers_logging
 
-from transferkit.errors import ConfigError
+from transferkit.errors import ConfigError, RunError
 from transferkit.specs import Quantization
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
@@ -61,7 +64,11 @@ def load_tokenizer(location: str, *, revision: str | None = None) -> PreTrainedT
         ConfigError: as :func:`load_config`.
     """
     check_location(location)
-    return _from_pretrained(AutoTokenizer, location, revision=revision, padding_side="left")
+    tokenizer = _from_pretrained(AutoTokenizer, location, revision=revision, padding_side="left")
+    # Without its files the library makes an empty tokenizer that reads every text as nothing.
+    if len(tokenizer) <= len(tokenizer.all_special_ids):
+        raise ConfigError(f"{location}: its tokenizer has no tokens; put tokenizer.json beside config.json")
+    return tokenizer
 
 
 def load_trunk(
@@ -135,7 +142,11 @@ def _from_pretrained(auto_class: Any, location: str, **options: Any) -> Any:
     with quiet_transformers():
         try:
             return auto_class.from_pretrained(location, trust_remote_code=False, **options)
-        except (OSError, ValueError, KeyError, TypeError, RuntimeError, ImportError) as error:
+        except torch.OutOfMemoryError:
+            raise RunError(
+                f"{location}: does not fit into the GPU's memory; use embedding.dtype: bfloat16 or --quantize nf4"
+            ) from None
+        except (OSError, ValueError, KeyError, TypeError, RuntimeError, ImportError, SafetensorError) as error:
             raise ConfigError(f"{location}: {_reason(location, error)}") from None
 
 
@@ -165,6 +176,14 @@ def _reason(location: str, error: Exception) -> str:
         return "needs code of its own from the checkpoint, which transferkit does not run"
     if "safetensors" in text and isinstance(error, OSError):
         return "holds no safetensors weights; convert the checkpoint first (pickled weights are not loaded)"
+    if isinstance(error, SafetensorError):
+        return f"its weights are damaged ({text}); download or copy them again"
+    if "ignore_mismatched_sizes" in text:
+        return "its weights have other shapes than its config.json says; restore both from one source"
+    if "does not recognize this architecture" in text:
+        name = re.search("model type `([^`]*)`", text)
+        kind = f" {name[1]!r}" if name else ""
+        return f"transformers {transformers.__version__} does not know its model type{kind}; a newer version may"
     return f"cannot be loaded ({text[:300]})"
 
 

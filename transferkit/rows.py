@@ -75,7 +75,10 @@ def read_columns(
     found = {role: column for role, column in columns.items() if column in there}
     if limit is not None and limit < len(table):
         table = table.select(range(limit))
-    values = table.select_columns(sorted(set(found.values())))[:]
+    try:
+        values = table.select_columns(sorted(set(found.values())))[:]
+    except UnicodeDecodeError as error:  # pyarrow decodes text only here
+        raise ConfigError(f"{source}: cannot be read as UTF-8 ({error}); save the file as UTF-8") from None
     return {role: list(values[column]) for role, column in found.items()}
 
 
@@ -223,7 +226,7 @@ def _read_csv(source: Source, path: Path) -> Any:
             names = next(reader, [])
             rows = list(reader)
     except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise ConfigError(f"{source}: cannot be read as UTF-8 {path.suffix[1:]} ({error})") from None
+        raise ConfigError(f"{source}: cannot be read as UTF-8 {path.suffix[1:]} ({error}); save the file as UTF-8") from None
     while rows and not rows[-1]:
         rows.pop()
     if len(set(names)) < len(names):
