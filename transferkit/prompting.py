@@ -160,7 +160,8 @@ class PromptingLLM(nn.Module):
         Compared are the soft tokens and the gradient of the token embeddings, which every step contributes to.
         """
         generator = torch.Generator().manual_seed(0)
-        rows = [torch.randint(0, self.encoder.vocabulary_rows, (n,), generator=generator).tolist() for n in (12, 5)]
+        lengths = (min(12, self.max_length), 5)  # the difference is padding
+        rows = [torch.randint(0, self.encoder.vocabulary_rows, (n,), generator=generator).tolist() for n in lengths]
         weights = torch.randn(2, self.tokens, self.width, generator=generator).to(self.device)
         self.use_cache = False
         try:
