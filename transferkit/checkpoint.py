@@ -74,6 +74,8 @@ def checkpoint_folder(folder: Path) -> Path:
     if (folder / "checkpoint").is_dir():
         return folder / "checkpoint"
     if (folder / "record.json").is_file():
+        if read_json(folder / "record.json").get("method") == "tfidf":
+            raise ConfigError(f"{folder}: a tfidf run has no checkpoint; pass the run of another method")
         raise ConfigError(f"{folder}: this run has no checkpoint yet (it did not finish); continue it with --resume")
     if not folder.is_dir():
         raise ConfigError(f"{folder}: no such checkpoint or run folder")

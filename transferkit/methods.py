@@ -62,6 +62,8 @@ def resolve_recipe(recipe: Recipe, *, source: Path | None) -> tuple[Recipe, Back
     if recipe.method in ("lora", "qlora", "frozen"):
         template = Template.parse(template).without_soft().source
         pooling = "mean" if pooling == "soft" else pooling
+    if recipe.method in (None, "prompt-tuning"):
+        _check_soft_place(template, pooling)
     quantization = "nf4" if recipe.method == "qlora" else recipe.embedding.quantization
     embedding = recipe.embedding.model_copy(
         update={"template": template, "pooling": pooling, "quantization": quantization}
@@ -192,6 +194,21 @@ def _source_description(recipe: Recipe, source: Path | None) -> dict[str, Any]:
     if "prompting" not in description:
         raise ConfigError(f"{source}: a {description['kind']} checkpoint holds no Prompting LLM; pass one that `train` wrote")
     return description
+
+
+def _check_soft_place(template: str, pooling: Pooling) -> None:
+    """Soft tokens need a place in the template, and ``soft`` pooling a place that sees the text."""
+    parsed = Template.parse(template)
+    if not parsed.has_soft:
+        raise ConfigError(
+            f"embedding.template: {template!r} has no {{soft}}, so the soft tokens have no place; write for example "
+            "'{text}{soft}'"
+        )
+    if pooling == "soft" and not parsed.soft_sees_text:
+        raise ConfigError(
+            f"embedding.pooling: 'soft' reads positions that stand before the text in template {template!r} and never "
+            "see it; use last, mean, weighted_mean or max, or put {soft} after {text}"
+        )
 
 
 def _with_instruction(one: TrainSet, known: dict[str, str]) -> TrainSet:

@@ -321,7 +321,10 @@ def set_key(mapping: dict[str, Any], override: str) -> None:
             place = place.setdefault(key, {})
         else:
             place = place[_position(place, key, override)]
-    value = parse_yaml(f"value: {text}", where=f"--set {override}")["value"]
+    try:
+        value = parse_yaml(f"value: {text}", where=f"--set {override}")["value"]
+    except ConfigError as error:
+        raise ConfigError(f"{error}; text with braces, colons or # needs quotes inside: --set \"{path}='...'\"") from None
     if isinstance(value, str):
         value = _as_float(value)
     if isinstance(place, dict):

@@ -1,7 +1,9 @@
 """Run one recipe from start to finish inside a run folder: what train, adapt and baseline share."""
 
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
+from importlib.util import find_spec
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -15,19 +17,29 @@ from transferkit.checkpoint import checkpoint_folder, describe_backbone, save
 from transferkit.data import TrainingData, load_training_data
 from transferkit.distributed import world
 from transferkit.embedder import BackboneEmbedder, Embedder
-from transferkit.errors import ConfigError, TransferkitError
+from transferkit.errors import ConfigError, RunError
 from transferkit.evaluate import DevSetData, load_dev_sets
 from transferkit.manifest import sha256_file
 from transferkit.methods import Built, build, resolve_recipe, variants
 from transferkit.progress import Progress
 from transferkit.recipes import Recipe, read_recipe, recipe_yaml
-from transferkit.runs import FORMAT, environment, new_run_folder, read_json, write_json, write_metrics, write_text
+from transferkit.runs import (
+    FORMAT,
+    check_writable,
+    environment,
+    new_run_folder,
+    read_record,
+    write_json,
+    write_metrics,
+    write_text,
+)
 from transferkit.scoring import Evaluation, Scorer
 from transferkit.specs import BackboneSpec
 from transferkit.state import drop_states
 from transferkit.tfidf import Tfidf
 from transferkit.train import Fitted, Interrupted, fit, peak_memory_bytes
 
+_TRACKERS = {"tensorboard": ("tensorboard", "tensorboardX"), "wandb": ("wandb",), "trackio": ("trackio",)}
 _LARGE_SAMPLE = 200_000  # texts that TF-IDF takes its words from at most
 
 
@@ -48,6 +60,7 @@ def start(recipe: Recipe, inputs: Inputs, *, runs: Path, console: Console) -> Pa
         ConfigError, RunError: see :mod:`transferkit.errors`.
         Interrupted: stopped by the user; the folder can be resumed.
     """
+    check_writable(runs)
     recipe, spec = resolve_recipe(recipe, source=inputs.source)
     prepared = _Prepared.load(recipe, spec, inputs)
     name = recipe.method or recipe.task
@@ -63,16 +76,16 @@ def resume(folder: Path, *, console: Console) -> Path:
     Raises:
         ConfigError: not a run folder.
     """
-    record = read_json(folder / "record.json") if (folder / "record.json").is_file() else None
-    if record is None or not (folder / "recipe.yaml").is_file():
-        raise ConfigError(f"{folder}: not a run folder that could be resumed (no record.json and recipe.yaml in it)")
+    record = read_record(folder)
     if record["status"] == "done":
         console.print(f"{folder}: already done, nothing to resume", markup=False, highlight=False)
         return folder
-    given = record["inputs"]
-    inputs = Inputs(**{key: None if value is None else Path(value) for key, value in given.items()})
+    given = record.get("inputs") or {}
+    inputs = Inputs(**{key: Path(given[key]) if given.get(key) else None for key in ("source", "data_dir")})
     recipe, spec = resolve_recipe(read_recipe(str(folder / "recipe.yaml")), source=inputs.source)
-    return _Prepared.load(recipe, spec, inputs, expected=record["data"]).run(folder, console)
+    prepared = _Prepared.load(recipe, spec, inputs)
+    prepared.check_unchanged(folder, record)
+    return prepared.run(folder, console)
 
 
 @dataclass
@@ -89,13 +102,12 @@ class _Prepared:
     load_seconds: float
 
     @classmethod
-    def load(cls, recipe: Recipe, spec: BackboneSpec | None, inputs: Inputs, expected: dict[str, Any] | None = None) -> "_Prepared":
+    def load(cls, recipe: Recipe, spec: BackboneSpec | None, inputs: Inputs) -> "_Prepared":
         started = perf_counter()
         log_with = None if recipe.tracking == "none" else recipe.tracking
-        try:
-            accelerator = Accelerator(log_with=log_with, project_dir="runs")
-        except ValueError as error:
-            raise ConfigError(f"tracking: {recipe.tracking!r} is not installed ({error})") from None
+        if log_with is not None and not any(map(find_spec, _TRACKERS[log_with])):
+            raise ConfigError(f"tracking: {log_with!r} is not installed; `pip install {log_with}`, or set tracking: none")
+        accelerator = Accelerator(log_with=log_with, project_dir="runs")
         if recipe.optim.batch_size % accelerator.num_processes:
             raise ConfigError(
                 f"optim.batch_size: {recipe.optim.batch_size} is not divisible by {accelerator.num_processes} processes"
@@ -104,11 +116,27 @@ class _Prepared:
             recipe.data, data_dir=inputs.data_dir, batch_size=recipe.optim.batch_size, seed=recipe.seed
         )
         dev_sets = load_dev_sets(recipe.data, data_dir=inputs.data_dir)
-        if expected is not None and data_facts(data, dev_sets)["train_sha256"] != expected["train_sha256"]:
-            raise ConfigError("the training data changed since this run began; start it again")
         torch.manual_seed(recipe.seed)
         built = None if recipe.method == "tfidf" else build(recipe, spec, source=inputs.source, device=accelerator.device)
         return cls(recipe, spec, inputs, accelerator, data, dev_sets, built, perf_counter() - started)
+
+    def check_unchanged(self, folder: Path, old: dict[str, Any]) -> None:
+        """Refuse to continue a run on anything but what it began with.
+
+        Raises:
+            ConfigError: names what differs from the record ``old``.
+        """
+        new = self.record(folder)
+        for what, section, key in (
+            ("training data", "data", "train_sha256"),
+            ("dev sets", "data", "dev_sha256"),
+            ("source checkpoint", "source", "sha256"),
+            ("backbone's config", "backbone", "config_sha256"),
+            ("backbone's tokenizer", "backbone", "tokenizer_sha256"),
+            ("backbone's weights", "backbone", "weights_sha256"),
+        ):
+            if (old[section] or {}).get(key) != (new[section] or {}).get(key):
+                raise ConfigError(f"{folder}: the {what} changed since this run began; put it back, or start a new run")
 
     def run(self, folder: Path, console: Console) -> Path:
         record = self.record(folder)
@@ -126,12 +154,16 @@ class _Prepared:
                     outcome = self._measure(folder, scorer, progress)
                 else:
                     outcome = self._train(folder, scorer, progress)
-            except Interrupted:
+            except (Interrupted, KeyboardInterrupt):  # the second one outside of the training loop
                 write_json(folder / "record.json", record | {"status": "interrupted"})
-                raise
-            except TransferkitError as error:
-                write_json(folder / "record.json", record | {"status": "failed", "error": str(error)})
-                raise
+                raise Interrupted(folder) from None
+            except Exception as error:
+                failure = _in_words(error, folder)
+                with suppress(OSError):  # the disk may be what failed
+                    write_json(folder / "record.json", record | {"status": "failed", "error": str(failure)})
+                if failure is error:
+                    raise
+                raise failure from error
         record |= {"status": "done", "finished_at": now(), "peak_memory_bytes": peak_memory_bytes()}
         record["timings"] |= outcome.pop("timings")
         record |= outcome
@@ -247,6 +279,18 @@ def data_facts(data: TrainingData, dev_sets: list[DevSetData]) -> dict[str, Any]
         "dev": dev,
         "warnings": facts["warnings"],
     }
+
+
+def _in_words(error: Exception, folder: Path) -> Exception:
+    """What the machine refused, as a :class:`RunError`; any other error as it is."""
+    if isinstance(error, torch.OutOfMemoryError):
+        return RunError(
+            f"{folder}: out of GPU memory; set optim.micro_batch_size (fewer texts a pass, the same negatives), lower "
+            "eval.batch_size or embedding.max_length, then continue with --resume"
+        )
+    if isinstance(error, OSError):
+        return RunError(f"{error.filename or folder}: {error.strerror or error}; mend that, then continue with --resume {folder}")
+    return error
 
 
 def now() -> str:

@@ -9,7 +9,7 @@ from rich.console import Console
 from transferkit.errors import ConfigError
 
 if TYPE_CHECKING:
-    from transferkit.recipes import Method, Recipe, Task
+    from transferkit.recipes import Recipe, Task
 
 RecipeName = Annotated[
     str | None, typer.Argument(metavar="[RECIPE]", help="Built-in name such as qwen3/adapt, or a .yaml file.", show_default=False)
@@ -108,9 +108,12 @@ def _run(
 ) -> None:
     console = Console(stderr=True, quiet=quiet)
     if resume is not None:
-        if any(given for given in (name, target, quantize, overrides, source, method, data_dir)):
-            raise ConfigError("--resume continues a run as it began; give no recipe, --target, --source or --set with it")
-        _finish(resume, None, None, console, json=json)
+        if any(given for given in (name, target, quantize, overrides, source, method, data_dir, dry_run)):
+            raise ConfigError(
+                f"--resume {resume}: continues a run as it began; give no recipe, --source, --target, --set or other "
+                "option with it (only --quiet and --json)"
+            )
+        _finish(resume, None, task, console, json=json)
         return
     changes = [*(overrides or [])]
     changes += [f"embedding.backbone={_quoted(target)}"] if target else []
@@ -148,18 +151,22 @@ def _recipe(task: "Task", name: str | None, target: str | None, changes: list[st
     return read_recipe(name, overrides=changes, task=task)
 
 
-def _finish(resume: Path | None, fresh: Any, task: "Task | None", console: Console, *, json: bool) -> None:
+def _finish(resume: Path | None, fresh: Any, task: "Task", console: Console, *, json: bool) -> None:
     from transferkit import runner
+    from transferkit.runs import read_record
     from transferkit.train import Interrupted
 
     try:
         if resume is not None:
+            began = read_record(resume)["task"]
+            if began != task:
+                raise ConfigError(f"{resume}: this is a {began} run; continue it with `transferkit {began} --resume {resume}`")
             folder = runner.resume(resume, console=console)
         else:
             recipe, inputs, runs = fresh
             folder = runner.start(recipe, inputs, runs=runs, console=console)
     except Interrupted as interruption:
-        console.print(f"interrupted; continue with --resume {interruption}", markup=False, highlight=False, soft_wrap=True)
+        console.print(f"interrupted; continue with `transferkit {task} --resume {interruption}`", markup=False, highlight=False, soft_wrap=True)
         raise typer.Exit(130) from None
     print((folder / "record.json").read_text(encoding="utf-8").rstrip() if json else folder)
 
