@@ -22,7 +22,7 @@ def add_lora(model: nn.Module, lora: LoraSection, *, seed: int) -> nn.Module:
     torch.manual_seed(seed)
     config = LoraConfig(
         r=lora.r,
-        lora_alpha=lora.alpha,  # type: ignore[arg-type]  # any number works
+        lora_alpha=lora.alpha,  # type: ignore[arg-type]  # the stub says int, the code divides
         lora_dropout=lora.dropout,
         target_modules="all-linear",
         task_type=TaskType.FEATURE_EXTRACTION,
@@ -30,6 +30,6 @@ def add_lora(model: nn.Module, lora: LoraSection, *, seed: int) -> nn.Module:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", FutureWarning)  # peft 0.21 calls names that transformers 5.23 renamed
-            return get_peft_model(model, config)  # type: ignore[arg-type]
+            return get_peft_model(model, config)
     except ValueError as error:
         raise ConfigError(f"peft cannot put LoRA on this decoder ({' '.join(str(error).split())})") from None

@@ -18,7 +18,7 @@ from transferkit.errors import ConfigError
 from transferkit.identity import Identity, config_sha256, tokenizer_sha256, weights_sha256
 from transferkit.exactness import Exactness, measure
 from transferkit.kvcache import fork
-from transferkit.loading import DTYPES, load_tokenizer, load_trunk, num_quantized_layers
+from transferkit.loading import DTYPES, input_embeddings, load_tokenizer, load_trunk, num_quantized_layers
 from transferkit.perlayer import per_layer_inputs
 from transferkit.specs import BackboneSpec, Quantization
 from transferkit.template import Template
@@ -66,7 +66,7 @@ class FrozenBackbone(nn.Module):
         self.parameters_accepted = set(inspect.signature(trunk.forward).parameters)
         # State-space decoders call theirs by another name.
         self.cache_name = "cache_params" if "cache_params" in self.parameters_accepted else "past_key_values"
-        self.embedding_width = int(trunk.get_input_embeddings().weight.shape[1])
+        self.embedding_width = input_embeddings(trunk).weight.shape[1]
         self.stack_scale = 1.0
         self.quantized_layers = num_quantized_layers(trunk)
 
@@ -104,7 +104,7 @@ class FrozenBackbone(nn.Module):
         tokenizer = load_tokenizer(spec.location, revision=spec.revision)
         encoder = TextEncoder(
             tokenizer,
-            num_rows=int(trunk.get_input_embeddings().weight.shape[0]),
+            num_rows=input_embeddings(trunk).weight.shape[0],
             add_bos=spec.tokenizer.add_bos,
             append_eos=spec.tokenizer.append_eos,
         )
@@ -122,6 +122,8 @@ class FrozenBackbone(nn.Module):
         )
         return backbone
 
+    template: Template
+    rows: TemplateEncoder
     spec: BackboneSpec
     quantization: Quantization
     exactness: Exactness
@@ -135,12 +137,12 @@ class FrozenBackbone(nn.Module):
     @property
     def device(self) -> torch.device:
         """Where the decoder's weights lie."""
-        return self.trunk.get_input_embeddings().weight.device
+        return input_embeddings(self.trunk).weight.device
 
     @property
     def dtype(self) -> torch.dtype:
         """Of embeddings and activations."""
-        return self.trunk.get_input_embeddings().weight.dtype
+        return input_embeddings(self.trunk).weight.dtype
 
     def train(self, mode: bool = True) -> "FrozenBackbone":
         """Stays in eval mode: dropout would make texts random and checkpointing would drop the KV cache."""
@@ -153,7 +155,7 @@ class FrozenBackbone(nn.Module):
 
     def embed_ids(self, ids: Tensor) -> Tensor:
         """Token embeddings (..., d_e) in the scale in which the decoder's layers receive them."""
-        return self.trunk.get_input_embeddings()(ids) * self.stack_scale
+        return input_embeddings(self.trunk)(ids) * self.stack_scale
 
     def token_table(self, ids: Sequence[int] | None = None) -> Tensor:
         """Embeddings (n, d_e) of ``ids``, or of all rows, without gradient."""
@@ -253,7 +255,7 @@ class FrozenBackbone(nn.Module):
 
     def _embedding_scale(self) -> float:
         """Size of the embeddings that the layers receive over that of the weight rows (sqrt(d) in some families)."""
-        weight = self.trunk.get_input_embeddings().weight[:64].float()
+        weight = input_embeddings(self.trunk).weight[:64].float()
         seen = self.token_table(range(min(64, self.encoder.num_rows))).float()
         return round(float(seen.norm() / weight.norm().clamp(min=1e-30)), 6)
 

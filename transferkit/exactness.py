@@ -100,7 +100,7 @@ def _padded_error(
         hidden = (
             backbone.continue_text(backbone.read_text(rows), rows, leaf) if cached else backbone.full_pass(rows, leaf)
         )
-        loss = sum((_real(hidden.states[i], w) * w[0]).sum() for i, w in enumerate(weights))
+        loss = torch.stack([(_real(hidden.states[i], w) * w[0]).sum() for i, w in enumerate(weights)]).sum()
         # The cached text carries no gradient of its own: only what follows it may be compared and differentiated.
         gradient = torch.autograd.grad(loss, leaf)[0]
     except Exception:  # noqa: BLE001 - any failure of a foreign model's pass means: not this path

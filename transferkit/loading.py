@@ -6,7 +6,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 import transformers
@@ -98,6 +98,11 @@ def load_causal_lm(location: str, *, revision: str | None, device: torch.device)
     """
     check_location(location)
     return _load_weights(AutoModelForCausalLM, location, revision, torch.float32, None, device).eval()
+
+
+def input_embeddings(model: PreTrainedModel) -> nn.Embedding:
+    """The module that turns ids into embeddings; its output, not its weight, is what the layers expect."""
+    return cast(nn.Embedding, model.get_input_embeddings())
 
 
 def num_quantized_layers(model: nn.Module) -> int:
@@ -204,4 +209,4 @@ def _prepare_linear4bit(model: nn.Module, location: str) -> None:
     for layer in layers:
         # bitsandbytes 0.50 repacks weights for a CPU inference kernel at the first forward without gradients; that
         # kernel has no backward, so later gradients would be silently wrong (cosine 0.03 to the truth).
-        layer.support_avx512bf16_for_cpu = False  # type: ignore[assignment]
+        layer.support_avx512bf16_for_cpu = False

@@ -1,6 +1,7 @@
 """Decoders with a second embedding that every layer reads by token id, beside the one at the bottom."""
 
 import inspect
+from collections.abc import Callable
 
 from torch import Tensor
 from transformers import PreTrainedModel
@@ -13,6 +14,6 @@ def per_layer_inputs(decoder: PreTrainedModel, ids: Tensor) -> dict[str, Tensor]
     """
     if not getattr(decoder.config.get_text_config(), "hidden_size_per_layer_input", 0):
         return {}
-    look_up = decoder.get_per_layer_inputs
+    look_up: Callable[..., Tensor] = getattr(decoder, "get_per_layer_inputs")  # noqa: B009 - untyped upstream
     rest = [None] * (len(inspect.signature(look_up).parameters) - 1)
     return {"per_layer_inputs": look_up(ids, *rest)}

@@ -48,7 +48,7 @@ def probe(location: str, *, revision: str | None = None) -> BackboneSpec:
     embedding = getattr(text, "word_embed_proj_dim", None) or getattr(text, "embedding_size", None)
     return BackboneSpec(
         name=_name(folder.name if folder else location.split("/")[-1]),
-        family=text.model_type,
+        family=_family(text.model_type),
         hub_id=None if folder else location,
         path=str(folder) if folder else None,
         revision=revision,
@@ -75,6 +75,12 @@ def _max_length(config: object, tokenizer_limit: int) -> int | None:
     limits = [getattr(config, key, None) for key in ("max_position_embeddings", "n_positions", "max_seq_len")]
     found = [limit for limit in [*limits, tokenizer_limit] if isinstance(limit, int) and 8 <= limit < 10**7]
     return min(found) if found else None
+
+
+def _family(model_type: str) -> str:
+    """The family of a built-in spec of the same architecture, so that its recipes apply; else the architecture."""
+    families = {spec.family for spec in map(find_spec, list_backbones()) if spec.model_type == model_type}
+    return model_type if model_type in families or not families else min(families)
 
 
 def _name(text: str) -> str:

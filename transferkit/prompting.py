@@ -16,7 +16,7 @@ from transformers import PreTrainedModel
 from transferkit.adapters import add_lora
 from transferkit.errors import ConfigError
 from transferkit.kvcache import fork
-from transferkit.loading import load_causal_lm, load_tokenizer
+from transferkit.loading import input_embeddings, load_causal_lm, load_tokenizer
 from transferkit.perlayer import per_layer_inputs
 from transferkit.recipes import LoraSection, Relaxation
 from transferkit.tokens import TextEncoder, pad_left
@@ -68,7 +68,7 @@ class PromptingLLM(nn.Module):
         """
         model = load_causal_lm(location, revision=revision, device=device or torch.device("cpu"))
         tokenizer = load_tokenizer(location, revision=revision)
-        encoder = TextEncoder(tokenizer, num_rows=int(model.get_input_embeddings().weight.shape[0]))
+        encoder = TextEncoder(tokenizer, num_rows=input_embeddings(model).weight.shape[0])
         prompting = cls(model, encoder, **options)
         prompting._choose_cache(location)
         return prompting
@@ -89,12 +89,12 @@ class PromptingLLM(nn.Module):
         """d_p, width of a soft token."""
         if self.relaxation == "none":
             return int(self.model.config.get_text_config().hidden_size)
-        return int(self.model.get_input_embeddings().weight.shape[1])
+        return input_embeddings(self.model).weight.shape[1]
 
     @property
     def device(self) -> torch.device:
         """Where the weights lie."""
-        return self.model.get_input_embeddings().weight.device
+        return input_embeddings(self.model).weight.device
 
     def train(self, mode: bool = True) -> "PromptingLLM":
         """Stays in eval mode: checkpointing and dropout do not go with a cache that carries gradients."""
@@ -102,7 +102,7 @@ class PromptingLLM(nn.Module):
 
     def token_table(self) -> Tensor:
         """(V_p, d_p) embeddings of all real tokens, as the embedding module outputs them (scaled in some families)."""
-        return self.model.get_input_embeddings()(torch.arange(self.encoder.vocabulary_rows, device=self.device))
+        return input_embeddings(self.model)(torch.arange(self.encoder.vocabulary_rows, device=self.device))
 
     def forward(self, prompts: Sequence[str]) -> Tensor:
         """Soft tokens (B, k, d_p), fp32, one row a prompt; gradients reach every weight that is used."""
@@ -113,7 +113,7 @@ class PromptingLLM(nn.Module):
     def generate(self, ids: Tensor, mask: Tensor) -> Tensor:
         """Soft tokens (B, k, d_p) after left-padded ``ids`` (B, T) with ``mask`` (B, T)."""
         table = self.token_table()
-        inputs = self.model.get_input_embeddings()(ids)
+        inputs = input_embeddings(self.model)(ids)
         read = ids
         soft: list[Tensor] = []
         cache: Any = None
@@ -188,7 +188,7 @@ class PromptingLLM(nn.Module):
 
     def _outcome(self, rows: list[list[int]], weights: Tensor) -> tuple[Tensor, Tensor]:
         """Soft tokens of ``rows`` and the gradient of (soft * weights).sum() in the token embeddings."""
-        table = self.model.get_input_embeddings().weight
+        table = input_embeddings(self.model).weight
         soft = self.generate(*pad_left(rows, device=self.device))
         return soft.detach(), torch.autograd.grad((soft * weights).sum(), table)[0]
 

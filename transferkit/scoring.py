@@ -72,14 +72,14 @@ class Scorer:
         embedder.eval()
         texts, instructions = [text for text, _ in self.unique], [task for _, task in self.unique]
         vectors = embedder.pooled(texts, instructions, batch_size=self.batch_size)
-        plain = self._score(vectors.numpy() if hasattr(vectors, "numpy") else vectors)
+        plain = self._score(vectors)
         fitted: list[float] | None = None
         readout_seconds = None
         if self.readout.kind != "none":
             fit_started = perf_counter()
             readout = self.fit(embedder)
             readout_seconds = perf_counter() - fit_started
-            fitted = self._score(readout(vectors.to(readout.mean.device)).cpu().numpy())
+            fitted = self._score(readout(vectors.to(readout.mean.device)))
         scores: Scores = {
             dev.name: {"plain": plain[i], "readout": None if fitted is None else fitted[i]}
             for i, dev in enumerate(self.dev_sets)
@@ -95,8 +95,9 @@ class Scorer:
         readout = Readout(self.readout.kind, vectors.shape[1]).to(vectors.device)
         return readout.fit(vectors, ridge=self.readout.ridge)
 
-    def _score(self, vectors: np.ndarray) -> list[float]:
-        return [dev.score(vectors[places]) for dev, places in zip(self.dev_sets, self.places, strict=True)]
+    def _score(self, vectors: Any) -> list[float]:
+        rows = vectors.cpu().numpy() if hasattr(vectors, "cpu") else vectors  # TF-IDF gives a sparse matrix
+        return [dev.score(rows[places]) for dev, places in zip(self.dev_sets, self.places, strict=True)]
 
     def _mean(self, values: list[float]) -> float:
         chosen = [value for dev, value in zip(self.dev_sets, values, strict=True) if dev.select]

@@ -274,8 +274,8 @@ def stop_signal() -> Iterator[StopSignal]:
         signal.signal(number, previous[number])
 
     try:
-        for number in (signal.SIGINT, signal.SIGTERM):
-            previous[number] = signal.signal(number, ask)
+        for handled in (signal.SIGINT, signal.SIGTERM):
+            previous[handled] = signal.signal(handled, ask)
     except ValueError:
         pass  # not in the main thread: no signals reach it
     try:
