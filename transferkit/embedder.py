@@ -65,7 +65,8 @@ class Embedder(nn.Module):
             (n, d_out) float32.
 
         Raises:
-            ConfigError: a single string instead of a list, or something that is not text.
+            ConfigError: a single string instead of a list, something that is not text, or instructions that are
+                not one a text.
         """
         if isinstance(texts, str):
             raise ConfigError("encode: expected a list of texts, got one text; write encode([text])")
@@ -73,6 +74,10 @@ class Embedder(nn.Module):
             if not isinstance(text, str):
                 raise ConfigError(f"encode: text {i}: expected text, got {text!r}")
         instructions = [instruction] * len(texts) if isinstance(instruction, str) else list(instruction)
+        if len(instructions) != len(texts):
+            raise ConfigError(
+                f"encode: got {len(instructions)} instructions for {len(texts)} texts; pass one for all, or one for each"
+            )
         vectors = self.pooled(texts, instructions, batch_size=batch_size)
         finish = self.readout if readout else Readout("none", 0)
         return finish(vectors.to(self._readout_device())).cpu().numpy()
