@@ -146,7 +146,7 @@ def _recipe(task: "Task", name: str | None, target: str | None, changes: list[st
         if name not in list_recipes():
             raise ConfigError(
                 f"no built-in {task} recipe for the family {family!r}; name one (`transferkit recipes list`) or make "
-                f"one (`transferkit recipes new --family {family}`)"
+                f"one (`transferkit recipes new --family {family} --backbone {target}`)"
             )
     return read_recipe(name, overrides=changes, task=task)
 
