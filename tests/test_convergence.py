@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from run_builder import make_run, metric
 
-from transferkit.convergence import Comparison, Row, compare
+from transferkit.convergence.comparison import Comparison, Row, compare
 from transferkit.errors import ConfigError
 from transferkit.runs import Run, read_run
 
@@ -285,8 +285,8 @@ def test_the_order_of_the_folders_changes_nothing(tmp_path: Path) -> None:
 def test_comparing_and_printing_never_import_torch(tmp_path: Path) -> None:
     code = (
         "import sys; from pathlib import Path; from rich.console import Console\n"
-        "from transferkit import report, tables\n"
-        "from transferkit.convergence import compare; from transferkit.runs import read_run\n"
+        "from transferkit.convergence import report, tables\n"
+        "from transferkit.convergence.comparison import compare; from transferkit.runs import read_run\n"
         "comparison = compare([read_run(Path(sys.argv[1]))])\n"
         "tables.print_table(comparison, Console(stderr=True))\n"
         "tables.to_csv(comparison)\n"

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 from run_builder import make_run, metric
 
-from transferkit.convergence import compare
-from transferkit.findings import findings
+from transferkit.convergence.comparison import compare
+from transferkit.convergence.findings import findings
 from transferkit.runs import Run
 
 

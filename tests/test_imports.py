@@ -9,7 +9,7 @@ import transferkit
 
 HEAVY = {"torch", "transformers", "datasets", "matplotlib", "accelerate", "peft", "bitsandbytes"}
 LIGHT = ["transferkit"] + [
-    f"transferkit.{name}" for name in ("cli", "specs", "recipes", "runs", "convergence", "tables")
+    f"transferkit.{name}" for name in ("cli", "specs", "recipes", "runs", "convergence", "convergence.tables")
 ]
 
 

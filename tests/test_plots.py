@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from run_builder import every_method, make_run, metric
 
-from transferkit.convergence import compare
-from transferkit.plots import spread, write_curves
+from transferkit.convergence.comparison import compare
+from transferkit.convergence.plots import spread, write_curves
 
 
 def test_same_records_give_the_same_bytes_in_any_order(tmp_path: Path) -> None:

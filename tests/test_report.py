@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 from run_builder import every_method, make_run, metric
 
-from transferkit.convergence import compare
+from transferkit.convergence.comparison import compare
 from transferkit.errors import ConfigError
-from transferkit.report import write_comparison
+from transferkit.convergence.report import write_comparison
 from transferkit.runs import Run
 
 

@@ -9,9 +9,9 @@ from typing import Any
 from rich.console import Console
 from run_builder import every_method, make_run, metric
 
-from transferkit.convergence import Comparison, compare
-from transferkit.formats import count, memory, seconds, short_count, times
-from transferkit.tables import flat_rows, print_table, to_csv, to_json, to_markdown
+from transferkit.convergence.comparison import Comparison, compare
+from transferkit.convergence.formats import count, memory, seconds, short_count, times
+from transferkit.convergence.tables import flat_rows, print_table, to_csv, to_json, to_markdown
 
 NASTY = "a[red]b[/red] | <b>c</b> *d* `e` & \\ [x](http://y)"
 

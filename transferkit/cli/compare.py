@@ -17,16 +17,17 @@ def compare(
 
     Example: transferkit compare runs/* --out report
     """
-    from transferkit import convergence, tables
+    from transferkit.convergence import compare as compare_runs
+    from transferkit.convergence import tables
     from transferkit.runs import read_run
 
-    comparison = convergence.compare([read_run(folder) for folder in runs], allow_unfinished=allow_unfinished)
+    comparison = compare_runs([read_run(folder) for folder in runs], allow_unfinished=allow_unfinished)
     if json:
         print(tables.to_json(comparison), end="")
     else:
         tables.print_table(comparison, Console())
     if out is not None:
-        from transferkit.report import write_comparison
+        from transferkit.convergence.report import write_comparison
 
         console = Console(stderr=True)
         for path in write_comparison(comparison, out):

@@ -8,9 +8,9 @@ from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
-from transferkit.convergence import Comparison, Row
-from transferkit.formats import READOUT_NAMES, level, score
-from transferkit.series import Point, Series
+from transferkit.convergence.comparison import Comparison, Row
+from transferkit.convergence.formats import READOUT_NAMES, level, score
+from transferkit.convergence.series import Point, Series
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -1,6 +1,6 @@
 """Numbers as a reader sees them: one function a kind of number, an empty string for what is unknown."""
 
-from transferkit.series import Readout
+from transferkit.convergence.series import Readout
 
 READOUT_NAMES: dict[Readout, str] = {"plain": "plain", "whiten": "whitened", "center": "centred"}
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from statistics import mean, median
 from typing import Any, Literal
 
-from transferkit.comparable import run_id
+from transferkit.convergence.comparable import run_id
 from transferkit.runs import Run
 from transferkit.schema import read_yaml
 

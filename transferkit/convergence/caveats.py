@@ -4,9 +4,9 @@ import json
 from collections.abc import Callable
 from typing import Any
 
-from transferkit.comparable import run_id
+from transferkit.convergence.comparable import run_id
 from transferkit.runs import Run
-from transferkit.series import Series, recipe_facts
+from transferkit.convergence.series import Series, recipe_facts
 
 
 def comparison_notes(series: list[Series]) -> tuple[str, ...]:

@@ -5,11 +5,11 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from statistics import median
 
-from transferkit.caveats import comparison_notes
-from transferkit.comparable import check_comparable, run_id
+from transferkit.convergence.caveats import comparison_notes
+from transferkit.convergence.comparable import check_comparable, run_id
 from transferkit.errors import ConfigError
 from transferkit.runs import Run
-from transferkit.series import Point, Series, build_series, selecting_sets
+from transferkit.convergence.series import Point, Series, build_series, selecting_sets
 
 MEASURES = ("steps", "examples", "tokens", "seconds")
 _SAME = 1e-9  # 0.9 * 74.0 is 66.60000000000001: a score of 66.6 has reached it

@@ -8,13 +8,13 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from transferkit.comparable import run_id
-from transferkit.convergence import Comparison
+from transferkit.convergence.comparable import run_id
+from transferkit.convergence.comparison import Comparison
 from transferkit.errors import ConfigError
-from transferkit.findings import findings
-from transferkit.formats import count, memory, seconds
+from transferkit.convergence.findings import findings
+from transferkit.convergence.formats import count, memory, seconds
 from transferkit.runs import Run, write_text
-from transferkit.tables import View, to_csv, to_json, to_markdown, views
+from transferkit.convergence.tables import View, to_csv, to_json, to_markdown, views
 
 DEFINITIONS = {
     "Readout": "plain: the pooled vector. whitened / centred: a closed-form map, fitted on a fixed sample of "
@@ -80,7 +80,7 @@ def write_comparison(comparison: Comparison, folder: Path) -> list[Path]:
     Raises:
         ConfigError: the folder cannot be written.
     """
-    from transferkit.plots import write_curves
+    from transferkit.convergence.plots import write_curves
 
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -140,7 +140,7 @@ def _has_target(run: Run) -> bool:
 
 def _figure(svg: str) -> str:
     """The drawing without prolog and metadata, in colours that follow the page."""
-    from transferkit.plots import COLOURS, INK, MUTED, OTHER_COLOUR, PAPER
+    from transferkit.convergence.plots import COLOURS, INK, MUTED, OTHER_COLOUR, PAPER
 
     drawing = svg[svg.index("<svg") :]
     drawing = re.sub(r"<metadata>.*?</metadata>", "", drawing, flags=re.DOTALL)

@@ -18,10 +18,10 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from transferkit.comparable import run_id
-from transferkit.convergence import MEASURES, Cell, Comparison, Crossing, Row
-from transferkit.findings import findings
-from transferkit.formats import (
+from transferkit.convergence.comparable import run_id
+from transferkit.convergence.comparison import MEASURES, Cell, Comparison, Crossing, Row
+from transferkit.convergence.findings import findings
+from transferkit.convergence.formats import (
     READOUT_NAMES,
     count,
     level,

@@ -1,7 +1,7 @@
 """Convergence table -> plain sentences on what was seen, every number taken from the table. No torch."""
 
-from transferkit.convergence import Comparison, Crossing, Row, best_up_to
-from transferkit.formats import READOUT_NAMES, count, level, percent, points, score, seconds
+from transferkit.convergence.comparison import Comparison, Crossing, Row, best_up_to
+from transferkit.convergence.formats import READOUT_NAMES, count, level, percent, points, score, seconds
 
 _SAME_POINTS = 0.05  # less than this prints as 0.0
 
