@@ -1,9 +1,10 @@
 """Load weights and tokenizers from a folder or the hub: safetensors only, no remote code, no random weights."""
 
 import importlib.util
+import math
 import re
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, cast
@@ -103,6 +104,12 @@ def load_causal_lm(location: str, *, revision: str | None, device: torch.device)
 def input_embeddings(model: PreTrainedModel) -> nn.Embedding:
     """The module that turns ids into embeddings; its output, not its weight, is what the layers expect."""
     return cast(nn.Embedding, model.get_input_embeddings())
+
+
+def num_parameters(parameters: Iterable[nn.Parameter]) -> int:
+    """How many numbers ``parameters`` stand for: bitsandbytes packs two 4-bit weights, and padding, into bytes."""
+    packed_shapes = [(p, getattr(p, "quant_state", None)) for p in parameters]
+    return sum(p.numel() if state is None else math.prod(state.shape) for p, state in packed_shapes)
 
 
 def num_quantized_layers(model: nn.Module) -> int:

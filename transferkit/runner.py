@@ -19,6 +19,7 @@ from transferkit.distributed import world
 from transferkit.embedder import BackboneEmbedder, Embedder
 from transferkit.errors import ConfigError, RunError
 from transferkit.evaluate import DevSetData, load_dev_sets
+from transferkit.loading import num_parameters
 from transferkit.manifest import sha256_file
 from transferkit.methods import Built, build, resolve_recipe, variants
 from transferkit.progress import Progress
@@ -62,7 +63,7 @@ def start(recipe: Recipe, inputs: Inputs, *, runs: Path, console: Console) -> Pa
     """
     check_writable(runs)
     recipe, spec = resolve_recipe(recipe, source=inputs.source)
-    prepared = _Prepared.load(recipe, spec, inputs)
+    prepared = Prepared.load(recipe, spec, inputs)
     name = recipe.method or recipe.task
     target = "" if spec is None else f"-{spec.name}"
     folder = new_run_folder(runs, f"{name}{target}")
@@ -83,13 +84,13 @@ def resume(folder: Path, *, console: Console) -> Path:
     given = record.get("inputs") or {}
     inputs = Inputs(**{key: Path(given[key]) if given.get(key) else None for key in ("source", "data_dir")})
     recipe, spec = resolve_recipe(read_recipe(str(folder / "recipe.yaml")), source=inputs.source)
-    prepared = _Prepared.load(recipe, spec, inputs)
+    prepared = Prepared.load(recipe, spec, inputs)
     prepared.check_unchanged(folder, record)
     return prepared.run(folder, console)
 
 
 @dataclass
-class _Prepared:
+class Prepared:
     """Data and model in memory, nothing written yet."""
 
     recipe: Recipe
@@ -102,7 +103,8 @@ class _Prepared:
     load_seconds: float
 
     @classmethod
-    def load(cls, recipe: Recipe, spec: BackboneSpec | None, inputs: Inputs) -> "_Prepared":
+    def load(cls, recipe: Recipe, spec: BackboneSpec | None, inputs: Inputs) -> "Prepared":
+        """Read the data and build the method of a resolved recipe."""
         started = perf_counter()
         log_with = None if recipe.tracking == "none" else recipe.tracking
         if log_with is not None and not any(map(find_spec, _TRACKERS[log_with])):
@@ -139,6 +141,7 @@ class _Prepared:
                 raise ConfigError(f"{folder}: the {what} changed since this run began; put it back, or start a new run")
 
     def run(self, folder: Path, console: Console) -> Path:
+        """Train or measure, and leave ``folder`` finished."""
         record = self.record(folder)
         write_json(folder / "record.json", record)
         sample = self.data.sample(self.recipe.readout.sample, self.recipe.seed)
@@ -258,7 +261,7 @@ class _Prepared:
             "backbone": _backbone_facts(embedder),
             "prompting": recipe.prompting.model_dump() if recipe.task != "baseline" else None,
             "data": data_facts(self.data, self.dev_sets),
-            "parameters": {"trainable": sum(p.numel() for p in learned), "total": sum(p.numel() for p in every)},
+            "parameters": {"trainable": num_parameters(learned), "total": num_parameters(every)},
             "timings": {"load_seconds": self.load_seconds},
             "peak_memory_bytes": None,
             "device": str(self.accelerator.device),
@@ -309,7 +312,7 @@ def _backbone_facts(embedder: Embedder | None) -> dict[str, Any] | None:
         "revision": spec.get("revision") or getattr(backbone.trunk.config, "_commit_hash", None),
         **facts.pop("identity"),
         **facts,
-        "num_parameters": sum(p.numel() for p in backbone.trunk.parameters()),
+        "num_parameters": num_parameters(backbone.trunk.parameters()),
         "quantized_layers": backbone.quantized_layers,
         "path": "cached" if backbone.exactness.cached else "full",
     }
