@@ -1,0 +1,184 @@
+"""A file of texts -> a file of vectors, in the same order, streaming, and resumable after a kill."""
+
+import tempfile
+from collections.abc import Iterable, Iterator
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import torch
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    Task,
+    TextColumn,
+    TimeRemainingColumn,
+)
+from rich.text import Text
+
+from transferkit.checkpoint import checkpoint_folder, load
+from transferkit.embedder import Embedder
+from transferkit.errors import ConfigError, RunError
+from transferkit.manifest import NAME, sha256_file
+from transferkit.text_files import TextFile
+from transferkit.vector_files import SUFFIXES, VectorFile
+
+BATCHES_PER_BLOCK = 16  # texts read, sorted by length, embedded and saved together; a kill loses one block at most
+
+
+def embed_file(
+    checkpoint: Path,
+    texts: str,
+    out: Path,
+    *,
+    column: str = "text",
+    instruction: str = "",
+    backbone: str | None = None,
+    batch_size: int = 64,
+    device: str | None = None,
+    resume: bool = False,
+    console: Console,
+) -> int:
+    """Embed every text of a file into ``out``; returns the number of vectors.
+
+    All that can be wrong with the arguments, and with a file's rows, is found before the model is loaded. With
+    ``resume`` the blocks on disk are kept and their texts skipped, on standard input too: pipe the same texts again.
+    With the same batch size and device the file then equals an uninterrupted one byte for byte.
+
+    Args:
+        checkpoint: checkpoint or run folder.
+        texts: text file with a text a line, ``.jsonl``, ``.csv``, ``.tsv``, ``.parquet``, or ``-`` for standard input.
+        out: ``.npy`` float32 (n, d), or ``.parquet`` or ``.jsonl`` with columns ``text`` and ``vector``.
+        column: holds the text, in files with columns.
+        instruction: the task's.
+        backbone: where the checkpoint's backbone lies now, if it has moved.
+        batch_size: texts a forward pass.
+        device: default CUDA where there is a device, else CPU.
+        resume: go on after an interruption; without one it starts afresh.
+        console: for progress, shown in a terminal alone.
+
+    Raises:
+        ConfigError: wrong input, an output that exists, or a part that was begun with something else.
+        RunError: the disk or the device's memory is full; what was done is kept.
+    """
+    place = _device(device)
+    _check_output(out, resume=resume)
+    source = TextFile.named(texts, column=column)
+    manifest = checkpoint_folder(checkpoint) / NAME
+    identity = {
+        "checkpoint": sha256_file(manifest) if manifest.is_file() else "",
+        "instruction": instruction,
+        "input": source.fingerprint(),
+    }
+    file = VectorFile(out, identity=identity)
+    if resume:
+        file.resume()
+    total = None if source.path is None else sum(1 for _ in source)  # reads every row once: a bad one is found here
+    if total == 0:
+        raise _no_texts(source)
+    embedder = load(checkpoint, backbone=backbone, device=place)
+    try:
+        with _progress(console) as bar:
+            task = bar.add_task(out.name, total=total, completed=file.rows)
+            for rows in embed_blocks(embedder, source, file, instruction=instruction, batch_size=batch_size):
+                bar.update(task, completed=rows)
+    except KeyboardInterrupt:
+        message = f"interrupted; {file.rows} vectors are kept, go on with the same command and --resume"
+        console.print(message, markup=False, highlight=False, soft_wrap=True)
+        raise
+    if file.rows == 0:
+        raise _no_texts(source)
+    file.finish()
+    return file.rows
+
+
+def embed_blocks(
+    embedder: Embedder, texts: Iterable[str], file: VectorFile, *, instruction: str, batch_size: int
+) -> Iterator[int]:
+    """Embed what ``file`` does not hold yet, a block at a time; yields the rows in it after each.
+
+    No more than one block of texts is read ahead.
+    """
+    rest = iter(texts)
+    skipped = sum(1 for _ in islice(rest, file.rows))
+    if skipped < file.rows:
+        raise ConfigError(
+            f"{file.part}: holds {file.rows} vectors, the input {skipped} texts; give the same input with --resume"
+        )
+    while block := list(islice(rest, BATCHES_PER_BLOCK * batch_size)):
+        try:
+            vectors = embedder.encode(block, instruction=instruction, batch_size=batch_size)
+        except torch.OutOfMemoryError:
+            raise RunError(
+                f"out of memory at {batch_size} texts a forward pass; the {file.rows} vectors before are kept, go on "
+                f"with --resume --batch-size {max(1, batch_size // 2)}"
+            ) from None
+        if not np.isfinite(vectors).all():
+            number = file.rows + int(np.flatnonzero(~np.isfinite(vectors).all(axis=1))[0]) + 1
+            raise RunError(
+                f"text {number}: its vector holds NaN or infinity; train again with embedding.dtype: float32"
+            )
+        file.append(block, vectors)
+        yield file.rows
+
+
+def _device(device: str | None) -> str:
+    if device is None:
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise ConfigError(
+            f"--device {device}: not to be had here ({reason}); expected for example cpu, cuda or cuda:1, or leave "
+            "the option away"
+        ) from None
+    return device
+
+
+def _check_output(out: Path, *, resume: bool) -> None:
+    if out.suffix.lower() not in SUFFIXES:
+        raise ConfigError(
+            f"--out {out}: expected a file ending in {', '.join(SUFFIXES)}, got {out.suffix or out.name!r}"
+        )
+    try:
+        with tempfile.TemporaryFile(dir=out.parent):
+            pass
+    except OSError as error:
+        raise ConfigError(
+            f"--out {out}: cannot write into {out.parent} ({error.strerror}); choose another folder"
+        ) from None
+    if out.exists():
+        raise ConfigError(f"--out {out}: exists already; remove it or choose another name")
+    part = VectorFile(out, identity={}).part
+    if part.exists() and not resume:
+        raise ConfigError(
+            f"--out {out}: an interrupted output lies there ({part.name}); go on with --resume, or remove it"
+        )
+
+
+def _no_texts(source: TextFile) -> ConfigError:
+    return ConfigError(f"{source}: holds no texts, expected at least one")
+
+
+class _Rate(ProgressColumn):
+    """Texts a second."""
+
+    def render(self, task: Task) -> Text:
+        return Text("" if task.speed is None else f"{task.speed:,.0f} texts/s")
+
+
+def _progress(console: Console) -> Progress:
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=24),
+        MofNCompleteColumn(),
+        _Rate(),
+        TimeRemainingColumn(),
+        console=console,
+        disable=not console.is_terminal,
+        transient=True,
+    )
