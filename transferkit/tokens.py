@@ -134,12 +134,15 @@ class TemplateEncoder:
         return rows
 
 
-def pad_left(rows: Sequence[Sequence[int]], *, device: torch.device) -> tuple[Tensor, Tensor]:
+def pad_left(
+    rows: Sequence[Sequence[int]], *, device: torch.device, min_width: int = 0
+) -> tuple[Tensor, Tensor]:
     """Ids (B, T) and mask (B, T), True where a token is real, rows aligned at their last token.
 
-    Left padding is the only one that is right for sliding windows, ALiBi by slot and recurrent layers.
+    T is the longest row's length, at least ``min_width``. Left padding is the only one that is right for sliding
+    windows, ALiBi by slot and recurrent layers.
     """
-    width = max(map(len, rows), default=0)
+    width = max(min_width, *map(len, rows), 0)
     ids = torch.zeros(len(rows), width, dtype=torch.long)
     mask = torch.zeros(len(rows), width, dtype=torch.bool)
     for i, row in enumerate(rows):
