@@ -171,7 +171,7 @@ class FrozenBackbone(nn.Module):
         if soft is None:
             return self.full_pass(rows, None)
         soft = soft.to(self.dtype)
-        if self.exactness.cached and self._can_split(rows):
+        if self.takes_cached_path(rows):
             return self.continue_text(self.read_text(rows), rows, soft)
         if not self.exactness.full:
             raise ConfigError(
@@ -199,9 +199,12 @@ class FrozenBackbone(nn.Module):
         soft_at[:, state.mask.shape[1] : state.mask.shape[1] + soft.shape[1]] = True
         return Hidden(torch.cat([state.states, out.last_hidden_state], dim=1), self._poolable(mask), soft_at)
 
-    def _can_split(self, rows: Rows) -> bool:
-        """Every row has text before its soft tokens and equally many tokens after them: columns line up."""
-        return all(rows.before) and len({len(row) for row in rows.after}) == 1
+    def takes_cached_path(self, rows: Rows) -> bool:
+        """Whether soft tokens in ``rows`` run on top of cached text: exact on this decoder, and columns line up.
+
+        They do where every row has text before its soft tokens and equally many tokens after them.
+        """
+        return self.exactness.cached and all(rows.before) and len({len(row) for row in rows.after}) == 1
 
     def full_pass(self, rows: Rows, soft: Tensor | None) -> Hidden:
         """One pass over whole rows, padded on the left, with gradient everywhere."""
