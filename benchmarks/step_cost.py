@@ -1,0 +1,93 @@
+"""What one step costs beside the limit it should be near: one inference pass over the same texts.
+
+    python benchmarks/step_cost.py --layers 8 --width 512 --batch-size 16 --length 128
+
+Timed in turn, round by round, on a random decoder: `embed` (no gradient, the limit), an adapt step on the cached path,
+the same step as one full pass, and a LoRA step. Printed are medians and their ratios to the limit.
+"""
+
+import argparse
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from statistics import median
+from time import perf_counter
+
+import torch
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedTokenizerFast
+
+from transferkit.backbone import FrozenBackbone
+from transferkit.baselines import FrozenEmbedder, LoraEmbedder, PromptTuningEmbedder
+from transferkit.embedder import BackboneEmbedder
+from transferkit.probe import probe
+from transferkit.recipes import LoraSection
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    for name, default in (("layers", 8), ("width", 512), ("batch-size", 16), ("length", 128), ("rounds", 7), ("threads", 1)):
+        parser.add_argument(f"--{name}", type=int, default=default)
+    parser.add_argument("--model-type", default="llama")
+    given = parser.parse_args()
+    torch.set_num_threads(given.threads)
+    with tempfile.TemporaryDirectory() as folder:
+        write_decoder(Path(folder), model_type=given.model_type, width=given.width, layers=given.layers)
+        spec = probe(folder)
+
+        def load(template: str) -> FrozenBackbone:
+            return FrozenBackbone.load(spec, template=template, max_length=given.length, soft_tokens=5)
+
+        cached, full, lora = load("{text}{soft}"), load("{text}{soft}"), load("{text}")
+        object.__setattr__(full.exactness, "cached_error", float("inf"))  # sends every batch to the full pass
+        texts = ["".join(chr(97 + (i * 7 + j) % 26) for j in range(given.length)) for i in range(given.batch_size)]
+        frozen = FrozenEmbedder(load("{text}"), pooling="mean")
+        ways: dict[str, Callable[[], None]] = {
+            "embed, no gradient (the limit)": lambda: embed(frozen, texts),
+            "step on k soft tokens, cached text": step(PromptTuningEmbedder(cached, pooling="soft", tokens=5, seed=0), texts),
+            "the same step, one full pass": step(PromptTuningEmbedder(full, pooling="soft", tokens=5, seed=0), texts),
+            "LoRA step": step(LoraEmbedder(lora, pooling="mean", lora=LoraSection(), seed=0), texts),
+        }
+        seconds: dict[str, list[float]] = {name: [] for name in ways}
+        for number in range(given.rounds + 1):
+            for name, way in ways.items():
+                started = perf_counter()
+                way()
+                if number:  # the first round warms up
+                    seconds[name].append(perf_counter() - started)
+    limit = next(iter(seconds.values()))
+    print(f"{given.model_type}, {given.layers} x {given.width}, {given.batch_size} texts of {given.length} tokens, fp32")
+    for name, values in seconds.items():
+        ratio = median(value / one for value, one in zip(values, limit, strict=True))
+        print(f"{name:38s} {1000 * median(values):9.0f} ms   {ratio:5.2f} x the limit")
+
+
+def embed(embedder: BackboneEmbedder, texts: list[str]) -> None:
+    """One inference pass."""
+    embedder.embed(texts, [""] * len(texts))
+
+
+def step(embedder: BackboneEmbedder, texts: list[str]) -> Callable[[], None]:
+    """A forward and backward pass of ``embedder`` over ``texts``."""
+    parameters = [p for group in embedder.trainable().values() for p in group]
+
+    def run() -> None:
+        vectors = embedder.embed(texts, [""] * len(texts))
+        torch.autograd.grad((vectors * torch.ones_like(vectors).cumsum(1)).sum(), parameters)
+
+    return run
+
+
+def write_decoder(folder: Path, *, model_type: str, width: int, layers: int) -> None:
+    """A random decoder whose tokenizer makes one token of a letter."""
+    sizes = {"hidden_size": width, "intermediate_size": 4 * width, "num_hidden_layers": layers, "num_attention_heads": 8}
+    config = AutoConfig.for_model(model_type, vocab_size=64, max_position_embeddings=2048, **sizes)
+    AutoModelForCausalLM.from_config(config).save_pretrained(folder)
+    letters = Tokenizer(models.BPE(vocab={chr(97 + i): i for i in range(26)}, merges=[]))
+    letters.pre_tokenizer, letters.decoder = pre_tokenizers.ByteLevel(add_prefix_space=False), decoders.ByteLevel()
+    PreTrainedTokenizerFast(tokenizer_object=letters, eos_token="a").save_pretrained(folder)
+
+
+if __name__ == "__main__":
+    main()
