@@ -9,9 +9,7 @@ if TYPE_CHECKING:
     from tiny import Tiny
 
 # Before the first import of torch, which reads the number of threads once. Rich and typer read the rest.
-os.environ.update(
-    OMP_NUM_THREADS="1", TOKENIZERS_PARALLELISM="false", COLUMNS="200", NO_COLOR="1", TERM="dumb"
-)
+os.environ.update(OMP_NUM_THREADS="1", TOKENIZERS_PARALLELISM="false", COLUMNS="200", NO_COLOR="1", TERM="dumb")
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -56,9 +56,7 @@ def test_wheel_has_every_yaml(contents: set[str], kind: str) -> None:
 def test_wheel_has_the_package_and_nothing_else(contents: set[str]) -> None:
     package = {name for name in contents if not name.startswith("transferkit/builtin/")}
     metadata = {name for name in package if ".dist-info/" in name}
-    assert {name.removeprefix("transferkit/") for name in package - metadata} == files_below(
-        ROOT / "transferkit"
-    )
+    assert {name.removeprefix("transferkit/") for name in package - metadata} == files_below(ROOT / "transferkit")
     assert "transferkit/py.typed" in contents
     assert any(name.endswith("licenses/LICENSE") for name in metadata)
 
