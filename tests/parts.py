@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from transferkit.alignment import Alignment, random_start
 from transferkit.backbone import FrozenBackbone
+from transferkit.checkpoint import save
 from transferkit.embedder import PromptEmbedder
 from transferkit.probe import probe
 from transferkit.prompting import PromptingLLM
@@ -53,9 +54,7 @@ def prompt_embedder(
     alignment = Alignment(start, tokens=3, offset=True)
     assert alignment.offset is not None
     nn.init.normal_(alignment.offset, std=0.1, generator=torch.Generator().manual_seed(1))
-    return PromptEmbedder(
-        Writer(prompting, reads=reads), alignment, backbone, pooling=pooling, readout=readout
-    )
+    return PromptEmbedder(Writer(prompting, reads=reads), alignment, backbone, pooling=pooling, readout=readout)
 
 
 def relative(value: Tensor, truth: Tensor) -> float:
@@ -70,3 +69,20 @@ def digests(module: nn.Module) -> dict[str, str]:
         name: hashlib.sha256(tensor.detach().contiguous().view(torch.uint8).numpy().tobytes()).hexdigest()
         for name, tensor in module.state_dict().items()
     }
+
+
+def source_checkpoint(tiny: Tiny, folder: Path) -> Path:
+    """A checkpoint such as ``train`` writes: the tiny Prompting LLM aligned with the source backbone, untrained."""
+    prompting = load_prompting(tiny.prompting)
+    backbone = load_backbone(tiny.source)
+    start = random_start(prompting.token_table().detach(), backbone.token_table(), seed=4)
+    embedder = PromptEmbedder(Writer(prompting), Alignment(start, tokens=3, offset=True), backbone)
+    save(embedder, folder, instructions={"intents": "find the cat", "pairs": "see"})
+    return folder
+
+
+def flip_bit(file: Path, *, at: int = -9) -> None:
+    """Damage one bit of a file."""
+    content = bytearray(file.read_bytes())
+    content[at] ^= 4
+    file.write_bytes(bytes(content))

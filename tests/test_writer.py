@@ -1,12 +1,14 @@
 """What the Prompting LLM is given to read, and the memory of what a frozen one wrote."""
 
+import numpy as np
 import pytest
 import torch
 from parts import TEXTS, load_prompting
 from tiny import Tiny
 from torch import Tensor, nn
+from zoo import WORDS
 
-from transferkit.writer import Writer
+from transferkit.writer import SoftTokenMemory, Writer
 
 K, WIDTH = 3, 4
 SIZE = K * WIDTH * 4  # bytes of one prompt's soft tokens
@@ -118,3 +120,20 @@ def test_memory_keeps_what_the_model_wrote(tiny: Tiny) -> None:
     kept = [one(TEXTS[::-1], ["see"] * len(TEXTS)).flip(0) for _ in range(2)]
     assert torch.equal(kept[0], kept[1])
     torch.testing.assert_close(kept[0], fresh, rtol=1e-5, atol=1e-6)
+
+
+def test_memory_is_restored_to_the_last_bit(tiny: Tiny) -> None:
+    """In another order, the same prompts would be written in other shapes and round differently."""
+    rng = np.random.default_rng(0)
+    prompts = [" ".join(rng.choice(WORDS, size=rng.integers(1, 30))) for _ in range(40)]
+    prompting = load_prompting(tiny.prompting)
+    budget = 30 * 3 * prompting.width * 4
+    first, second = (SoftTokenMemory(budget_bytes=budget) for _ in range(2))
+    for start, stop in ((0, 5), (3, 21), (0, 1), (10, 40), (30, 40)):
+        first.get(prompts[start:stop], write=prompting)
+    assert [len(group) for group in first.groups] == [5, 16, 19]
+    second.restore(first.groups, write=prompting)
+    assert second.used_bytes == first.used_bytes == budget
+    assert second.groups == first.groups
+    for prompt in prompts[:30]:
+        assert torch.equal(first.get([prompt], write=prompting), second.get([prompt], write=prompting))

@@ -18,6 +18,7 @@ from transferkit.scoring import Evaluation
 
 _PREFIX = "state-"
 _COUNTERS = ("step", "examples", "tokens", "seconds", "evaluation_seconds", "loss", "collapse", "evaluated")
+_LISTED = ("metrics", "collapse_warned", "soft_token_groups")
 
 
 @dataclass
@@ -44,6 +45,9 @@ class TrainState:
     best: Best | None = None
     metrics: list[dict[str, Any]] = field(default_factory=list)
     collapse_warned: bool = False
+    soft_token_groups: list[list[str]] = field(
+        default_factory=list
+    )  # see SoftTokenMemory
 
     def after_step(self, loss: float, *, examples: int, tokens: int) -> None:
         """Count one optimizer step."""
@@ -76,7 +80,7 @@ def save_state(
     for parameter, moments in optimizer.state.items():
         tensors |= {f"{key}.{names[id(parameter)]}": torch.as_tensor(value) for key, value in moments.items()}
     facts: dict[str, Any] = {key: getattr(state, key) for key in _COUNTERS}
-    facts |= {"metrics": state.metrics, "collapse_warned": state.collapse_warned}
+    facts |= {key: getattr(state, key) for key in _LISTED}
     if state.best is not None:
         facts["best"] = {"step": state.best.step, "score": state.best.score}
         tensors |= {f"best.{name}": value for name, value in state.best.weights.items()}
@@ -135,7 +139,7 @@ def _load(folder: Path, named: dict[str, nn.Parameter], optimizer: torch.optim.O
         if moments:
             on_device = {key: v if key == "step" else v.to(parameter.device) for key, v in moments.items()}
             optimizer.state[parameter] = on_device
-    state = TrainState(**{key: facts[key] for key in (*_COUNTERS, "metrics", "collapse_warned")})
+    state = TrainState(**{key: facts[key] for key in (*_COUNTERS, *_LISTED)})
     if "best" in facts:
         weights = {name: tensors[f"best.{name}"] for name in named}
         state.best = Best(facts["best"]["step"], facts["best"]["score"], weights)

@@ -45,7 +45,7 @@ class TextEncoder:
             return []
         token_id = getattr(self.tokenizer, f"{name}_token_id")
         if token_id is None:
-            raise ConfigError(f"the spec asks for {name.upper()}, but {self.tokenizer.name_or_path} has no {name}_token")
+            raise ConfigError(f"{self.tokenizer.name_or_path} has no {name}_token, but its spec asks for one")
         if token_id >= self.num_rows:
             raise ConfigError(
                 f"{self.tokenizer.name_or_path}: the {name} token has id {token_id}, but the model has "
@@ -81,7 +81,9 @@ class TextEncoder:
         """Ids of a template's own text, in which special tokens are meant as such."""
         ids: list[int] = self.tokenizer(text, add_special_tokens=False)["input_ids"]
         if ids and max(ids) >= self.num_rows:
-            raise ConfigError(f"template text {text!r}: token id {max(ids)} lies beyond the model's {self.num_rows} rows")
+            raise ConfigError(
+                f"template text {text!r}: token id {max(ids)} lies beyond the model's {self.num_rows} embedding rows"
+            )
         return ids
 
 
@@ -134,15 +136,12 @@ class TemplateEncoder:
         return rows
 
 
-def pad_left(
-    rows: Sequence[Sequence[int]], *, device: torch.device, min_width: int = 0
-) -> tuple[Tensor, Tensor]:
+def pad_left(rows: Sequence[Sequence[int]], *, device: torch.device) -> tuple[Tensor, Tensor]:
     """Ids (B, T) and mask (B, T), True where a token is real, rows aligned at their last token.
 
-    T is the longest row's length, at least ``min_width``. Left padding is the only one that is right for sliding
-    windows, ALiBi by slot and recurrent layers.
+    Left padding is the only one that is right for sliding windows, ALiBi by slot and recurrent layers.
     """
-    width = max(min_width, *map(len, rows), 0)
+    width = max(map(len, rows), default=0)
     ids = torch.zeros(len(rows), width, dtype=torch.long)
     mask = torch.zeros(len(rows), width, dtype=torch.bool)
     for i, row in enumerate(rows):

@@ -66,6 +66,10 @@ def fit(
     optimizer = make_optimizer(groups, recipe.optim)
     named = {name: p for name, p in embedder.named_parameters() if any(p is q for q in parameters)}
     state = load_newest_state(folder, named, optimizer, warn=progress.warn) or TrainState()
+    memory = embedder.writer.memory if isinstance(embedder, PromptEmbedder) else None
+    if memory is not None:
+        memory.restore(state.soft_token_groups, write=embedder.writer.prompting)
+        state.soft_token_groups = memory.groups
     warnings: list[str] = []
     # An evaluation at the resumed step was written before its state was saved, so rows up to that step stand.
     with stop_signal() as stop:
@@ -106,7 +110,8 @@ def training_step(
     """One optimizer step on this process's share of the batch; returns the loss."""
     embedder.train()
     optimizer.zero_grad(set_to_none=True)
-    loss = backward(embedder, batch, recipe.loss, micro_batch_size=recipe.optim.micro_batch_size, seed=recipe.seed, step=step)
+    size = recipe.optim.micro_batch_size
+    loss = backward(embedder, batch, recipe.loss, micro_batch_size=size, seed=recipe.seed, step=step)
     if not torch.isfinite(loss):
         raise RunError(
             f"step {step}: the loss is {float(loss)}; lower optim.lr (or optim.lr_alignment, optim.lr_offset), or "
@@ -222,8 +227,10 @@ def evaluate(
         state.best = Best(state.step, evaluation.selecting, {n: p.detach().cpu().clone() for n, p in named.items()})
     progress.evaluated(row)
     if tracker is not None:
-        flat = {f"dev/{name}/{kind}": v for name, both in evaluation.scores.items() for kind, v in both.items() if v is not None}
-        tracker.log({"loss": state.loss, "dev/score": evaluation.selecting, **flat}, step=state.step)
+        figures = {"loss": state.loss, "dev/score": evaluation.selecting}
+        for name, both in evaluation.scores.items():
+            figures |= {f"dev/{name}/{kind}": value for kind, value in both.items()}
+        tracker.log({key: value for key, value in figures.items() if value is not None}, step=state.step)
 
 
 def restore(named: dict[str, nn.Parameter], weights: dict[str, Tensor]) -> None:
@@ -241,8 +248,8 @@ def collapse_warning(embedder: Embedder, state: TrainState, progress: Progress) 
         return []
     state.collapse_warned = True
     warning = (
-        f"step {state.step}: the soft tokens hardly depend on the text any more (collapse figure {state.collapse:.1e}); "
-        "raise prompting.tau or lower optim.lr"
+        f"step {state.step}: the soft tokens hardly depend on the text any more (collapse figure "
+        f"{state.collapse:.1e}); raise prompting.tau or lower optim.lr"
     )
     progress.warn(warning)
     return [warning]

@@ -55,13 +55,22 @@ class SoftTokenMemory:
 
     Beyond the budget they are computed again each time: slower, never an error. ``seconds`` is the time spent
     writing them, which convergence tables count.
+
+    Kernels round differently for every shape, so the last bit of what is kept depends on which prompts were written
+    together. ``groups`` notes that, in order; a resumed run writes them again in the same groups.
     """
 
     def __init__(self, *, budget_bytes: int) -> None:
         self.budget_bytes = budget_bytes
         self.used_bytes = 0
         self.seconds = 0.0
+        self.groups: list[list[str]] = []
         self._kept: dict[str, Tensor] = {}
+
+    def restore(self, groups: list[list[str]], *, write: PromptingLLM) -> None:
+        """Remember, to the last bit, what another process had kept under the same budget."""
+        for group in groups:
+            self.get(group, write=write)
 
     @torch.no_grad()
     def get(self, prompts: list[str], *, write: PromptingLLM) -> Tensor:
@@ -72,9 +81,12 @@ class SoftTokenMemory:
             started = perf_counter()
             fresh = dict(zip(new, write(new).unbind(0), strict=True))
             self.seconds += perf_counter() - started
+        used_before = self.used_bytes
         for prompt, soft in fresh.items():
             size = soft.numel() * soft.element_size()
             if self.used_bytes + size <= self.budget_bytes:
                 self._kept[prompt] = soft.cpu().clone()  # a view would keep the whole batch alive
                 self.used_bytes += size
+        if self.used_bytes > used_before:
+            self.groups.append(new)
         return torch.stack([fresh[p] if p in fresh else self._kept[p].to(write.device) for p in prompts])

@@ -1,0 +1,341 @@
+"""The training loop: gradients, what may change, resuming bit for bit, damage, and what a run leaves behind."""
+
+import json
+import os
+import signal
+from collections import defaultdict
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from parts import digests, flip_bit, relative, source_checkpoint
+from run_parts import QUIET, Quiet, Trial, learned, trial, untimed
+from safetensors.torch import load_file
+from tiny import Tiny
+from torch import Tensor
+
+from transferkit import runner
+from transferkit.checkpoint import load
+from transferkit.embedder import PromptEmbedder
+from transferkit.errors import ConfigError, RunError
+from transferkit.recipes import Recipe
+from transferkit.runner import Inputs, resume, start
+from transferkit.runs import read_run
+from transferkit.scoring import Evaluation
+from transferkit.train import Interrupted, backward, batch_loss
+
+LORA = {"r": 4, "dropout": 0.2}
+FEW = {"kind": "center", "sample": 8}  # the readout is not what is tested here
+
+
+@pytest.fixture(scope="module", name="source")
+def make_source(tiny: Tiny, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return source_checkpoint(tiny, tmp_path_factory.mktemp("source") / "checkpoint")
+
+
+def recipe_of(tiny: Tiny, kind: str, **changes: Any) -> Recipe:
+    changes = {"readout": FEW, "optim": {"steps": 8, "batch_size": 8}, "eval": {"every": 3}} | changes
+    if kind == "lora":
+        return tiny.recipe("baseline", method="lora", lora=LORA, **changes)
+    return tiny.recipe(kind, **changes)
+
+
+def make(tiny: Tiny, kind: str, source: Path, **changes: Any) -> Trial:
+    return trial(tiny, recipe_of(tiny, kind, **changes), source=source if kind == "adapt" else None)
+
+
+def gradients(one: Trial) -> dict[str, Tensor]:
+    return {name: p.grad.clone() for name, p in one.embedder.named_parameters() if p.grad is not None}
+
+
+# Gradient caching
+
+
+@pytest.mark.parametrize("kind", ["train", "adapt", "lora"])
+@pytest.mark.parametrize("size", [1, 5, 16])
+def test_gradient_caching_equals_the_gradient_through_everything(
+    tiny: Tiny, source: Path, kind: str, size: int
+) -> None:
+    """The reference keeps the graphs of all micro-batches at once, each with the dropout that was drawn for it."""
+    one = make(tiny, kind, source)
+    calls: list[tuple[list[str], list[str], Tensor]] = []
+    embed = one.embedder.embed
+
+    def recorded(texts: list[str], instructions: list[str]) -> Tensor:
+        calls.append((texts, instructions, torch.get_rng_state()))
+        return embed(texts, instructions)
+
+    one.embedder.embed = recorded  # type: ignore[method-assign, assignment]
+    batch, loss = one.data.batch(0), one.recipe.loss
+    one.embedder.train()
+    value = backward(one.embedder, batch, loss, micro_batch_size=size, seed=3, step=0)
+    found = gradients(one)
+    parts = -(-2 * len(batch) // size)
+    assert len(calls) == (1 if parts == 1 else 2 * parts)
+    one.embedder.zero_grad(set_to_none=True)
+    vectors: dict[tuple[str, str], list[Tensor]] = defaultdict(list)
+    for texts, instructions, state in calls[:parts]:
+        torch.set_rng_state(state)
+        for key, vector in zip(zip(texts, instructions, strict=True), embed(texts, instructions), strict=True):
+            vectors[key].append(vector)
+    keys = [(text, batch.anchor_instruction) for text in batch.anchors]
+    keys += [(text, batch.document_instruction) for text in batch.positives]
+    expected = batch_loss(torch.stack([vectors[key].pop(0) for key in keys]), batch, loss)
+    expected.backward()
+    torch.testing.assert_close(value, expected.detach(), rtol=1e-6, atol=0)
+    everything = gradients(one)
+    assert found.keys() == everything.keys()
+    whole = torch.cat([gradient.flatten() for gradient in everything.values()]).norm()
+    for name, gradient in everything.items():
+        assert float((found[name] - gradient).norm()) < 1e-5 * float(gradient.norm() + 1e-2 * whole), name
+
+
+def test_gradient_caching_equals_one_large_batch(tiny: Tiny, source: Path) -> None:
+    one = make(tiny, "adapt", source)
+    outcomes = []
+    for size in (None, 3):
+        one.embedder.zero_grad(set_to_none=True)
+        value = backward(one.embedder, one.data.batch(0), one.recipe.loss, micro_batch_size=size, seed=3, step=0)
+        outcomes.append((value, gradients(one), one.embedder.take_tokens()))
+    (plain, plain_gradients, plain_tokens), (cached, cached_gradients, cached_tokens) = outcomes
+    torch.testing.assert_close(cached, plain, rtol=1e-6, atol=0)
+    assert cached_tokens == plain_tokens
+    for name, gradient in plain_gradients.items():
+        assert relative(cached_gradients[name], gradient) < 1e-5
+
+
+def test_lora_dropout_is_active_in_training_alone(tiny: Tiny, source: Path) -> None:
+    one = make(tiny, "lora", source)
+    for name, parameter in one.embedder.named_parameters():
+        if "lora_B" in name:
+            torch.nn.init.normal_(parameter, generator=torch.Generator().manual_seed(0))
+    texts, tasks = ["a red cat", "no"], ["", ""]
+    one.embedder.train()
+    assert not torch.equal(one.embedder.embed(texts, tasks), one.embedder.embed(texts, tasks))
+    one.embedder.eval()
+    assert torch.equal(one.embedder.embed(texts, tasks), one.embedder.embed(texts, tasks))
+
+
+# What may change
+
+
+@pytest.mark.parametrize("kind", ["train", "adapt", "lora"])
+def test_training_changes_what_learns_and_not_one_bit_of_the_rest(
+    tiny: Tiny, source: Path, tmp_path: Path, kind: str
+) -> None:
+    one = make(tiny, kind, source, optim={"steps": 1}, eval={"every": 9})
+    one.scorer.__class__ = Rising
+    before, own = digests(one.embedder), set(learned(one.embedder))
+    one.fit(tmp_path / "run")
+    after = digests(one.embedder)
+    assert before.keys() == after.keys()
+    # `peft`'s wrapper shows the same tensors a second time.
+    changed = {name for name in before if before[name] != after[name] and not name.startswith("peft.")}
+    if kind == "adapt":
+        assert own == {"alignment.weight", "alignment.offset"}
+        assert changed == own
+    elif kind == "lora":
+        assert all(".lora_" in name for name in own)
+        assert changed == {name for name in own if ".lora_B." in name}  # A has no gradient while B is zero
+    else:
+        assert all(name.startswith(("writer.", "alignment.")) for name in own)
+        assert changed <= own
+        assert len(changed) > 0.9 * len(own)
+
+
+class Rising(runner.Scorer):
+    """In the scorer's place: each evaluation is better than the one before."""
+
+    value = 0.0
+
+    def __call__(self, embedder: Any) -> Evaluation:
+        self.value += 1.0
+        return Evaluation({}, {"plain": self.value, "readout": None}, None, 0.0)
+
+
+# Resuming
+
+
+def interrupt_at(step: int) -> Callable[[int], None]:
+    return lambda done: os.kill(os.getpid(), signal.SIGINT) if done == step else None
+
+
+def newest_tensors(folder: Path) -> dict[str, Tensor]:
+    """Weights, moments and best weights of the newest state."""
+    return load_file(sorted(folder.glob("state-*"))[-1] / "tensors.safetensors")
+
+
+def equal_bits(first: dict[str, Tensor], second: dict[str, Tensor]) -> bool:
+    return first.keys() == second.keys() and all(torch.equal(value, second[name]) for name, value in first.items())
+
+
+@pytest.mark.parametrize("kind", ["train", "adapt", "lora"])
+def test_interrupted_and_resumed_equals_straight_bit_for_bit(
+    tiny: Tiny, source: Path, tmp_path: Path, kind: str
+) -> None:
+    straight = make(tiny, kind, source)
+    fitted = straight.fit(tmp_path / "straight")
+    assert len(straight.progress.losses) == 8
+    first = make(tiny, kind, source)
+    first.progress.on_step = interrupt_at(4)
+    with pytest.raises(Interrupted):
+        first.fit(tmp_path / "halves")
+    assert max((tmp_path / "halves").glob("state-*")).name == "state-0000004"
+    second = make(tiny, kind, source)
+    again = second.fit(tmp_path / "halves")
+    assert first.progress.losses + second.progress.losses == straight.progress.losses
+    assert equal_bits(newest_tensors(tmp_path / "halves"), newest_tensors(tmp_path / "straight"))
+    assert equal_bits(learned(second.embedder), learned(straight.embedder))
+    assert untimed(again.state.metrics) == untimed(fitted.state.metrics)
+    assert [row["step"] for row in again.state.metrics] == [0, 3, 6, 8]
+
+
+def test_same_seed_twice_is_identical_and_another_is_not(tiny: Tiny, source: Path, tmp_path: Path) -> None:
+    runs = []
+    for name, seed in (("a", 3), ("b", 3), ("c", 4)):
+        one = make(tiny, "train", source, seed=seed, optim={"steps": 3})
+        one.fit(tmp_path / name)
+        runs.append((one.progress.losses, learned(one.embedder)))
+    assert runs[0][0] == runs[1][0]
+    assert equal_bits(runs[0][1], runs[1][1])
+    assert runs[0][0] != runs[2][0]
+
+
+def test_damaged_state_falls_back_to_the_one_before(tiny: Tiny, source: Path, tmp_path: Path) -> None:
+    straight = make(tiny, "adapt", source)
+    straight.fit(tmp_path / "straight")
+    first = make(tiny, "adapt", source, save_every=2)
+    first.progress.on_step = interrupt_at(5)
+    folder = tmp_path / "damaged"
+    with pytest.raises(Interrupted):
+        first.fit(folder)
+    states = sorted(folder.glob("state-*"))
+    assert [state.name for state in states] == ["state-0000004", "state-0000005"]
+    flip_bit(states[1] / "tensors.safetensors")
+    second = make(tiny, "adapt", source, save_every=2)
+    second.fit(folder)
+    assert len(second.progress.losses) == 4  # from step 4 on
+    assert len(second.progress.warnings) == 1
+    assert "state-0000005/tensors.safetensors: differs from what was saved" in second.progress.warnings[0]
+    assert equal_bits(newest_tensors(folder), newest_tensors(tmp_path / "straight"))
+
+
+def test_all_states_damaged_is_an_error(tiny: Tiny, source: Path, tmp_path: Path) -> None:
+    first = make(tiny, "adapt", source, save_every=2)
+    first.progress.on_step = interrupt_at(3)
+    with pytest.raises(Interrupted):
+        first.fit(tmp_path)
+    for state in tmp_path.glob("state-*"):
+        flip_bit(state / "tensors.safetensors")
+    with pytest.raises(ConfigError, match="none of its 2 saved states is whole; start the run again"):
+        make(tiny, "adapt", source).fit(tmp_path)
+
+
+def test_loss_that_is_not_finite_stops_the_run(tiny: Tiny, source: Path, tmp_path: Path) -> None:
+    one = make(tiny, "adapt", source, eval={"every": 9})
+    assert isinstance(one.embedder, PromptEmbedder)
+    weight = one.embedder.alignment.weight
+    one.progress.on_step = lambda step: weight.data.fill_(float("nan")) if step == 2 else None
+    with pytest.raises(RunError, match=r"step 2: the loss is nan; lower optim.lr"):
+        one.fit(tmp_path)
+
+
+# What a run leaves behind
+
+
+def test_best_step_is_what_remains(tiny: Tiny, source: Path, tmp_path: Path) -> None:
+    """The scores are prescribed: the best is neither the first nor the last, and a later tie does not win."""
+    scores = {0: 10.0, 2: 30.0, 4: 20.0, 6: 30.0, 8: 5.0}
+    one = make(tiny, "adapt", source, eval={"every": 2})
+    seen: list[dict[str, Tensor]] = []
+    values = iter(scores.values())
+
+    class Prescribed(Rising):
+        def __call__(self, embedder: Any) -> Evaluation:
+            seen.append(learned(embedder))
+            return Evaluation({}, {"plain": next(values), "readout": None}, None, 0.0)
+
+    one.scorer.__class__ = Prescribed
+    fitted = one.fit(tmp_path)
+    assert (fitted.best.step, fitted.best.score) == (2, 30.0)
+    assert len(seen) == 5
+    assert equal_bits(learned(one.embedder), seen[1])
+    assert not equal_bits(seen[1], seen[4])
+
+
+def test_metrics_rows(tiny: Tiny, source: Path, tmp_path: Path) -> None:
+    one = make(tiny, "adapt", source, readout={"kind": "whiten", "sample": 20}, eval={"every": 3})
+    fitted = one.fit(tmp_path)
+    rows = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert rows == fitted.state.metrics
+    assert [row["step"] for row in rows] == [0, 3, 6, 8]
+    assert [row["examples"] for row in rows] == [0, 24, 48, 64]
+    assert (rows[0]["loss"], rows[0]["collapse"], rows[0]["tokens"], rows[0]["seconds"]) == (None, None, 0, 0.0)
+    assert [row["loss"] for row in rows[1:]] == [one.progress.losses[i - 1] for i in (3, 6, 8)]
+    assert isinstance(one.embedder, PromptEmbedder)
+    tokens = 0
+    for step in range(8):
+        batch = one.data.batch(step)
+        texts = batch.anchors + batch.positives
+        tokens += one.embedder.backbone.rows(texts, [""] * len(texts)).num_tokens() + 3 * len(texts)
+    assert rows[-1]["tokens"] == tokens
+    for row in rows:
+        assert set(row["scores"]) == {"intents", "sts"}
+        assert row["score"] == row["scores"]["intents"]  # the one set that selects
+        assert row["peak_memory_bytes"] > 0
+        assert row["variant"] is None
+    assert all(row["collapse"] > 0 for row in rows[1:])
+    assert fitted.best.score == max(row["score"]["readout"] for row in rows)
+
+
+class Stopped(Quiet):
+    """The runner's progress in a process that receives SIGINT after step 2."""
+
+    def __init__(self, *_: Any, **__: Any) -> None:
+        super().__init__(interrupt_at(2))
+
+
+def test_run_folder_is_resumed_and_then_left_alone(
+    tiny: Tiny, source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    inputs = Inputs(source=source, data_dir=tiny.data)
+    recipe = recipe_of(tiny, "adapt", optim={"steps": 4}, eval={"every": 2})
+    straight = start(recipe, inputs, runs=tmp_path / "straight", console=QUIET)
+    with monkeypatch.context() as patch:
+        patch.setattr(runner, "Progress", Stopped)
+        with pytest.raises(Interrupted):
+            start(recipe, inputs, runs=tmp_path / "halves", console=QUIET)
+    (folder,) = (tmp_path / "halves").iterdir()
+    assert read_run(folder).record["status"] == "interrupted"
+    assert not (folder / "checkpoint").exists()
+    assert resume(folder, console=QUIET) == folder
+    runs = [read_run(one) for one in (straight, folder)]
+    assert [run.record["status"] for run in runs] == ["done", "done"]
+    assert runs[0].record["best"] == runs[1].record["best"]
+    assert untimed(runs[0].metrics) == untimed(runs[1].metrics)
+    tensors = [load_file(one / "checkpoint" / "learned.safetensors") for one in (straight, folder)]
+    assert equal_bits(*tensors)
+    assert not list(folder.glob("state-*"))
+    before = {file: (file.stat().st_mtime_ns, file.read_bytes()) for file in folder.rglob("*") if file.is_file()}
+    resume(folder, console=QUIET)
+    assert before == {
+        file: (file.stat().st_mtime_ns, file.read_bytes()) for file in folder.rglob("*") if file.is_file()
+    }
+
+
+def test_checkpoint_of_a_run_scores_what_its_best_row_says(tiny: Tiny, source: Path, tmp_path: Path) -> None:
+    recipe = recipe_of(tiny, "adapt", readout={"kind": "whiten", "sample": 20}, eval={"every": 2})
+    inputs = Inputs(source=source, data_dir=tiny.data)
+    run = read_run(start(recipe, inputs, runs=tmp_path, console=QUIET))
+    best = next(row for row in run.metrics if row["step"] == run.record["best"]["step"])
+    scorer = trial(tiny, recipe, source=source).scorer
+    embedder = load(run.folder)
+    again = scorer(embedder)
+    for name, scores in again.scores.items():
+        assert scores == pytest.approx(best["scores"][name], abs=1e-3)
+    texts = scorer.sample[0]
+    refitted = scorer.fit(embedder)
+    torch.testing.assert_close(embedder.readout.mean, refitted.mean, rtol=1e-4, atol=1e-6)
+    assert embedder.encode(texts[:2]).shape == (2, 48)
