@@ -65,9 +65,7 @@ class TrainConfig(Strict):
 
     def lr_factor(self, step: int) -> float:
         """Share of the full learning rate at a step counted from 0."""
-        return min(
-            1.0, (step + 1) / max(1, self.warmup_steps), (self.steps - step) / max(1, self.cooldown_steps)
-        )
+        return min(1.0, (step + 1) / max(1, self.warmup_steps), (self.steps - step) / max(1, self.cooldown_steps))
 
 
 class PretrainRecipe(Strict):
@@ -139,16 +137,9 @@ def save_checkpoint(
     beside.replace(path)
 
 
-def load_checkpoint(
-    path: Path, model: PreTrainedModel, optimizers: list[torch.optim.Optimizer]
-) -> dict[str, Any]:
+def load_checkpoint(path: Path, model: PreTrainedModel, optimizers: list[torch.optim.Optimizer]) -> dict[str, Any]:
     """Fill the model and the optimizers from a checkpoint and give back its ``state``."""
-    owner = {
-        id(p): optimizer
-        for optimizer in optimizers
-        for group in optimizer.param_groups
-        for p in group["params"]
-    }
+    owner = {id(p): optimizer for optimizer in optimizers for group in optimizer.param_groups for p in group["params"]}
     parameters = dict(model.named_parameters())
     with safe_open(path, framework="pt") as stored:
         state: dict[str, Any] = json.loads(stored.metadata()["state"])
@@ -219,9 +210,7 @@ def train(recipe: PretrainRecipe, work: Path, *, stop_after: int | None = None) 
     for step in range(state["step"], min(config.steps, stop_after or config.steps)):
         for group, lr in full:
             group["lr"] = lr * config.lr_factor(step)
-        torch.manual_seed(
-            recipe.seed + step
-        )  # dropout, where a family has it, then depends on the step alone
+        torch.manual_seed(recipe.seed + step)  # dropout, where a family has it, then depends on the step alone
         inputs, targets = (torch.from_numpy(array) for array in windows.batch(step))
         losses.append(_train_step(loss_of(model, inputs, targets), model, optimizers, config.clip_norm))
         done, last = step + 1, step + 1 == config.steps
@@ -244,16 +233,10 @@ def train(recipe: PretrainRecipe, work: Path, *, stop_after: int | None = None) 
 
 def main() -> int:
     """Parse the command line, train, write the model folder."""
-    parser = argparse.ArgumentParser(
-        description="Pretrain one small decoder from parquet text; resumes by itself."
-    )
+    parser = argparse.ArgumentParser(description="Pretrain one small decoder from parquet text; resumes by itself.")
     parser.add_argument("recipe", type=Path, help="YAML file, as in benchmarks/pretrain/")
-    parser.add_argument(
-        "--corpus", type=Path, required=True, help="folder of parquet files with a column 'text'"
-    )
-    parser.add_argument(
-        "--work", type=Path, required=True, help="folder for tokens, checkpoint, log and the model"
-    )
+    parser.add_argument("--corpus", type=Path, required=True, help="folder of parquet files with a column 'text'")
+    parser.add_argument("--work", type=Path, required=True, help="folder for tokens, checkpoint, log and the model")
     options = parser.parse_args()
     torch.set_num_threads(1)
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")

@@ -98,23 +98,15 @@ def _samples(model: PreTrainedModel, work: Path, *, text: TextConfig, prompts: l
     return written
 
 
-def _card(
-    model: PreTrainedModel, rows: list[dict[str, float]], *, name: str, text: TextConfig, bits: float
-) -> str:
+def _card(model: PreTrainedModel, rows: list[dict[str, float]], *, name: str, text: TextConfig, bits: float) -> str:
     """Model card up to the samples."""
     last, config = rows[-1], model.config
     measured = [row for row in rows if "heldout_bits_per_byte" in row]
     total = sum(text.weights.values())
-    curve = "".join(
-        f"| {r['tokens']:,} | {r['loss']:.3f} | {r['heldout_bits_per_byte']:.3f} |\n" for r in measured
-    )
+    curve = "".join(f"| {r['tokens']:,} | {r['loss']:.3f} | {r['heldout_bits_per_byte']:.3f} |\n" for r in measured)
     shares = "".join(f"| {stem} | {weight / total:.1%} |\n" for stem, weight in text.weights.items())
     embedding = next(model.get_input_embeddings().parameters()).numel()
-    bos = (
-        "none"
-        if text.bos is None
-        else f"`{text.bos}`, first in every window; the tokenizer does not add it itself"
-    )
+    bos = "none" if text.bos is None else f"`{text.bos}`, first in every window; the tokenizer does not add it itself"
     return f"""# {name}
 
 A small `{config.model_type}` decoder with a byte-level BPE vocabulary of its own, pretrained from random

@@ -12,9 +12,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transferkit.errors import ConfigError
 from transferkit.schema import Strict
 
-_PIECE_CHARACTERS = (
-    20_000  # long documents enter the vocabulary sample in pieces, so that none fills it alone
-)
+_PIECE_CHARACTERS = 20_000  # long documents enter the vocabulary sample in pieces, so that none fills it alone
 
 
 class TextConfig(Strict):
@@ -50,9 +48,7 @@ class TextConfig(Strict):
             if stem == self.heldout or stem.startswith("heldout"):
                 raise ValueError(f"weights: {stem!r} is held-out text and is never trained on; remove it")
         if not 256 < self.vocab_size <= 2**16:
-            raise ValueError(
-                f"vocab_size: got {self.vocab_size}; allowed are 257 to 65536 (tokens are uint16)"
-            )
+            raise ValueError(f"vocab_size: got {self.vocab_size}; allowed are 257 to 65536 (tokens are uint16)")
         return self
 
     @property
@@ -167,17 +163,13 @@ class Windows:
         tokenizer = Tokenizer.from_file(str(work / "tokenizer.json"))
         self.bos_id = None if config.bos is None else tokenizer.token_to_id(config.bos)
         weights = np.array(list(config.weights.values()))
-        drawn = np.random.default_rng(seed).choice(
-            len(weights), size=steps * batch_size, p=weights / weights.sum()
-        )
+        drawn = np.random.default_rng(seed).choice(len(weights), size=steps * batch_size, p=weights / weights.sum())
         self.starts = np.empty(len(drawn), dtype=np.int64)
         for number, stem in enumerate(config.weights):
             start, end = spans[stem]
             windows = (end - start - 1) // config.context
             if windows < 1:
-                raise ConfigError(
-                    f"text.weights: {stem!r} has {end - start} tokens, less than one window; remove it"
-                )
+                raise ConfigError(f"text.weights: {stem!r} has {end - start} tokens, less than one window; remove it")
             places = np.flatnonzero(drawn == number)
             passes = range(-(-len(places) // windows))
             orders = [np.random.default_rng([seed, number, turn]).permutation(windows) for turn in passes]

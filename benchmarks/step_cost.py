@@ -27,7 +27,14 @@ from transferkit.recipes import LoraSection
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    for name, default in (("layers", 8), ("width", 512), ("batch-size", 16), ("length", 128), ("rounds", 7), ("threads", 1)):
+    for name, default in (
+        ("layers", 8),
+        ("width", 512),
+        ("batch-size", 16),
+        ("length", 128),
+        ("rounds", 7),
+        ("threads", 1),
+    ):
         parser.add_argument(f"--{name}", type=int, default=default)
     parser.add_argument("--model-type", default="llama")
     given = parser.parse_args()
@@ -45,7 +52,9 @@ def main() -> None:
         frozen = FrozenEmbedder(load("{text}"), pooling="mean")
         ways: dict[str, Callable[[], None]] = {
             "embed, no gradient (the limit)": lambda: embed(frozen, texts),
-            "step on k soft tokens, cached text": step(PromptTuningEmbedder(cached, pooling="soft", tokens=5, seed=0), texts),
+            "step on k soft tokens, cached text": step(
+                PromptTuningEmbedder(cached, pooling="soft", tokens=5, seed=0), texts
+            ),
             "the same step, one full pass": step(PromptTuningEmbedder(full, pooling="soft", tokens=5, seed=0), texts),
             "LoRA step": step(LoraEmbedder(lora, pooling="mean", lora=LoraSection(), seed=0), texts),
         }
@@ -57,7 +66,9 @@ def main() -> None:
                 if number:  # the first round warms up
                     seconds[name].append(perf_counter() - started)
     limit = next(iter(seconds.values()))
-    print(f"{given.model_type}, {given.layers} x {given.width}, {given.batch_size} texts of {given.length} tokens, fp32")
+    print(
+        f"{given.model_type}, {given.layers} x {given.width}, {given.batch_size} texts of {given.length} tokens, fp32"
+    )
     for name, values in seconds.items():
         ratio = median(value / one for value, one in zip(values, limit, strict=True))
         print(f"{name:38s} {1000 * median(values):9.0f} ms   {ratio:5.2f} x the limit")
@@ -81,7 +92,12 @@ def step(embedder: BackboneEmbedder, texts: list[str]) -> Callable[[], None]:
 
 def write_decoder(folder: Path, *, model_type: str, width: int, layers: int) -> None:
     """A random decoder whose tokenizer makes one token of a letter."""
-    sizes = {"hidden_size": width, "intermediate_size": 4 * width, "num_hidden_layers": layers, "num_attention_heads": 8}
+    sizes = {
+        "hidden_size": width,
+        "intermediate_size": 4 * width,
+        "num_hidden_layers": layers,
+        "num_attention_heads": 8,
+    }
     config = AutoConfig.for_model(model_type, vocab_size=64, max_position_embeddings=2048, **sizes)
     AutoModelForCausalLM.from_config(config).save_pretrained(folder)
     letters = Tokenizer(models.BPE(vocab={chr(97 + i): i for i in range(26)}, merges=[]))

@@ -114,9 +114,7 @@ def make_run(
     }
     (folder / "recipe.yaml").write_text(dump_yaml(resolved), encoding="utf-8")
     (folder / "record.json").write_text(json.dumps(content), encoding="utf-8")
-    (folder / "metrics.jsonl").write_text(
-        "".join(json.dumps(row) + "\n" for row in metrics), encoding="utf-8"
-    )
+    (folder / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in metrics), encoding="utf-8")
     return read_run(folder)
 
 
@@ -166,9 +164,7 @@ def every_method(parent: Path, *, seeds: tuple[int, ...] = (17, 18, 19)) -> list
                 step_seconds=step_seconds, cache_seconds=cache_seconds,
             )  # fmt: skip
             name = f"{method}-{len(runs):02d}"
-            runs.append(
-                make_run(parent, name, rows, method=method, label=label, seed=seed, trainable=trainable)
-            )
+            runs.append(make_run(parent, name, rows, method=method, label=label, seed=seed, trainable=trainable))
     floors = [
         ("prompting-llm-alone", "Prompting LLM alone", [metric(0, 54.2, 63.0, other=25.0, seconds=3.0)]),
         (

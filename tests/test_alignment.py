@@ -73,9 +73,7 @@ def test_forward_is_one_matrix_and_one_offset_a_position() -> None:
     for text in range(2):
         for position in range(3):
             expected = soft[text, position].numpy() @ w + b[position]
-            np.testing.assert_allclose(
-                alignment(soft)[text, position].detach().numpy(), expected, rtol=1e-4, atol=1e-5
-            )
+            np.testing.assert_allclose(alignment(soft)[text, position].detach().numpy(), expected, rtol=1e-4, atol=1e-5)
     assert Alignment(torch.ones(7, 4), tokens=3, offset=False).offset is None
 
 

@@ -12,9 +12,7 @@ SPECIALS = {"bos_token": "<s>", "unk_token": "<unk>"}
 
 
 def byte_level(tokens: Sequence[str]) -> PreTrainedTokenizerFast:
-    core = Tokenizer(
-        models.BPE(vocab={token: i for i, token in enumerate(["<s>", "<unk>", *tokens])}, merges=[])
-    )
+    core = Tokenizer(models.BPE(vocab={token: i for i, token in enumerate(["<s>", "<unk>", *tokens])}, merges=[]))
     core.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     core.decoder = decoders.ByteLevel()
     return PreTrainedTokenizerFast(tokenizer_object=core, **SPECIALS)
@@ -31,9 +29,7 @@ def pieces(tokens: Sequence[str], *, kind: str) -> PreTrainedTokenizerFast:
         vocabulary = {word: i for i, word in enumerate(words)}
         core = Tokenizer(models.BPE(vocab=vocabulary, merges=[], unk_token="<unk>", byte_fallback=True))
         core.normalizer = normalizers.Replace(" ", "▁")
-        core.decoder = decoders.Sequence(
-            [decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse()]
-        )
+        core.decoder = decoders.Sequence([decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse()])
     return PreTrainedTokenizerFast(tokenizer_object=core, **SPECIALS)
 
 
@@ -48,9 +44,7 @@ def test_forms_match_across_kinds(kind: str) -> None:
     left, right = surface_forms(first), surface_forms(second)
     assert left.keys() & right.keys() == SHARED
     ids = shared_tokens(first, second, rows=(len(first), len(second)))
-    names = [
-        (first.convert_ids_to_tokens(i), second.convert_ids_to_tokens(j)) for i, j in zip(*ids, strict=True)
-    ]
+    names = [(first.convert_ids_to_tokens(i), second.convert_ids_to_tokens(j)) for i, j in zip(*ids, strict=True)]
     expected = [(a, b) for a, b in zip(LEVEL, PIECES, strict=True) if a not in ("The", "x")]
     assert names == expected  # ordered by the first vocabulary's id
     back = shared_tokens(second, first, rows=(len(second), len(first)))

@@ -53,9 +53,7 @@ def test_costs_and_speedups_of_a_faster_row(tmp_path: Path) -> None:
 
 
 def test_not_reached_is_empty_with_bounds(tmp_path: Path) -> None:
-    slow = make_run(
-        tmp_path, "slow", [metric(0, 30.0), metric(400, 79.9, seconds=4000.0)], method="prompt-tuning"
-    )
+    slow = make_run(tmp_path, "slow", [metric(0, 30.0), metric(400, 79.9, seconds=4000.0)], method="prompt-tuning")
     crossing = row_of(compare([lora(tmp_path), slow]), "prompt-tuning").crossings[-1]
     assert crossing.cost["steps"].value is None
     assert crossing.cost["steps"].bound == 400
@@ -83,9 +81,7 @@ def test_a_row_that_trains_nothing_has_no_bound_and_none_where_it_stands_at_the_
 def test_seeds_are_medians_and_a_seed_that_never_arrives_counts_as_endless(tmp_path: Path) -> None:
     runs = [lora(tmp_path)]
     for seed, scores in enumerate([(60, 77, 78), (60, 70, 77), (60, 61, 62)]):
-        rows = [
-            metric(step, score, other=score - 10) for step, score in zip((0, 50, 100), scores, strict=True)
-        ]
+        rows = [metric(step, score, other=score - 10) for step, score in zip((0, 50, 100), scores, strict=True)]
         runs.append(make_run(tmp_path, f"t{seed}", rows, method="transfer", seed=seed))
     row = row_of(compare(runs), "transfer")
     assert (row.seeds, row.best, row.best_low, row.best_high, row.other) == (3, 77, 62, 78, 67)
@@ -97,9 +93,7 @@ def test_seeds_are_medians_and_a_seed_that_never_arrives_counts_as_endless(tmp_p
 def test_with_half_of_two_seeds_there_is_no_median_but_a_true_bound(tmp_path: Path) -> None:
     runs = [lora(tmp_path)]
     for seed, last in ((1, 76.5), (2, 70.0)):
-        runs.append(
-            make_run(tmp_path, f"t{seed}", [metric(0, 60), metric(40, last)], method="transfer", seed=seed)
-        )
+        runs.append(make_run(tmp_path, f"t{seed}", [metric(0, 60), metric(40, last)], method="transfer", seed=seed))
     runs.append(make_run(tmp_path, "t3", [metric(0, 60), metric(40, 77)], method="prompt-tuning"))
     cell = row_of(compare(runs), "transfer").crossings[1].cost["steps"]
     assert (cell.value, cell.bound) == (None, 40)
@@ -163,10 +157,7 @@ def test_frozen_shows_its_best_variant_of_each_readout(tmp_path: Path) -> None:
 
 def test_rows_are_ordered_by_method_then_label(tmp_path: Path) -> None:
     methods = ["tfidf", "frozen", "prompting-llm-alone", "prompt-tuning", "qlora", "lora", "transfer"]
-    runs = [
-        make_run(tmp_path, f"{i}-{m}", [metric(0, 40), metric(50, 70)], method=m)
-        for i, m in enumerate(methods)
-    ]
+    runs = [make_run(tmp_path, f"{i}-{m}", [metric(0, 40), metric(50, 70)], method=m) for i, m in enumerate(methods)]
     runs.append(make_run(tmp_path, "9", [metric(0, 40), metric(50, 70)], label="a LoRA"))
     labels = [row.series.label for row in compare(runs).rows]
     assert labels == ["transfer", "a LoRA", "lora", *reversed(methods[:5])]
@@ -184,10 +175,7 @@ def test_runs_of_one_label_with_other_settings_are_not_seeds_of_each_other(tmp_p
         "lora [optim.batch_size 96]",
     ]
     assert [row.seeds for row in comparison.rows] == [2, 1]
-    assert any(
-        "Batch sizes differ" in note and "96 (lora [optim.batch_size 96])" in note
-        for note in comparison.notes
-    )
+    assert any("Batch sizes differ" in note and "96 (lora [optim.batch_size 96])" in note for note in comparison.notes)
 
 
 def test_other_source_makes_another_row_and_other_paths_do_not(tmp_path: Path) -> None:

@@ -39,9 +39,7 @@ def section(*sets: dict[str, Any], on_bad_row: str = "stop") -> DataSection:
     return DataSection.model_validate({"train": list(sets), "dev": [dev], "on_bad_row": on_bad_row})
 
 
-def load(
-    folder: Path, *sets: dict[str, Any], batch_size: int = 4, seed: int = 1, **more: str
-) -> TrainingData:
+def load(folder: Path, *sets: dict[str, Any], batch_size: int = 4, seed: int = 1, **more: str) -> TrainingData:
     return load_training_data(section(*sets, **more), data_dir=folder, batch_size=batch_size, seed=seed)
 
 
@@ -113,9 +111,7 @@ def test_missing_column_names_file_column_the_others_and_the_closest(tmp_path: P
         (7, "expected text, got int 7"),
     ],
 )
-def test_a_bad_value_is_named_by_row_and_column_and_may_be_skipped(
-    tmp_path: Path, value: Any, words: str
-) -> None:
+def test_a_bad_value_is_named_by_row_and_column_and_may_be_skipped(tmp_path: Path, value: Any, words: str) -> None:
     rows = [*PAIRS[:2], {"anchor": "x", "positive": value}, *PAIRS[2:]]
     name = write(tmp_path / "a.jsonl", rows)
     with pytest.raises(ConfigError, match=r"a\.jsonl, row 3, column 'positive': .*" + words) as caught:
@@ -192,9 +188,7 @@ def test_labelled_batches_pair_different_texts_of_one_label(tmp_path: Path, numb
     rows: list[dict[str, Any]] = [*LABELLED, LABELLED[0], {"text": "alone", "label": "d"}]
     if numbered:
         rows = [{**row, "label": "abcd".index(row["label"])} for row in rows]
-    data = load(
-        tmp_path, {"name": "l", "kind": "labelled", "path": write(tmp_path / "a.parquet", rows)}, batch_size=6
-    )
+    data = load(tmp_path, {"name": "l", "kind": "labelled", "path": write(tmp_path / "a.parquet", rows)}, batch_size=6)
     label_of = {row["text"]: row["label"] for row in rows}
     seen = set()
     for step in range(60):
@@ -295,9 +289,7 @@ def test_an_unreachable_hub_and_an_unknown_id_are_one_sentence(monkeypatch: pyte
         raise DatasetNotFoundError("long\ntext")
 
     monkeypatch.setattr(datasets, "load_dataset", offline)
-    with pytest.raises(
-        RunError, match=r"data\.train 'h': Hub dataset 'nobody/nothing' split 'train': the Hub"
-    ):
+    with pytest.raises(RunError, match=r"data\.train 'h': Hub dataset 'nobody/nothing' split 'train': the Hub"):
         load(Path(), hub)
     monkeypatch.setattr(datasets, "load_dataset", absent)
     with pytest.raises(ConfigError, match="no such dataset on the Hub, or it is private or gated"):

@@ -65,9 +65,7 @@ def test_knn_equals_scikit_learn(tmp_path: Path) -> None:
     rows = [{"text": f"t {i}", "label": str(RNG.integers(4))} for i in range(90)]
     write(tmp_path / "test.csv", rows[:30])
     write(tmp_path / "train.csv", rows[30:])
-    data = load(
-        tmp_path, {"kind": "knn", "path": "test.csv", "train_path": "train.csv", "instruction": "sort"}
-    )
+    data = load(tmp_path, {"kind": "knn", "path": "test.csv", "train_path": "train.csv", "instruction": "sort"})
     assert data.texts == [row["text"] for row in rows]
     assert data.instructions == ["sort"] * 90
     labels = [row["label"] for row in rows]
@@ -101,9 +99,7 @@ def ndcg_by_hand(x: np.ndarray, relevant: list[dict[int, float]]) -> float:
     total = 0.0
     for query, wanted in enumerate(relevant):
         similarity = [
-            sum(a * b for a, b in zip(x[query], document, strict=True))
-            / math.hypot(*x[query])
-            / math.hypot(*document)
+            sum(a * b for a, b in zip(x[query], document, strict=True)) / math.hypot(*x[query]) / math.hypot(*document)
             for document in x[len(relevant) :].tolist()
         ]
         order = sorted(range(len(similarity)), key=lambda i: -similarity[i])[:10]
@@ -156,9 +152,7 @@ def test_clustering_is_the_v_measure_of_well_separated_groups(tmp_path: Path, sp
 def write_retrieval(folder: Path, queries: int = 6, documents: int = 40) -> None:
     """Query q<i> wants document d<i>, and q0 also d1, twice as much; q5 has no judgement above 0."""
     write(folder / "queries.csv", [{"_id": f"q{i}", "text": f"query {i}"} for i in range(queries)])
-    corpus = [
-        {"_id": f"d{i}", "title": f"T{i}" if i % 2 else "", "text": f"doc {i}"} for i in range(documents)
-    ]
+    corpus = [{"_id": f"d{i}", "title": f"T{i}" if i % 2 else "", "text": f"doc {i}"} for i in range(documents)]
     write(folder / "corpus.csv", corpus)
     judgements = [(f"q{i}", f"d{i}", int(i != 5)) for i in range(queries)] + [("q0", "d1", 2)]
     rows = [{"query-id": query, "corpus-id": document, "score": gain} for query, document, gain in judgements]
@@ -223,9 +217,7 @@ def test_retrieval_on_the_hub_is_three_subsets(tmp_path: Path, monkeypatch: pyte
     write_retrieval(repo)
     entry = "- config_name: {}\n  data_files:\n  - split: {}\n    path: {}.csv\n"
     parts = [("corpus", "corpus", "corpus"), ("queries", "queries", "queries"), ("default", "test", "qrels")]
-    (repo / "README.md").write_text(
-        "---\nconfigs:\n" + "".join(entry.format(*part) for part in parts) + "---\n"
-    )
+    (repo / "README.md").write_text("---\nconfigs:\n" + "".join(entry.format(*part) for part in parts) + "---\n")
     data = load(tmp_path, {"kind": "retrieval", "hub_id": str(repo)})
     assert data.sha256 == load(repo, RETRIEVAL).sha256
 
@@ -263,9 +255,7 @@ def test_numbers_and_text_are_the_same_label(tmp_path: Path) -> None:
 def test_sets_that_cannot_score_are_refused(tmp_path: Path, kind: str, rows: list[Any], words: str) -> None:
     names = ("sentence1", "sentence2", "score") if kind == "sts" else ("text", "label")
     path = write(tmp_path / "dev.csv", [dict(zip(names, row, strict=True)) for row in rows])
-    train = (
-        {"train_path": write(tmp_path / "train.csv", [{"text": "t", "label": "z"}])} if kind == "knn" else {}
-    )
+    train = {"train_path": write(tmp_path / "train.csv", [{"text": "t", "label": "z"}])} if kind == "knn" else {}
     with pytest.raises(ConfigError, match=words) as caught:
         load(tmp_path, {"kind": kind, "path": path, **train})
     assert str(caught.value).startswith("data.dev 'dev': ")

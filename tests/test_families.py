@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor
+from zoo import FAMILIES, ROW_TEXTS, Family, save
+
 from transferkit.alignment import Alignment, random_start
 from transferkit.backbone import FrozenBackbone
 from transferkit.embedder import PromptEmbedder
@@ -15,7 +17,6 @@ from transferkit.perlayer import per_layer_inputs
 from transferkit.probe import probe
 from transferkit.prompting import PromptingLLM
 from transferkit.writer import Writer
-from zoo import FAMILIES, ROW_TEXTS, Family, save
 
 FEWEST = 60  # a family that silently disappears fails here; raise it when the zoo grows
 USABLE = {name: family for name, family in FAMILIES.items() if family.expected != "refused"}
@@ -53,7 +54,7 @@ def test_backbone(name: str, tmp_path: Path, prompting: PromptingLLM) -> None:
 
 @pytest.mark.parametrize("name", sorted(REFUSED))
 def test_refused_in_one_sentence(name: str, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="this decoder cannot embed batches: .* choose another decoder"):
+    with pytest.raises(ConfigError, match=r"this decoder cannot embed batches: .* choose another decoder"):
         load(REFUSED[name], tmp_path)
 
 
@@ -153,5 +154,3 @@ NO_PROMPTING_LLM: set[str] = set()
 
 def relative(value: Tensor, truth: Tensor) -> float:
     return float((value.detach() - truth.detach()).norm() / truth.detach().norm())
-
-

@@ -27,18 +27,11 @@ def text(runs: list[Run]) -> str:
 
 def test_a_faster_transfer(tmp_path: Path) -> None:
     found = text([reference(tmp_path), transfer(tmp_path)])
-    assert (
-        "The reference is LoRA r 8, plain: its best score is 80.0 (one seed), reached after 200 steps."
-        in found
-    )
-    assert (
-        "The transfer row, W, plain, scores 77.0 (one seed), 96.2 % of LoRA's best, after 50 of 50 steps"
-        in found
-    )
+    assert "The reference is LoRA r 8, plain: its best score is 80.0 (one seed), reached after 200 steps." in found
+    assert "The transfer row, W, plain, scores 77.0 (one seed), 96.2 % of LoRA's best, after 50 of 50 steps" in found
     assert "It reaches 95 % of LoRA's best (76.0) after 50 steps (8.0 s), but not 98 % (78.4)" in found
     assert (
-        "LoRA is there after 200 steps (200 s): transfer needs 4.0 times fewer steps and 25.0 times fewer sec"
-        in found
+        "LoRA is there after 200 steps (200 s): transfer needs 4.0 times fewer steps and 25.0 times fewer sec" in found
     )
 
 
@@ -110,7 +103,4 @@ def test_floors_and_sets_that_choose_nothing(tmp_path: Path) -> None:
     tfidf = make_run(tmp_path, "tfidf", [metric(0, 78.0)], method="tfidf", label="TF-IDF")
     found = text([reference(tmp_path), transfer(tmp_path), tfidf])
     assert "Transfer stands 1.0 points below TF-IDF (TF-IDF, plain: 78.0)." in found
-    assert (
-        "On the dev sets that choose nothing (elsewhere) it scores 50.0; LoRA's reference row scores 50.0"
-        in found
-    )
+    assert "On the dev sets that choose nothing (elsewhere) it scores 50.0; LoRA's reference row scores 50.0" in found

@@ -56,9 +56,7 @@ def arguments(*, hard: bool, labelled: bool) -> dict[str, Tensor | None]:
 @pytest.mark.parametrize("labelled", [False, True])
 @pytest.mark.parametrize("symmetric", [False, True])
 @pytest.mark.parametrize("temperature", [0.05, 1.0])
-def test_contrastive_loss_equals_a_loop(
-    hard: bool, labelled: bool, symmetric: bool, temperature: float
-) -> None:
+def test_contrastive_loss_equals_a_loop(hard: bool, labelled: bool, symmetric: bool, temperature: float) -> None:
     anchors, positives, negatives = vectors(6, 1), vectors(6, 2), vectors(6, 3)
     candidates = torch.cat([positives, negatives]) if hard else positives
     more = FORWARD_LABELS if labelled else [set()] * 6
@@ -108,10 +106,7 @@ def test_the_mean_over_two_processes_is_the_whole_batch(symmetric: bool) -> None
     def run(parts: list[slice]) -> tuple[Tensor, list[Tensor]]:
         inputs = [vectors(6, seed).requires_grad_() for seed in (1, 2, 3)]
         ids = arguments(hard=True, labelled=True)
-        losses = [
-            contrastive_loss(*inputs, **ids, symmetric=symmetric, temperature=0.1, rows=part)
-            for part in parts
-        ]
+        losses = [contrastive_loss(*inputs, **ids, symmetric=symmetric, temperature=0.1, rows=part) for part in parts]
         loss = torch.stack(losses).mean()
         return loss, list(torch.autograd.grad(loss, inputs))
 

@@ -78,9 +78,7 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def run(
-    corpus: Path, work: Path, recipe: pretrain.PretrainRecipe, *, stop_after: int | None = None
-) -> dict[str, Any]:
+def run(corpus: Path, work: Path, recipe: pretrain.PretrainRecipe, *, stop_after: int | None = None) -> dict[str, Any]:
     """Trained parameters by name."""
     prepare(corpus, work, config=recipe.text, seed=recipe.seed)
     return dict(pretrain.train(recipe, work, stop_after=stop_after).state_dict())
@@ -98,9 +96,7 @@ def test_two_runs_and_a_stopped_one_are_identical(corpus: Path, tmp_path: Path, 
     straight = run(corpus, tmp_path / "a", recipe)
     again = run(corpus, tmp_path / "b", recipe)
     assert_identical(straight, again)
-    run(
-        corpus, tmp_path / "c", recipe, stop_after=8
-    )  # three steps and two log rows past the checkpoint of step 5
+    run(corpus, tmp_path / "c", recipe, stop_after=8)  # three steps and two log rows past the checkpoint of step 5
     resumed = run(corpus, tmp_path / "c", recipe)
     assert_identical(straight, resumed)
     losses = [
@@ -119,9 +115,7 @@ def test_two_runs_and_a_stopped_one_are_identical(corpus: Path, tmp_path: Path, 
 @pytest.mark.slow  # imports everything once more in a process of its own
 def test_killed_process_resumes_to_the_same_weights(corpus: Path, tmp_path: Path) -> None:
     path = tmp_path / "tiny.yaml"
-    path.write_text(
-        yaml.safe_dump(recipe_mapping(steps=80, cooldown_steps=30, checkpoint_every=4, heldout_every=80))
-    )
+    path.write_text(yaml.safe_dump(recipe_mapping(steps=80, cooldown_steps=30, checkpoint_every=4, heldout_every=80)))
     command = [
         sys.executable,
         str(ROOT / "benchmarks" / "pretrain.py"),
@@ -154,12 +148,7 @@ def test_exported_folder_loads_and_measures_the_same(corpus: Path, tmp_path: Pat
     out = export(model, tmp_path, name="tiny", text=recipe.text, prompts=["the cat"])
     loaded, tokenizer = AutoModelForCausalLM.from_pretrained(out), AutoTokenizer.from_pretrained(out)
     assert loaded.dtype == torch.bfloat16
-    assert (
-        loaded.config.pad_token_id
-        == tokenizer.pad_token_id
-        == tokenizer.eos_token_id
-        == loaded.config.eos_token_id
-    )
+    assert loaded.config.pad_token_id == tokenizer.pad_token_id == tokenizer.eos_token_id == loaded.config.eos_token_id
     assert tokenizer.decode(tokenizer("a red cat", add_special_tokens=False)["input_ids"]) == "a red cat"
     for name, value in load_file(out / "model.safetensors").items():
         assert torch.equal(value, model.state_dict()[name].to(torch.bfloat16)), name

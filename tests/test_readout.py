@@ -18,9 +18,7 @@ def vectors(n: int, width: int, *, seed: int = 0) -> Tensor:
     """Correlated vectors with a large common part, as pooled states are."""
     rng = np.random.default_rng(seed)
     mixing = rng.normal(size=(width, width)) * np.geomspace(1, 0.05, width)
-    return torch.tensor(
-        rng.normal(size=(n, width)) @ mixing + 3 * rng.normal(size=width), dtype=torch.float32
-    )
+    return torch.tensor(rng.normal(size=(n, width)) @ mixing + 3 * rng.normal(size=width), dtype=torch.float32)
 
 
 def unit(x: Tensor) -> np.ndarray:

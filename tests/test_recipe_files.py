@@ -38,13 +38,9 @@ def test_one_recipe_is_copied_to_a_file(tmp_path: Path) -> None:
 @pytest.mark.parametrize("family", list_families())
 def test_family_is_copied_whole(family: str, tmp_path: Path) -> None:
     assert copy_recipe(family, tmp_path) == tmp_path / family
-    assert written(tmp_path) == sorted(
-        f"{name}.yaml" for name in list_recipes() if name.startswith(f"{family}/")
-    )
+    assert written(tmp_path) == sorted(f"{name}.yaml" for name in list_recipes() if name.startswith(f"{family}/"))
     for task in TASKS:
-        assert (tmp_path / family / f"{task}.yaml").read_bytes() == recipe_path(
-            f"{family}/{task}"
-        ).read_bytes()
+        assert (tmp_path / family / f"{task}.yaml").read_bytes() == recipe_path(f"{family}/{task}").read_bytes()
 
 
 def test_nothing_is_overwritten_and_nothing_half_done(tmp_path: Path) -> None:
@@ -82,9 +78,7 @@ def test_file_in_the_place_of_a_folder_is_one_sentence(tmp_path: Path) -> None:
 # A new family
 
 
-@pytest.mark.parametrize(
-    "backbone", ["gemma-2-2b", "google/gemma-2-2b", "org/some-model-1.5b", "models/my model: v2"]
-)
+@pytest.mark.parametrize("backbone", ["gemma-2-2b", "google/gemma-2-2b", "org/some-model-1.5b", "models/my model: v2"])
 def test_new_family_is_valid_at_once(backbone: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     files = new_family("gemma2", backbone=backbone, target=Path("mine"))

@@ -97,9 +97,7 @@ def test_further_mistakes_are_counted(file: Path) -> None:
 def test_number_that_yaml_reads_as_text_gets_the_right_spelling(tmp_path: Path) -> None:
     path = tmp_path / "mine.yaml"
     path.write_text(yaml.safe_dump(MINIMAL).replace("steps: 10", "steps: 10\n  lr: 1e-3"), encoding="utf-8")
-    with pytest.raises(
-        ConfigError, match=r"optim\.lr: expected a number, got the text '1e-3' \(YAML needs 1\.0e-3\)"
-    ):
+    with pytest.raises(ConfigError, match=r"optim\.lr: expected a number, got the text '1e-3' \(YAML needs 1\.0e-3\)"):
         read_recipe(str(path))
 
 
@@ -137,9 +135,7 @@ def test_name_with_yaml_is_a_file_and_nothing_else(monkeypatch: pytest.MonkeyPat
 
 
 def test_recipe_of_another_task_is_refused() -> None:
-    with pytest.raises(
-        ConfigError, match=r"adapt\.yaml: task: expected 'train' for this command, got 'adapt'"
-    ):
+    with pytest.raises(ConfigError, match=r"adapt\.yaml: task: expected 'train' for this command, got 'adapt'"):
         read_recipe("llama/adapt", task="train")
 
 
@@ -168,13 +164,9 @@ def test_set_reads_the_value_as_yaml(override: str, value: Any) -> None:
 
 def test_set_reaches_list_items_and_makes_missing_sections(file: Path) -> None:
     overrides = ["data.train.0.weight=2.5", "data.dev.0.name=other", "eval.every=7", "frozen.poolings.0=last"]
-    with pytest.raises(
-        ConfigError, match=r"expected a position"
-    ):  # a default is no place: write the whole list
+    with pytest.raises(ConfigError, match=r"expected a position"):  # a default is no place: write the whole list
         read_recipe(str(file), overrides=[*overrides[:-1], "frozen.poolings=[]", overrides[-1]])
-    recipe = read_recipe(
-        str(file), overrides=[*overrides[:-1], "frozen.poolings=[mean, mean]", overrides[-1]]
-    )
+    recipe = read_recipe(str(file), overrides=[*overrides[:-1], "frozen.poolings=[mean, mean]", overrides[-1]])
     assert recipe.data.train[0].weight == 2.5
     assert recipe.data.dev[0].name == "other"
     assert recipe.eval.every == 7
@@ -269,11 +261,7 @@ def test_recipe_says_all_that_its_task_uses(name: str) -> None:
         if task == "train"
         else set(Recipe.model_fields["prompting"].annotation.model_fields) - {"tokens"},  # type: ignore[union-attr]
         "embedding": {"backbone", "template", "pooling"},
-        "optim": {"lr"}
-        if task == "adapt"
-        else {"lr_alignment", "lr_offset"}
-        if task == "baseline"
-        else set(),
+        "optim": {"lr"} if task == "adapt" else {"lr_alignment", "lr_offset"} if task == "baseline" else set(),
     }
     for section in sections:
         model = Recipe.model_fields[section].annotation
@@ -384,9 +372,7 @@ def readme_rows() -> dict[str, list[str]]:
     text = (builtin_dir("recipes") / "README.md").read_text(encoding="utf-8")
     table = text.split("## Keys")[1].split("Roles of")[0]
     cells = [
-        [cell.strip() for cell in line.strip("|").split(" | ")]
-        for line in table.splitlines()
-        if line.startswith("| `")
+        [cell.strip() for cell in line.strip("|").split(" | ")] for line in table.splitlines() if line.startswith("| `")
     ]
     return {row[0].strip("`"): row[1:] for row in cells}
 

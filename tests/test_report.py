@@ -7,8 +7,8 @@ import pytest
 from run_builder import every_method, make_run, metric
 
 from transferkit.convergence.comparison import compare
-from transferkit.errors import ConfigError
 from transferkit.convergence.report import write_comparison
+from transferkit.errors import ConfigError
 from transferkit.runs import Run
 
 
@@ -82,9 +82,7 @@ def test_page_holds_findings_every_run_and_its_command(runs: list[Run], written:
 
 def test_labels_and_records_are_escaped(tmp_path: Path) -> None:
     evil = '<script>alert("x")</script>'
-    run = make_run(
-        tmp_path, "run", [metric(0, 40.0), metric(50, 60.0)], label=evil, command=f"transferkit {evil}"
-    )
+    run = make_run(tmp_path, "run", [metric(0, 40.0), metric(50, 60.0)], label=evil, command=f"transferkit {evil}")
     html = write_comparison(compare([run]), tmp_path / "out")[-1].read_text(encoding="utf-8")
     assert "<script" not in html
     assert "script" not in Page(html).tags

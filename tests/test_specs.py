@@ -49,7 +49,8 @@ def test_registry_is_broad() -> None:
 def test_spec_is_complete(spec: BackboneSpec) -> None:
     assert re.fullmatch(r"[a-z0-9.\-]+", spec.name)
     assert re.fullmatch(r"[a-z0-9.\-]+", spec.family)
-    assert spec.hub_id is not None and re.fullmatch(r"[\w.\-]+/[\w.\-]+", spec.hub_id)
+    assert spec.hub_id is not None
+    assert re.fullmatch(r"[\w.\-]+/[\w.\-]+", spec.hub_id)
     assert spec.revision is None or re.fullmatch(r"[0-9a-f]{40}", spec.revision)
     assert spec.sources
     for source in spec.sources:
@@ -96,9 +97,7 @@ def test_nf4_is_declared_where_the_architecture_has_linear_layers(spec: Backbone
 def test_readme_names_every_field() -> None:
     readme = (builtin_dir("backbones") / "README.md").read_text(encoding="utf-8")
     rows = set(re.findall(r"^\| `([\w.]+)` \|", readme, flags=re.MULTILINE))
-    assert rows == set(BackboneSpec.model_fields) | {
-        f"tokenizer.{field}" for field in TokenizerFacts.model_fields
-    }
+    assert rows == set(BackboneSpec.model_fields) | {f"tokenizer.{field}" for field in TokenizerFacts.model_fields}
 
 
 def test_reading_specs_imports_no_torch() -> None:

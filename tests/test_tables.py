@@ -17,9 +17,7 @@ NASTY = "a[red]b[/red] | <b>c</b> *d* `e` & \\ [x](http://y)"
 
 
 def two_rows(parent: Path, **more: Any) -> Comparison:
-    reference = make_run(
-        parent, "lora-1", [metric(0, 40.0), metric(100, 80.0, seconds=500.0)], trainable=1234567
-    )
+    reference = make_run(parent, "lora-1", [metric(0, 40.0), metric(100, 80.0, seconds=500.0)], trainable=1234567)
     rows = [metric(0, 70.0, seconds=5.0), metric(50, 76.5, seconds=10.0)]
     return compare([reference, make_run(parent, "adapt-1", rows, method="transfer", **more)])
 
@@ -56,9 +54,7 @@ def test_json_and_csv_say_the_same(tmp_path: Path) -> None:
     from_csv = list(csv.DictReader(io.StringIO(to_csv(comparison))))
     assert len(from_json) == len(from_csv) == 17
     for left, right in zip(from_json, from_csv, strict=True):
-        as_text = {
-            k: " ".join(v) if isinstance(v, list) else "" if v is None else str(v) for k, v in left.items()
-        }
+        as_text = {k: " ".join(v) if isinstance(v, list) else "" if v is None else str(v) for k, v in left.items()}
         assert as_text == right
 
 
@@ -74,9 +70,7 @@ def test_markdown_shows_cost_speedup_and_not_reached(tmp_path: Path) -> None:
 def test_markdown_escapes_labels(tmp_path: Path) -> None:
     text = to_markdown(two_rows(tmp_path, label=NASTY))
     line = next(line for line in text.splitlines() if line.startswith("| a"))
-    assert line.startswith(
-        r"| a\[red\]b\[/red\] \| &lt;b>c&lt;/b> \*d\* \`e\` &amp; \\ \[x\](http://y) | plain |"
-    )
+    assert line.startswith(r"| a\[red\]b\[/red\] \| &lt;b>c&lt;/b> \*d\* \`e\` &amp; \\ \[x\](http://y) | plain |")
     unescaped_bars = line.replace(r"\|", "").count("|")
     assert unescaped_bars == 11  # ten columns
 

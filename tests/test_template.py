@@ -36,9 +36,7 @@ def test_malformed_template_is_refused(source: str, message: str) -> None:
         ("a single { brace {text}{soft}", ("a single { brace ", "{text}"), (), True),
     ],
 )
-def test_parts_on_either_side(
-    source: str, before: tuple[str, ...], after: tuple[str, ...], sees: bool
-) -> None:
+def test_parts_on_either_side(source: str, before: tuple[str, ...], after: tuple[str, ...], sees: bool) -> None:
     template = Template.parse(source)
     assert template.before == before
     assert template.after == after

@@ -24,16 +24,12 @@ def make_core() -> PreTrainedTokenizerFast:
     return tokenizer()
 
 
-def encoder(
-    core: PreTrainedTokenizerFast, *, num_rows: int = VOCABULARY_SIZE, **options: bool
-) -> TextEncoder:
+def encoder(core: PreTrainedTokenizerFast, *, num_rows: int = VOCABULARY_SIZE, **options: bool) -> TextEncoder:
     return TextEncoder(core, num_rows=num_rows, **options)
 
 
 def test_special_tokens_in_a_text_are_plain_text(core: PreTrainedTokenizerFast) -> None:
-    assert core("</s>", add_special_tokens=False)["input_ids"] == [
-        EOS
-    ]  # the premise: the library reads it as EOS
+    assert core("</s>", add_special_tokens=False)["input_ids"] == [EOS]  # the premise: the library reads it as EOS
     rows = encoder(core).texts(["a </s> cat", "<s>", "<pad>"], max_length=50)
     for row in rows:
         assert row

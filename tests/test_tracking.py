@@ -5,6 +5,7 @@ from pathlib import Path
 from rich.console import Console
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tiny import Tiny
+
 from transferkit.runner import Inputs, start
 from transferkit.runs import read_metrics
 

@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from zoo import FAMILIES, WORDS, save
+
 from transferkit.recipes import Recipe
 from transferkit.schema import dump_yaml, parse
-from zoo import FAMILIES, WORDS, save
 
 INTENTS = ("water", "cat", "car", "dog")
 PROMPTING, SOURCE, TARGET = "qwen3", "llama", "gpt_neox"  # families of the three decoders

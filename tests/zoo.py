@@ -81,8 +81,7 @@ def tokenizer(vocabulary: Sequence[str] | None = None) -> PreTrainedTokenizerFas
         ValueError: If there are more than ``VOCABULARY_SIZE`` tokens.
     """
     letters = [
-        pre_tokenizers.ByteLevel(use_regex=False, add_prefix_space=False).pre_tokenize_str(c)[0][0]
-        for c in ALPHABET
+        pre_tokenizers.ByteLevel(use_regex=False, add_prefix_space=False).pre_tokenize_str(c)[0][0] for c in ALPHABET
     ]
     merges: dict[tuple[str, str], None] = {}
     for word in WORDS if vocabulary is None else vocabulary:
@@ -90,14 +89,10 @@ def tokenizer(vocabulary: Sequence[str] | None = None) -> PreTrainedTokenizerFas
     tokens = [*SPECIALS, *letters, *(left + right for left, right in merges)]
     if len(tokens) > VOCABULARY_SIZE:
         raise ValueError(f"vocabulary: {len(tokens)} tokens, {VOCABULARY_SIZE} fit")
-    core = Tokenizer(
-        models.BPE(vocab={token: index for index, token in enumerate(tokens)}, merges=list(merges))
-    )
+    core = Tokenizer(models.BPE(vocab={token: index for index, token in enumerate(tokens)}, merges=list(merges)))
     core.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     core.decoder = decoders.ByteLevel()
-    return PreTrainedTokenizerFast(
-        tokenizer_object=core, bos_token="<s>", eos_token="</s>", pad_token="<pad>"
-    )
+    return PreTrainedTokenizerFast(tokenizer_object=core, bos_token="<s>", eos_token="</s>", pad_token="<pad>")
 
 
 def save(family: Family, folder: Path, *, seed: int = 0, vocabulary: Sequence[str] | None = None) -> Path:

@@ -9,9 +9,7 @@ DENSE: dict[str, Family] = {
     "qwen2": tiny("qwen2", "biases on queries, keys and values"),
     "qwen3": tiny("qwen3", "norms on queries and keys"),
     "gemma": tiny("gemma", "scaled embedding, tied head"),
-    "gemma2": tiny(
-        "gemma2", "soft caps, four norms a layer; window longer than any text", {"sliding_window": 64}
-    ),
+    "gemma2": tiny("gemma2", "soft caps, four norms a layer; window longer than any text", {"sliding_window": 64}),
     "gemma3": tiny("gemma3_text", "two rotary bases; window longer than any text", {"sliding_window": 64}),
     "vaultgemma": tiny("vaultgemma", "gemma 2 without the norms after a block", {"sliding_window": 64}),
     "gpt2": tiny("gpt2", "learned positions: wrong without explicit position ids"),
@@ -63,15 +61,11 @@ DENSE: dict[str, Family] = {
     "hunyuan_v1_dense": tiny("hunyuan_v1_dense", "norms on queries and keys after rotary"),
     "hyperclovax": tiny("hyperclovax", "llama with multipliers"),
     "cwm": tiny("cwm", "llama with layer types", {"sliding_window": 64}),
-    "modernbert-decoder": tiny(
-        "modernbert-decoder", "local layers wider than any text", {"local_attention": 128}
-    ),
+    "modernbert-decoder": tiny("modernbert-decoder", "local layers wider than any text", {"local_attention": 128}),
 }
 
 OTHER: dict[str, Family] = {
-    "hrm_text": tiny(
-        "hrm_text", "two stacks that run in a loop", {"prefix_lm": False, "embedding_scale": 4.0}
-    ),
+    "hrm_text": tiny("hrm_text", "two stacks that run in a loop", {"prefix_lm": False, "embedding_scale": 4.0}),
     "openai-gpt": tiny("openai-gpt", "no cache at all", expected="full"),
     "ctrl": tiny("ctrl", "writes into its input", {"dff": 64}),
 }

@@ -5,16 +5,10 @@ from zoo_base import EXPERTS, INDEX, LATENT, LOCAL_MOE, MIXED, MOE, ROUTED_MOE, 
 MIXTURES: dict[str, Family] = {
     "mixtral": tiny("mixtral", "experts in every layer", {"num_local_experts": 4}),
     "mixtral-window": tiny("mixtral", "experts, every layer local", {**WINDOW, "num_local_experts": 4}),
-    "qwen2_moe": tiny(
-        "qwen2_moe", "experts and a shared expert", {**MOE, "shared_expert_intermediate_size": 32}
-    ),
+    "qwen2_moe": tiny("qwen2_moe", "experts and a shared expert", {**MOE, "shared_expert_intermediate_size": 32}),
     "qwen3_moe": tiny("qwen3_moe", "experts, norms on queries and keys", LOCAL_MOE),
-    "olmoe": tiny(
-        "olmoe", "experts, norms on queries and keys", {"num_experts": 4, "num_experts_per_tok": 2}
-    ),
-    "flex_olmo": tiny(
-        "flex_olmo", "experts, norms after the blocks", {"num_experts": 4, "num_experts_per_tok": 2}
-    ),
+    "olmoe": tiny("olmoe", "experts, norms on queries and keys", {"num_experts": 4, "num_experts_per_tok": 2}),
+    "flex_olmo": tiny("flex_olmo", "experts, norms after the blocks", {"num_experts": 4, "num_experts_per_tok": 2}),
     "granitemoe": tiny("granitemoe", "experts, multipliers", {"num_local_experts": 4}),
     "granitemoeshared": tiny(
         "granitemoeshared",
@@ -30,9 +24,7 @@ MIXTURES: dict[str, Family] = {
         "experts, clipped projections",
         {
             **dict.fromkeys(("hidden_size", "num_attention_heads", "num_hidden_layers"), ...),
-            **dict.fromkeys(
-                ("max_position_embeddings", "intermediate_size", "num_key_value_heads", "head_dim"), ...
-            ),
+            **dict.fromkeys(("max_position_embeddings", "intermediate_size", "num_key_value_heads", "head_dim"), ...),
             "d_model": 48,
             "n_heads": 4,
             "n_layers": 2,
@@ -48,18 +40,12 @@ MIXTURES: dict[str, Family] = {
         {"moe_intermediate_size": 32, "moe_k": 2, "moe_num_experts": 4, "moe_num_shared_experts": 1},
     ),
     "hunyuan_v1_moe": tiny("hunyuan_v1_moe", "experts", {"num_experts": 4, "moe_topk": 2}),
-    "glm4_moe": tiny(
-        "glm4_moe", "dense first layer, then experts", ROUTED_MOE | {"first_k_dense_replace": 1}
-    ),
+    "glm4_moe": tiny("glm4_moe", "dense first layer, then experts", ROUTED_MOE | {"first_k_dense_replace": 1}),
     "dots1": tiny("dots1", "dense first layer, then experts", ROUTED_MOE | {"first_k_dense_replace": 1}),
     "solar_open": tiny("solar_open", "experts in every layer", ROUTED_MOE),
     "hy_v3": tiny("hy_v3", "dense first layer, then experts", MOE),
-    "minimax_m2": tiny(
-        "minimax_m2", "experts, partial rotary", {"num_local_experts": 4, "num_experts_per_tok": 2}
-    ),
-    "cohere2_moe-window": tiny(
-        "cohere2_moe", "experts, local and global layers", {**MIXED, "num_experts": 4}
-    ),
+    "minimax_m2": tiny("minimax_m2", "experts, partial rotary", {"num_local_experts": 4, "num_experts_per_tok": 2}),
+    "cohere2_moe-window": tiny("cohere2_moe", "experts, local and global layers", {**MIXED, "num_experts": 4}),
     "exaone_moe-window": tiny("exaone_moe", "experts, local and global layers", {**MIXED, **MOE}),
     "afmoe-window": tiny("afmoe", "gated attention, experts, local and global layers", {**MIXED, **MOE}),
     "laguna-window": tiny(
@@ -116,9 +102,7 @@ LATENT_ATTENTION: dict[str, Family] = {
         "latent attention, experts",
         {**LATENT, **ROUTED_MOE, "head_dim": 4, "first_k_dense_replace": 1},
     ),
-    "glm4_moe_lite": tiny(
-        "glm4_moe_lite", "latent attention, experts", {**LATENT, **ROUTED_MOE, "head_dim": ...}
-    ),
+    "glm4_moe_lite": tiny("glm4_moe_lite", "latent attention, experts", {**LATENT, **ROUTED_MOE, "head_dim": ...}),
     "youtu": tiny("youtu", "latent attention, dense", {**LATENT, "head_dim": 4}),
     "axk1": tiny("axk1", "latent attention, experts", {**LATENT, **ROUTED_MOE, "head_dim": 4}),
     "axk2": tiny(

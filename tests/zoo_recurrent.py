@@ -105,9 +105,7 @@ RECURRENT: dict[str, Family] = {
             "layer_types": ["conv", "sliding_attention", "full_attention", "conv"],
         },
     ),
-    "bamba": tiny(
-        "bamba", "state space and attention", {**SSM, "num_hidden_layers": 4, "attn_layer_indices": [2]}
-    ),
+    "bamba": tiny("bamba", "state space and attention", {**SSM, "num_hidden_layers": 4, "attn_layer_indices": [2]}),
     "granitemoehybrid": tiny(
         "granitemoehybrid",
         "state space, attention, experts",
@@ -171,12 +169,8 @@ RECURRENT: dict[str, Family] = {
         "state space only",
         {"num_heads": 4, "head_dim": 24, "state_size": 8, "n_groups": 1, "chunk_size": 16, "expand": 2},
     ),
-    "mamba": tiny(
-        "mamba", "selective state space only", {"state_size": 8, "time_step_rank": 4}, expected="full"
-    ),
-    "falcon_mamba": tiny(
-        "falcon_mamba", "mamba with norms", {"state_size": 8, "time_step_rank": 4}, expected="full"
-    ),
+    "mamba": tiny("mamba", "selective state space only", {"state_size": 8, "time_step_rank": 4}, expected="full"),
+    "falcon_mamba": tiny("falcon_mamba", "mamba with norms", {"state_size": 8, "time_step_rank": 4}, expected="full"),
     "jamba": tiny(
         "jamba",
         "selective state space, attention, experts",

@@ -82,6 +82,6 @@ WINDOWED: dict[str, Family] = {
     "cohere_compass-window": tiny(
         "cohere_compass_text",
         "local and global layers",
-        {**MIXED, "rope_parameters": {kind: ROPE for kind in ("sliding_attention", "full_attention")}},
+        {**MIXED, "rope_parameters": dict.fromkeys(("sliding_attention", "full_attention"), ROPE)},
     ),
 }

@@ -15,8 +15,8 @@ from transformers import PreTrainedModel
 from transformers.cache_utils import Cache
 
 from transferkit.errors import ConfigError
-from transferkit.identity import Identity, config_sha256, tokenizer_sha256, weights_sha256
 from transferkit.exactness import Exactness, measure
+from transferkit.identity import Identity, config_sha256, tokenizer_sha256, weights_sha256
 from transferkit.kvcache import fork
 from transferkit.loading import DTYPES, input_embeddings, load_tokenizer, load_trunk, num_quantized_layers
 from transferkit.perlayer import per_layer_inputs
@@ -288,4 +288,6 @@ def _compare_with_spec(backbone: FrozenBackbone, spec: BackboneSpec) -> None:
     }
     for key, (declared, found) in facts.items():
         if declared != found:
-            raise ConfigError(f"backbone {spec.name}: {key}: the spec says {declared!r}, the model has {found!r}; mend the spec")
+            raise ConfigError(
+                f"backbone {spec.name}: {key}: the spec says {declared!r}, the model has {found!r}; mend the spec"
+            )

@@ -20,10 +20,12 @@ class FrozenEmbedder(BackboneEmbedder):
     """The backbone as it is, read through a template: the floor."""
 
     def trainable(self) -> dict[Group, list[nn.Parameter]]:
+        """Nothing."""
         return {}
 
     @torch.no_grad()
     def embed(self, texts: Sequence[str], instructions: Sequence[str]) -> Tensor:
+        """Pooled vectors (B, d_out), without gradient."""
         return super().embed(texts, instructions)
 
 
@@ -57,6 +59,7 @@ class LoraEmbedder(BackboneEmbedder):
         return self
 
     def trainable(self) -> dict[Group, list[nn.Parameter]]:
+        """The adapters."""
         return {"model": [p for p in self.backbone.trunk.parameters() if p.requires_grad]}
 
 
@@ -73,9 +76,11 @@ class PromptTuningEmbedder(BackboneEmbedder):
         self.prompt = nn.Parameter(backbone.token_table(ids.tolist()).float())
 
     def soft_prompt(self, texts: Sequence[str], instructions: Sequence[str]) -> Tensor:
+        """The same k vectors for every text, (B, k, d_e)."""
         return self.prompt.unsqueeze(0).expand(len(texts), -1, -1)
 
     def trainable(self) -> dict[Group, list[nn.Parameter]]:
+        """The k vectors."""
         return {"model": [self.prompt]}
 
 
@@ -103,8 +108,10 @@ class PromptingAlone(Embedder):
 
     @torch.no_grad()
     def embed(self, texts: Sequence[str], instructions: Sequence[str]) -> Tensor:
+        """Joined soft tokens (B, d_p) or (B, k d_p), without gradient."""
         soft = self.writer(texts, instructions).float()
         return soft.mean(1) if self.join == "mean" else soft.flatten(1)
 
     def trainable(self) -> dict[Group, list[nn.Parameter]]:
+        """Nothing."""
         return {}

@@ -42,7 +42,11 @@ def save(embedder: Embedder, target: Path, *, instructions: dict[str, str], prom
         instructions: task instruction a training set, kept for ``adapt`` and for users.
         prompting_from: checkpoint whose frozen Prompting LLM this one shares; its files are hard-linked.
     """
-    description: dict[str, Any] = {"format": FORMAT, "instructions": instructions, "versions": environment()["versions"]}
+    description: dict[str, Any] = {
+        "format": FORMAT,
+        "instructions": instructions,
+        "versions": environment()["versions"],
+    }
     tensors: dict[str, Tensor] = {}
     with new_folder(target) as folder:
         _describe(embedder, description, tensors)

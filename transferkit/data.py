@@ -66,9 +66,7 @@ class Batch:
 
 def text_ids(texts: list[str]) -> Ids:
     """63-bit hashes (n,) of the texts, the same in every process and run."""
-    digests = b"".join(
-        blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest() for text in texts
-    )
+    digests = b"".join(blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest() for text in texts)
     return (np.frombuffer(digests, dtype="<u8") >> np.uint64(1)).astype(np.int64)
 
 
@@ -133,9 +131,7 @@ class _Set:
         first = rng.integers(sizes)
         second = (first + 1 + rng.integers(sizes - 1)) % sizes
         rows = np.array([self.members[label][place] for label, place in zip(labels, first, strict=True)])
-        return rows, np.array(
-            [self.members[label][place] for label, place in zip(labels, second, strict=True)]
-        )
+        return rows, np.array([self.members[label][place] for label, place in zip(labels, second, strict=True)])
 
     def facts(self) -> dict[str, Any]:
         return {
@@ -165,9 +161,7 @@ class TrainingData:
         self.seed = seed
         weights = np.array([s.spec.weight for s in sets])
         self._shares = np.cumsum(weights / weights.sum())[:-1]
-        self._choices: list[
-            tuple[int, int]
-        ] = []  # step -> (set, how many earlier steps chose it); grows on demand
+        self._choices: list[tuple[int, int]] = []  # step -> (set, how many earlier steps chose it); grows on demand
         self._counts = [0] * len(sets)
 
     def batch(self, step: int) -> Batch:
@@ -229,9 +223,7 @@ class TrainingData:
         return {"sets": sets, "sha256": everything.hexdigest(), "warnings": warnings}
 
 
-def load_training_data(
-    section: DataSection, *, data_dir: Path | None, batch_size: int, seed: int
-) -> TrainingData:
+def load_training_data(section: DataSection, *, data_dir: Path | None, batch_size: int, seed: int) -> TrainingData:
     """All training sets of the recipe, read and checked.
 
     Args:
@@ -250,9 +242,7 @@ def load_training_data(
         source = _source(spec, data_dir)
         columns = {**ROLES[spec.kind], **spec.columns}
         values = read_columns(source, columns, limit=spec.limit)
-        values, skipped = check_rows(
-            source, values, checks=_CHECKS, on_bad_row=section.on_bad_row, columns=columns
-        )
+        values, skipped = check_rows(source, values, checks=_CHECKS, on_bad_row=section.on_bad_row, columns=columns)
         one = _Set(spec, values, seed=(seed, index), skipped_rows=skipped)
         _refuse_useless(source, one)
         sets.append(one)
@@ -277,9 +267,7 @@ def _refuse_useless(source: Source, one: _Set) -> None:
         return
     for side, ids in (("anchors", one.anchor_ids), ("positives", one.positive_ids)):
         if len(np.unique(ids)) < 2:
-            raise ConfigError(
-                f"{source}: all {len(ids)} {side} are the same text, so no row could be a negative"
-            )
+            raise ConfigError(f"{source}: all {len(ids)} {side} are the same text, so no row could be a negative")
 
 
 def _members(labels: list[str], ids: Ids) -> list[npt.NDArray[np.intp]]:

@@ -75,9 +75,8 @@ class Embedder(nn.Module):
                 raise ConfigError(f"encode: text {i}: expected text, got {text!r}")
         instructions = [instruction] * len(texts) if isinstance(instruction, str) else list(instruction)
         if len(instructions) != len(texts):
-            raise ConfigError(
-                f"encode: got {len(instructions)} instructions for {len(texts)} texts; pass one for all, or one for each"
-            )
+            got = f"{len(instructions)} instructions for {len(texts)} texts"
+            raise ConfigError(f"encode: got {got}; pass one for all, or one for each")
         vectors = self.pooled(texts, instructions, batch_size=batch_size)
         finish = self.readout if readout else Readout("none", 0)
         return finish(vectors.to(self._readout_device())).cpu().numpy()
@@ -118,6 +117,7 @@ class BackboneEmbedder(Embedder):
         return None
 
     def embed(self, texts: Sequence[str], instructions: Sequence[str]) -> Tensor:
+        """Pooled vectors (B, d_out) of the template filled with each text."""
         rows = self.backbone.rows(texts, instructions)
         soft = self.soft_prompt(texts, instructions)
         self.tokens_read += rows.num_tokens() + (0 if soft is None else soft.shape[0] * soft.shape[1])
@@ -146,18 +146,22 @@ class PromptEmbedder(BackboneEmbedder):
         readout: Readout | None = None,
     ) -> None:
         if not backbone.template.has_soft:
-            raise ConfigError(f"template {backbone.template.source!r} has no {{soft}}, so the soft tokens have no place")
+            raise ConfigError(
+                f"template {backbone.template.source!r} has no {{soft}}, so the soft tokens have no place"
+            )
         super().__init__(backbone, pooling=pooling, readout=readout)
         self.writer = writer
         self.alignment = alignment
         self.last_soft: Tensor | None = None  # (B, k, d_p) of the last batch, for the collapse figure
 
     def soft_prompt(self, texts: Sequence[str], instructions: Sequence[str]) -> Tensor:
+        """Written soft tokens, carried into the backbone's space: (B, k, d_e)."""
         soft = self.writer(texts, instructions)
         self.last_soft = soft.detach()
         return self.alignment(soft.to(self.alignment.weight.device))
 
     def trainable(self) -> dict[Group, list[nn.Parameter]]:
+        """Whatever of the Prompting LLM is not frozen, W and, where there are any, the offsets."""
         groups: dict[Group, list[nn.Parameter]] = {
             "model": [p for p in self.writer.parameters() if p.requires_grad],
             "alignment": [self.alignment.weight],

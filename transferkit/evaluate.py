@@ -59,9 +59,7 @@ class DevSetData:
             RunError: not one vector a text, or values that are not finite.
         """
         if vectors.shape[0] != len(self.texts):
-            raise RunError(
-                f"dev set {self.name!r}: expected {len(self.texts)} vectors, got {vectors.shape[0]}"
-            )
+            raise RunError(f"dev set {self.name!r}: expected {len(self.texts)} vectors, got {vectors.shape[0]}")
         values = vectors if isinstance(vectors, np.ndarray) else vectors.data
         if not np.isfinite(values).all():
             raise RunError(f"dev set {self.name!r}: vectors hold NaN or infinity; lower the learning rate")
@@ -107,17 +105,13 @@ class _Reader:
         if self.spec.hub_id is None:
             assert path is not None  # the recipe's validators see to it
             return local_source(set_key, path, self.data_dir)
-        return Source(
-            set_key, hub_id=self.spec.hub_id, subset=subset, split=split, revision=self.spec.revision
-        )
+        return Source(set_key, hub_id=self.spec.hub_id, subset=subset, split=split, revision=self.spec.revision)
 
     def read(self, source: Source, roles: tuple[str, ...]) -> Columns:
         return self.check(source, read_columns(source, {role: self.columns[role] for role in roles}), _CHECKS)
 
     def check(self, source: Source, values: Columns, checks: dict[str, Check]) -> Columns:
-        good, skipped = check_rows(
-            source, values, checks=checks, on_bad_row=self.on_bad_row, columns=self.columns
-        )
+        good, skipped = check_rows(source, values, checks=checks, on_bad_row=self.on_bad_row, columns=self.columns)
         self.skipped_rows += skipped
         return good
 
@@ -203,9 +197,7 @@ def _load_retrieval(reader: _Reader) -> DevSetData:
     corpus = _kept_documents(documents, judged, kept, spec.limit)
     places = {document: place for place, document in enumerate(corpus)}
     relevant = [{places[document]: gain for document, gain in judged[query].items()} for query in kept]
-    document_instruction = (
-        spec.instruction if spec.document_instruction is None else spec.document_instruction
-    )
+    document_instruction = spec.instruction if spec.document_instruction is None else spec.document_instruction
     return reader.finish(
         [queries[query] for query in kept] + [documents[document] for document in places],
         [spec.instruction] * len(kept) + [document_instruction] * len(places),
@@ -226,9 +218,7 @@ def _read_corpus(reader: _Reader) -> dict[str, str]:
     values = read_columns(source, columns, optional=frozenset({"title"}))
     rows = reader.check(source, values, {"id": "id", "title": "title", "text": "title"})
     titles = rows.get("title", [""] * len(rows["id"]))
-    documents = [
-        "\n".join(part for part in pair if part.strip()) for pair in zip(titles, rows["text"], strict=True)
-    ]
+    documents = ["\n".join(part for part in pair if part.strip()) for pair in zip(titles, rows["text"], strict=True)]
     for number, document in enumerate(documents, start=1):
         if not document:
             reader.refuse_row(source, number, role="text", problem="expected a title or a text, got neither")
@@ -249,9 +239,7 @@ def _read_judgements(
         if query not in queries:
             reader.refuse_row(source, number, role="query_id", problem=f"no query has the id {query!r}")
         elif document not in documents:
-            reader.refuse_row(
-                source, number, role="corpus_id", problem=f"no document has the id {document!r}"
-            )
+            reader.refuse_row(source, number, role="corpus_id", problem=f"no document has the id {document!r}")
         elif gain > 0:
             judged.setdefault(query, {})[document] = gain
     return judged

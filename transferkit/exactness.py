@@ -103,7 +103,7 @@ def _padded_error(
         loss = torch.stack([(_real(hidden.states[i], w) * w[0]).sum() for i, w in enumerate(weights)]).sum()
         # The cached text carries no gradient of its own: only what follows it may be compared and differentiated.
         gradient = torch.autograd.grad(loss, leaf)[0]
-    except Exception:  # noqa: BLE001 - any failure of a foreign model's pass means: not this path
+    except Exception:
         return float("inf")
     errors = []
     for i, (states, soft_gradient) in enumerate(reference):
@@ -140,7 +140,7 @@ def _stack_scale(backbone: "FrozenBackbone") -> float:
             from_ids = _first_layer_input(backbone, input_ids=ids, mask=mask)
             embeds = backbone.trunk.get_input_embeddings()(ids)
             from_embeds = _first_layer_input(backbone, input_ids=ids, inputs_embeds=embeds, mask=mask)
-    except Exception as error:  # noqa: BLE001 - a foreign model's own failure, told in one sentence
+    except Exception as error:
         raise ConfigError(f"{backbone.encoder.tokenizer.name_or_path}: a plain forward pass fails ({error})") from None
     if from_ids is None or from_embeds is None or from_ids.shape != from_embeds.shape:
         return 1.0

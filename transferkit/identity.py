@@ -90,9 +90,13 @@ def weight_files(location: str, *, revision: str | None) -> list[Path]:
     if folder.is_dir():
         files = sorted(folder.glob("*.safetensors"))
     else:
-        index = cached_file(location, "model.safetensors.index.json", revision=revision, _raise_exceptions_for_missing_entries=False)
+        index = cached_file(
+            location, "model.safetensors.index.json", revision=revision, _raise_exceptions_for_missing_entries=False
+        )
         if index is None:
-            single = cached_file(location, "model.safetensors", revision=revision, _raise_exceptions_for_missing_entries=False)
+            single = cached_file(
+                location, "model.safetensors", revision=revision, _raise_exceptions_for_missing_entries=False
+            )
             files = [] if single is None else [Path(single)]
         else:
             names = sorted(set(json.loads(Path(index).read_text())["weight_map"].values()))

@@ -31,13 +31,15 @@ def new_folder(target: Path) -> Iterator[Path]:
         if target.exists():  # rename cannot replace a folder that is not empty
             old = target.with_name(f".{target.name}.old")
             shutil.rmtree(old, ignore_errors=True)
-            os.replace(target, old)
-            os.replace(beside, target)
+            target.replace(old)
+            beside.replace(target)
             shutil.rmtree(old, ignore_errors=True)
         else:
-            os.replace(beside, target)
+            beside.replace(target)
     except OSError as error:
-        raise RunError(f"{target}: could not be written ({error.strerror or error}); nothing else was changed") from None
+        raise RunError(
+            f"{target}: could not be written ({error.strerror or error}); nothing else was changed"
+        ) from None
     finally:
         shutil.rmtree(beside, ignore_errors=True)
 

@@ -139,7 +139,11 @@ def start_alignment(writer: Writer, backbone: FrozenBackbone, recipe: Recipe) ->
     with torch.no_grad():
         prompting_table = prompting.token_table().float()
     if recipe.alignment.init == "random":
-        width_matched = prompting_table if prompting.width == prompting_table.shape[1] else prompting_table.new_ones(1, prompting.width)
+        width_matched = (
+            prompting_table
+            if prompting.width == prompting_table.shape[1]
+            else prompting_table.new_ones(1, prompting.width)
+        )
         weight = random_start(width_matched, backbone.token_table().float(), seed=recipe.seed)
     else:
         ids_p, ids_e = shared_tokens(
@@ -168,7 +172,8 @@ def _build_prompt_embedder(
         writer = load_writer(source, device=device, reads=settings.reads, **chosen)
         writer.freeze()
     else:
-        assert settings.backbone is not None and settings.reads is not None
+        assert settings.backbone is not None
+        assert settings.reads is not None
         spec = resolve(settings.backbone)
         prompting = PromptingLLM.load(spec.location, revision=spec.revision, device=device, **chosen)
         if settings.tuning == "lora":
@@ -189,10 +194,14 @@ def _source_description(recipe: Recipe, source: Path | None) -> dict[str, Any]:
     if source is None:
         return {}
     if not needed:
-        raise ConfigError(f"--source is for adapt and prompting-llm-alone; {recipe.method or recipe.task} starts from nothing")
+        raise ConfigError(
+            f"--source is for adapt and prompting-llm-alone; {recipe.method or recipe.task} starts from nothing"
+        )
     description = read_description(source)
     if "prompting" not in description:
-        raise ConfigError(f"{source}: a {description['kind']} checkpoint holds no Prompting LLM; pass one that `train` wrote")
+        raise ConfigError(
+            f"{source}: a {description['kind']} checkpoint holds no Prompting LLM; pass one that `train` wrote"
+        )
     return description
 
 

@@ -60,7 +60,9 @@ class PromptingLLM(nn.Module):
         self._takes_position_ids = "position_ids" in inspect.signature(model.forward).parameters
 
     @classmethod
-    def load(cls, location: str, *, revision: str | None = None, device: torch.device | None = None, **options: Any) -> "PromptingLLM":
+    def load(
+        cls, location: str, *, revision: str | None = None, device: torch.device | None = None, **options: Any
+    ) -> "PromptingLLM":
         """Load the decoder at ``location`` in fp32; ``options`` as for the constructor.
 
         Raises:
@@ -166,15 +168,17 @@ class PromptingLLM(nn.Module):
         self.use_cache = False
         try:
             singles = [self._outcome(rows[i : i + 1], weights[i : i + 1]) for i in range(2)]
-        except Exception as error:  # noqa: BLE001 - a foreign model's own failure, told in one sentence
-            raise ConfigError(f"{location}: cannot be a Prompting LLM: it does not run on embeddings ({error})") from None
+        except Exception as error:
+            raise ConfigError(
+                f"{location}: cannot be a Prompting LLM: it does not run on embeddings ({error})"
+            ) from None
         truth = torch.cat([soft for soft, _ in singles]), singles[0][1] + singles[1][1]
         errors: dict[bool, float] = {}
         for use_cache in (True, False):
             self.use_cache = use_cache
             try:
                 outcome = self._outcome(rows, weights)
-            except Exception:  # noqa: BLE001 - any failure of a foreign model's pass means: not this path
+            except Exception:
                 errors[use_cache] = float("inf")
                 continue
             errors[use_cache] = max(float((a - b).norm() / b.norm()) for a, b in zip(outcome, truth, strict=True))

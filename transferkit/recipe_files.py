@@ -134,9 +134,7 @@ def _replace_backbone(text: str, old: str, new: str) -> str:
     """``text`` with the backbone ``old`` replaced: as a YAML value where it is one, as it is in comments."""
     key = f"  backbone: {old} "
     lines = [
-        line.replace(key, f"  backbone: {_scalar(new)} ")
-        if line.startswith(key)
-        else _replace_word(line, old, new)
+        line.replace(key, f"  backbone: {_scalar(new)} ") if line.startswith(key) else _replace_word(line, old, new)
         for line in text.split("\n")
     ]
     return "\n".join(lines)
@@ -155,9 +153,7 @@ def _is_yaml(path: Path) -> bool:
 def _write_new(texts: dict[Path, str]) -> None:
     for file in texts:
         if file.exists():
-            raise ConfigError(
-                f"{file}: exists already; remove it or choose another folder, nothing was written"
-            )
+            raise ConfigError(f"{file}: exists already; remove it or choose another folder, nothing was written")
     for file, text in texts.items():
         try:
             file.parent.mkdir(parents=True, exist_ok=True)

@@ -150,7 +150,9 @@ class DevSet(Strict):
         if self.kind == "retrieval" and self.hub_id is None and not (self.corpus_path and self.qrels_path):
             raise ValueError("corpus_path, qrels_path: both are needed for retrieval")
         if self.hub_id is not None and (self.train_path or self.corpus_path or self.qrels_path):
-            raise ValueError("train_path, corpus_path, qrels_path: not allowed beside hub_id, every part comes from there")
+            raise ValueError(
+                "train_path, corpus_path, qrels_path: not allowed beside hub_id, every part comes from there"
+            )
         return self
 
 
@@ -317,14 +319,13 @@ def set_key(mapping: dict[str, Any], override: str) -> None:
     keys = path.split(".")
     place: Any = mapping
     for key in keys[:-1]:
-        if isinstance(place, dict):
-            place = place.setdefault(key, {})
-        else:
-            place = place[_position(place, key, override)]
+        place = place.setdefault(key, {}) if isinstance(place, dict) else place[_position(place, key, override)]
     try:
         value = parse_yaml(f"value: {text}", where=f"--set {override}")["value"]
     except ConfigError as error:
-        raise ConfigError(f"{error}; text with braces, colons or # needs quotes inside: --set \"{path}='...'\"") from None
+        raise ConfigError(
+            f"{error}; text with braces, colons or # needs quotes inside: --set \"{path}='...'\""
+        ) from None
     if isinstance(value, str):
         value = _as_float(value)
     if isinstance(place, dict):

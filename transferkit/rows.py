@@ -120,9 +120,7 @@ def check_rows(
         for column, value in zip(good.values(), converted, strict=True):
             column.append(value)
     if skipped and skipped == number:
-        raise ConfigError(
-            f"{source}: none of the {number} rows is usable (last: column {columns[role]!r} is bad)"
-        )
+        raise ConfigError(f"{source}: none of the {number} rows is usable (last: column {columns[role]!r} is bad)")
     return good, skipped
 
 
@@ -210,9 +208,7 @@ def _read_local(source: Source) -> Any:
                 keep_in_memory=True,
             )
         except Exception as error:  # the readers raise whatever pyarrow, pandas or json raise
-            raise ConfigError(
-                f"{source}: cannot be read as {path.suffix[1:]} ({_first_line(error)})"
-            ) from None
+            raise ConfigError(f"{source}: cannot be read as {path.suffix[1:]} ({_first_line(error)})") from None
 
 
 def _read_csv(source: Source, path: Path) -> Any:
@@ -226,16 +222,16 @@ def _read_csv(source: Source, path: Path) -> Any:
             names = next(reader, [])
             rows = list(reader)
     except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise ConfigError(f"{source}: cannot be read as UTF-8 {path.suffix[1:]} ({error}); save the file as UTF-8") from None
+        raise ConfigError(
+            f"{source}: cannot be read as UTF-8 {path.suffix[1:]} ({error}); save the file as UTF-8"
+        ) from None
     while rows and not rows[-1]:
         rows.pop()
     if len(set(names)) < len(names):
         raise ConfigError(f"{source}: a column name stands twice in the header: {', '.join(names)}")
     for number, row in enumerate(rows, start=1):
         if row and len(row) != len(names):
-            raise ConfigError(
-                f"{source}, row {number}: expected {len(names)} fields as in the header, got {len(row)}"
-            )
+            raise ConfigError(f"{source}, row {number}: expected {len(names)} fields as in the header, got {len(row)}")
     return Dataset.from_dict({name: [row[i] if row else "" for row in rows] for i, name in enumerate(names)})
 
 

@@ -108,7 +108,9 @@ class Prepared:
         started = perf_counter()
         log_with = None if recipe.tracking == "none" else recipe.tracking
         if log_with is not None and not any(map(find_spec, _TRACKERS[log_with])):
-            raise ConfigError(f"tracking: {log_with!r} is not installed; `pip install {log_with}`, or set tracking: none")
+            raise ConfigError(
+                f"tracking: {log_with!r} is not installed; `pip install {log_with}`, or set tracking: none"
+            )
         accelerator = Accelerator(log_with=log_with, project_dir="runs")
         if recipe.optim.batch_size % accelerator.num_processes:
             raise ConfigError(
@@ -119,7 +121,9 @@ class Prepared:
         )
         dev_sets = load_dev_sets(recipe.data, data_dir=inputs.data_dir)
         torch.manual_seed(recipe.seed)
-        built = None if recipe.method == "tfidf" else build(recipe, spec, source=inputs.source, device=accelerator.device)
+        built = (
+            None if recipe.method == "tfidf" else build(recipe, spec, source=inputs.source, device=accelerator.device)
+        )
         return cls(recipe, spec, inputs, accelerator, data, dev_sets, built, perf_counter() - started)
 
     def check_unchanged(self, folder: Path, old: dict[str, Any]) -> None:
@@ -178,7 +182,9 @@ class Prepared:
         assert self.built is not None
         embedder = self.built.embedder
         tracker = self._tracker(folder)
-        fitted: Fitted = fit(embedder, self.recipe, self.data, scorer, folder=folder, tracker=tracker, progress=progress)
+        fitted: Fitted = fit(
+            embedder, self.recipe, self.data, scorer, folder=folder, tracker=tracker, progress=progress
+        )
         started = perf_counter()
         embedder.eval()
         embedder.readout = scorer.fit(embedder)
@@ -231,7 +237,12 @@ class Prepared:
             return
         instructions = {one.name: one.instruction or "" for one in self.recipe.data.train}
         shares = self.recipe.task == "adapt" or isinstance(embedder, PromptingAlone)
-        save(embedder, folder / "checkpoint", instructions=instructions, prompting_from=self.inputs.source if shares else None)
+        save(
+            embedder,
+            folder / "checkpoint",
+            instructions=instructions,
+            prompting_from=self.inputs.source if shares else None,
+        )
 
     def _tracker(self, folder: Path) -> Accelerator | None:
         if self.recipe.tracking == "none":
@@ -257,7 +268,9 @@ class Prepared:
             "created_at": now(),
             "seed": recipe.seed,
             "source": None if source is None else _source_facts(source),
-            "inputs": {key: None if value is None else str(value.resolve()) for key, value in asdict(self.inputs).items()},
+            "inputs": {
+                key: None if value is None else str(value.resolve()) for key, value in asdict(self.inputs).items()
+            },
             "backbone": _backbone_facts(embedder),
             "prompting": recipe.prompting.model_dump() if recipe.task != "baseline" else None,
             "data": data_facts(self.data, self.dev_sets),
@@ -274,7 +287,10 @@ class Prepared:
 def data_facts(data: TrainingData, dev_sets: list[DevSetData]) -> dict[str, Any]:
     """What was trained on and measured, with hashes that tell whether two runs may be compared."""
     facts = data.facts()
-    dev = [{"name": d.name, "kind": d.kind, "select": d.select, "texts": len(d.texts), "sha256": d.sha256} for d in dev_sets]
+    dev = [
+        {"name": d.name, "kind": d.kind, "select": d.select, "texts": len(d.texts), "sha256": d.sha256}
+        for d in dev_sets
+    ]
     return {
         "train_sha256": facts["sha256"],
         "dev_sha256": _sha256_lines([f"{d['name']} {d['select']} {d['sha256']}" for d in dev]),
@@ -292,7 +308,9 @@ def _in_words(error: Exception, folder: Path) -> Exception:
             "eval.batch_size or embedding.max_length, then continue with --resume"
         )
     if isinstance(error, OSError):
-        return RunError(f"{error.filename or folder}: {error.strerror or error}; mend that, then continue with --resume {folder}")
+        return RunError(
+            f"{error.filename or folder}: {error.strerror or error}; mend that, then continue with --resume {folder}"
+        )
     return error
 
 

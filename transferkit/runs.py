@@ -97,7 +97,7 @@ def write_text(path: Path, text: str) -> None:
     """Write text beside and rename."""
     beside = path.with_name(f".{path.name}.{os.getpid()}")
     beside.write_text(text, encoding="utf-8")
-    os.replace(beside, path)
+    beside.replace(path)
 
 
 def write_metrics(folder: Path, rows: list[dict[str, Any]]) -> None:
@@ -132,7 +132,9 @@ def new_run_folder(parent: Path, name: str) -> Path:
         except FileExistsError:
             continue
         except OSError as error:
-            raise ConfigError(f"{parent}: cannot write runs there ({error.strerror}); choose another with --runs") from None
+            raise ConfigError(
+                f"{parent}: cannot write runs there ({error.strerror}); choose another with --runs"
+            ) from None
         return folder
     raise ConfigError(f"{parent}: too many runs started in this second")
 

@@ -26,7 +26,8 @@ class _UniqueKeyLoader(yaml.SafeLoader):
         for key_node, _ in node.value:
             key = self.construct_object(key_node, deep=True)
             if isinstance(key, str) and key in seen:
-                raise yaml.constructor.ConstructorError(None, None, f"key {key!r} is written twice", key_node.start_mark)
+                problem = f"key {key!r} is written twice"
+                raise yaml.constructor.ConstructorError(None, None, problem, key_node.start_mark)
             if isinstance(key, str):
                 seen.add(key)
         return super().construct_mapping(node, deep=deep)
@@ -78,7 +79,8 @@ def parse(model: type[Model], mapping: dict[str, Any], *, where: str) -> Model:
     try:
         return model.model_validate(mapping)
     except ValidationError as error:
-        problems = error.errors(include_url=False)
+        # An unknown key first: it is often the misspelt name of one that is then missing.
+        problems = sorted(error.errors(include_url=False), key=lambda problem: problem["type"] != "extra_forbidden")
         more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
         raise ConfigError(f"{where}: {_sentence(model, dict(problems[0]))}{more}") from None
 
@@ -106,7 +108,8 @@ def _sentence(model: type[Strict], problem: dict[str, Any]) -> str:
     if kind == "missing":
         return f"{path}: this key is missing"
     if kind == "literal_error":
-        close = did_you_mean(got, context["expected"].replace("'", "").replace(" or ", ", ").split(", ")) if isinstance(got, str) else ""
+        allowed_values = context["expected"].replace("'", "").replace(" or ", ", ").split(", ")
+        close = did_you_mean(got, allowed_values) if isinstance(got, str) else ""
         return f"{path}: expected {context['expected']}, got {got!r}{close}"
     if kind == "value_error":
         return f"{path}: {context['error']}" if path else str(context["error"])

@@ -77,9 +77,7 @@ def v_measure(vectors: Vectors, *, labels: list[str]) -> float:
     from sklearn.metrics import v_measure_score
 
     with warnings.catch_warnings():
-        warnings.simplefilter(
-            "ignore", ConvergenceWarning
-        )  # fewer different vectors than clusters: a low score
+        warnings.simplefilter("ignore", ConvergenceWarning)  # fewer different vectors than clusters: a low score
         found = KMeans(len(set(labels)), n_init=3, random_state=0).fit_predict(_unit_rows(vectors))
     return 100.0 * float(v_measure_score(labels, found))
 

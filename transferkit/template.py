@@ -28,12 +28,16 @@ class Template:
         names = _FIELD.findall(source)
         for name in names:
             if name not in _KNOWN:
-                raise ValueError(f"template {source!r}: unknown placeholder {{{name}}}, allowed: {{text}}, {{soft}}, {{instruction}}")
+                raise ValueError(
+                    f"template {source!r}: unknown placeholder {{{name}}}, allowed: {{text}}, {{soft}}, {{instruction}}"
+                )
         if names.count("text") != 1:
             raise ValueError(f"template {source!r}: needs {{text}} exactly once, got it {names.count('text')} times")
         for name in ("soft", "instruction"):
             if names.count(name) > 1:
-                raise ValueError(f"template {source!r}: {{{name}}} may stand only once, got it {names.count(name)} times")
+                raise ValueError(
+                    f"template {source!r}: {{{name}}} may stand only once, got it {names.count(name)} times"
+                )
         pieces = re.split(r"(\{[^{}]*\})", source)
         return cls(source=source, parts=tuple(piece for piece in pieces if piece))
 

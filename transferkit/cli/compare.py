@@ -9,8 +9,12 @@ from rich.console import Console
 
 def compare(
     runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Run folders of one target and one data set.")],
-    out: Annotated[Path | None, typer.Option("--out", help="Folder for table.md/.csv/.json, curves and report.html.")] = None,
-    allow_unfinished: Annotated[bool, typer.Option("--allow-unfinished", help="Take runs that are not done, marked.")] = False,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="Folder for table.md/.csv/.json, curves and report.html.")
+    ] = None,
+    allow_unfinished: Annotated[
+        bool, typer.Option("--allow-unfinished", help="Take runs that are not done, marked.")
+    ] = False,
     json: Annotated[bool, typer.Option("--json", help="Print the table as JSON.")] = False,
 ) -> None:
     """Convergence table over runs: steps, examples, tokens, seconds and memory to fractions of LoRA's best score.

@@ -9,13 +9,21 @@ from rich.console import Console
 
 def embed(
     checkpoint: Annotated[Path, typer.Argument(help="Checkpoint or run folder.")],
-    texts: Annotated[str, typer.Argument(help="Text file (a text a line), .jsonl/.csv/.tsv/.parquet, or - for standard input.")],
+    texts: Annotated[
+        str, typer.Argument(help="Text file (a text a line), .jsonl/.csv/.tsv/.parquet, or - for standard input.")
+    ],
     out: Annotated[Path, typer.Option("--out", help="Where to write: .npy, .parquet or .jsonl.")],
-    column: Annotated[str, typer.Option("--column", help="Column that holds the text, in files with columns.")] = "text",
+    column: Annotated[
+        str, typer.Option("--column", help="Column that holds the text, in files with columns.")
+    ] = "text",
     instruction: Annotated[str, typer.Option("--instruction", help="Task instruction for the Prompting LLM.")] = "",
-    backbone: Annotated[str | None, typer.Option("--backbone", help="Where the same backbone lies now, if it moved.")] = None,
+    backbone: Annotated[
+        str | None, typer.Option("--backbone", help="Where the same backbone lies now, if it moved.")
+    ] = None,
     batch_size: Annotated[int, typer.Option("--batch-size", min=1, help="Texts a forward pass.")] = 64,
-    device: Annotated[str | None, typer.Option("--device", help="For example cuda; default: cuda where there is one.")] = None,
+    device: Annotated[
+        str | None, typer.Option("--device", help="For example cuda; default: cuda where there is one.")
+    ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Continue an interrupted output.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
 ) -> None:

@@ -12,9 +12,12 @@ if TYPE_CHECKING:
     from transferkit.recipes import Recipe, Task
 
 RecipeName = Annotated[
-    str | None, typer.Argument(metavar="[RECIPE]", help="Built-in name such as qwen3/adapt, or a .yaml file.", show_default=False)
+    str | None,
+    typer.Argument(metavar="[RECIPE]", help="Built-in name such as qwen3/adapt, or a .yaml file.", show_default=False),
 ]
-Set = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override one key of the recipe; repeatable.")]
+Set = Annotated[
+    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override one key of the recipe; repeatable.")
+]
 Runs = Annotated[Path, typer.Option("--runs", help="Where run folders are made.")]
 DataDir = Annotated[Path | None, typer.Option("--data-dir", help="What relative data paths start from; default: here.")]
 Target = Annotated[str | None, typer.Option("--target", help="Backbone: registry name, hub id or local folder.")]
@@ -138,7 +141,9 @@ def _recipe(task: "Task", name: str | None, target: str | None, changes: list[st
 
     if name is None:
         if target is None:
-            raise ConfigError(f"{task} needs a recipe or a --target (`transferkit recipes list` shows the built-in ones)")
+            raise ConfigError(
+                f"{task} needs a recipe or a --target (`transferkit recipes list` shows the built-in ones)"
+            )
         from transferkit.probe import resolve
 
         family = resolve(target).family
@@ -160,13 +165,20 @@ def _finish(resume: Path | None, fresh: Any, task: "Task", console: Console, *, 
         if resume is not None:
             began = read_record(resume)["task"]
             if began != task:
-                raise ConfigError(f"{resume}: this is a {began} run; continue it with `transferkit {began} --resume {resume}`")
+                raise ConfigError(
+                    f"{resume}: this is a {began} run; continue it with `transferkit {began} --resume {resume}`"
+                )
             folder = runner.resume(resume, console=console)
         else:
             recipe, inputs, runs = fresh
             folder = runner.start(recipe, inputs, runs=runs, console=console)
     except Interrupted as interruption:
-        console.print(f"interrupted; continue with `transferkit {task} --resume {interruption}`", markup=False, highlight=False, soft_wrap=True)
+        console.print(
+            f"interrupted; continue with `transferkit {task} --resume {interruption}`",
+            markup=False,
+            highlight=False,
+            soft_wrap=True,
+        )
         raise typer.Exit(130) from None
     print((folder / "record.json").read_text(encoding="utf-8").rstrip() if json else folder)
 

@@ -5,8 +5,8 @@ from collections.abc import Callable
 from typing import Any
 
 from transferkit.convergence.comparable import run_id
-from transferkit.runs import Run
 from transferkit.convergence.series import Series, recipe_facts
+from transferkit.runs import Run
 
 
 def comparison_notes(series: list[Series]) -> tuple[str, ...]:
@@ -82,11 +82,6 @@ def _seed_twice(groups: dict[str, tuple[Run, ...]]) -> list[str]:
 
 def _uncommitted(groups: dict[str, tuple[Run, ...]]) -> str | None:
     dirty = sorted(
-        {
-            run_id(run)
-            for runs in groups.values()
-            for run in runs
-            if (run.record.get("git") or {}).get("dirty")
-        }
+        {run_id(run) for runs in groups.values() for run in runs if (run.record.get("git") or {}).get("dirty")}
     )
     return f"Run from a checkout with uncommitted changes: {', '.join(dirty)}." if dirty else None

@@ -23,13 +23,9 @@ def check_comparable(runs: list[Run], *, allow_unfinished: bool = False) -> None
     _check_once(runs)
     _check_no_source(runs)
     _check_finished(runs, allow_unfinished=allow_unfinished)
-    _check_same(
-        runs, "the training data differs (data.train_sha256)", lambda run: run.record["data"]["train_sha256"]
-    )
+    _check_same(runs, "the training data differs (data.train_sha256)", lambda run: run.record["data"]["train_sha256"])
     _check_same(runs, _dev_difference(runs), lambda run: run.record["data"]["dev_sha256"])
-    with_target = [
-        run for run in runs if run.record["backbone"] and run.record["method"] not in _WITHOUT_TARGET
-    ]
+    with_target = [run for run in runs if run.record["backbone"] and run.record["method"] not in _WITHOUT_TARGET]
     _check_same(with_target, f"the target backbone differs ({', '.join(_IDENTITY)})", _target)
 
 
@@ -78,8 +74,7 @@ def _check_same(runs: Iterable[Run], what: str, value: Callable[[Run], Any]) -> 
         return
     sides = sorted(camps.items(), key=lambda item: (len(item[1]), run_id(item[1][0])))
     listed = "; ".join(
-        f"{_value_name(found, side[0])}: {', '.join(repr(run_id(run)) for run in side)}"
-        for found, side in sides
+        f"{_value_name(found, side[0])}: {', '.join(repr(run_id(run)) for run in side)}" for found, side in sides
     )
     raise ConfigError(f"compare: {what}: {listed}; compare only runs that share it")
 
@@ -98,9 +93,7 @@ def _dev_difference(runs: list[Run]) -> str:
         for entry in run.record["data"]["dev"]:
             facts = {key: entry.get(key) for key in ("kind", "select", "sha256", "texts")}
             seen.setdefault(entry["name"], set()).add(repr(facts))
-    missing = {
-        name for name in seen for run in runs if name not in {e["name"] for e in run.record["data"]["dev"]}
-    }
+    missing = {name for name in seen for run in runs if name not in {e["name"] for e in run.record["data"]["dev"]}}
     names = sorted({name for name, facts in seen.items() if len(facts) > 1} | missing)
     listed = f" in {', '.join(names)}" if names else ""
     return f"the dev sets differ{listed} (data.dev_sha256)"

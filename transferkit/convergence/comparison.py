@@ -7,9 +7,9 @@ from statistics import median
 
 from transferkit.convergence.caveats import comparison_notes
 from transferkit.convergence.comparable import check_comparable, run_id
+from transferkit.convergence.series import Point, Series, build_series, selecting_sets
 from transferkit.errors import ConfigError
 from transferkit.runs import Run
-from transferkit.convergence.series import Point, Series, build_series, selecting_sets
 
 MEASURES = ("steps", "examples", "tokens", "seconds")
 _SAME = 1e-9  # 0.9 * 74.0 is 66.60000000000001: a score of 66.6 has reached it
@@ -86,9 +86,7 @@ def compare(
     fractions = sorted(set(targets))
     for fraction in fractions:
         if not 0 < fraction <= 2:
-            raise ConfigError(
-                f"compare: targets: expected shares above 0 and up to 2 (0.95 is 95 %), got {fraction!r}"
-            )
+            raise ConfigError(f"compare: targets: expected shares above 0 and up to 2 (0.95 is 95 %), got {fraction!r}")
     check_comparable(runs, allow_unfinished=allow_unfinished)
     ordered = tuple(sorted(runs, key=run_id))
     series = build_series(ordered)

@@ -40,11 +40,7 @@ def _reference(comparison: Comparison) -> str:
 
 
 def _transfer(row: Row, comparison: Comparison) -> str:
-    at = (
-        "at step 0"
-        if row.best_step == 0
-        else f"after {count(row.best_step)} of {count(row.series.last_step)} steps"
-    )
+    at = "at step 0" if row.best_step == 0 else f"after {count(row.best_step)} of {count(row.series.last_step)} steps"
     share = f", {percent(row.share)} of LoRA's best" if row.share is not None else ""
     more = sum(one.series.method == "transfer" for one in comparison.rows) > 1
     who = "The best transfer row" if more else "The transfer row"
@@ -63,9 +59,7 @@ def _speed(row: Row, comparison: Comparison) -> str:
         )
     crossing = reached[-1]
     target = crossing.target
-    sentence = (
-        f"It reaches {level(target.fraction)} of LoRA's best ({score(target.score)}) {_after(crossing)}"
-    )
+    sentence = f"It reaches {level(target.fraction)} of LoRA's best ({score(target.score)}) {_after(crossing)}"
     if len(reached) < len(row.crossings):
         missed = row.crossings[len(reached)].target
         sentence += f", but not {level(missed.fraction)} ({score(missed.score)})"
@@ -115,9 +109,7 @@ def _rival(row: Row, comparison: Comparison, method: str) -> str:
     rival = _best(comparison, method, source=_source(row))
     if rival is None:
         of_this_source = " of the same source" if _best(comparison, method) is not None else ""
-        return (
-            f"No run of {name}{of_this_source} is among these runs, so it is open whether transfer beats it."
-        )
+        return f"No run of {name}{of_this_source} is among these runs, so it is open whether transfer beats it."
     gap = row.best - rival.best
     meaning = meaning_if_better if gap >= _SAME_POINTS else meaning_if_not
     sentence = f"Transfer {_against(gap, name)} (best row: {_name(rival)}, {score(rival.best)}): {meaning}"
@@ -144,11 +136,7 @@ def _floors(row: Row, comparison: Comparison) -> list[str]:
         if floor is None:
             continue
         gap = row.best - floor.best
-        place = (
-            "level with"
-            if abs(gap) < _SAME_POINTS
-            else f"{points(abs(gap))} {'above' if gap > 0 else 'below'}"
-        )
+        place = "level with" if abs(gap) < _SAME_POINTS else f"{points(abs(gap))} {'above' if gap > 0 else 'below'}"
         parts.append(f"{place} {name} ({_name(floor)}: {score(floor.best)})")
     return [f"Transfer stands {' and '.join(parts)}."] if parts else []
 

@@ -89,9 +89,7 @@ def _figure(comparison: Comparison) -> "Figure":
         by_steps.set_title(f"{READOUT_NAMES[readout].capitalize()} embeddings", loc="left", fontweight="bold")
         by_steps.set_ylabel("dev score, %")
         by_steps.set_xlabel("optimizer steps")
-        by_seconds.set_xlabel(
-            "seconds of training and cache building" + _scale_seconds(by_seconds, comparison)
-        )
+        by_seconds.set_xlabel("seconds of training and cache building" + _scale_seconds(by_seconds, comparison))
         by_seconds.tick_params(labelleft=False)
     figure.subplots_adjust(
         left=0.055,
@@ -169,9 +167,7 @@ def _levels(rows: list[Row], comparison: Comparison) -> list[tuple[float, str, b
 def _draw_levels(axes: "Axes", rows: list[Row], comparison: Comparison) -> None:
     for value, _, is_target in _levels(rows, comparison):
         style: Any = (0, (1, 2)) if is_target else (0, (5, 3))
-        axes.axhline(
-            value, color=INK if is_target else OTHER_COLOUR, linestyle=style, linewidth=1.0, zorder=1
-        )
+        axes.axhline(value, color=INK if is_target else OTHER_COLOUR, linestyle=style, linewidth=1.0, zorder=1)
 
 
 def _label_levels(axes: "Axes", levels: list[tuple[float, str, bool]], *, inches: float) -> None:
@@ -221,9 +217,7 @@ def _shorten(words: str, limit: int = 30) -> str:
 
 def _scale_seconds(axes: "Axes", comparison: Comparison) -> str:
     """Square-root axis where one method is many times faster; returns what the axis label must say of it."""
-    ends = [
-        median(curve[-1].seconds for curve in row.series.curves) for row in comparison.rows if _trained(row)
-    ]
+    ends = [median(curve[-1].seconds for curve in row.series.curves) for row in comparison.rows if _trained(row)]
     if not ends or min(ends) <= 0:
         return ""
     axes.set_xlim(0, max(ends) * 1.03)  # the same in both rows, so that a head start can be seen

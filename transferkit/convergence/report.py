@@ -10,11 +10,11 @@ from typing import Any
 
 from transferkit.convergence.comparable import run_id
 from transferkit.convergence.comparison import Comparison
-from transferkit.errors import ConfigError
 from transferkit.convergence.findings import findings
 from transferkit.convergence.formats import count, memory, seconds
-from transferkit.runs import Run, write_text
 from transferkit.convergence.tables import View, to_csv, to_json, to_markdown, views
+from transferkit.errors import ConfigError
+from transferkit.runs import Run, write_text
 
 DEFINITIONS = {
     "Readout": "plain: the pooled vector. whitened / centred: a closed-form map, fitted on a fixed sample of "
@@ -92,9 +92,7 @@ def write_comparison(comparison: Comparison, folder: Path) -> list[Path]:
         written.append(folder / "report.html")
         write_text(written[-1], to_html(comparison, svg=(folder / "curves.svg").read_text(encoding="utf-8")))
     except OSError as error:
-        raise ConfigError(
-            f"{folder}: cannot write the comparison there ({error.strerror}); choose another"
-        ) from None
+        raise ConfigError(f"{folder}: cannot write the comparison there ({error.strerror}); choose another") from None
     return written
 
 
@@ -124,11 +122,7 @@ def to_html(comparison: Comparison, *, svg: str) -> str:
 
 def _subtitle(comparison: Comparison) -> str:
     names = sorted(
-        {
-            row.series.runs[0].record["backbone"]["name"]
-            for row in comparison.rows
-            if _has_target(row.series.runs[0])
-        }
+        {row.series.runs[0].record["backbone"]["name"] for row in comparison.rows if _has_target(row.series.runs[0])}
     )
     on = f" on {', '.join(names)}" if names else ""
     return f"{len(comparison.runs)} runs{on}. Score: mean over {', '.join(comparison.selecting)}, in percent."
@@ -148,9 +142,7 @@ def _figure(svg: str) -> str:
     for position, colour in enumerate(colours, start=1):
         drawing = drawing.replace(colour, f"var(--c{position}, {colour})")
     drawing = drawing.replace(INK, "currentColor").replace(f"fill: {PAPER}", "fill: none")
-    drawing = drawing.replace(
-        "<svg", '<svg role="img" aria-label="Dev score against steps and against seconds"', 1
-    )
+    drawing = drawing.replace("<svg", '<svg role="img" aria-label="Dev score against steps and against seconds"', 1)
     return (
         f"<figure>{drawing}<figcaption>Lines: median over seeds; bands: lowest to highest seed. "
         "Dotted: targets. Dashed grey: what trains nothing.</figcaption></figure>"
@@ -179,11 +171,7 @@ def _table(view: View, comparison: Comparison) -> str:
 
 
 def _definitions(pairs: dict[str, str]) -> str:
-    return (
-        "<dl>"
-        + "".join(f"<dt>{escape(term)}</dt><dd>{escape(text)}</dd>" for term, text in pairs.items())
-        + "</dl>"
-    )
+    return "<dl>" + "".join(f"<dt>{escape(term)}</dt><dd>{escape(text)}</dd>" for term, text in pairs.items()) + "</dl>"
 
 
 def _run(run: Run) -> str:
@@ -197,12 +185,9 @@ def _facts(record: dict[str, Any]) -> dict[str, str]:
     data, git, backbone, source = record["data"], record.get("git"), record["backbone"], record["source"]
     parameters = record["parameters"]
     train = [
-        f"{one['name']} ({count(one['rows'])} rows, {one.get('skipped_rows') or 0} skipped)"
-        for one in data["train"]
+        f"{one['name']} ({count(one['rows'])} rows, {one.get('skipped_rows') or 0} skipped)" for one in data["train"]
     ]
-    dev = [
-        f"{one['name']} ({one['kind']}{'' if one['select'] else ', selects nothing'})" for one in data["dev"]
-    ]
+    dev = [f"{one['name']} ({one['kind']}{'' if one['select'] else ', selects nothing'})" for one in data["dev"]]
     facts = {
         "Command": record.get("command"),
         "Status": record["status"],
@@ -221,12 +206,8 @@ def _facts(record: dict[str, Any]) -> dict[str, str]:
         "Peak memory": memory(record.get("peak_memory_bytes")),
         "Device": record.get("device"),
         "Platform": record.get("platform"),
-        "Versions": ", ".join(
-            f"{name} {version}" for name, version in (record.get("versions") or {}).items()
-        ),
-        "Commit": (git["commit"] + (", with uncommitted changes" if git.get("dirty") else ""))
-        if git
-        else None,
+        "Versions": ", ".join(f"{name} {version}" for name, version in (record.get("versions") or {}).items()),
+        "Commit": (git["commit"] + (", with uncommitted changes" if git.get("dirty") else "")) if git else None,
     }
     return {name: str(value) for name, value in facts.items() if value not in (None, "")}
 

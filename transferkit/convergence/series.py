@@ -120,8 +120,7 @@ def _groups(runs: Iterable[Run]) -> list[tuple[str, tuple[Run, ...]]]:
             suffix = ", ".join(f"{key} {facts.get(key)}" for key in differing)
             named.append((order, f"{label} [{suffix}]" if suffix else label, tuple(group)))
     return [
-        (label, group)
-        for _, label, group in sorted(named, key=lambda item: (item[0], item[1], run_id(item[2][0])))
+        (label, group) for _, label, group in sorted(named, key=lambda item: (item[0], item[1], run_id(item[2][0])))
     ]
 
 
@@ -130,8 +129,7 @@ def _identity(run: Run) -> dict[str, Any]:
     facts = {
         key: value
         for key, value in recipe_facts(run).items()
-        if key not in _IGNORED_KEYS
-        and not (key.startswith("data.") and key.split(".")[-1] in _IGNORED_DATA_KEYS)
+        if key not in _IGNORED_KEYS and not (key.startswith("data.") and key.split(".")[-1] in _IGNORED_DATA_KEYS)
     }
     backbone = run.record["backbone"] or {}
     facts["source"] = (run.record["source"] or {}).get("run")
@@ -142,9 +140,7 @@ def _identity(run: Run) -> dict[str, Any]:
 
 def _series(label: str, group: tuple[Run, ...], *, key: str) -> Series | None:
     """The series of a group, ``key`` (``plain`` or ``readout``) of the metrics; None where there is none."""
-    named = sorted(
-        {str(row["variant"]) for run in group for row in run.metrics if row.get("variant") is not None}
-    )
+    named = sorted({str(row["variant"]) for run in group for row in run.metrics if row.get("variant") is not None})
     variants: list[str | None] = [*named] or [None]
     scored: dict[str | None, tuple[list[Run], list[tuple[Point, ...]]]] = {}
     for variant in variants:
@@ -161,9 +157,7 @@ def _series(label: str, group: tuple[Run, ...], *, key: str) -> Series | None:
     if key == "readout":
         readout = "center" if recipe_facts(group[0]).get("readout.kind") == "center" else "whiten"
     method = group[0].record["method"]
-    return Series(
-        method=method, label=label, readout=readout, variant=best, runs=tuple(runs), curves=tuple(curves)
-    )
+    return Series(method=method, label=label, readout=readout, variant=best, runs=tuple(runs), curves=tuple(curves))
 
 
 def _curve(run: Run, *, key: str, variant: str | None) -> tuple[Point, ...]:

@@ -107,9 +107,7 @@ def _without_memory(view: View) -> View:
     drop = view.header.index(_MEMORY)
     rows = tuple((*row[:drop], *row[drop + 1 :]) for row in view.rows)
     header = (*view.header[:drop], *view.header[drop + 1 :])
-    return replace(
-        view, header=header, rows=rows, caption=f"{view.caption} Memory: on a wider terminal or in a file."
-    )
+    return replace(view, header=header, rows=rows, caption=f"{view.caption} Memory: on a wider terminal or in a file.")
 
 
 def to_markdown(comparison: Comparison) -> str:
@@ -245,9 +243,7 @@ def _row_name(row: Row) -> tuple[str, str]:
 
 
 def _best_with_range(row: Row) -> str:
-    return score(row.best) + (
-        f" ({score(row.best_low)} to {score(row.best_high)})" if len(row.series.runs) > 1 else ""
-    )
+    return score(row.best) + (f" ({score(row.best_low)} to {score(row.best_high)})" if len(row.series.runs) > 1 else "")
 
 
 def _with_speedup(measure: str, form: Callable[[float | None], str]) -> Callable[[Crossing], str]:
@@ -274,11 +270,7 @@ def _cell(cell: Cell, form: Callable[[float | None], str]) -> str:
 
 def _md(text: str) -> str:
     """Text with nothing that Markdown or HTML would read as its own."""
-    return (
-        re.sub(r"([\\`*_\[\]|#~$])", r"\\\1", " ".join(text.split()))
-        .replace("&", "&amp;")
-        .replace("<", "&lt;")
-    )
+    return re.sub(r"([\\`*_\[\]|#~$])", r"\\\1", " ".join(text.split())).replace("&", "&amp;").replace("<", "&lt;")
 
 
 def _md_row(cells: tuple[str, ...]) -> str:
@@ -293,9 +285,7 @@ def _md_runs(comparison: Comparison) -> list[str]:
     """A line for every group: what it was run as, so that each row leads back to its runs."""
     lines: dict[str, None] = {}
     for row in comparison.rows:
-        ids = ", ".join(
-            f"{run_id(run)} (seed {run.record['seed']}{_commit(run.record)})" for run in row.series.runs
-        )
+        ids = ", ".join(f"{run_id(run)} (seed {run.record['seed']}{_commit(run.record)})" for run in row.series.runs)
         lines[f"- {_md(row.series.label)}: {_md(ids)}"] = None
     return list(lines)
 
