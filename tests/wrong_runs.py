@@ -1,0 +1,163 @@
+"""Wrong sources, runs, outputs and names: a command line, what is spoilt before it, and what the error must say."""
+
+import wrong_inputs as spoil
+from wrong_inputs import Case
+
+CASES = {
+    # --- sources and resumed runs
+    "adapt without source": Case("adapt $ADAPT", ("adapt needs --source", "`transferkit train`")),
+    "LoRA checkpoint as source": Case(
+        "adapt $ADAPT --source $LORA", ("a lora checkpoint holds no Prompting LLM", "`train`")
+    ),
+    "TF-IDF run as source": Case("adapt $ADAPT --source $TFIDF", ("a tfidf run has no checkpoint",)),
+    "unfinished run as source": Case(
+        "adapt $ADAPT --source run",
+        ("run: this run has no checkpoint yet", "--resume"),
+        spoil.run_copy("source", spoil.no_checkpoint),
+    ),
+    "folder as source": Case(
+        "adapt $ADAPT --source empty", ("empty: not a complete checkpoint", "manifest.json"), spoil.folder("empty")
+    ),
+    "source that is not there": Case("adapt $ADAPT --source none", ("none: no such checkpoint or run folder",)),
+    "damaged source": Case(
+        "adapt $ADAPT --source run",
+        ("learned.safetensors: differs from what was saved (sha256)", "restore"),
+        spoil.run_copy("source", spoil.flip_bit),
+    ),
+    "source with a file missing": Case(
+        "adapt $ADAPT --source run",
+        ("config.json: missing from the checkpoint",),
+        spoil.both(spoil.run_copy("source"), spoil.remove("run/checkpoint/prompting/config.json")),
+    ),
+    "source given to LoRA": Case(
+        "baseline $BASELINE --method lora --source $SOURCE", ("--source is for adapt and prompting-llm-alone", "lora")
+    ),
+    "prompting LLM alone without source": Case(
+        "baseline $BASELINE --method prompting-llm-alone", ("baseline --method prompting-llm-alone needs --source",)
+    ),
+    "prompting LLM alone that reads the instruction": Case(
+        "baseline $BASELINE --method prompting-llm-alone --source run",
+        ("reads the instruction alone", "no meaning"),
+        spoil.run_copy("source", spoil.reads_instruction),
+    ),
+    "baseline without method": Case("baseline $BASELINE", ("baseline needs a method", "--method lora|qlora")),
+    "unknown method": Case(
+        "baseline $BASELINE --method lorra", ("method: expected 'lora'", "got 'lorra'", "did you mean 'lora'?")
+    ),
+    "method in a train recipe": Case("train $TRAIN --set method=lora", ("method: only a baseline has one",)),
+    "resume with a recipe": Case("train $TRAIN --resume $SOURCE", ("--resume", "as it began", "no recipe")),
+    "resume what is no run": Case("train --resume data", ("data: not a run folder", "record.json")),
+    "resume with another verb": Case("adapt --resume $SOURCE", ("this is a train run", "`transferkit train --resume")),
+    "resume with other training data": Case(
+        "baseline --resume run",
+        ("run: the training data changed", "new run"),
+        spoil.both(
+            spoil.run_copy("tfidf", spoil.resumes_with()), spoil.data("intents.csv", "the cat,cat\n", append=True)
+        ),
+    ),
+    "resume with other dev data": Case(
+        "baseline --resume run",
+        ("run: the dev sets changed", "new run"),
+        spoil.both(
+            spoil.run_copy("tfidf", spoil.resumes_with()), spoil.data("intents_dev.csv", "the cat,cat\n", append=True)
+        ),
+    ),
+    "resume on other weights": Case(
+        "baseline --resume run",
+        ("run: the backbone's weights changed", "new run"),
+        spoil.run_copy("lora", spoil.resumes_with(backbone__weights_sha256="0" * 64)),
+    ),
+    "resume a record of a newer format": Case(
+        "baseline --resume run",
+        ("record.json: format: expected 1, got 2",),
+        spoil.run_copy("tfidf", spoil.record(format=2)),
+    ),
+    # --- compare
+    "compare what is no run": Case("compare data", ("data: not a run folder", "record.json")),
+    "compare a source run": Case("compare $SOURCE", ("is a source run", "adapt runs")),
+    "compare a run twice": Case("compare $LORA $LORA", ("is given twice", "give every run once")),
+    "compare an unfinished run": Case(
+        "compare run",
+        ("not finished", "(interrupted)", "--allow-unfinished"),
+        spoil.run_copy("lora", spoil.no_checkpoint),
+    ),
+    "compare runs on other data": Case(
+        "compare $LORA run",
+        ("the training data differs", "compare only runs that share it"),
+        spoil.run_copy("tfidf", spoil.record(data__train_sha256="0" * 64)),
+    ),
+    "compare runs on other dev sets": Case(
+        "compare $LORA run", ("the dev sets differ",), spoil.run_copy("tfidf", spoil.record(data__dev_sha256="0" * 64))
+    ),
+    "compare runs on another target": Case(
+        "compare $LORA run",
+        ("the target backbone differs", "compare only runs that share it"),
+        spoil.run_copy("lora", spoil.record(run="other", backbone__weights_sha256="0" * 64)),
+    ),
+    "compare a record of a newer format": Case(
+        "compare run", ("record.json: format: expected 1, got 2",), spoil.run_copy("lora", spoil.record(format=2))
+    ),
+    "compare a damaged record": Case(
+        "compare run",
+        ("record.json: not valid JSON",),
+        spoil.both(spoil.run_copy("lora"), spoil.write("run/record.json", "{")),
+    ),
+    "compare a record without its keys": Case(
+        "compare run",
+        ("record.json: run: this key is missing",),
+        spoil.both(spoil.run_copy("lora"), spoil.write("run/record.json", '{"format": 1}')),
+    ),
+    "compare into a file": Case(
+        "compare $TFIDF --out file", ("file: cannot write the comparison",), spoil.write("file")
+    ),
+    # --- embed
+    "embed into a folder that is not there": Case(
+        "embed $SOURCE data/intents.csv --out none/x.npy", ("--out none/x.npy: cannot write into none",)
+    ),
+    "embed below a file": Case(
+        "embed $SOURCE data/intents.csv --out file/x.npy",
+        ("--out file/x.npy: cannot write into file",),
+        spoil.write("file"),
+    ),
+    "embed to an unknown kind": Case(
+        "embed $SOURCE data/intents.csv --out x.txt", ("--out x.txt: expected a file ending in .npy", "got '.txt'")
+    ),
+    "embed onto a file": Case(
+        "embed $SOURCE data/intents.csv --out x.npy", ("--out x.npy: exists already",), spoil.write("x.npy")
+    ),
+    "embed a missing column": Case(
+        "embed $SOURCE data/intents.csv --out x.npy --column txt",
+        ("no column 'txt'", "did you mean 'text'?", "--column"),
+    ),
+    "embed a missing file": Case("embed $SOURCE none.csv --out x.npy", ("none.csv: no such file",)),
+    "embed a blank line": Case(
+        "embed $SOURCE a.txt --out x.npy",
+        ("a.txt, line 2: expected a text, got a blank line",),
+        spoil.write("a.txt", "a\n\nb\n"),
+    ),
+    "embed with a damaged checkpoint": Case(
+        "embed run data/intents.csv --out x.npy",
+        ("learned.safetensors: differs from what was saved",),
+        spoil.run_copy("source", spoil.flip_bit),
+    ),
+    "embed on another backbone": Case(
+        "embed $SOURCE data/intents.csv --out x.npy --backbone $MODEL",
+        ("this checkpoint belongs to source", "differs", "weights", "`transferkit adapt --source"),
+    ),
+    # --- backbones and recipes
+    "show an unknown backbone": Case("backbones show qwen3-0.6", ("unknown backbone 'qwen3-0.6'", "'qwen3-0.6b'")),
+    "probe an unknown backbone": Case("backbones probe none", ("none: no such model folder", "backbones list")),
+    "probe onto a file": Case(
+        "backbones probe $MODEL --write a.yaml", ("--write a.yaml: expected a new file",), spoil.write("a.yaml")
+    ),
+    "new recipes for an unknown backbone": Case(
+        "recipes new --family other --backbone qwen3-0.6 --to to", ("unknown backbone 'qwen3-0.6'", "'qwen3-0.6b'")
+    ),
+    "copy recipes onto existing files": Case(
+        "recipes copy qwen3 --to to",
+        ("adapt.yaml: exists already", "nothing was written"),
+        spoil.write("to/qwen3/adapt.yaml"),
+    ),
+    "copy an unknown recipe": Case("recipes copy qwen3/adap --to to", ("'qwen3/adap'", "did you mean 'qwen3/adapt'?")),
+    "check an unknown recipe": Case("recipes check qwen3/adap", ("'qwen3/adap'", "did you mean 'qwen3/adapt'?")),
+}
