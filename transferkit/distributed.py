@@ -1,10 +1,12 @@
 """Gather vectors over processes with their gradients; nothing happens where there is one process."""
 
-from typing import Any
+from typing import Any, TypeVar, cast
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
+
+T = TypeVar("T")
 
 
 class _AllGather(torch.autograd.Function):
@@ -30,6 +32,28 @@ def world() -> tuple[int, int]:
     if dist.is_available() and dist.is_initialized():
         return dist.get_rank(), dist.get_world_size()
     return 0, 1
+
+
+def is_main() -> bool:
+    """Whether this process writes files and prints; the others only compute."""
+    return world()[0] == 0
+
+
+def from_main(value: T | None) -> T:
+    """The main process's ``value``, in every process."""
+    box = [value]
+    if world()[1] > 1:
+        dist.broadcast_object_list(box)
+    return cast(T, box[0])
+
+
+def any_process(flag: bool, *, device: torch.device) -> bool:
+    """Whether ``flag`` is set in any process, so that all of them stop at the same step."""
+    if world()[1] == 1:
+        return flag
+    asked = torch.tensor(int(flag), device=device)
+    dist.all_reduce(asked)
+    return bool(asked)
 
 
 def gather(x: Tensor) -> Tensor:

@@ -15,7 +15,7 @@ from rich.console import Console
 from transferkit.baselines import PromptingAlone
 from transferkit.checkpoint import checkpoint_folder, describe_backbone, save
 from transferkit.data import TrainingData, load_training_data
-from transferkit.distributed import world
+from transferkit.distributed import from_main, is_main
 from transferkit.embedder import BackboneEmbedder, Embedder
 from transferkit.errors import ConfigError, RunError
 from transferkit.evaluate import DevSetData, load_dev_sets
@@ -66,8 +66,9 @@ def start(recipe: Recipe, inputs: Inputs, *, runs: Path, console: Console) -> Pa
     prepared = Prepared.load(recipe, spec, inputs)
     name = recipe.method or recipe.task
     target = "" if spec is None else f"-{spec.name}"
-    folder = new_run_folder(runs, f"{name}{target}")
-    write_text(folder / "recipe.yaml", recipe_yaml(recipe))
+    folder = from_main(new_run_folder(runs, f"{name}{target}") if is_main() else None)
+    if is_main():
+        write_text(folder / "recipe.yaml", recipe_yaml(recipe))
     return prepared.run(folder, console)
 
 
@@ -147,7 +148,9 @@ class Prepared:
     def run(self, folder: Path, console: Console) -> Path:
         """Train or measure, and leave ``folder`` finished."""
         record = self.record(folder)
-        write_json(folder / "record.json", record)
+        _write_record(folder, record)
+        console = console if is_main() else Console(quiet=True)
+        console.print(self.summary(), markup=False, highlight=False)
         sample = self.data.sample(self.recipe.readout.sample, self.recipe.seed)
         scorer = Scorer(
             self.dev_sets, sample=sample, readout=self.recipe.readout, batch_size=self.recipe.eval.batch_size
@@ -162,21 +165,45 @@ class Prepared:
                 else:
                     outcome = self._train(folder, scorer, progress)
             except (Interrupted, KeyboardInterrupt):  # the second one outside of the training loop
-                write_json(folder / "record.json", record | {"status": "interrupted"})
+                _write_record(folder, record | {"status": "interrupted"})
                 raise Interrupted(folder) from None
             except Exception as error:
                 failure = _in_words(error, folder)
                 with suppress(OSError):  # the disk may be what failed
-                    write_json(folder / "record.json", record | {"status": "failed", "error": str(failure)})
+                    _write_record(folder, record | {"status": "failed", "error": str(failure)})
                 if failure is error:
                     raise
                 raise failure from error
         record |= {"status": "done", "finished_at": now(), "peak_memory_bytes": peak_memory_bytes()}
         record["timings"] |= outcome.pop("timings")
         record |= outcome
-        write_json(folder / "record.json", record)
-        drop_states(folder)
+        _write_record(folder, record)
+        if is_main():
+            drop_states(folder)
         return folder
+
+    @property
+    def label(self) -> str:
+        """What the run's rows are called."""
+        return self.built.label if self.built else "TF-IDF"
+
+    def summary(self) -> str:
+        """One line on what runs: which path, how exact, how many numbers learn."""
+        if self.built is None:
+            return self.label
+        embedder = self.built.embedder
+        parts = [self.label]
+        if isinstance(embedder, BackboneEmbedder):
+            backbone = embedder.backbone
+            exactness = backbone.exactness
+            path = "cached text" if exactness.cached and backbone.template.soft_sees_text else "full pass"
+            error = exactness.cached_error if path == "cached text" else exactness.full_error
+            parts.append(f"{backbone.spec.name}, {path}, exact to {error:.0e}")
+            if backbone.quantized_layers:
+                parts.append(f"{backbone.quantized_layers} layers in 4 bits")
+        learned = sum(p.numel() for group in embedder.trainable().values() for p in group)
+        parts.append(f"{learned:,} numbers learn")
+        return "; ".join(parts)
 
     def _train(self, folder: Path, scorer: Scorer, progress: Progress) -> dict[str, Any]:
         assert self.built is not None
@@ -219,7 +246,8 @@ class Prepared:
             evaluation = scorer(embedder)
             seconds += evaluation.seconds
             rows.append(_untrained_row(name, evaluation))
-            write_metrics(folder, rows)
+            if is_main():
+                write_metrics(folder, rows)
             progress.evaluated(rows[-1])
             if best is None or evaluation.selecting > best[0]:
                 best = (evaluation.selecting, name, evaluation)
@@ -233,7 +261,7 @@ class Prepared:
         }
 
     def _save(self, embedder: Embedder, folder: Path) -> None:
-        if world()[0] != 0:
+        if not is_main():
             return
         instructions = {one.name: one.instruction or "" for one in self.recipe.data.train}
         shares = self.recipe.task == "adapt" or isinstance(embedder, PromptingAlone)
@@ -263,7 +291,7 @@ class Prepared:
             "run": folder.name,
             "task": recipe.task,
             "method": recipe.method or {"adapt": "transfer", "train": "source"}[recipe.task],
-            "label": built.label if built else "TF-IDF",
+            "label": self.label,
             "status": "running",
             "created_at": now(),
             "seed": recipe.seed,
@@ -312,6 +340,11 @@ def _in_words(error: Exception, folder: Path) -> Exception:
             f"{error.filename or folder}: {error.strerror or error}; mend that, then continue with --resume {folder}"
         )
     return error
+
+
+def _write_record(folder: Path, record: dict[str, Any]) -> None:
+    if is_main():
+        write_json(folder / "record.json", record)
 
 
 def now() -> str:

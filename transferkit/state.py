@@ -11,6 +11,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from transferkit.checkpoint import load_tensors
+from transferkit.distributed import is_main
 from transferkit.errors import ConfigError
 from transferkit.manifest import new_folder, verify
 from transferkit.runs import read_json, write_json
@@ -45,9 +46,7 @@ class TrainState:
     best: Best | None = None
     metrics: list[dict[str, Any]] = field(default_factory=list)
     collapse_warned: bool = False
-    soft_token_groups: list[list[str]] = field(
-        default_factory=list
-    )  # see SoftTokenMemory
+    soft_token_groups: list[list[str]] = field(default_factory=list)  # see SoftTokenMemory
 
     def after_step(self, loss: float, *, examples: int, tokens: int) -> None:
         """Count one optimizer step."""
@@ -74,7 +73,9 @@ class TrainState:
 def save_state(
     folder: Path, state: TrainState, named: dict[str, nn.Parameter], optimizer: torch.optim.Optimizer
 ) -> None:
-    """Write ``state-<step>/`` beside and rename, then drop all but the two newest."""
+    """Write ``state-<step>/`` beside and rename, then drop all but the two newest; the main process alone does."""
+    if not is_main():
+        return
     tensors = {f"weight.{name}": p.detach() for name, p in named.items()}
     names = {id(p): name for name, p in named.items()}
     for parameter, moments in optimizer.state.items():

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from transferkit.data import Batch, TrainingData
-from transferkit.distributed import average_gradients, gather, world
+from transferkit.distributed import any_process, average_gradients, gather, is_main, world
 from transferkit.embedder import Embedder, Group, PromptEmbedder
 from transferkit.errors import ConfigError, RunError
 from transferkit.losses import contrastive_loss
@@ -66,8 +66,7 @@ def fit(
     optimizer = make_optimizer(groups, recipe.optim)
     named = {name: p for name, p in embedder.named_parameters() if any(p is q for q in parameters)}
     state = load_newest_state(folder, named, optimizer, warn=progress.warn) or TrainState()
-    memory = embedder.writer.memory if isinstance(embedder, PromptEmbedder) else None
-    if memory is not None:
+    if isinstance(embedder, PromptEmbedder) and (memory := embedder.writer.memory) is not None:
         memory.restore(state.soft_token_groups, write=embedder.writer.prompting)
         state.soft_token_groups = memory.groups
     warnings: list[str] = []
@@ -77,13 +76,15 @@ def fit(
             due = state.step % recipe.eval.every == 0 or state.step == recipe.optim.steps
             if due and state.evaluated != state.step:
                 evaluate(embedder, scorer, state, named, tracker, progress)
-                write_metrics(folder, state.metrics)
+                if is_main():
+                    write_metrics(folder, state.metrics)
             last = state.step == recipe.optim.steps
-            if last or stop.asked or (state.step and state.step % recipe.save_every == 0):
+            stopping = any_process(stop.asked, device=parameters[0].device)
+            if last or stopping or (state.step and state.step % recipe.save_every == 0):
                 save_state(folder, state, named, optimizer)
             if last:
                 break
-            if stop.asked:
+            if stopping:
                 raise Interrupted(folder)
             started = perf_counter()
             set_learning_rates(optimizer, recipe.optim, state.step)
