@@ -198,7 +198,7 @@ class Prepared:
             exactness = backbone.exactness
             path = "cached text" if exactness.cached and backbone.template.soft_sees_text else "full pass"
             error = exactness.cached_error if path == "cached text" else exactness.full_error
-            parts.append(f"{backbone.spec.name}, {path}, exact to {error:.0e}")
+            parts.append(f"{backbone.spec.name}, {path} with relative error {error:.0e}")
             if backbone.quantized_layers:
                 parts.append(f"{backbone.quantized_layers} layers in 4 bits")
         learned = sum(p.numel() for group in embedder.trainable().values() for p in group)
