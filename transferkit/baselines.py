@@ -37,7 +37,12 @@ class LoraEmbedder(BackboneEmbedder):
         self.lora = lora
         # The adapters are put into the trunk itself; the wrapper is kept to name, save and load them.
         self.peft = add_lora(backbone.trunk, lora, seed=seed)
+        self._adapter_names = {name for name, p in self.peft.named_parameters() if p.requires_grad}
         self._dropouts = [module for name, module in backbone.trunk.named_modules() if name.endswith("lora_dropout")]
+
+    def adapter(self) -> dict[str, nn.Parameter]:
+        """Adapter weights, learning or frozen, named as the trunk's wrapper names them."""
+        return {name: p for name, p in self.peft.named_parameters() if name in self._adapter_names}
 
     def load_adapter(self, tensors: dict[str, Tensor]) -> None:
         """Take adapter weights, named as the trunk's wrapper names them.
@@ -45,7 +50,7 @@ class LoraEmbedder(BackboneEmbedder):
         Raises:
             ConfigError: names or shapes that are not this decoder's.
         """
-        mine = {name: p for name, p in self.peft.named_parameters() if p.requires_grad}
+        mine = self.adapter()
         if {n: p.shape for n, p in mine.items()} != {n: t.shape for n, t in tensors.items()}:
             raise ConfigError("the adapter in this checkpoint has other layers than the backbone")
         for name, parameter in mine.items():

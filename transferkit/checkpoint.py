@@ -187,8 +187,7 @@ def _describe(embedder: Embedder, description: dict[str, Any], tensors: dict[str
                 tensors["gate"] = embedder.writer.gate
         case LoraEmbedder():
             description |= {"kind": "lora", "lora": embedder.lora.model_dump()}
-            names = {name: p for name, p in embedder.peft.named_parameters() if p.requires_grad}
-            tensors |= {f"adapter.{name}": p for name, p in names.items()}
+            tensors |= {f"adapter.{name}": p for name, p in embedder.adapter().items()}
         case PromptTuningEmbedder():
             description["kind"] = "prompt-tuning"
             tensors["prompt"] = embedder.prompt

@@ -3,6 +3,7 @@
 import importlib.util
 import math
 import re
+import sys
 import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -114,10 +115,9 @@ def num_parameters(parameters: Iterable[nn.Parameter]) -> int:
 
 def num_quantized_layers(model: nn.Module) -> int:
     """Linear layers that hold 4-bit weights."""
-    if importlib.util.find_spec("bitsandbytes") is None:
+    bitsandbytes = sys.modules.get("bitsandbytes")  # three seconds to import, and without it nothing is quantised
+    if bitsandbytes is None:
         return 0
-    import bitsandbytes
-
     return sum(isinstance(module, bitsandbytes.nn.Linear4bit) for module in model.modules())
 
 
