@@ -182,10 +182,9 @@ def test_more_soft_tokens_than_the_context_are_refused(tiny: Tiny) -> None:
         load_prompting(tiny.prompting, tokens=57)
 
 
-# Learned positions fail beyond the context, rotary ones do not.
-@pytest.mark.parametrize("name", ["qwen3", "gpt2"])
-def test_as_many_soft_tokens_as_the_context_holds(name: str, tmp_path: Path) -> None:
-    prompting = load_prompting(saved(name, tmp_path), tokens=56)
+def test_as_many_soft_tokens_as_the_context_holds(tmp_path: Path) -> None:
+    """Learned positions fail beyond the context, rotary ones would not show it."""
+    prompting = load_prompting(saved("gpt2", tmp_path), tokens=56)
     assert torch.isfinite(prompting([" the cat" * 100])).all()
 
 

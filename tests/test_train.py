@@ -54,7 +54,7 @@ def gradients(one: Trial) -> dict[str, Tensor]:
 
 
 @pytest.mark.parametrize("kind", ["train", "adapt", "lora"])
-@pytest.mark.parametrize("size", [1, 5, 16])
+@pytest.mark.parametrize("size", [5, 16])
 def test_gradient_caching_equals_the_gradient_through_everything(
     tiny: Tiny, source: Path, kind: str, size: int
 ) -> None:
@@ -195,7 +195,7 @@ def test_interrupted_and_resumed_equals_straight_bit_for_bit(
 def test_same_seed_twice_is_identical_and_another_is_not(tiny: Tiny, source: Path, tmp_path: Path) -> None:
     runs = []
     for name, seed in (("a", 3), ("b", 3), ("c", 4)):
-        one = make(tiny, "train", source, seed=seed, optim={"steps": 3})
+        one = make(tiny, "train", source, seed=seed, optim={"steps": 3}, eval={"every": 9})
         one.fit(tmp_path / name)
         runs.append((one.progress.losses, learned(one.embedder)))
     assert runs[0][0] == runs[1][0]
