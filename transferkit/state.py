@@ -114,9 +114,11 @@ def load_newest_state(
 
 
 def drop_states(folder: Path) -> None:
-    """Remove the states of a finished run."""
+    """Remove the states of a finished run, and the dot files that a kill left half-written."""
     for state in _states(folder):
         shutil.rmtree(state, ignore_errors=True)
+    for half in folder.glob(".*"):
+        shutil.rmtree(half) if half.is_dir() else half.unlink(missing_ok=True)
 
 
 def _states(folder: Path) -> list[Path]:
