@@ -9,6 +9,7 @@ the same step as one full pass, and a LoRA step. Printed are medians and their r
 import argparse
 import tempfile
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from statistics import median
 from time import perf_counter
@@ -47,7 +48,7 @@ def main() -> None:
             return FrozenBackbone.load(spec, template=template, max_length=given.length, soft_tokens=5)
 
         cached, full, lora = load("{text}{soft}"), load("{text}{soft}"), load("{text}")
-        object.__setattr__(full.exactness, "cached_error", float("inf"))  # sends every batch to the full pass
+        full.exactness = replace(full.exactness, cached_errors=(1.0, 1.0))  # sends every batch to the full pass
         texts = ["".join(chr(97 + (i * 7 + j) % 26) for j in range(given.length)) for i in range(given.batch_size)]
         frozen = FrozenEmbedder(load("{text}"), pooling="mean")
         ways: dict[str, Callable[[], None]] = {

@@ -187,7 +187,7 @@ def test_other_source_makes_another_row_and_other_paths_do_not(tmp_path: Path) -
         make_run(tmp_path, "c", rows, method="transfer", seed=3, source={"run": "other", "sha256": "6" * 64}),
     ]
     found = {row.series.label: row.seeds for row in compare(runs).rows}
-    assert found == {"transfer [source train-source]": 2, "transfer [source other]": 1}
+    assert found == {"transfer [source train-source 55555555]": 2, "transfer [source other 66666666]": 1}
 
 
 def test_notes_name_other_devices_repeated_seeds_and_dirty_checkouts(tmp_path: Path) -> None:

@@ -64,7 +64,7 @@ def test_cached_path_equals_the_full_pass(tiny: Tiny, template: str, pooling: Po
     assert backbone.exactness.full
     measured = backbone.exactness
     outcomes = []
-    for exactness in (measured, replace(measured, cached_error=1.0)):
+    for exactness in (measured, replace(measured, cached_errors=(1.0, 1.0))):
         backbone.exactness = exactness
         embedder.zero_grad()
         vectors = embedder.embed(TEXTS, ["see"] * len(TEXTS))

@@ -51,16 +51,16 @@ def anchor_start(prompting_rows: Tensor, backbone_rows: Tensor, *, ridge: float 
     Returns:
         (d_p, d_e) float32, solved in float64.
     """
-    x, y = prompting_rows.double(), backbone_rows.double()
+    x, y = prompting_rows.cpu().double(), backbone_rows.cpu().double()  # not every device has float64
     gram = x.T @ x
-    gram += ridge * gram.diagonal().mean() * torch.eye(len(gram), dtype=gram.dtype, device=gram.device)
-    return torch.linalg.solve(gram, x.T @ y).float()
+    gram += ridge * gram.diagonal().mean() * torch.eye(len(gram), dtype=gram.dtype)
+    return torch.linalg.solve(gram, x.T @ y).float().to(backbone_rows.device)
 
 
 def fit_quality(weight: Tensor, prompting_rows: Tensor, backbone_rows: Tensor) -> float:
     """R2 of ``X W`` as a prediction of Y about Y's mean: what the anchors explain."""
-    y = backbone_rows.double()
-    residual = (y - prompting_rows.double() @ weight.double()).square().sum()
+    y = backbone_rows.cpu().double()
+    residual = (y - prompting_rows.cpu().double() @ weight.cpu().double()).square().sum()
     return float(1 - residual / (y - y.mean(0)).square().sum().clamp(min=1e-30))
 
 

@@ -15,10 +15,10 @@ from transformers import PreTrainedModel
 from transformers.cache_utils import Cache
 
 from transferkit.errors import ConfigError
-from transferkit.exactness import Exactness, measure
+from transferkit.exactness import Exactness, measure, measure_stack_scale
 from transferkit.identity import Identity, config_sha256, tokenizer_sha256, weights_sha256
 from transferkit.kvcache import fork
-from transferkit.loading import DTYPES, input_embeddings, load_tokenizer, load_trunk, num_quantized_layers
+from transferkit.loading import DTYPES, config_file, input_embeddings, load_tokenizer, load_trunk, num_quantized_layers
 from transferkit.perlayer import per_layer_inputs
 from transferkit.specs import BackboneSpec, Quantization
 from transferkit.template import Template
@@ -55,14 +55,19 @@ class FrozenBackbone(nn.Module):
         rows: encoder of (texts, instructions) -> token ids around the soft tokens.
         exactness: what the check at load time measured; it decides between the cached and the full path.
         embedding_width: d_e, what soft tokens must have (differs from ``output_width`` in a few decoders).
+        output_width: d_out, width of the last hidden states.
         stack_scale: factor that puts token embeddings into the scale that the layers receive.
     """
 
-    def __init__(self, trunk: PreTrainedModel, encoder: TextEncoder, *, template: Template, max_length: int) -> None:
+    def __init__(
+        self, trunk: PreTrainedModel, encoder: TextEncoder, *, template: str, max_length: int, room: int | None
+    ) -> None:
         super().__init__()
         self.trunk = trunk
         self.encoder = encoder
-        self.use_template(template.source, max_length=max_length)
+        self.max_length = max_length  # tokens of a text that are asked for
+        self.room = room  # positions that the context leaves beside the soft tokens; None: no limit is known
+        self.use_template(template)
         self.parameters_accepted = set(inspect.signature(trunk.forward).parameters)
         # State-space decoders call theirs by another name.
         self.cache_name = "cache_params" if "cache_params" in self.parameters_accepted else "past_key_values"
@@ -108,14 +113,23 @@ class FrozenBackbone(nn.Module):
             add_bos=spec.tokenizer.add_bos,
             append_eos=spec.tokenizer.append_eos,
         )
-        backbone = cls(trunk, encoder, template=Template.parse(template or spec.template), max_length=max_length)
-        backbone._fit_into_context(spec, soft_tokens, max_length)
-        backbone.spec = spec
+        limits = (spec.max_length, getattr(trunk.config.get_text_config(), "max_position_embeddings", None))
+        context = min((limit for limit in limits if limit), default=None)
+        room = None if context is None else context - soft_tokens
+        backbone = cls(trunk, encoder, template=template or spec.template, max_length=max_length, room=room)
+        # An unpinned spec is pinned here, so that a checkpoint asks for this commit and not for a newer one.
+        backbone.spec = spec = spec.model_copy(
+            update={"revision": spec.revision or getattr(trunk.config, "_commit_hash", None)}
+        )
         backbone.quantization = quantization
+        backbone.stack_scale = measure_stack_scale(backbone)
+        with torch.no_grad():
+            probe = backbone.full_pass(Rows(before=[[backbone.encoder.filler]], after=[[]]), None)
+        backbone.output_width = probe.states.shape[-1]
         backbone.exactness = measure(backbone, name=spec.name)
         _compare_with_spec(backbone, spec)
         backbone.identity = Identity(
-            config_sha256=config_sha256(trunk.config),
+            config_sha256=config_sha256(config_file(spec.location, revision=spec.revision)),
             tokenizer_sha256=tokenizer_sha256(tokenizer),
             weights_sha256=weights_sha256(spec.location, revision=spec.revision),
             embedding_scale=backbone._embedding_scale(),
@@ -127,12 +141,8 @@ class FrozenBackbone(nn.Module):
     spec: BackboneSpec
     quantization: Quantization
     exactness: Exactness
+    output_width: int
     identity: Identity
-
-    @property
-    def output_width(self) -> int:
-        """d_out, width of the last hidden states."""
-        return self.exactness.output_width
 
     @property
     def device(self) -> torch.device:
@@ -148,10 +158,24 @@ class FrozenBackbone(nn.Module):
         """Stays in eval mode: dropout would make texts random and checkpointing would drop the KV cache."""
         return super().train(False)
 
-    def use_template(self, template: str, *, max_length: int | None = None) -> None:
-        """Read texts through another template from now on."""
+    def use_template(self, template: str) -> None:
+        """Read texts through another template from now on.
+
+        Raises:
+            ConfigError: template and soft tokens leave no room for text in the context.
+        """
         self.template = Template.parse(template)
-        self.rows = TemplateEncoder(self.encoder, self.template, max_length=max_length or self.rows.max_length)
+        self.rows = TemplateEncoder(self.encoder, self.template, max_length=self.max_length)
+        if self.room is None:
+            return
+        variable = sum(part in ("{text}", "{instruction}") for part in self.template.parts)
+        left = (self.room - self.rows.overhead()) // variable
+        if left < 1:
+            raise ConfigError(
+                f"template {template!r} takes {self.rows.overhead()} positions and the soft tokens leave {self.room} "
+                "of the decoder's context, so no text fits; lower prompting.tokens"
+            )
+        self.rows.max_length = min(self.max_length, left)
 
     def embed_ids(self, ids: Tensor) -> Tensor:
         """Token embeddings (..., d_e) in the scale in which the decoder's layers receive them."""
@@ -169,16 +193,20 @@ class FrozenBackbone(nn.Module):
         Gradients flow into ``soft`` and, on the full path, into whatever adapters the trunk carries.
         """
         if soft is None:
+            self._check_full()
             return self.full_pass(rows, None)
         soft = soft.to(self.dtype)
         if self.takes_cached_path(rows):
             return self.continue_text(self.read_text(rows), rows, soft)
+        self._check_full()
+        return self.full_pass(rows, soft)
+
+    def _check_full(self) -> None:
         if not self.exactness.full:
             raise ConfigError(
-                f"template {self.template.source!r} needs a full pass over padded rows, which is not exact on this "
-                "decoder; put {soft} last"
+                f"{self.spec.name}: template {self.template.source!r} needs a full pass over padded rows, which is not "
+                "exact on this decoder; only soft tokens that stand last can be read on it"
             )
-        return self.full_pass(rows, soft)
 
     def read_text(self, rows: Rows) -> TextState:
         """Run what stands before the soft tokens into a KV cache, without gradient."""
@@ -261,19 +289,6 @@ class FrozenBackbone(nn.Module):
         weight = input_embeddings(self.trunk).weight[:64].float()
         seen = self.token_table(range(min(64, self.encoder.num_rows))).float()
         return round(float(seen.norm() / weight.norm().clamp(min=1e-30)), 6)
-
-    def _fit_into_context(self, spec: BackboneSpec, soft_tokens: int, max_length: int) -> None:
-        limits = (spec.max_length, getattr(self.trunk.config.get_text_config(), "max_position_embeddings", None))
-        context = min((limit for limit in limits if limit), default=None)
-        if context is None:
-            return
-        room = context - soft_tokens - self.rows.overhead()
-        if room < 1:
-            raise ConfigError(
-                f"{spec.name}: {soft_tokens} soft tokens and {self.rows.overhead()} of template do not leave room for "
-                f"text in a context of {context} positions; lower prompting.tokens"
-            )
-        self.rows.max_length = min(max_length, room)
 
 
 def _compare_with_spec(backbone: FrozenBackbone, spec: BackboneSpec) -> None:

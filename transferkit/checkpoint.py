@@ -108,6 +108,7 @@ def load(folder: str | Path, *, backbone: str | None = None, device: str | None 
     saved = description["readout"]
     embedder.readout = Readout(saved["kind"], saved["width"]).to(place)
     embedder.readout.load_state_dict(_below("readout", tensors) or embedder.readout.state_dict())
+    embedder.instructions = description["instructions"]
     return embedder.eval().requires_grad_(False)
 
 
@@ -163,7 +164,7 @@ def describe_backbone(embedder: BackboneEmbedder) -> dict[str, Any]:
         "quantization": backbone.quantization,
         "dtype": str(backbone.dtype).removeprefix("torch."),
         "template": backbone.template.source,
-        "max_length": backbone.rows.max_length,
+        "max_length": backbone.max_length,
         "pooling": embedder.pooling,
     }
 

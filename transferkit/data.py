@@ -201,6 +201,11 @@ class TrainingData:
                 taken[i] += 1
         return list(found), list(found.values())
 
+    @staticmethod
+    def _hashed(one: _Set) -> str:
+        """Name, kind and share beside the rows: another mixture of the same rows is other data."""
+        return f"{one.spec.name!r} {one.spec.kind} {one.spec.weight} {one.sha256}\n"
+
     def facts(self) -> dict[str, Any]:
         """What was trained on, for the run record.
 
@@ -219,7 +224,7 @@ class TrainingData:
                     )
             if facts["skipped_rows"]:
                 warnings.append(f"data.train {name!r}: {facts['skipped_rows']} bad rows were skipped")
-        everything = sha256("".join(f"{name!r} {facts['sha256']}\n" for name, facts in sets.items()).encode())
+        everything = sha256("".join(self._hashed(s) for s in self.sets).encode())
         return {"sets": sets, "sha256": everything.hexdigest(), "warnings": warnings}
 
 

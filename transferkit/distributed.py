@@ -20,7 +20,7 @@ class _AllGather(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> Tensor:
-        gradient = gradient.contiguous()
+        gradient = gradient.contiguous().clone()  # autograd may hand over a view of a buffer that others read
         dist.all_reduce(gradient)
         rows = len(gradient) // dist.get_world_size()
         start = dist.get_rank() * rows
@@ -54,6 +54,15 @@ def any_process(flag: bool, *, device: torch.device) -> bool:
     asked = torch.tensor(int(flag), device=device)
     dist.all_reduce(asked)
     return bool(asked)
+
+
+def total(count: int, *, device: torch.device) -> int:
+    """Sum of ``count`` over processes."""
+    if world()[1] == 1:
+        return count
+    summed = torch.tensor(count, device=device)
+    dist.all_reduce(summed)
+    return int(summed)
 
 
 def gather(x: Tensor) -> Tensor:

@@ -153,7 +153,7 @@ def _backbone(prepared: Prepared) -> list[tuple[str, list[str]]]:
         return []
     backbone = embedder.backbone
     exactness = backbone.exactness
-    errors = f"cached text {exactness.cached_error:.1e}, padded full pass {exactness.full_error:.1e}"
+    errors = f"cached text {max(exactness.cached_errors):.1e}, padded full pass {max(exactness.full_errors):.1e}"
     rows = [
         ("path", _path(embedder, prepared.data.batch(0))),
         ("exactness, measured", f"{errors} (relative error to single rows without padding)"),

@@ -35,7 +35,7 @@ def embed_file(
     out: Path,
     *,
     column: str = "text",
-    instruction: str = "",
+    instruction: str | None = None,
     backbone: str | None = None,
     batch_size: int = 64,
     device: str | None = None,
@@ -53,7 +53,7 @@ def embed_file(
         texts: text file with a text a line, ``.jsonl``, ``.csv``, ``.tsv``, ``.parquet``, or ``-`` for standard input.
         out: ``.npy`` float32 (n, d), or ``.parquet`` or ``.jsonl`` with columns ``text`` and ``vector``.
         column: holds the text, in files with columns.
-        instruction: the task's.
+        instruction: the task's; None: the checkpoint's, where it was trained with one alone.
         backbone: where the checkpoint's backbone lies now, if it has moved.
         batch_size: texts a forward pass.
         device: default CUDA where there is a device, else CPU.
@@ -70,7 +70,7 @@ def embed_file(
     manifest = checkpoint_folder(checkpoint) / NAME
     identity = {
         "checkpoint": sha256_file(manifest) if manifest.is_file() else "",
-        "instruction": instruction,
+        "instruction": repr(instruction),
         "input": source.fingerprint(),
     }
     file = VectorFile(out, identity=identity)
@@ -80,6 +80,11 @@ def embed_file(
     if total == 0:
         raise _no_texts(source)
     embedder = load(checkpoint, backbone=backbone, device=place)
+    known = sorted(set(embedder.instructions.values()))
+    if instruction is None and len(known) > 1:
+        shown = "; ".join(repr(one) for one in known[:5])
+        message = f"warning: no --instruction given; this checkpoint was trained with {shown}"
+        console.print(message, style="yellow", markup=False, highlight=False, soft_wrap=True)
     try:
         with _progress(console) as bar:
             task = bar.add_task(out.name, total=total, completed=file.rows)
@@ -96,7 +101,7 @@ def embed_file(
 
 
 def embed_blocks(
-    embedder: Embedder, texts: Iterable[str], file: VectorFile, *, instruction: str, batch_size: int
+    embedder: Embedder, texts: Iterable[str], file: VectorFile, *, instruction: str | None, batch_size: int
 ) -> Iterator[int]:
     """Embed what ``file`` does not hold yet, a block at a time; yields the rows in it after each.
 

@@ -26,11 +26,13 @@ class Embedder(nn.Module):
 
     Attributes:
         readout: fitted after training; ``encode`` applies it, the loss never sees it.
+        instructions: training set -> task instruction that a loaded checkpoint was trained with.
         tokens_read: backbone tokens processed since :meth:`take_tokens`, for the convergence table.
     """
 
     readout: Readout
     tokens_read: int = 0
+    instructions: dict[str, str] = {}  # noqa: RUF012 - replaced, never filled
 
     def embed(self, texts: Sequence[str], instructions: Sequence[str]) -> Tensor:
         """Pooled vectors (B, d_out), fp32, of any norm, with gradient where something is trainable."""
@@ -49,7 +51,7 @@ class Embedder(nn.Module):
         self,
         texts: Sequence[str],
         *,
-        instruction: str | Sequence[str] = "",
+        instruction: str | Sequence[str] | None = None,
         batch_size: int = 64,
         readout: bool = True,
     ) -> np.ndarray:
@@ -57,7 +59,8 @@ class Embedder(nn.Module):
 
         Args:
             texts: any length; rows are sorted by length inside, which changes no vector.
-            instruction: the task's, for all texts or one for each.
+            instruction: the task's, for all texts or one for each. None: the one that the checkpoint was trained with,
+                where it was one alone; else none.
             batch_size: texts a forward pass.
             readout: False leaves the readout away (unit norm of the pooled vector).
 
@@ -73,6 +76,9 @@ class Embedder(nn.Module):
         for i, text in enumerate(texts):
             if not isinstance(text, str):
                 raise ConfigError(f"encode: text {i}: expected text, got {text!r}")
+        if instruction is None:
+            known = set(self.instructions.values())
+            instruction = known.pop() if len(known) == 1 else ""
         instructions = [instruction] * len(texts) if isinstance(instruction, str) else list(instruction)
         if len(instructions) != len(texts):
             got = f"{len(instructions)} instructions for {len(texts)} texts"
@@ -110,7 +116,13 @@ class BackboneEmbedder(Embedder):
             )
         self.backbone = backbone
         self.pooling: Pooling = pooling
-        self.readout = readout or Readout("none", backbone.output_width)
+        self.readout = (readout or Readout("none", backbone.output_width)).to(backbone.device)
+
+    @property
+    def path(self) -> Literal["cached", "full"]:
+        """How the backbone reads: text in a cache below the soft tokens, or whole rows at once."""
+        soft = self.backbone.template.soft_sees_text
+        return "cached" if soft and self.backbone.exactness.cached else "full"
 
     def soft_prompt(self, texts: Sequence[str], instructions: Sequence[str]) -> Tensor | None:
         """Soft tokens (B, k, d_e) in the backbone's embedding space; None for a method without."""

@@ -2,16 +2,20 @@
 
 import hashlib
 import json
+from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import safe_open
-from transformers import PreTrainedConfig, PreTrainedTokenizerBase
+from torch import Tensor
+from transformers import PreTrainedTokenizerBase
 from transformers.utils import cached_file
 
 from transferkit.errors import ConfigError
+from transferkit.runs import read_json
 
 _VOLATILE = {  # keys of config.json that change between library versions and ways of loading, not between models
     "_name_or_path",
@@ -43,67 +47,79 @@ class Identity:
         return [name.removesuffix("_sha256") for name in names]
 
 
-def config_sha256(config: PreTrainedConfig) -> str:
-    """Hash of what config.json says about the architecture."""
-    facts = {key: value for key, value in config.to_dict().items() if key not in _VOLATILE}
+def config_sha256(file: Path) -> str:
+    """Hash of what config.json says about the architecture.
+
+    The file, not the object: a newer library fills in defaults that an older one did not know.
+    """
+    facts = {key: value for key, value in read_json(file).items() if key not in _VOLATILE}
     return _sha256_json(facts)
 
 
 def tokenizer_sha256(tokenizer: PreTrainedTokenizerBase) -> str:
-    """Hash of vocabulary, special tokens and, for fast tokenizers, the whole pipeline."""
+    """Hash of vocabulary, of which tokens are special and, for fast tokenizers, of the whole pipeline."""
     backend = getattr(tokenizer, "backend_tokenizer", None)
     pipeline = json.loads(backend.to_str()) if backend is not None else {}
     pipeline.pop("truncation", None)  # state of the last call, not of the tokenizer
     pipeline.pop("padding", None)
-    return _sha256_json([sorted(tokenizer.get_vocab().items()), pipeline])
+    special = [tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.unk_token_id, tokenizer.pad_token_id]
+    return _sha256_json([sorted(tokenizer.get_vocab().items()), special, pipeline])
 
 
 def weights_sha256(location: str, *, revision: str | None) -> str:
-    """Hash of sampled rows of every weight in the checkpoint's files.
+    """Hash of sampled numbers of every weight in the checkpoint's files: up to 16 rows of 512 a weight.
 
-    Read from the files, so that it is the same whatever dtype or quantisation the model is loaded in, and so that a
-    fine-tune that leaves the embeddings alone (merged LoRA) is told from its base. Rows are compared in bfloat16.
+    Read from the files, so that it is the same whatever dtype or quantisation the model is loaded in, however the
+    weights are spread over files, and so that a fine-tune that leaves the embeddings alone (merged LoRA) is told
+    from its base. Numbers are compared in bfloat16.
 
     Raises:
         ConfigError: no safetensors weights at ``location``.
     """
     digest = hashlib.sha256()
-    for file in weight_files(location, revision=revision):
-        with safe_open(file, framework="pt") as tensors:
-            for name in sorted(tensors.keys()):
-                rows = tensors.get_slice(name)
-                shape = rows.get_shape()
-                digest.update(f"{name}{shape}".encode())
-                for i in sorted({0, shape[0] // 2, shape[0] - 1}) if shape else ():
-                    row = rows[i : i + 1].flatten()[:512]
-                    digest.update(row.to(torch.bfloat16).view(torch.int16).numpy().tobytes())
+    with ExitStack() as stack:
+        files = [
+            stack.enter_context(safe_open(file, framework="pt")) for file in weight_files(location, revision=revision)
+        ]
+        homes = {name: file for file in files for name in file.keys()}  # noqa: SIM118 - not a dict
+        for name in sorted(homes):
+            rows = homes[name].get_slice(name)
+            shape = rows.get_shape()
+            digest.update(f"{name}{shape}".encode())
+            for sampled in _sample(rows, shape):
+                digest.update(sampled.to(torch.bfloat16).view(torch.int16).numpy().tobytes())
     return digest.hexdigest()
 
 
 def weight_files(location: str, *, revision: str | None) -> list[Path]:
-    """Local paths of the checkpoint's safetensors files, sorted.
+    """Local paths of the safetensors files that ``transformers`` would load: one file, or those of the index.
 
     Raises:
         ConfigError: there are none.
     """
-    folder = Path(location)
-    if folder.is_dir():
-        files = sorted(folder.glob("*.safetensors"))
-    else:
-        index = cached_file(
-            location, "model.safetensors.index.json", revision=revision, _raise_exceptions_for_missing_entries=False
-        )
-        if index is None:
-            single = cached_file(
-                location, "model.safetensors", revision=revision, _raise_exceptions_for_missing_entries=False
-            )
-            files = [] if single is None else [Path(single)]
-        else:
-            names = sorted(set(json.loads(Path(index).read_text())["weight_map"].values()))
-            files = [Path(index).with_name(name) for name in names]
-    if not files:
+    single = _find(location, "model.safetensors", revision)
+    if single is not None:
+        return [single]
+    index = _find(location, "model.safetensors.index.json", revision)
+    if index is None:
         raise ConfigError(f"{location}: holds no safetensors weights; convert the checkpoint first")
-    return files
+    return [index.with_name(name) for name in sorted(set(read_json(index)["weight_map"].values()))]
+
+
+def _find(location: str, name: str, revision: str | None) -> Path | None:
+    if Path(location).is_dir():
+        return Path(location, name) if Path(location, name).is_file() else None
+    found = cached_file(location, name, revision=revision, _raise_exceptions_for_missing_entries=False)
+    return None if found is None else Path(found)
+
+
+def _sample(rows: Any, shape: list[int]) -> Iterator[Tensor]:
+    """Up to 16 evenly spread rows of a matrix, each cut to 512 numbers; of a vector its first 512."""
+    if len(shape) < 2:
+        yield rows[: min(512, shape[0])] if shape else torch.zeros(0)
+        return
+    for i in sorted({round(i * (shape[0] - 1) / 15) for i in range(16)}):
+        yield rows[i : i + 1].flatten()[:512]
 
 
 def _sha256_json(value: Any) -> str:

@@ -24,6 +24,7 @@ from transformers import (
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
+from transformers.utils import cached_file
 from transformers.utils import logging as transformers_logging
 
 from transferkit.errors import ConfigError, RunError
@@ -47,6 +48,12 @@ def check_location(location: str) -> None:
             f"{location}: no such model folder; expected a folder with config.json, a hub id such as org/model, "
             "or a name of `transferkit backbones list`"
         )
+
+
+def config_file(location: str, *, revision: str | None) -> Path:
+    """Where config.json lies on this machine, in the folder or in the hub's cache."""
+    found = Path(location, "config.json")
+    return found if found.is_file() else Path(str(cached_file(location, "config.json", revision=revision)))
 
 
 def load_config(location: str, *, revision: str | None = None) -> PreTrainedConfig:
@@ -88,6 +95,11 @@ def load_trunk(
     model = _load_weights(AutoModel, location, revision, dtype, quantizer, device)
     if quantizer is not None:
         _prepare_linear4bit(model, location)
+    elif getattr(model.config, "quantization_config", None) is not None:
+        raise ConfigError(
+            f"{location}: its weights are stored quantised, and their gradients cannot be trusted here; take the "
+            "original checkpoint and --quantize nf4"
+        )
     trunk: PreTrainedModel = model.get_decoder() if hasattr(model, "get_decoder") else model
     return trunk.eval().requires_grad_(False)
 
@@ -146,7 +158,16 @@ def _load_weights(
             f"{location}: the checkpoint lacks {len(missing)} weights of this architecture ({missing[0]}, ...); "
             "they would be random"
         )
-    return model if quantizer is not None else model.to(device)
+    if quantizer is not None:
+        return model
+    try:
+        return model.to(device)
+    except torch.OutOfMemoryError:
+        raise _too_large(location) from None
+
+
+def _too_large(location: str) -> RunError:
+    return RunError(f"{location}: does not fit into the GPU's memory; use embedding.dtype: bfloat16 or --quantize nf4")
 
 
 def _from_pretrained(auto_class: Any, location: str, **options: Any) -> Any:
@@ -155,9 +176,7 @@ def _from_pretrained(auto_class: Any, location: str, **options: Any) -> Any:
         try:
             return auto_class.from_pretrained(location, trust_remote_code=False, **options)
         except torch.OutOfMemoryError:
-            raise RunError(
-                f"{location}: does not fit into the GPU's memory; use embedding.dtype: bfloat16 or --quantize nf4"
-            ) from None
+            raise _too_large(location) from None
         except (OSError, ValueError, KeyError, TypeError, RuntimeError, ImportError, SafetensorError) as error:
             raise ConfigError(f"{location}: {_reason(location, error)}") from None
 
@@ -179,7 +198,12 @@ def quiet_transformers() -> Iterator[None]:
 
 def _reason(location: str, error: Exception) -> str:
     text = " ".join(str(error).split())
-    if not Path(location).is_dir() and isinstance(error, OSError):
+    on_hub = not Path(location).is_dir() and isinstance(error, OSError)
+    if on_hub and "gated repo" in text:
+        return "a gated model; accept its licence on the hub, then `hf auth login`"
+    if on_hub and "is not a valid git identifier" in text:
+        return "the hub has no such revision; check the spec's revision"
+    if on_hub and "safetensors" not in text:
         return (
             "neither a local folder nor reachable or cached on the hub; check the name, the network (HF_HUB_OFFLINE) "
             "and, for gated models, `hf auth login`"

@@ -17,19 +17,22 @@ NAME = "manifest.json"
 def new_folder(target: Path) -> Iterator[Path]:
     """A folder to fill; it becomes ``target`` when the block ends, and is removed when the block fails.
 
-    The manifest is written last, so a kill at any moment leaves either the old state or the new one.
+    The manifest is written last, so a kill leaves either the old folder or the new one, whole; between two renames
+    the old one stands as ``.<name>.old`` and is put back by the next call.
 
     Raises:
         RunError: the disk refused (full, read-only, ...).
     """
     beside = target.with_name(f".{target.name}.{os.getpid()}")
+    old = target.with_name(f".{target.name}.old")
     shutil.rmtree(beside, ignore_errors=True)
     try:
+        if old.exists() and not target.exists():  # killed between the two renames below
+            old.replace(target)
         beside.mkdir(parents=True)
         yield beside
         seal(beside)
         if target.exists():  # rename cannot replace a folder that is not empty
-            old = target.with_name(f".{target.name}.old")
             shutil.rmtree(old, ignore_errors=True)
             target.replace(old)
             beside.replace(target)

@@ -14,6 +14,7 @@ from transferkit.baselines import FrozenEmbedder, LoraEmbedder, PromptingAlone, 
 from transferkit.checkpoint import load_writer, read_description
 from transferkit.embedder import Embedder, PromptEmbedder
 from transferkit.errors import ConfigError
+from transferkit.identity import weights_sha256
 from transferkit.probe import resolve
 from transferkit.prompting import PromptingLLM
 from transferkit.recipes import Recipe, TrainSet
@@ -171,6 +172,7 @@ def _build_prompt_embedder(
         assert source is not None
         writer = load_writer(source, device=device, reads=settings.reads, **chosen)
         writer.freeze()
+        origin: dict[str, Any] = {}
     else:
         assert settings.backbone is not None
         assert settings.reads is not None
@@ -179,11 +181,12 @@ def _build_prompt_embedder(
         if settings.tuning == "lora":
             prompting.add_lora(settings.lora, seed=recipe.seed)
         writer = Writer(prompting, reads=settings.reads)
+        origin = {"prompting_weights_sha256": weights_sha256(spec.location, revision=spec.revision)}
     alignment, facts = start_alignment(writer, backbone, recipe)
     embedder = PromptEmbedder(writer, alignment.to(device), backbone, pooling=pooling)
     learns = "W + offsets" if recipe.alignment.offset == "position" else "W"
     name = "transfer" if recipe.task == "adapt" else "source"
-    return Built(embedder, f"{name}, {learns}, {recipe.alignment.init} start", {"alignment": facts})
+    return Built(embedder, f"{name}, {learns}, {recipe.alignment.init} start", {"alignment": facts, **origin})
 
 
 def _source_description(recipe: Recipe, source: Path | None) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from transferkit.errors import ConfigError
 from transferkit.loading import check_location, load_config, load_tokenizer
 from transferkit.schema import dump_yaml
 from transferkit.specs import BackboneSpec, TokenizerFacts, find_spec, list_backbones
+from transferkit.tokens import opens_with_bos
 
 
 def resolve(name: str) -> BackboneSpec:
@@ -58,7 +59,7 @@ def probe(location: str, *, revision: str | None = None) -> BackboneSpec:
         num_layers=getattr(text, "num_hidden_layers", None),
         max_length=_max_length(text, tokenizer.model_max_length),
         tokenizer=TokenizerFacts(
-            add_bos=tokenizer.bos_token_id is not None and tokenizer.bos_token_id != tokenizer.eos_token_id,
+            add_bos=opens_with_bos(tokenizer),
             has_pad=tokenizer.pad_token is not None,
             vocab_size=len(tokenizer),
         ),

@@ -42,7 +42,8 @@ class Readout(nn.Module):
             return self
         if len(vectors) < 2 or not torch.isfinite(vectors).all():
             raise RunError(f"readout: needs at least two finite vectors to fit, got {len(vectors)} (or NaN among them)")
-        x = nn.functional.normalize(vectors.double(), dim=-1)
+        # On the CPU where the device has no float64 (MPS).
+        x = nn.functional.normalize((vectors.cpu() if vectors.device.type == "mps" else vectors).double(), dim=-1)
         mean = x.mean(0)
         self.mean.copy_(mean)
         if self.kind == "whiten":

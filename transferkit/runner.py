@@ -1,5 +1,6 @@
 """Run one recipe from start to finish inside a run folder: what train, adapt and baseline share."""
 
+import platform
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -101,6 +102,7 @@ class Prepared:
     data: TrainingData
     dev_sets: list[DevSetData]
     built: Built | None
+    source_facts: dict[str, Any] | None
     load_seconds: float
 
     @classmethod
@@ -125,7 +127,10 @@ class Prepared:
         built = (
             None if recipe.method == "tfidf" else build(recipe, spec, source=inputs.source, device=accelerator.device)
         )
-        return cls(recipe, spec, inputs, accelerator, data, dev_sets, built, perf_counter() - started)
+        if torch.cuda.is_available():
+            torch.cuda.reset_peak_memory_stats()  # the peak is that of training, not of loading and checking
+        facts = None if inputs.source is None else _source_facts(inputs.source)
+        return cls(recipe, spec, inputs, accelerator, data, dev_sets, built, facts, perf_counter() - started)
 
     def check_unchanged(self, folder: Path, old: dict[str, Any]) -> None:
         """Refuse to continue a run on anything but what it began with.
@@ -196,9 +201,9 @@ class Prepared:
         if isinstance(embedder, BackboneEmbedder):
             backbone = embedder.backbone
             exactness = backbone.exactness
-            path = "cached text" if exactness.cached and backbone.template.soft_sees_text else "full pass"
-            error = exactness.cached_error if path == "cached text" else exactness.full_error
-            parts.append(f"{backbone.spec.name}, {path} with relative error {error:.0e}")
+            path = embedder.path
+            errors = exactness.cached_errors if path == "cached" else exactness.full_errors
+            parts.append(f"{backbone.spec.name}, {path} path with relative error {max(errors):.0e}")
             if backbone.quantized_layers:
                 parts.append(f"{backbone.quantized_layers} layers in 4 bits")
         learned = sum(p.numel() for group in embedder.trainable().values() for p in group)
@@ -265,12 +270,11 @@ class Prepared:
             return
         instructions = {one.name: one.instruction or "" for one in self.recipe.data.train}
         shares = self.recipe.task == "adapt" or isinstance(embedder, PromptingAlone)
-        save(
-            embedder,
-            folder / "checkpoint",
-            instructions=instructions,
-            prompting_from=self.inputs.source if shares else None,
-        )
+        source = self.inputs.source
+        # A source that was replaced meanwhile holds another Prompting LLM than the one in memory: do not link that.
+        if not shares or source is None or not source.exists() or _source_facts(source) != self.source_facts:
+            source = None
+        save(embedder, folder / "checkpoint", instructions=instructions, prompting_from=source)
 
     def _tracker(self, folder: Path) -> Accelerator | None:
         if self.recipe.tracking == "none":
@@ -285,7 +289,6 @@ class Prepared:
         embedder = built.embedder if built else None
         learned = [] if embedder is None else [p for group in embedder.trainable().values() for p in group]
         every = [] if embedder is None else list(embedder.parameters())
-        source = self.inputs.source
         return {
             "format": FORMAT,
             "run": folder.name,
@@ -295,7 +298,7 @@ class Prepared:
             "status": "running",
             "created_at": now(),
             "seed": recipe.seed,
-            "source": None if source is None else _source_facts(source),
+            "source": self.source_facts,
             "inputs": {
                 key: None if value is None else str(value.resolve()) for key, value in asdict(self.inputs).items()
             },
@@ -306,6 +309,8 @@ class Prepared:
             "timings": {"load_seconds": self.load_seconds},
             "peak_memory_bytes": None,
             "device": str(self.accelerator.device),
+            "device_name": device_name(self.accelerator.device),
+            "threads": torch.get_num_threads(),
             "processes": self.accelerator.num_processes,
             **(built.facts if built else {}),
             **environment(),
@@ -332,7 +337,7 @@ def _in_words(error: Exception, folder: Path) -> Exception:
     """What the machine refused, as a :class:`RunError`; any other error as it is."""
     if isinstance(error, torch.OutOfMemoryError):
         return RunError(
-            f"{folder}: out of GPU memory; set optim.micro_batch_size (fewer texts a pass, the same negatives), lower "
+            f"{folder}: out of GPU memory; start again with optim.micro_batch_size (fewer texts a pass, the same negatives), lower "
             "eval.batch_size or embedding.max_length, then continue with --resume"
         )
     if isinstance(error, OSError):
@@ -345,6 +350,13 @@ def _in_words(error: Exception, folder: Path) -> Exception:
 def _write_record(folder: Path, record: dict[str, Any]) -> None:
     if is_main():
         write_json(folder / "record.json", record)
+
+
+def device_name(device: torch.device) -> str:
+    """Which processor it is: seconds on two of them cannot be compared."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return platform.processor() or platform.machine()
 
 
 def now() -> str:
@@ -365,7 +377,7 @@ def _backbone_facts(embedder: Embedder | None) -> dict[str, Any] | None:
         **facts,
         "num_parameters": num_parameters(backbone.trunk.parameters()),
         "quantized_layers": backbone.quantized_layers,
-        "path": "cached" if backbone.exactness.cached else "full",
+        "path": embedder.path,
     }
 
 

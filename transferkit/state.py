@@ -18,7 +18,17 @@ from transferkit.runs import read_json, write_json
 from transferkit.scoring import Evaluation
 
 _PREFIX = "state-"
-_COUNTERS = ("step", "examples", "tokens", "seconds", "evaluation_seconds", "loss", "collapse", "evaluated")
+_COUNTERS = (
+    "step",
+    "examples",
+    "tokens",
+    "seconds",
+    "evaluation_seconds",
+    "cache_seconds",
+    "loss",
+    "collapse",
+    "evaluated",
+)
 _LISTED = ("metrics", "collapse_warned", "soft_token_groups")
 
 
@@ -38,8 +48,9 @@ class TrainState:
     step: int = 0
     examples: int = 0
     tokens: int = 0
-    seconds: float = 0.0  # training, soft-token writing included, evaluation not
+    seconds: float = 0.0  # steps and all writing of soft tokens; evaluation otherwise not
     evaluation_seconds: float = 0.0
+    cache_seconds: float = 0.0  # of ``seconds``, those that wrote soft tokens of a frozen Prompting LLM
     loss: float | None = None
     collapse: float | None = None
     evaluated: int = -1  # last step that was evaluated

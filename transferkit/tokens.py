@@ -11,6 +11,18 @@ from transferkit.errors import ConfigError
 from transferkit.template import Template
 
 
+def opens_with_bos(tokenizer: PreTrainedTokenizerBase) -> bool:
+    """Whether sequences open with BOS where no spec says so.
+
+    They do where the tokenizer has a BOS token of its own, and where one token is both BOS and EOS but the tokenizer
+    itself puts it in front.
+    """
+    bos = tokenizer.bos_token_id
+    if bos is None:
+        return False
+    return bos != tokenizer.eos_token_id or tokenizer("a")["input_ids"][:1] == [bos]
+
+
 class TextEncoder:
     """A tokenizer behind the two calls that the models need.
 
@@ -20,7 +32,7 @@ class TextEncoder:
     Args:
         tokenizer: any tokenizer of ``transformers``.
         num_rows: rows of the model's embedding; an id beyond them is refused.
-        add_bos: open every sequence with BOS. None: where the tokenizer has a BOS token.
+        add_bos: open every sequence with BOS. None: see :func:`opens_with_bos`.
         append_eos: close every sequence with EOS.
     """
 
@@ -34,7 +46,7 @@ class TextEncoder:
     ) -> None:
         self.tokenizer = tokenizer
         self.num_rows = num_rows
-        self.bos = self._special("bos", wanted=tokenizer.bos_token_id is not None if add_bos is None else add_bos)
+        self.bos = self._special("bos", wanted=opens_with_bos(tokenizer) if add_bos is None else add_bos)
         self.eos = self._special("eos", wanted=append_eos)
         candidates = (tokenizer.eos_token_id, tokenizer.unk_token_id, tokenizer.bos_token_id, 0)
         # A text without tokens still needs one position: a fully masked row has no defined attention.
@@ -119,7 +131,7 @@ class TemplateEncoder:
             filled["{instruction}"] = self.encoder.texts(instructions, max_length=self.max_length)
         before = self._join(self.template.before, filled, len(texts))
         after = self._join(self.template.after, filled, len(texts))
-        closing = after if self.template.after else before
+        closing = after if self.template.has_soft else before
         for i in range(len(texts)):
             before[i] = self.encoder.bos + before[i]
             closing[i] += self.encoder.eos

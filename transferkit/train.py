@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from transferkit.data import Batch, TrainingData
-from transferkit.distributed import any_process, average_gradients, gather, is_main, world
+from transferkit.distributed import any_process, average_gradients, gather, is_main, total, world
 from transferkit.embedder import Embedder, Group, PromptEmbedder
 from transferkit.errors import ConfigError, RunError
 from transferkit.losses import contrastive_loss
@@ -68,6 +68,7 @@ def fit(
     state = load_newest_state(folder, named, optimizer, warn=progress.warn) or TrainState()
     if isinstance(embedder, PromptEmbedder) and (memory := embedder.writer.memory) is not None:
         memory.restore(state.soft_token_groups, write=embedder.writer.prompting)
+        memory.seconds = state.cache_seconds
         state.soft_token_groups = memory.groups
     warnings: list[str] = []
     # An evaluation at the resumed step was written before its state was saved, so rows up to that step stand.
@@ -91,7 +92,11 @@ def fit(
             batch = data.batch(state.step).slice(*world())
             loss = training_step(embedder, batch, recipe, optimizer, parameters, step=state.step)
             state.seconds += perf_counter() - started
-            state.after_step(loss, examples=len(batch) * world()[1], tokens=embedder.take_tokens())
+            state.after_step(
+                loss,
+                examples=len(batch) * world()[1],
+                tokens=total(embedder.take_tokens(), device=parameters[0].device),
+            )
             progress.step(state.step, loss=loss, tokens_per_second=state.tokens / max(state.seconds, 1e-9))
             warnings += collapse_warning(embedder, state, progress)
     assert state.best is not None  # step 0 was evaluated
@@ -113,7 +118,7 @@ def training_step(
     optimizer.zero_grad(set_to_none=True)
     size = recipe.optim.micro_batch_size
     loss = backward(embedder, batch, recipe.loss, micro_batch_size=size, seed=recipe.seed, step=step)
-    if not torch.isfinite(loss):
+    if any_process(not bool(torch.isfinite(loss)), device=parameters[0].device):
         raise RunError(
             f"step {step}: the loss is {float(loss)}; lower optim.lr (or optim.lr_alignment, optim.lr_offset), or "
             "raise prompting.tau"
@@ -218,8 +223,14 @@ def evaluate(
     progress: Progress,
 ) -> None:
     """Score the current step, note it in the state, and keep the weights if they are the best so far."""
+    memory = embedder.writer.memory if isinstance(embedder, PromptEmbedder) else None
+    written_before = 0.0 if memory is None else memory.seconds
     evaluation = scorer(embedder)
     embedder.take_tokens()  # evaluation is no training
+    if memory is not None:
+        # What an evaluation writes, later steps find written: it counts as training wherever it was written.
+        state.seconds += memory.seconds - written_before
+        state.cache_seconds = memory.seconds
     row = state.metrics_row(evaluation, peak_memory_bytes=peak_memory_bytes())
     state.metrics.append(row)
     state.evaluated = state.step
@@ -244,8 +255,10 @@ def collapse_warning(embedder: Embedder, state: TrainState, progress: Progress) 
     """Follow the soft tokens' variance; warn once when they stop depending on the text."""
     if not isinstance(embedder, PromptEmbedder) or embedder.last_soft is None or embedder.writer.reads == "instruction":
         return []
+    if len(embedder.last_soft) < 2:  # a micro-batch of one text has no variance to speak of
+        return []
     state.collapse = collapse(embedder.last_soft)
-    if state.collapse > COLLAPSED or state.collapse_warned or len(embedder.last_soft) < 2:
+    if state.collapse > COLLAPSED or state.collapse_warned:
         return []
     state.collapse_warned = True
     warning = (

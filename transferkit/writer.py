@@ -79,14 +79,15 @@ class SoftTokenMemory:
         fresh: dict[str, Tensor] = {}
         if new:
             started = perf_counter()
-            fresh = dict(zip(new, write(new).unbind(0), strict=True))
+            written = write(new).cpu()  # waits for the device, so that the clock below tells the truth
             self.seconds += perf_counter() - started
+            fresh = dict(zip(new, written.unbind(0), strict=True))
         used_before = self.used_bytes
         for prompt, soft in fresh.items():
             size = soft.numel() * soft.element_size()
             if self.used_bytes + size <= self.budget_bytes:
-                self._kept[prompt] = soft.cpu().clone()  # a view would keep the whole batch alive
+                self._kept[prompt] = soft.clone()  # a view would keep the whole batch alive
                 self.used_bytes += size
         if self.used_bytes > used_before:
             self.groups.append(new)
-        return torch.stack([fresh[p] if p in fresh else self._kept[p].to(write.device) for p in prompts])
+        return torch.stack([fresh[p] if p in fresh else self._kept[p] for p in prompts]).to(write.device)

@@ -16,7 +16,10 @@ def embed(
     column: Annotated[
         str, typer.Option("--column", help="Column that holds the text, in files with columns.")
     ] = "text",
-    instruction: Annotated[str, typer.Option("--instruction", help="Task instruction for the Prompting LLM.")] = "",
+    instruction: Annotated[
+        str | None,
+        typer.Option("--instruction", help="Task instruction; default: the checkpoint's, where it has one alone."),
+    ] = None,
     backbone: Annotated[
         str | None, typer.Option("--backbone", help="Where the same backbone lies now, if it moved.")
     ] = None,

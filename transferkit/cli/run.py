@@ -45,7 +45,19 @@ def train(
 
     Example: transferkit train qwen3/train --set optim.steps=500
     """
-    _run("train", recipe, target, quantize, set_, None, None, data_dir, runs, resume, dry_run, quiet, json)
+    _run(
+        "train",
+        recipe,
+        target=target,
+        quantize=quantize,
+        overrides=set_,
+        data_dir=data_dir,
+        runs=runs,
+        resume=resume,
+        dry_run=dry_run,
+        quiet=quiet,
+        json=json,
+    )
 
 
 def adapt(
@@ -67,7 +79,20 @@ def adapt(
 
     Example: transferkit adapt --source runs/train-... --target meta-llama/Llama-3.2-1B --quantize nf4
     """
-    _run("adapt", recipe, target, quantize, set_, source, None, data_dir, runs, resume, dry_run, quiet, json)
+    _run(
+        "adapt",
+        recipe,
+        target=target,
+        quantize=quantize,
+        overrides=set_,
+        source=source,
+        data_dir=data_dir,
+        runs=runs,
+        resume=resume,
+        dry_run=dry_run,
+        quiet=quiet,
+        json=json,
+    )
 
 
 def baseline(
@@ -91,17 +116,32 @@ def baseline(
 
     Example: transferkit baseline qwen3/baseline --method lora --target qwen3-0.6b
     """
-    _run("baseline", recipe, target, quantize, set_, source, method, data_dir, runs, resume, dry_run, quiet, json)
+    _run(
+        "baseline",
+        recipe,
+        target=target,
+        quantize=quantize,
+        overrides=set_,
+        source=source,
+        method=method,
+        data_dir=data_dir,
+        runs=runs,
+        resume=resume,
+        dry_run=dry_run,
+        quiet=quiet,
+        json=json,
+    )
 
 
 def _run(
     task: "Task",
     name: str | None,
+    *,
     target: str | None,
     quantize: str | None,
     overrides: list[str] | None,
-    source: Path | None,
-    method: str | None,
+    source: Path | None = None,
+    method: str | None = None,
     data_dir: Path | None,
     runs: Path,
     resume: Path | None,

@@ -1,12 +1,22 @@
 """What a reader of a convergence table must know about how its runs differ: one sentence each. No torch."""
 
-import json
 from collections.abc import Callable
 from typing import Any
 
 from transferkit.convergence.comparable import run_id
 from transferkit.convergence.series import Series, recipe_facts
 from transferkit.runs import Run
+
+# Keys of the recipe in which rows of one table should agree, or the reader must know.
+_COMPARED_KEYS = (
+    "embedding.dtype",
+    "embedding.max_length",
+    "loss.temperature",
+    "loss.symmetric",
+    "readout.kind",
+    "readout.sample",
+    "readout.ridge",
+)
 
 
 def comparison_notes(series: list[Series]) -> tuple[str, ...]:
@@ -25,6 +35,7 @@ def comparison_notes(series: list[Series]) -> tuple[str, ...]:
             by_label,
             lambda run: (run.record["backbone"] or {}).get("quantization"),
         ),
+        *(_differing(f"{key} differs: {{values}}", trained, _of_recipe(key)) for key in _COMPARED_KEYS),
         _differing("Devices differ, so seconds and memory cannot be compared: {values}", by_label, _device),
         *_unfinished(by_label),
         *_seed_twice(by_label),
@@ -55,8 +66,9 @@ def _batch_sizes(groups: dict[str, tuple[Run, ...]]) -> str | None:
 
 
 def _device(run: Run) -> str | None:
-    device = run.record.get("device")
-    return device if device is None or isinstance(device, str) else json.dumps(device, sort_keys=True)
+    facts = [run.record.get(key) for key in ("device", "device_name", "threads")]
+    named = [str(fact) for fact in facts if fact is not None]
+    return " ".join(named) if named else None
 
 
 def _unfinished(groups: dict[str, tuple[Run, ...]]) -> list[str]:
@@ -85,3 +97,7 @@ def _uncommitted(groups: dict[str, tuple[Run, ...]]) -> str | None:
         {run_id(run) for runs in groups.values() for run in runs if (run.record.get("git") or {}).get("dirty")}
     )
     return f"Run from a checkout with uncommitted changes: {', '.join(dirty)}." if dirty else None
+
+
+def _of_recipe(key: str) -> Callable[[Run], Any]:
+    return lambda run: recipe_facts(run).get(key)

@@ -132,7 +132,8 @@ def _identity(run: Run) -> dict[str, Any]:
         if key not in _IGNORED_KEYS and not (key.startswith("data.") and key.split(".")[-1] in _IGNORED_DATA_KEYS)
     }
     backbone = run.record["backbone"] or {}
-    facts["source"] = (run.record["source"] or {}).get("run")
+    source = run.record["source"]
+    facts["source"] = f"{source['run']} {source['sha256'][:8]}" if source else None  # a folder can be trained again
     facts["backbone"] = backbone.get("name")
     facts["quantization"], facts["dtype"] = backbone.get("quantization"), backbone.get("dtype")
     return facts
