@@ -60,13 +60,21 @@ class FrozenBackbone(nn.Module):
     """
 
     def __init__(
-        self, trunk: PreTrainedModel, encoder: TextEncoder, *, template: str, max_length: int, room: int | None
+        self,
+        trunk: PreTrainedModel,
+        encoder: TextEncoder,
+        *,
+        template: str,
+        max_length: int,
+        soft_tokens: int,
+        context: int | None,
     ) -> None:
         super().__init__()
         self.trunk = trunk
         self.encoder = encoder
         self.max_length = max_length  # tokens of a text that are asked for
-        self.room = room  # positions that the context leaves beside the soft tokens; None: no limit is known
+        self.soft_tokens = soft_tokens  # k, kept free in the context
+        self.context = context  # positions; None: no limit is known
         self.use_template(template)
         self.parameters_accepted = set(inspect.signature(trunk.forward).parameters)
         # State-space decoders call theirs by another name.
@@ -115,8 +123,14 @@ class FrozenBackbone(nn.Module):
         )
         limits = (spec.max_length, getattr(trunk.config.get_text_config(), "max_position_embeddings", None))
         context = min((limit for limit in limits if limit), default=None)
-        room = None if context is None else context - soft_tokens
-        backbone = cls(trunk, encoder, template=template or spec.template, max_length=max_length, room=room)
+        backbone = cls(
+            trunk,
+            encoder,
+            template=template or spec.template,
+            max_length=max_length,
+            soft_tokens=soft_tokens,
+            context=context,
+        )
         # An unpinned spec is pinned here, so that a checkpoint asks for this commit and not for a newer one.
         backbone.spec = spec = spec.model_copy(
             update={"revision": spec.revision or getattr(trunk.config, "_commit_hash", None)}
@@ -166,14 +180,14 @@ class FrozenBackbone(nn.Module):
         """
         self.template = Template.parse(template)
         self.rows = TemplateEncoder(self.encoder, self.template, max_length=self.max_length)
-        if self.room is None:
+        if self.context is None:
             return
         variable = sum(part in ("{text}", "{instruction}") for part in self.template.parts)
-        left = (self.room - self.rows.overhead()) // variable
+        left = (self.context - self.soft_tokens - self.rows.overhead()) // variable
         if left < 1:
             raise ConfigError(
-                f"template {template!r} takes {self.rows.overhead()} positions and the soft tokens leave {self.room} "
-                "of the decoder's context, so no text fits; lower prompting.tokens"
+                f"{self.soft_tokens} soft tokens and {self.rows.overhead()} of template {template!r} do not leave room "
+                f"for text in a context of {self.context} positions; lower prompting.tokens"
             )
         self.rows.max_length = min(self.max_length, left)
 

@@ -140,7 +140,7 @@ class PromptingLLM(nn.Module):
             use_cache=self.use_cache,
             output_hidden_states=self.relaxation == "none",
             logits_to_keep=1,
-            **per_layer_inputs(self.model.get_decoder(), ids),
+            **per_layer_inputs(self.model, ids),
             **options,
         )
 

@@ -337,8 +337,8 @@ def _in_words(error: Exception, folder: Path) -> Exception:
     """What the machine refused, as a :class:`RunError`; any other error as it is."""
     if isinstance(error, torch.OutOfMemoryError):
         return RunError(
-            f"{folder}: out of GPU memory; start again with optim.micro_batch_size (fewer texts a pass, the same negatives), lower "
-            "eval.batch_size or embedding.max_length, then continue with --resume"
+            f"{folder}: out of GPU memory; start again with optim.micro_batch_size (fewer texts a pass, the same "
+            "negatives), a lower eval.batch_size or embedding.max_length"
         )
     if isinstance(error, OSError):
         return RunError(
