@@ -56,13 +56,13 @@ def any_process(flag: bool, *, device: torch.device) -> bool:
     return bool(asked)
 
 
-def total(count: int, *, device: torch.device) -> int:
-    """Sum of ``count`` over processes."""
+def total(value: float, *, device: torch.device) -> float:
+    """Sum of ``value`` over processes."""
     if world()[1] == 1:
-        return count
-    summed = torch.tensor(count, device=device)
+        return value
+    summed = torch.tensor(float(value), device=device)
     dist.all_reduce(summed)
-    return int(summed)
+    return float(summed)
 
 
 def gather(x: Tensor) -> Tensor:

@@ -95,7 +95,7 @@ def fit(
             state.after_step(
                 loss,
                 examples=len(batch) * world()[1],
-                tokens=total(embedder.take_tokens(), device=parameters[0].device),
+                tokens=int(total(embedder.take_tokens(), device=parameters[0].device)),
             )
             progress.step(state.step, loss=loss, tokens_per_second=state.tokens / max(state.seconds, 1e-9))
             warnings += collapse_warning(embedder, state, progress)
@@ -113,7 +113,7 @@ def training_step(
     *,
     step: int,
 ) -> float:
-    """One optimizer step on this process's share of the batch; returns the loss."""
+    """One optimizer step on this process's share of the batch; returns the loss of the whole batch."""
     embedder.train()
     optimizer.zero_grad(set_to_none=True)
     size = recipe.optim.micro_batch_size
@@ -127,7 +127,7 @@ def training_step(
     if recipe.optim.clip_norm is not None:
         nn.utils.clip_grad_norm_(parameters, recipe.optim.clip_norm)
     optimizer.step()
-    return float(loss)
+    return total(float(loss), device=parameters[0].device) / world()[1]
 
 
 def backward(

@@ -198,6 +198,7 @@ def _recipe(task: "Task", name: str | None, target: str | None, changes: list[st
 
 def _finish(resume: Path | None, fresh: Any, task: "Task", console: Console, *, json: bool) -> None:
     from transferkit import runner
+    from transferkit.distributed import is_main
     from transferkit.runs import read_record
     from transferkit.train import Interrupted
 
@@ -220,7 +221,8 @@ def _finish(resume: Path | None, fresh: Any, task: "Task", console: Console, *, 
             soft_wrap=True,
         )
         raise typer.Exit(130) from None
-    print((folder / "record.json").read_text(encoding="utf-8").rstrip() if json else folder)
+    if is_main():
+        print((folder / "record.json").read_text(encoding="utf-8").rstrip() if json else folder)
 
 
 def _quoted(text: str) -> str:
