@@ -1,0 +1,36 @@
+"""How many tokens each pair of vocabularies shares: the anchors that the alignment can start from.
+
+    python benchmarks/shared_tokens.py TOKENIZER TOKENIZER [...]
+
+Each TOKENIZER is a folder or a hub id. Tokens are compared by the bytes they stand for.
+"""
+
+import sys
+from itertools import permutations
+from pathlib import Path
+
+from transformers import AutoTokenizer
+
+from transferkit.anchors import shared_tokens
+from transferkit.loading import check_location
+
+
+def main() -> None:
+    """Print one row an ordered pair."""
+    names = sys.argv[1:]
+    if len(names) < 2:
+        sys.exit(__doc__)
+    tokenizers = {}
+    for name in names:
+        if not (Path(name) / "tokenizer.json").is_file():  # a folder may hold a tokenizer alone
+            check_location(name)
+        tokenizers[Path(name).name] = AutoTokenizer.from_pretrained(name, trust_remote_code=False)
+    print(f"{'from':16s} {'to':16s} {'shared':>7s} {'of the smaller':>15s}")
+    for first, second in permutations(tokenizers, 2):
+        sizes = len(tokenizers[first]), len(tokenizers[second])
+        ids, _ = shared_tokens(tokenizers[first], tokenizers[second], rows=sizes)
+        print(f"{first:16s} {second:16s} {len(ids):7d} {100 * len(ids) / min(sizes):13.1f} %")
+
+
+if __name__ == "__main__":
+    main()
