@@ -17,7 +17,7 @@ from transferkit.errors import ConfigError
 from transferkit.identity import weights_sha256
 from transferkit.probe import resolve
 from transferkit.prompting import PromptingLLM
-from transferkit.recipes import Recipe, TrainSet
+from transferkit.recipes import Recipe, TrainSet, required_backbone
 from transferkit.specs import BackboneSpec, Pooling
 from transferkit.template import Template
 from transferkit.writer import Writer
@@ -54,9 +54,7 @@ def resolve_recipe(recipe: Recipe, *, source: Path | None) -> tuple[Recipe, Back
     recipe = recipe.model_copy(update={"prompting": prompting, "data": data})
     if recipe.method in ("tfidf", "prompting-llm-alone"):
         return recipe, None
-    if recipe.embedding.backbone is None:
-        raise ConfigError("embedding.backbone: this key is missing; name a backbone there or with --target")
-    spec = resolve(recipe.embedding.backbone)
+    spec = resolve(required_backbone(recipe))
     from_source = description.get("backbone", {})
     template = recipe.embedding.template or from_source.get("template") or spec.template
     pooling: Pooling = recipe.embedding.pooling or from_source.get("pooling") or spec.pooling

@@ -48,15 +48,18 @@ class Progress:
         """One evaluation is done."""
         parts = [f"step {row['step']:>5}"]
         parts.append("loss     -" if row["loss"] is None else f"loss {row['loss']:.3f}")
-        parts.append(f"dev {row['score']['plain']:5.1f}")
+        parts.append(f"dev {row['score']['plain']:5.1f} plain")
         if row["score"]["readout"] is not None:
-            parts.append(f"with readout {row['score']['readout']:5.1f}")
+            parts.append(f"{row['score']['readout']:5.1f} with readout")
         if row["collapse"] is not None:
             parts.append(f"collapse {row['collapse']:.3f}")
+        if row["variant"] is not None:
+            parts.append(row["variant"])
         parts.append(f"{row['seconds']:.0f} s")
         parts.append(f"{row['peak_memory_bytes'] / 2**30:.1f} GiB")
-        self.console.print(f"{self.title}  " + "  ".join(parts), highlight=False, markup=False)
+        # One line an evaluation, whatever the width: a log is read by grep.
+        self.console.print(f"{self.title}  " + "  ".join(parts), highlight=False, markup=False, soft_wrap=True)
 
     def warn(self, message: str) -> None:
         """Something the user should know."""
-        self.console.print(f"warning: {message}", style="yellow", markup=False, highlight=False)
+        self.console.print(f"warning: {message}", style="yellow", markup=False, highlight=False, soft_wrap=True)

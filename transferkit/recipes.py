@@ -267,6 +267,17 @@ class Recipe(Strict):
         return self
 
 
+def required_backbone(recipe: Recipe) -> str:
+    """What the recipe calls its backbone.
+
+    Raises:
+        ConfigError: it names none, and ``--target`` did not either.
+    """
+    if recipe.embedding.backbone is None:
+        raise ConfigError("embedding.backbone: this key is missing; name a backbone there or with --target")
+    return recipe.embedding.backbone
+
+
 def list_recipes() -> list[str]:
     """Names ``family/task`` of the built-in recipes, sorted."""
     folder = builtin_dir("recipes")

@@ -155,7 +155,7 @@ class Prepared:
         record = self.record(folder)
         _write_record(folder, record)
         console = console if is_main() else Console(quiet=True)
-        console.print(self.summary(), markup=False, highlight=False)
+        console.print(self.summary(), markup=False, highlight=False, soft_wrap=True)
         sample = self.data.sample(self.recipe.readout.sample, self.recipe.seed)
         scorer = Scorer(
             self.dev_sets, sample=sample, readout=self.recipe.readout, batch_size=self.recipe.eval.batch_size
@@ -193,7 +193,7 @@ class Prepared:
         return self.built.label if self.built else "TF-IDF"
 
     def summary(self) -> str:
-        """One line on what runs: which path, how exact, how many numbers learn."""
+        """One line on what runs: which path, how exact, how many parameters train."""
         if self.built is None:
             return self.label
         embedder = self.built.embedder
@@ -207,7 +207,7 @@ class Prepared:
             if backbone.quantized_layers:
                 parts.append(f"{backbone.quantized_layers} layers in 4 bits")
         learned = sum(p.numel() for group in embedder.trainable().values() for p in group)
-        parts.append(f"{learned:,} numbers learn")
+        parts.append(f"{learned:,} trainable parameters")
         return "; ".join(parts)
 
     def _train(self, folder: Path, scorer: Scorer, progress: Progress) -> dict[str, Any]:

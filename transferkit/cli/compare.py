@@ -19,7 +19,7 @@ def compare(
 ) -> None:
     """Convergence table over runs: steps, examples, tokens, seconds and memory to fractions of LoRA's best score.
 
-    Example: transferkit compare runs/* --out report
+    Example: transferkit compare runs/adapt-* runs/lora-* runs/frozen-* --out report
     """
     from transferkit.convergence import compare as compare_runs
     from transferkit.convergence import tables

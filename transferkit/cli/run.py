@@ -162,9 +162,13 @@ def _run(
     changes += [f"embedding.backbone={_quoted(target)}"] if target else []
     changes += [f"embedding.quantization={quantize}"] if quantize else []
     changes += [f"method={method}"] if method else []
-    recipe = _recipe(task, name, target, changes)
+    recipe = _recipe(task, name, target, changes, console)
     if task == "baseline" and recipe.method is None:
         raise ConfigError("baseline needs a method: --method lora|qlora|prompt-tuning|prompting-llm-alone|frozen|tfidf")
+    from transferkit.recipes import required_backbone
+
+    if recipe.method not in ("tfidf", "prompting-llm-alone"):
+        required_backbone(recipe)  # before the seconds that the libraries take to import
     from transferkit.runner import Inputs
 
     inputs = Inputs(source=source, data_dir=data_dir)
@@ -176,7 +180,7 @@ def _run(
     _finish(None, (recipe, inputs, runs), task, console, json=json)
 
 
-def _recipe(task: "Task", name: str | None, target: str | None, changes: list[str]) -> "Recipe":
+def _recipe(task: "Task", name: str | None, target: str | None, changes: list[str], console: Console) -> "Recipe":
     from transferkit.recipes import list_recipes, read_recipe
 
     if name is None:
@@ -193,6 +197,7 @@ def _recipe(task: "Task", name: str | None, target: str | None, changes: list[st
                 f"no built-in {task} recipe for the family {family!r}; name one (`transferkit recipes list`) or make "
                 f"one (`transferkit recipes new --family {family} --backbone {target}`)"
             )
+        console.print(f"no recipe given: using the built-in {name}", markup=False, highlight=False, soft_wrap=True)
     return read_recipe(name, overrides=changes, task=task)
 
 
