@@ -22,7 +22,7 @@ from transferkit.loading import DTYPES, config_file, input_embeddings, load_toke
 from transferkit.perlayer import per_layer_inputs
 from transferkit.specs import BackboneSpec, Quantization
 from transferkit.template import Template
-from transferkit.tokens import Rows, TemplateEncoder, TextEncoder, pad_left
+from transferkit.tokens import Rows, TemplateEncoder, TextEncoder, pad_left, positions
 
 
 @dataclass
@@ -286,10 +286,9 @@ class FrozenBackbone(nn.Module):
 
         ``mask`` (B, cached + new) covers what the cache holds too; positions follow from it. Soft tokens have id 0.
         """
-        width = input_ids.shape[1]
         options: dict[str, Any] = {"attention_mask": mask.long()}
         if "position_ids" in self.parameters_accepted:
-            options["position_ids"] = (mask.long().cumsum(1) - 1).clamp(min=0)[:, -width:]
+            options["position_ids"] = positions(mask, input_ids.shape[1])
         if cache is not None:
             options[self.cache_name] = cache
         if inputs_embeds is None:

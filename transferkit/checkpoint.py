@@ -102,7 +102,7 @@ def load(folder: str | Path, *, backbone: str | None = None, device: str | None 
     place = torch.device(device or "cpu")
     tensors = load_tensors(folder / _LEARNED) if (folder / _LEARNED).is_file() else {}
     if description["kind"] == "prompting-llm-alone":
-        embedder: Embedder = PromptingAlone(load_writer(folder, device=place), join=description["join"])
+        embedder: Embedder = PromptingAlone(_writer(folder, description["prompting"], place), join=description["join"])
     else:
         embedder = _load_on_backbone(description, tensors, folder, backbone, place)
     saved = description["readout"]
@@ -118,7 +118,12 @@ def load_writer(folder: Path, *, device: torch.device, **changes: Any) -> Writer
     settings = read_description(folder).get("prompting")
     if settings is None:
         raise ConfigError(f"{folder}: holds no Prompting LLM; --source needs the checkpoint of a train or adapt run")
-    settings |= {key: value for key, value in changes.items() if value is not None}
+    return _writer(folder, settings | {key: value for key, value in changes.items() if value is not None}, device)
+
+
+def _writer(folder: Path, settings: dict[str, Any], device: torch.device) -> Writer:
+    """The same from a description that was read, whose files were hashed then."""
+    settings = dict(settings)
     reads = settings.pop("reads")
     writer = Writer(PromptingLLM.load(str(folder / _PROMPTING), device=device, **settings), reads=reads)
     if writer.gate is not None:
@@ -173,19 +178,17 @@ def _describe(embedder: Embedder, description: dict[str, Any], tensors: dict[str
     description["readout"] = {"kind": embedder.readout.kind, "width": len(embedder.readout.mean)}
     if isinstance(embedder, BackboneEmbedder):
         description["backbone"] = describe_backbone(embedder)
+    if isinstance(embedder, PromptEmbedder | PromptingAlone):
+        description["prompting"] = _writer_settings(embedder.writer)
+        if embedder.writer.gate is not None:
+            tensors["gate"] = embedder.writer.gate
     match embedder:
         case PromptEmbedder():
             description["kind"] = "transfer"
-            description["prompting"] = _writer_settings(embedder.writer)
             description["alignment"] = {"offset": embedder.alignment.offset is not None}
             tensors |= {f"alignment.{name}": value for name, value in embedder.alignment.state_dict().items()}
-            if embedder.writer.gate is not None:
-                tensors["gate"] = embedder.writer.gate
         case PromptingAlone():
             description |= {"kind": "prompting-llm-alone", "join": embedder.join}
-            description["prompting"] = _writer_settings(embedder.writer)
-            if embedder.writer.gate is not None:
-                tensors["gate"] = embedder.writer.gate
         case LoraEmbedder():
             description |= {"kind": "lora", "lora": embedder.lora.model_dump()}
             tensors |= {f"adapter.{name}": p for name, p in embedder.adapter().items()}
@@ -246,7 +249,9 @@ def _load_on_backbone(
             weight = tensors["alignment.weight"]
             alignment = Alignment(weight.to(device), tokens=tokens, offset=description["alignment"]["offset"])
             alignment.load_state_dict(_below("alignment", tensors))
-            return PromptEmbedder(load_writer(folder, device=device), alignment, backbone, pooling=pooling)
+            return PromptEmbedder(
+                _writer(folder, description["prompting"], device), alignment, backbone, pooling=pooling
+            )
         case "lora":
             lora = LoraSection.model_validate(description["lora"])
             embedder = LoraEmbedder(backbone, pooling=pooling, lora=lora, seed=0)

@@ -46,6 +46,12 @@ class Batch:
     def __len__(self) -> int:
         return len(self.anchors)
 
+    def inputs(self) -> tuple[list[str], list[str]]:
+        """All texts, anchors then positives then negatives, and the instruction of each."""
+        texts = self.anchors + self.positives + self.negatives
+        documents = len(texts) - len(self)
+        return texts, [self.anchor_instruction] * len(self) + [self.document_instruction] * documents
+
     def slice(self, rank: int, world: int) -> "Batch":
         """The contiguous share of process ``rank`` out of ``world`` processes, a divisor of the batch."""
         share = len(self) // world

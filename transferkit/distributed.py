@@ -49,11 +49,7 @@ def from_main(value: T | None) -> T:
 
 def any_process(flag: bool, *, device: torch.device) -> bool:
     """Whether ``flag`` is set in any process, so that all of them stop at the same step."""
-    if world()[1] == 1:
-        return flag
-    asked = torch.tensor(int(flag), device=device)
-    dist.all_reduce(asked)
-    return bool(asked)
+    return bool(total(flag, device=device))
 
 
 def total(value: float, *, device: torch.device) -> float:

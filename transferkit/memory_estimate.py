@@ -56,9 +56,7 @@ def estimate_memory(
     """
     tensors = _different([*embedder.parameters(), *embedder.buffers()])
     learned = _different([p for group in embedder.trainable().values() for p in group])
-    texts = batch.anchors + batch.positives + batch.negatives
-    instructions = [batch.anchor_instruction] * len(batch)
-    instructions += [batch.document_instruction] * (len(texts) - len(batch))
+    texts, instructions = batch.inputs()
     longest = sorted(range(len(texts)), key=lambda i: len(texts[i]), reverse=True)[:_MEASURED]
     at_once = min(micro_batch_size or len(texts), len(texts))
     saved = 0

@@ -19,7 +19,7 @@ from transferkit.kvcache import fork
 from transferkit.loading import input_embeddings, load_causal_lm, load_tokenizer
 from transferkit.perlayer import per_layer_inputs
 from transferkit.recipes import LoraSection, Relaxation
-from transferkit.tokens import TextEncoder, pad_left
+from transferkit.tokens import TextEncoder, pad_left, positions
 
 
 class PromptingLLM(nn.Module):
@@ -133,7 +133,7 @@ class PromptingLLM(nn.Module):
     def _run(self, embeds: Tensor, ids: Tensor, mask: Tensor, cache: Any) -> Any:
         options: dict[str, Any] = {"attention_mask": mask.long()}
         if self._takes_position_ids:
-            options["position_ids"] = (mask.long().cumsum(1) - 1).clamp(min=0)[:, -embeds.shape[1] :]
+            options["position_ids"] = positions(mask, embeds.shape[1])
         return self.model(
             inputs_embeds=embeds,
             past_key_values=cache,

@@ -4,6 +4,7 @@ import platform
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
+from hashlib import sha256
 from importlib.util import find_spec
 from pathlib import Path
 from time import perf_counter
@@ -206,7 +207,7 @@ class Prepared:
             parts.append(f"{backbone.spec.name}, {path} path with relative error {max(errors):.0e}")
             if backbone.quantized_layers:
                 parts.append(f"{backbone.quantized_layers} layers in 4 bits")
-        learned = sum(p.numel() for group in embedder.trainable().values() for p in group)
+        learned = num_parameters(p for group in embedder.trainable().values() for p in group)
         parts.append(f"{learned:,} trainable parameters")
         return "; ".join(parts)
 
@@ -228,7 +229,7 @@ class Prepared:
         return {
             "best": {"step": fitted.best.step, "score": fitted.best.score},
             "timings": {
-                "cache_seconds": _cache_seconds(embedder),
+                "cache_seconds": state.cache_seconds,
                 "train_seconds": state.seconds,
                 "evaluation_seconds": state.evaluation_seconds,
                 "readout_seconds": readout_seconds,
@@ -387,11 +388,6 @@ def _source_facts(source: Path) -> dict[str, Any]:
     return {"run": run, "sha256": sha256_file(folder / "manifest.json")}
 
 
-def _cache_seconds(embedder: Embedder) -> float:
-    memory = getattr(getattr(embedder, "writer", None), "memory", None)
-    return 0.0 if memory is None else memory.seconds
-
-
 def _untrained_row(name: str | None, evaluation: Evaluation) -> dict[str, Any]:
     return {
         "step": 0,
@@ -407,6 +403,4 @@ def _untrained_row(name: str | None, evaluation: Evaluation) -> dict[str, Any]:
 
 
 def _sha256_lines(lines: list[str]) -> str:
-    from hashlib import sha256
-
     return sha256("\n".join(lines).encode()).hexdigest()

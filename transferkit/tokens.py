@@ -148,6 +148,11 @@ class TemplateEncoder:
         return rows
 
 
+def positions(mask: Tensor, width: int) -> Tensor:
+    """Position ids (B, width) of the last ``width`` columns of ``mask`` (B, T): real tokens counted from 0."""
+    return (mask.long().cumsum(1) - 1).clamp(min=0)[:, -width:]
+
+
 def pad_left(rows: Sequence[Sequence[int]], *, device: torch.device) -> tuple[Tensor, Tensor]:
     """Ids (B, T) and mask (B, T), True where a token is real, rows aligned at their last token.
 

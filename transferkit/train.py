@@ -139,9 +139,7 @@ def backward(
     without gradient, the loss gives each vector's gradient, and each micro-batch is run again to receive it (GradCache,
     arXiv 2101.06983).
     """
-    texts = batch.anchors + batch.positives + batch.negatives
-    instructions = [batch.anchor_instruction] * len(batch)
-    instructions += [batch.document_instruction] * (len(texts) - len(batch))
+    texts, instructions = batch.inputs()
     # Texts of like length go together; each micro-batch draws its dropout from its own seed, twice the same.
     order = sorted(range(len(texts)), key=lambda i: len(texts[i]))
     size = micro_batch_size or len(texts)
