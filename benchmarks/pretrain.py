@@ -108,6 +108,12 @@ def build_optimizers(model: PreTrainedModel, train: TrainConfig) -> list[torch.o
     return [muon, torch.optim.AdamW([rest_group], betas=(0.9, 0.95), fused=True)]
 
 
+def training_windows(recipe: PretrainRecipe, work: Path) -> Windows:
+    """Every window of every step, from a folder that ``prepare`` filled."""
+    config = recipe.train
+    return Windows(work, config=recipe.text, steps=config.steps, batch_size=config.batch_size, seed=recipe.seed)
+
+
 def training_loss(model: PreTrainedModel, inputs: Tensor, targets: Tensor) -> Tensor:
     """Mean next-token cross entropy in nats of windows (n, context)."""
     logits = model(input_ids=inputs, use_cache=False).logits
@@ -201,7 +207,7 @@ def train(recipe: PretrainRecipe, work: Path, *, stop_after: int | None = None) 
     write_folder(model, work, work / "untrained", text=text)  # refuses now what would not reload at the end
     optimizers = build_optimizers(model, config)
     full = [(group, group["lr"]) for optimizer in optimizers for group in optimizer.param_groups]
-    windows = Windows(work, config=text, steps=config.steps, batch_size=config.batch_size, seed=recipe.seed)
+    windows = training_windows(recipe, work)
     heldout, heldout_bytes = heldout_windows(work, text=text, everything=False)
     state = _resume(work, recipe, model, optimizers)
     loss_of = torch.compile(training_loss, dynamic=False) if config.compile else training_loss
@@ -244,7 +250,15 @@ def main() -> int:
         recipe = parse(PretrainRecipe, read_yaml(options.recipe), where=str(options.recipe))
         prepare(options.corpus, options.work, config=recipe.text, seed=recipe.seed)
         model = train(recipe, options.work)
-        export(model, options.work, name=options.recipe.stem, text=recipe.text, prompts=recipe.prompts)
+        windows = training_windows(recipe, options.work)
+        export(
+            model,
+            options.work,
+            recipe_file=options.recipe,
+            text=recipe.text,
+            prompts=recipe.prompts,
+            training=windows,
+        )
     except TransferkitError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from pretrain_text import TextConfig, inputs_and_targets, write_text
+from pretrain_ngram import ngram_bits_per_byte
+from pretrain_text import TextConfig, Windows, inputs_and_targets, write_text
 from tokenizers import Tokenizer
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerFast
 
@@ -15,6 +16,8 @@ from transferkit.errors import RunError
 
 _PROBE = "In 1984, a naïve café's 12 customers\tsaid:\n\n  “don't”... <b>x_y</b> 东京 🙂 THE END \n"
 _BATCH = 32  # windows a forward pass when measuring
+_SAMPLE_TOKENS = 40
+_TEMPERATURE = 0.8
 
 
 def heldout_windows(work: Path, *, text: TextConfig, everything: bool) -> tuple[np.ndarray, int]:
@@ -85,33 +88,71 @@ def write_folder(model: PreTrainedModel, work: Path, out: Path, *, text: TextCon
 
 
 @torch.no_grad()
-def _samples(model: PreTrainedModel, work: Path, *, text: TextConfig, prompts: list[str]) -> list[str]:
-    """Greedy continuations of the prompts, 40 tokens each."""
+def _samples(model: PreTrainedModel, work: Path, *, text: TextConfig, prompts: list[str], temperature: float) -> str:
+    """Markdown of one continuation a prompt, up to the end of the document; greedy at temperature 0."""
     tokenizer = Tokenizer.from_file(str(work / "tokenizer.json"))
-    written = []
+    opening = [] if text.bos is None else tokenizer.encode(text.bos, add_special_tokens=False).ids
+    generator = torch.Generator().manual_seed(0)
+    quoted = ""
     for prompt in prompts:
-        opening: list[int] = [] if text.bos is None else [tokenizer.encode(text.bos).ids[0]]
         ids = opening + tokenizer.encode(prompt, add_special_tokens=False).ids
-        for _ in range(40):
-            ids.append(int(model(input_ids=torch.tensor([ids]), use_cache=False).logits[0, -1].argmax()))
-        written.append(tokenizer.decode(ids))
-    return written
+        for _ in range(_SAMPLE_TOKENS):
+            logits = model(input_ids=torch.tensor([ids]), use_cache=False).logits[0, -1]
+            if temperature > 0:
+                chosen = torch.multinomial((logits / temperature).softmax(0), 1, generator=generator)
+            else:
+                chosen = logits.argmax()
+            ids.append(int(chosen))
+            if ids[-1] == tokenizer.token_to_id(text.eos):
+                break
+        quoted += f"````text\n{tokenizer.decode(ids)}\n````\n"  # four: a sample may hold a fence of three
+    return quoted
 
 
-def _card(model: PreTrainedModel, rows: list[dict[str, float]], *, name: str, text: TextConfig, bits: float) -> str:
+# Of the files that recipes name: their texts' licences, for the model card.
+LICENCES = {
+    "arxiv_abstracts": "CC0",
+    "dialogues": "CC-BY-SA-4.0, CC-BY-4.0",
+    "heldout_wikitext2": "CC-BY-SA-3.0",
+    "masc": "free for any use",
+    "openstax": "CC-BY-4.0",
+    "peps": "public domain",
+    "standard_ebooks": "CC0",
+    "tech_docs": "MIT, Apache-2.0, CC-BY, CC-BY-SA",
+    "us_gov_web": "public domain",
+    "us_presidential_speeches": "public domain",
+    "wikipedia_en_sample": "CC-BY-SA-3.0",
+    "world_factbook": "public domain",
+}
+
+
+def _licence(stem: str) -> str:
+    return LICENCES.get(stem, "not stated")
+
+
+def _card(
+    model: PreTrainedModel,
+    rows: list[dict[str, float]],
+    *,
+    name: str,
+    text: TextConfig,
+    bits: float,
+    ngram_bits: float,
+) -> str:
     """Model card up to the samples."""
     last, config = rows[-1], model.config
     measured = [row for row in rows if "heldout_bits_per_byte" in row]
     total = sum(text.weights.values())
     curve = "".join(f"| {r['tokens']:,} | {r['loss']:.3f} | {r['heldout_bits_per_byte']:.3f} |\n" for r in measured)
-    shares = "".join(f"| {stem} | {weight / total:.1%} |\n" for stem, weight in text.weights.items())
+    shares = "".join(f"| {stem} | {weight / total:.1%} | {_licence(stem)} |\n" for stem, weight in text.weights.items())
     embedding = next(model.get_input_embeddings().parameters()).numel()
     bos = "none" if text.bos is None else f"`{text.bos}`, first in every window; the tokenizer does not add it itself"
     return f"""# {name}
 
 A small `{config.model_type}` decoder with a byte-level BPE vocabulary of its own, pretrained from random
-weights by `benchmarks/pretrain.py` with `benchmarks/pretrain/{name}.yaml`. It is made for tests, demos and
-comparisons of methods, not for writing text.
+weights by `benchmarks/pretrain.py` with `benchmarks/pretrain/{name}.yaml`: that file is `pretrain.yaml` here, and
+`pretrain.jsonl` is the log of the training. It is made for tests, demos and comparisons of methods, not for writing
+text.
 
 | | |
 | --- | --- |
@@ -124,16 +165,17 @@ comparisons of methods, not for writing text.
 | tokens seen | {last["tokens"]:,.0f} |
 | training time, one CPU thread | {last["train_seconds"] / 60:.0f} minutes |
 | held-out bits per byte, bf16, all of {text.heldout} | {bits:.3f} |
+| 5-gram model (modified Kneser-Ney) trained on the same tokens | {ngram_bits:.3f} bits per byte |
+
+The 5-gram model (`benchmarks/pretrain_ngram.py`) has the same vocabulary, the same training windows and the same
+held-out windows; a decoder that needs fewer bits has learned more than which few tokens follow which.
 
 ## Training text
 
-| file | share of the tokens |
-| --- | --- |
+| file | share of the tokens | licence of the text |
+| --- | --- | --- |
 {shares}
-Licences of the text: CC0 (standard_ebooks, arxiv_abstracts), CC-BY-4.0 (openstax, part of dialogues),
-CC-BY-SA-4.0 (the rest of dialogues), CC-BY-SA-3.0 (wikipedia_en_sample), public domain or free for any use
-(us_gov_web, world_factbook, us_presidential_speeches, masc), MIT, Apache-2.0, CC-BY and CC-BY-SA (tech_docs).
-No held-out text was trained on.
+The held-out text, {text.heldout} ({_licence(text.heldout)}), was not trained on.
 
 ## Curve
 
@@ -144,16 +186,34 @@ Held-out bits per byte on the first {text.heldout_bytes:,} bytes of {text.heldou
 {curve}"""
 
 
-def export(model: PreTrainedModel, work: Path, *, name: str, text: TextConfig, prompts: list[str]) -> Path:
-    """Write ``work/model`` with its card; its numbers are measured on the weights as reloaded from there."""
+def export(
+    model: PreTrainedModel, work: Path, *, recipe_file: Path, text: TextConfig, prompts: list[str], training: Windows
+) -> Path:
+    """Write ``work/model`` with its card, recipe and log; it is measured on the weights as reloaded from there.
+
+    Args:
+        model: The trained decoder.
+        work: Folder that it was trained in.
+        recipe_file: YAML file of the recipe; its stem is the model's name.
+        text: The recipe's text.
+        prompts: What the card's samples continue.
+        training: Windows that the model was trained on.
+    """
     out = work / "model"
     write_folder(model, work, out, text=text)
     reloaded = AutoModelForCausalLM.from_pretrained(out).float().eval()
     windows, byte_count = heldout_windows(work, text=text, everything=True)
     bits = bits_per_byte(reloaded, windows, byte_count=byte_count)
-    rows = [json.loads(row) for row in (work / "log.jsonl").read_text().splitlines()]
-    card = _card(reloaded, rows, name=name, text=text, bits=bits)
-    samples = _samples(reloaded, work, text=text, prompts=prompts)
-    quoted = "".join(f"```text\n{sample}\n```\n" for sample in samples)
-    write_text(out / "card.md", f"{card}\n## Greedy samples\n\n{quoted}")
+    ngram_bits = ngram_bits_per_byte(training, windows, vocab_size=text.vocab_size, byte_count=byte_count)
+    log = (work / "log.jsonl").read_text()
+    rows = [json.loads(row) for row in log.splitlines()]
+    card = _card(reloaded, rows, name=recipe_file.stem, text=text, bits=bits, ngram_bits=ngram_bits)
+    greedy = _samples(reloaded, work, text=text, prompts=prompts, temperature=0.0)
+    sampled = _samples(reloaded, work, text=text, prompts=prompts, temperature=_TEMPERATURE)
+    write_text(out / "pretrain.jsonl", log)
+    write_text(out / "pretrain.yaml", recipe_file.read_text(encoding="utf-8"))
+    write_text(
+        out / "card.md",
+        f"{card}\n## Greedy samples\n\n{greedy}\n## Samples at temperature {_TEMPERATURE}\n\n{sampled}",
+    )
     return out

@@ -15,16 +15,20 @@ import pytest
 import torch
 import yaml
 from safetensors.torch import load_file
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "benchmarks"))
 
 import pretrain  # noqa: E402
 from muon import orthogonalise  # noqa: E402
-from pretrain_export import bits_per_byte, export, heldout_windows, write_folder  # noqa: E402
+from pretrain_export import LICENCES, bits_per_byte, export, heldout_windows, write_folder  # noqa: E402
+from pretrain_ngram import ngram_bits_per_byte  # noqa: E402
 from pretrain_text import Windows, prepare  # noqa: E402
 
+from transferkit.backbone import FrozenBackbone  # noqa: E402
 from transferkit.errors import ConfigError  # noqa: E402
+from transferkit.probe import probe  # noqa: E402
 from transferkit.schema import parse, read_yaml  # noqa: E402
 
 RECIPES = sorted((ROOT / "benchmarks" / "pretrain").glob("*.yaml"))
@@ -139,23 +143,66 @@ def test_killed_process_resumes_to_the_same_weights(corpus: Path, tmp_path: Path
     assert_identical(run(corpus, tmp_path / "straight", recipe), run(corpus, tmp_path / "k", recipe))
 
 
-def test_exported_folder_loads_and_measures_the_same(corpus: Path, tmp_path: Path) -> None:
-    from transformers import AutoModelForCausalLM, AutoTokenizer
+def train_and_export(corpus: Path, work: Path) -> tuple[PreTrainedModel, pretrain.PretrainRecipe, Path]:
+    """The trained model, its recipe (``work/tiny.yaml``) and the folder it was exported to."""
+    recipe_file = work / "tiny.yaml"
+    recipe_file.write_text("# A comment.\n" + yaml.safe_dump(recipe_mapping() | {"prompts": ["the cat", "a"]}))
+    recipe = parse(pretrain.PretrainRecipe, read_yaml(recipe_file), where="test")
+    prepare(corpus, work, config=recipe.text, seed=recipe.seed)
+    model = pretrain.train(recipe, work)
+    training = pretrain.training_windows(recipe, work)
+    out = export(model, work, recipe_file=recipe_file, text=recipe.text, prompts=recipe.prompts, training=training)
+    return model, recipe, out
 
-    recipe = make_recipe()
-    prepare(corpus, tmp_path, config=recipe.text, seed=recipe.seed)
-    model = pretrain.train(recipe, tmp_path)
-    out = export(model, tmp_path, name="tiny", text=recipe.text, prompts=["the cat"])
+
+def test_exported_folder_loads_and_measures_the_same(corpus: Path, tmp_path: Path) -> None:
+    model, recipe, out = train_and_export(corpus, tmp_path)
     loaded, tokenizer = AutoModelForCausalLM.from_pretrained(out), AutoTokenizer.from_pretrained(out)
     assert loaded.dtype == torch.bfloat16
     assert loaded.config.pad_token_id == tokenizer.pad_token_id == tokenizer.eos_token_id == loaded.config.eos_token_id
     assert tokenizer.decode(tokenizer("a red cat", add_special_tokens=False)["input_ids"]) == "a red cat"
     for name, value in load_file(out / "model.safetensors").items():
         assert torch.equal(value, model.state_dict()[name].to(torch.bfloat16)), name
+    card = (out / "card.md").read_text()
     windows, byte_count = heldout_windows(tmp_path, text=recipe.text, everything=True)
     bits = bits_per_byte(loaded.float(), windows, byte_count=byte_count)
-    assert f"| {bits:.3f} |" in (out / "card.md").read_text()
+    assert f"| {bits:.3f} |" in card
     assert bits < 8
+    training = pretrain.training_windows(recipe, tmp_path)
+    ngram_bits = ngram_bits_per_byte(training, windows, vocab_size=300, byte_count=byte_count)
+    assert f"| 5-gram model (modified Kneser-Ney) trained on the same tokens | {ngram_bits:.3f} bits per byte |" in card
+
+
+def test_card_has_licences_and_the_same_samples_each_time(corpus: Path, tmp_path: Path) -> None:
+    model, recipe, out = train_and_export(corpus, tmp_path)
+    card = (out / "card.md").read_text()
+    assert card.startswith("# tiny\n")
+    assert "| one | 75.0% | not stated |\n| two | 25.0% | not stated |\n" in card
+    greedy, sampled = (part.split("````text\n")[1:] for part in card.split("\n## ")[-2:])
+    for samples in (greedy, sampled):
+        assert samples[0].startswith("the cat")
+        assert samples[1].startswith("a")
+    assert greedy[0] != sampled[0]
+    training = pretrain.training_windows(recipe, tmp_path)
+    file = tmp_path / "tiny.yaml"
+    export(model, tmp_path, recipe_file=file, text=recipe.text, prompts=recipe.prompts, training=training)
+    assert (out / "card.md").read_text() == card
+
+
+@pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
+def test_licence_of_every_text_is_known(path: Path) -> None:
+    text = parse(pretrain.PretrainRecipe, read_yaml(path), where=path.name).text
+    assert {*text.weights, text.heldout} <= LICENCES.keys()
+
+
+def test_exported_folder_with_log_and_recipe_is_a_backbone(corpus: Path, tmp_path: Path) -> None:
+    _, _, out = train_and_export(corpus, tmp_path)
+    assert (out / "pretrain.yaml").read_bytes() == (tmp_path / "tiny.yaml").read_bytes()
+    assert (out / "pretrain.jsonl").read_bytes() == (tmp_path / "log.jsonl").read_bytes()
+    whole = FrozenBackbone.load(probe(str(out)))
+    for name in ("pretrain.yaml", "pretrain.jsonl", "card.md"):
+        (out / name).unlink()
+    assert FrozenBackbone.load(probe(str(out))).identity == whole.identity
 
 
 def test_bits_per_byte_of_a_uniform_model(corpus: Path, tmp_path: Path) -> None:
