@@ -6,10 +6,14 @@ READY := $(VENV)/.ready
 # One thread a worker: a second one costs more than it gives on models this small.
 export OMP_NUM_THREADS := 1
 
-.PHONY: test lint format clean
+.PHONY: test demo lint format clean
 
 test: $(READY)
 	$(BIN)/python -m pytest -n 2
+
+# It runs alone, so with all threads.
+demo: $(READY)
+	env -u OMP_NUM_THREADS $(BIN)/transferkit demo
 
 lint: $(READY)
 	$(BIN)/ruff check .

@@ -19,7 +19,8 @@ from transferkit.specs import find_spec, list_backbones
 
 TASKS = ("train", "adapt", "baseline")
 LOCAL = "mixture"  # the one folder of recipes on local files, without backbones
-FAMILIES = sorted({name.split("/")[0] for name in list_recipes()} - {LOCAL})
+OFFLINE = "bundled"  # the one whose data and decoders are there without network; adapt and baseline are on a target
+FAMILIES = sorted({name.split("/")[0] for name in list_recipes()} - {LOCAL, OFFLINE})
 NEEDED = ["llama", "qwen2.5", "qwen3", "mistral", "gemma3", "phi3", "smollm2", "olmo2", "pythia", "gpt2"]
 MINIMAL: dict[str, Any] = {
     "task": "train",
@@ -66,7 +67,14 @@ def builtin(name: str) -> Recipe:
         ("data.train=3", r"data\.train: expected a list, got 3"),
         ("data.train=[]", r"data\.train: .*at least 1 item"),
         ("data.train.0={name: a, path: b}", r"data\.train\.0\.kind: this key is missing"),
-        ("data.train.0.hub_id=org/set", r"data\.train\.0: needs exactly one of path and hub_id"),
+        ("data.train.0.hub_id=org/set", r"data\.train\.0: needs exactly one of path, hub_id and builtin"),
+        ("data.train.0.path=null", r"data\.train\.0: needs exactly one of path, hub_id and builtin"),
+        ("data.dev.0.builtin=installed-docs", r"data\.dev\.0: needs exactly one of path, hub_id and builtin"),
+        ("data.train.0.builtin=installed", r"builtin: expected 'installed-docs', got 'installed'; did you mean"),
+        (
+            "data.dev.0={name: d, kind: knn, builtin: installed-docs, train_path: t.csv}",
+            r"data\.dev\.0: train_path, corpus_path, qrels_path: not allowed beside builtin",
+        ),
         (
             "data.train.0.columns={query: q}",
             r"unknown role 'query' for kind 'pairs', allowed: anchor, positive",
@@ -198,7 +206,7 @@ def test_bad_override_is_named(file: Path, override: str, message: str) -> None:
 
 def test_every_needed_family_has_the_three_recipes() -> None:
     assert set(NEEDED) <= set(FAMILIES)
-    assert list_recipes() == sorted(f"{family}/{task}" for family in [*FAMILIES, LOCAL] for task in TASKS)
+    assert list_recipes() == sorted(f"{family}/{task}" for family in [*FAMILIES, LOCAL, OFFLINE] for task in TASKS)
 
 
 def test_folder_holds_recipes_and_their_readme_only() -> None:
@@ -269,11 +277,12 @@ def test_recipe_says_all_that_its_task_uses(name: str) -> None:
             assert set(model.model_fields) - set(mapping[section]) <= elsewhere.get(section, set()), section
 
 
-@pytest.mark.parametrize("family", [*FAMILIES, LOCAL])
+@pytest.mark.parametrize("family", [*FAMILIES, LOCAL, OFFLINE])
 def test_three_recipes_of_a_family_can_be_compared(family: str) -> None:
     def shared(recipe: Recipe) -> dict[str, Any]:
         values = recipe.model_dump(include={"seed", "data", "loss", "readout", "tracking"})
-        values["embedding"] = recipe.embedding.model_dump(exclude={"template", "pooling"})
+        there = {"template", "pooling", *(["backbone"] if family == OFFLINE else [])}
+        values["embedding"] = recipe.embedding.model_dump(exclude=there)
         values["batch"] = (recipe.optim.batch_size, recipe.optim.micro_batch_size, recipe.eval.batch_size)
         return values
 
@@ -281,7 +290,8 @@ def test_three_recipes_of_a_family_can_be_compared(family: str) -> None:
     assert all(other == first for other in others)
     train, baseline = builtin(f"{family}/train"), builtin(f"{family}/baseline")
     assert (train.embedding.template, train.embedding.pooling) == ("{text}{soft}", "soft")
-    assert baseline.embedding == train.embedding
+    assert (baseline.embedding.template, baseline.embedding.pooling) == ("{text}{soft}", "soft")
+    assert baseline.embedding.backbone == builtin(f"{family}/adapt").embedding.backbone
     assert baseline.prompting.tokens == train.prompting.tokens
     assert baseline.method == "lora"
 
@@ -345,12 +355,23 @@ def test_mixture_is_local_and_an_evaluation_is_small() -> None:
     sets = [*recipe.data.train, *recipe.data.dev]
     assert all(one.path is not None and not Path(one.path).is_absolute() for one in sets)
     weights = {one.name: one.weight for one in recipe.data.train}
-    assert weights["clinc150"] / sum(weights.values()) == pytest.approx(0.4)
-    assert len(weights) == 7
+    assert weights["clinc150"] / sum(weights.values()) == pytest.approx(0.3)
+    assert len(weights) == 8
     texts_a_row = {"knn": 6, "sts": 2, "clustering": 1}
-    assert sum(texts_a_row[one.kind] * (one.limit or 10**9) for one in recipe.data.dev) <= 6000
+    assert sum(texts_a_row[one.kind] * (one.limit or 10**9) for one in recipe.data.dev) <= 6200
     for one in recipe.data.dev:  # a knn set that is its own neighbour would score 100
         assert one.train_path is None or one.train_path != one.path
+
+
+def test_offline_recipes_need_nothing_but_the_installation() -> None:
+    recipes = [builtin(f"{OFFLINE}/{task}") for task in TASKS]
+    backbones = [name for one in recipes for name in (one.embedding.backbone, one.prompting.backbone) if name]
+    assert all(find_spec(name).bundled for name in backbones)
+    assert len(set(backbones)) == 3, "the target is neither the source's decoder nor the Prompting LLM"
+    assert all(one.builtin for recipe in recipes for one in [*recipe.data.train, *recipe.data.dev])
+    trained = {one.split for one in recipes[0].data.train}
+    assert "unseen" not in trained
+    assert [one.split for one in recipes[0].data.dev if not one.select] == ["unseen"]
 
 
 # The README beside them

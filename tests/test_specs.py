@@ -1,5 +1,6 @@
 """The registry of backbones: every file, the README beside them, and the errors of reading a spec."""
 
+import json
 import re
 import subprocess
 import sys
@@ -10,9 +11,11 @@ import pytest
 import yaml
 
 from transferkit.errors import ConfigError
-from transferkit.resources import builtin_dir
+from transferkit.probe import probe
+from transferkit.resources import builtin_dir, bundled_dir
 from transferkit.specs import BackboneSpec, TokenizerFacts, find_spec, list_backbones, read_spec
 
+ROOT = Path(__file__).resolve().parent.parent
 MINIMAL = {"name": "tiny", "family": "llama", "hub_id": "org/tiny", "model_type": "llama", "hidden_size": 16}
 
 
@@ -43,20 +46,46 @@ def test_registry_is_broad() -> None:
     assert len(specs) >= 30
     assert len({spec.family for spec in specs}) >= 15
     assert len({spec.model_type for spec in specs}) >= 15
-    assert len({spec.hub_id for spec in specs}) == len(specs)
+    assert len({spec.where for spec in specs if not spec.bundled}) == sum(not spec.bundled for spec in specs)
 
 
 def test_spec_is_complete(spec: BackboneSpec) -> None:
     assert re.fullmatch(r"[a-z0-9.\-]+", spec.name)
     assert re.fullmatch(r"[a-z0-9.\-]+", spec.family)
-    assert spec.hub_id is not None
-    assert re.fullmatch(r"[\w.\-]+/[\w.\-]+", spec.hub_id)
+    assert spec.bundled or re.fullmatch(r"[\w.\-]+/[\w.\-]+", spec.hub_id or "")
     assert spec.revision is None or re.fullmatch(r"[0-9a-f]{40}", spec.revision)
-    assert spec.sources
+    assert bool(spec.sources) != spec.bundled  # the facts of a bundled one can be read beside it
     for source in spec.sources:
         assert re.fullmatch(r"https://\S+|[\w.\-]+/[\w.\-]+ \S+", source), source
     assert spec.quantizations[0] == "none"
     assert spec.embedding_size != spec.hidden_size
+
+
+@pytest.mark.parametrize("name", [name for name in list_backbones() if find_spec(name).bundled])
+def test_bundled_backbone_is_whole_and_says_what_it_is(name: str) -> None:
+    """The probe reads the same facts from its files, and the card measures it against a 5-gram model."""
+    spec = find_spec(name)
+    folder = Path(spec.location)
+    assert folder == bundled_dir(name)
+    probed = probe(str(folder))
+    for field in ("model_type", "hidden_size", "num_layers", "max_length", "tokenizer"):
+        assert getattr(probed, field) == getattr(spec, field), field
+    assert max(file.stat().st_size for file in folder.iterdir()) < 25_000_000
+    card = (folder / "card.md").read_text(encoding="utf-8")
+    bits = [float(figure) for figure in re.findall(r"\| (\d\.\d{3})(?: bits per byte)? \|\n", card)[:2]]
+    assert bits[0] < bits[1], "weaker than the 5-gram model on the same tokens"
+    assert "## Samples at temperature" in card
+    last = json.loads((folder / "pretrain.jsonl").read_text(encoding="utf-8").splitlines()[-1])
+    assert f"{last['tokens']:,.0f}" in card
+    recipe = (folder / "pretrain.yaml").read_text(encoding="utf-8")
+    assert recipe == (ROOT / "benchmarks" / "pretrain" / f"{name}.yaml").read_text(encoding="utf-8")
+
+
+def test_every_bundled_backbone_has_a_spec() -> None:
+    folders = {path.name for path in (ROOT / "transferkit" / "bundled").iterdir() if path.is_dir()} - {"source"}
+    assert folders == {name for name in list_backbones() if find_spec(name).bundled}
+    weights = sum(file.stat().st_size for file in (ROOT / "transferkit" / "bundled").rglob("*.safetensors"))
+    assert weights < 60_000_000
 
 
 def test_model_type_is_known_to_transformers(spec: BackboneSpec) -> None:
@@ -143,8 +172,8 @@ def test_path_is_relative_to_the_spec_file(tmp_path: Path) -> None:
         ({"pooling": "softt"}, r"pooling: expected .*got 'softt'; did you mean 'soft'\?"),
         ({"quantizations": ["nf5"]}, r"quantizations\.0: expected .*got 'nf5'; did you mean 'nf4'\?"),
         ({"template": "{soft}"}, r"template: .*needs \{text\} exactly once, got it 0 times"),
-        ({"path": "weights"}, r"needs exactly one of hub_id and path"),
-        ({"hub_id": None}, r"needs exactly one of hub_id and path"),
+        ({"path": "weights"}, r"needs exactly one of hub_id, path and bundled: true"),
+        ({"hub_id": None}, r"needs exactly one of hub_id, path and bundled: true"),
         ({"name": "other"}, r"name: expected 'tiny' \(the file's name\), got 'other'"),
     ],
 )

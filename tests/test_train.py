@@ -5,6 +5,7 @@ import os
 import signal
 from collections import defaultdict
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +21,13 @@ from transferkit import runner
 from transferkit.checkpoint import load
 from transferkit.embedder import PromptEmbedder
 from transferkit.errors import ConfigError, RunError
-from transferkit.recipes import Recipe
+from transferkit.recipes import OptimSection, Recipe
 from transferkit.runner import Inputs, resume, start
 from transferkit.runs import read_run
 from transferkit.scoring import Evaluation
-from transferkit.train import Interrupted, backward, batch_loss
+from transferkit.textstates import TextState, TextStateMemory
+from transferkit.tokens import Rows
+from transferkit.train import Interrupted, backward, batch_loss, make_optimizer, set_learning_rates
 
 LORA = {"r": 4, "dropout": 0.2}
 FEW = {"kind": "center", "sample": 8}  # the readout is not what is tested here
@@ -343,3 +346,83 @@ def test_checkpoint_of_a_run_scores_what_its_best_row_says(tiny: Tiny, source: P
     refitted = scorer.fit(embedder)
     torch.testing.assert_close(embedder.readout.mean, refitted.mean, rtol=1e-4, atol=1e-6)
     assert embedder.encode(texts[:2]).shape == (2, 48)
+
+
+# What evaluations keep, and which step is kept
+
+
+def test_kept_states_change_no_number_and_stay_below_their_budget(tiny: Tiny, source: Path, tmp_path: Path) -> None:
+    rows = {}
+    for gib in (0.0, 40_000 / 2**30, 1.0):
+        eval_section = {"every": 3, "keep_states_gib": gib}
+        start(
+            recipe_of(tiny, "adapt", eval=eval_section),
+            Inputs(source, tiny.data),
+            runs=tmp_path,
+            console=QUIET,
+            name=f"kept-{gib}",
+        )
+        rows[gib] = untimed(read_run(tmp_path / f"kept-{gib}").metrics)
+    assert rows[0.0] == rows[40_000 / 2**30] == rows[1.0]
+
+
+def test_memory_keeps_whole_batches_up_to_its_budget_and_reads_the_rest_again(tiny: Tiny, source: Path) -> None:
+    embedder = load(source)
+    assert isinstance(embedder, PromptEmbedder)
+    backbone, read = embedder.backbone, []
+
+    def reading(rows: Rows) -> TextState:
+        read.append(rows)
+        return backbone.read_text(rows)
+
+    batches = [backbone.rows([text], [""]) for text in ("the cat", "a dog sat", "see the water")]
+    sizes = [backbone.read_text(rows).num_bytes() for rows in batches]
+    layers, width = 2, backbone.read_text(batches[0]).states.shape[-1]
+    positions = len(batches[0].before[0])
+    assert sizes[0] >= positions * (width * 4 + 1) + layers * 2 * positions * 4  # states, mask, keys and values
+    memory = TextStateMemory(budget_bytes=sizes[0] + sizes[1])
+    for rows in [*batches, *batches]:
+        state = memory.get(rows, read=reading)
+        torch.testing.assert_close(state.states, backbone.read_text(rows).states, rtol=0, atol=0)
+    assert memory.used_bytes == sizes[0] + sizes[1]
+    assert len(read) == 4  # the third batch did not fit: read twice
+
+
+def test_training_reads_past_the_memory(tiny: Tiny, source: Path) -> None:
+    embedder = load(source)
+    assert isinstance(embedder, PromptEmbedder)
+    embedder.dev_states = TextStateMemory(budget_bytes=1 << 30)
+    embedder.train()
+    embedder.embed(["the cat"], [""])
+    assert embedder.dev_states.used_bytes == 0
+    embedder.eval()
+    embedder.embed(["the cat"], [""])
+    assert embedder.dev_states.used_bytes > 0
+
+
+@pytest.mark.parametrize("keep", ["best", "last"])
+def test_the_step_that_is_kept(tiny: Tiny, source: Path, tmp_path: Path, keep: str) -> None:
+    one = make(tiny, "adapt", source, eval={"every": 3, "keep": keep})
+    scores = iter([10.0, 30.0, 20.0, 25.0])
+    whole = one.scorer.__call__
+
+    def planted(embedder: Any) -> Evaluation:
+        found = whole(embedder)
+        return replace(found, score={"plain": (score := next(scores)), "readout": score})
+
+    one.scorer = planted  # type: ignore[assignment]
+    fitted = one.fit(tmp_path / "run")
+    assert (fitted.best.step, fitted.best.score) == ((3, 30.0) if keep == "best" else (8, 25.0))
+    for name, weights in fitted.best.weights.items():
+        torch.testing.assert_close(dict(one.embedder.named_parameters())[name].detach(), weights, rtol=0, atol=0)
+
+
+def test_learning_rates_rise_stay_and_fall_to_the_last_step() -> None:
+    weight = torch.nn.Parameter(torch.zeros(1))
+    optim = OptimSection(steps=10, warmup_steps=4, cooldown_steps=3, lr=1.0)
+    optimizer = make_optimizer({"model": [weight]}, optim)
+    rates = []
+    for step in range(10):
+        set_learning_rates(optimizer, optim, step)
+        rates.append(optimizer.param_groups[0]["lr"])
+    assert rates == pytest.approx([0.25, 0.5, 0.75, 1, 1, 1, 1, 0.75, 0.5, 0.25])

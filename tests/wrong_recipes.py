@@ -273,6 +273,11 @@ CASES = {
         ("intents_dev.csv: none of its labels occurs in", "intents.csv"),
         spoil.data("intents_dev.csv", "text,label\na,bird\n"),
     ),
+    "unknown split of built-in data": Case(
+        "train $TRAIN --set data.train.1.path=null --set data.train.1.builtin=installed-docs "
+        "--set data.train.1.split=trian",
+        ("built-in data 'installed-docs' split 'trian': no split 'trian'; did you mean 'train'?", "dev, test, unseen"),
+    ),
     "hub dataset without network": Case(
         "train $TRAIN --set data.train.1.path=null --set data.train.1.hub_id=org/none",
         ("Hub dataset 'org/none' split 'train': the Hub cannot be reached", "`path`"),

@@ -22,16 +22,8 @@ from transferkit.loading import DTYPES, config_file, input_embeddings, load_toke
 from transferkit.perlayer import per_layer_inputs
 from transferkit.specs import BackboneSpec, Quantization
 from transferkit.template import Template
+from transferkit.textstates import TextState, TextStateMemory
 from transferkit.tokens import Rows, TemplateEncoder, TextEncoder, pad_left, positions
-
-
-@dataclass
-class TextState:
-    """What stands before the soft tokens, already read: computed once, continued any number of times."""
-
-    cache: Cache
-    states: Tensor  # (B, T, d_out) last hidden states
-    mask: Tensor  # (B, T)
 
 
 @dataclass
@@ -201,17 +193,19 @@ class FrozenBackbone(nn.Module):
         with torch.no_grad():
             return self.embed_ids(rows.to(self.device))
 
-    def forward(self, rows: Rows, soft: Tensor | None) -> Hidden:
+    def forward(self, rows: Rows, soft: Tensor | None, *, memory: TextStateMemory | None = None) -> Hidden:
         """Hidden states of ``rows`` with ``soft`` (B, k, d_e) at the template's place, or without soft tokens.
 
-        Gradients flow into ``soft`` and, on the full path, into whatever adapters the trunk carries.
+        Gradients flow into ``soft`` and, on the full path, into whatever adapters the trunk carries. With ``memory``
+        text that was read before is not read again; only the cached path has such text.
         """
         if soft is None:
             self._check_full()
             return self.full_pass(rows, None)
         soft = soft.to(self.dtype)
         if self.takes_cached_path(rows):
-            return self.continue_text(self.read_text(rows), rows, soft)
+            state = self.read_text(rows) if memory is None else memory.get(rows, read=self.read_text)
+            return self.continue_text(state, rows, soft)
         self._check_full()
         return self.full_pass(rows, soft)
 

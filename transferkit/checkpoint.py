@@ -23,6 +23,7 @@ from transferkit.probe import resolve
 from transferkit.prompting import PromptingLLM
 from transferkit.readout import Readout
 from transferkit.recipes import LoraSection
+from transferkit.resources import BUNDLED, bundled_dir
 from transferkit.runs import environment, read_json, write_json
 from transferkit.specs import BackboneSpec
 from transferkit.writer import Writer
@@ -33,7 +34,14 @@ _LEARNED = "learned.safetensors"
 _PROMPTING = "prompting"
 
 
-def save(embedder: Embedder, target: Path, *, instructions: dict[str, str], prompting_from: Path | None = None) -> None:
+def save(
+    embedder: Embedder,
+    target: Path,
+    *,
+    instructions: dict[str, str],
+    prompting_from: Path | None = None,
+    lineage: str | None = None,
+) -> None:
     """Write a checkpoint folder; it is whole or absent.
 
     Args:
@@ -41,10 +49,12 @@ def save(embedder: Embedder, target: Path, *, instructions: dict[str, str], prom
         target: folder to create or replace.
         instructions: task instruction a training set, kept for ``adapt`` and for users.
         prompting_from: checkpoint whose frozen Prompting LLM this one shares; its files are hard-linked.
+        lineage: equal for checkpoints that one recipe gave on the same data with different seeds.
     """
     description: dict[str, Any] = {
         "format": FORMAT,
         "instructions": instructions,
+        "lineage": lineage,
         "versions": environment()["versions"],
     }
     tensors: dict[str, Tensor] = {}
@@ -73,8 +83,14 @@ def read_description(folder: Path) -> dict[str, Any]:
     return description
 
 
+def given_folder(folder: Path) -> Path:
+    """``folder``, or the run folder that ships with the package where it is called ``bundled``."""
+    return bundled_dir("source") if folder == BUNDLED and not folder.exists() else folder
+
+
 def checkpoint_folder(folder: Path) -> Path:
-    """``folder`` itself, or the checkpoint inside a run folder."""
+    """The checkpoint that ``folder`` names: itself, the one inside a run folder, or the bundled one (``bundled``)."""
+    folder = given_folder(folder)
     if (folder / "checkpoint").is_dir():
         return folder / "checkpoint"
     if (folder / "record.json").is_file():
@@ -82,7 +98,9 @@ def checkpoint_folder(folder: Path) -> Path:
             raise ConfigError(f"{folder}: a tfidf run has no checkpoint; pass the run of another method")
         raise ConfigError(f"{folder}: this run has no checkpoint yet (it did not finish); continue it with --resume")
     if not folder.is_dir():
-        raise ConfigError(f"{folder}: no such checkpoint or run folder")
+        raise ConfigError(
+            f"{folder}: no such checkpoint or run folder (`{BUNDLED}` is the one that ships with transferkit)"
+        )
     return folder
 
 

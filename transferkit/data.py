@@ -264,7 +264,14 @@ def _source(spec: TrainSet, data_dir: Path | None) -> Source:
     set_key = f"data.train {spec.name!r}"
     if spec.path is not None:
         return local_source(set_key, spec.path, data_dir)
-    return Source(set_key, hub_id=spec.hub_id, subset=spec.subset, split=spec.split, revision=spec.revision)
+    return Source(
+        set_key,
+        hub_id=spec.hub_id,
+        builtin=spec.builtin,
+        subset=spec.subset,
+        split=spec.split,
+        revision=spec.revision,
+    )
 
 
 def _refuse_useless(source: Source, one: _Set) -> None:

@@ -8,21 +8,12 @@ from pathlib import Path
 import numpy as np
 import torch
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    ProgressColumn,
-    Task,
-    TextColumn,
-    TimeRemainingColumn,
-)
-from rich.text import Text
 
 from transferkit.checkpoint import checkpoint_folder, load
 from transferkit.embedder import Embedder
 from transferkit.errors import ConfigError, RunError
 from transferkit.manifest import NAME, sha256_file
+from transferkit.progress import texts_bar
 from transferkit.text_files import TextFile
 from transferkit.vector_files import SUFFIXES, VectorFile
 
@@ -86,7 +77,7 @@ def embed_file(
         message = f"warning: no --instruction given; this checkpoint was trained with {shown}"
         console.print(message, style="yellow", markup=False, highlight=False, soft_wrap=True)
     try:
-        with _progress(console) as bar:
+        with texts_bar(console) as bar:
             task = bar.add_task(out.name, total=total, completed=file.rows)
             for rows in embed_blocks(embedder, source, file, instruction=instruction, batch_size=batch_size):
                 bar.update(task, completed=rows)
@@ -167,23 +158,3 @@ def _check_output(out: Path, *, resume: bool) -> None:
 
 def _no_texts(source: TextFile) -> ConfigError:
     return ConfigError(f"{source}: holds no texts, expected at least one")
-
-
-class _Rate(ProgressColumn):
-    """Texts a second."""
-
-    def render(self, task: Task) -> Text:
-        return Text("" if task.speed is None else f"{task.speed:,.0f} texts/s")
-
-
-def _progress(console: Console) -> Progress:
-    return Progress(
-        TextColumn("{task.description}"),
-        BarColumn(bar_width=24),
-        MofNCompleteColumn(),
-        _Rate(),
-        TimeRemainingColumn(),
-        console=console,
-        disable=not console.is_terminal,
-        transient=True,
-    )

@@ -16,6 +16,7 @@ from transferkit.errors import ConfigError
 from transferkit.pooling import pool
 from transferkit.readout import Readout
 from transferkit.specs import Pooling
+from transferkit.textstates import TextStateMemory
 from transferkit.writer import Writer
 
 Group = Literal["model", "alignment", "offset"]  # parameter groups, each with its own learning rate
@@ -117,6 +118,7 @@ class BackboneEmbedder(Embedder):
         self.backbone = backbone
         self.pooling: Pooling = pooling
         self.readout = (readout or Readout("none", backbone.output_width)).to(backbone.device)
+        self.dev_states: TextStateMemory | None = None  # while it is trained: texts of the evaluations between steps
 
     @property
     def path(self) -> Literal["cached", "full"]:
@@ -133,7 +135,7 @@ class BackboneEmbedder(Embedder):
         rows = self.backbone.rows(texts, instructions)
         soft = self.soft_prompt(texts, instructions)
         self.tokens_read += rows.num_tokens() + (0 if soft is None else soft.shape[0] * soft.shape[1])
-        hidden = self.backbone(rows, soft)
+        hidden = self.backbone(rows, soft, memory=None if self.training else self.dev_states)
         return pool(hidden.states, hidden.mask, hidden.soft, how=self.pooling)
 
 

@@ -101,11 +101,17 @@ class _Reader:
         self.skipped_rows = 0
 
     def source(self, path: str | None, *, subset: str | None, split: str) -> Source:
-        set_key = f"data.dev {self.spec.name!r}"
-        if self.spec.hub_id is None:
+        spec, set_key = self.spec, f"data.dev {self.spec.name!r}"
+        if spec.path is not None:
             assert path is not None  # the recipe's validators see to it
             return local_source(set_key, path, self.data_dir)
-        return Source(set_key, hub_id=self.spec.hub_id, subset=subset, split=split, revision=self.spec.revision)
+        return Source(
+            set_key, hub_id=spec.hub_id, builtin=spec.builtin, subset=subset, split=split, revision=spec.revision
+        )
+
+    def part(self, path: str | None, *, subset: str) -> Source:
+        """Queries or corpus of a retrieval set: on the Hub their one split has their name."""
+        return self.source(path, subset=subset, split=self.spec.split if self.spec.builtin else subset)
 
     def read(self, source: Source, roles: tuple[str, ...]) -> Columns:
         return self.check(source, read_columns(source, {role: self.columns[role] for role in roles}), _CHECKS)
@@ -185,9 +191,9 @@ def _load_clustering(reader: _Reader) -> DevSetData:
 
 
 def _load_retrieval(reader: _Reader) -> DevSetData:
-    """On the Hub: subsets ``corpus``, ``queries`` and ``default``, or the one named, with the judgements."""
+    """Without files: subsets ``corpus``, ``queries`` and ``default``, or the one named, with the judgements."""
     spec = reader.spec
-    query_source = reader.source(spec.path, subset="queries", split="queries")
+    query_source = reader.part(spec.path, subset="queries")
     queries = _by_id(query_source, reader.read(query_source, ("id", "text")))
     documents = _read_corpus(reader)
     judged = _read_judgements(reader, queries, documents)
@@ -213,7 +219,7 @@ def _load_retrieval(reader: _Reader) -> DevSetData:
 
 def _read_corpus(reader: _Reader) -> dict[str, str]:
     """Document id -> title, line break and text; of a document without the one only the other."""
-    source = reader.source(reader.spec.corpus_path, subset="corpus", split="corpus")
+    source = reader.part(reader.spec.corpus_path, subset="corpus")
     columns = {role: reader.columns[role] for role in ("id", "title", "text")}
     values = read_columns(source, columns, optional=frozenset({"title"}))
     rows = reader.check(source, values, {"id": "id", "title": "title", "text": "title"})

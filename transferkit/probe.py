@@ -80,7 +80,8 @@ def _max_length(config: object, tokenizer_limit: int) -> int | None:
 
 def _family(model_type: str) -> str:
     """The family of a built-in spec of the same architecture, so that its recipes apply; else the architecture."""
-    families = {spec.family for spec in map(find_spec, list_backbones()) if spec.model_type == model_type}
+    known = [spec for spec in map(find_spec, list_backbones()) if not spec.bundled]
+    families = {spec.family for spec in known if spec.model_type == model_type}
     return model_type if model_type in families or not families else min(families)
 
 

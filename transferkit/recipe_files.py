@@ -109,7 +109,7 @@ def _closest_family(family: str, spec: BackboneSpec | None) -> str:
     backbones: dict[str, str] = {}
     for other in list_families():
         backbone = read_recipe(f"{other}/train").embedding.backbone
-        if backbone is not None:
+        if backbone is not None and not find_spec(backbone).bundled:
             backbones[other] = backbone
     return min(backbones, key=distance)
 

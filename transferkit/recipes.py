@@ -15,6 +15,7 @@ Task = Literal["train", "adapt", "baseline"]
 Method = Literal["lora", "qlora", "prompt-tuning", "prompting-llm-alone", "frozen", "tfidf"]
 Relaxation = Literal["vocabulary", "straight_through", "none"]
 Reads = Literal["instruction", "text", "instruction+text"]
+Builtin = Literal["installed-docs"]
 
 
 class LoraSection(Strict):
@@ -99,12 +100,13 @@ class ReadoutSection(Strict):
 
 
 class TrainSet(Strict):
-    """One training set: files or a hub dataset, and how its columns become pairs."""
+    """One training set: a file, a hub dataset or built-in data, and how its columns become pairs."""
 
     name: str
     kind: Literal["pairs", "triplets", "labelled"]
     path: str | None = Field(None, description="parquet/jsonl/csv/tsv file; relative to --data-dir")
     hub_id: str | None = None
+    builtin: Builtin | None = Field(None, description="docstrings of the packages on this machine")
     revision: str | None = None
     subset: str | None = None
     split: str = "train"
@@ -116,7 +118,7 @@ class TrainSet(Strict):
 
     @model_validator(mode="after")
     def _check(self) -> "TrainSet":
-        _one_origin(self.path, self.hub_id)
+        _one_origin(self.path, self.hub_id, self.builtin)
         _check_roles(self.kind, self.columns)
         return self
 
@@ -131,6 +133,7 @@ class DevSet(Strict):
     corpus_path: str | None = Field(None, description="retrieval: the documents")
     qrels_path: str | None = Field(None, description="retrieval: query id, document id, relevance")
     hub_id: str | None = None
+    builtin: Builtin | None = Field(None, description="docstrings of the packages on this machine")
     revision: str | None = None
     subset: str | None = None
     split: str = "test"
@@ -143,15 +146,16 @@ class DevSet(Strict):
 
     @model_validator(mode="after")
     def _check(self) -> "DevSet":
-        _one_origin(self.path, self.hub_id)
+        _one_origin(self.path, self.hub_id, self.builtin)
         _check_roles(self.kind, self.columns)
-        if self.hub_id is None and self.kind == "knn" and self.train_path is None:
+        if self.path is not None and self.kind == "knn" and self.train_path is None:
             raise ValueError("train_path: this key is missing (knn needs labelled texts to compare with)")
-        if self.kind == "retrieval" and self.hub_id is None and not (self.corpus_path and self.qrels_path):
+        if self.path is not None and self.kind == "retrieval" and not (self.corpus_path and self.qrels_path):
             raise ValueError("corpus_path, qrels_path: both are needed for retrieval")
-        if self.hub_id is not None and (self.train_path or self.corpus_path or self.qrels_path):
+        if self.path is None and (self.train_path or self.corpus_path or self.qrels_path):
+            origin = "builtin" if self.hub_id is None else "hub_id"
             raise ValueError(
-                "train_path, corpus_path, qrels_path: not allowed beside hub_id, every part comes from there"
+                f"train_path, corpus_path, qrels_path: not allowed beside {origin}, every part comes from there"
             )
         return self
 
@@ -174,9 +178,9 @@ ROLES: dict[str, dict[str, str]] = {  # kind -> role -> the column it is read fr
 }
 
 
-def _one_origin(path: str | None, hub_id: str | None) -> None:
-    if (path is None) == (hub_id is None):
-        raise ValueError("needs exactly one of path and hub_id")
+def _one_origin(*origins: str | None) -> None:
+    if len([origin for origin in origins if origin is not None]) != 1:
+        raise ValueError("needs exactly one of path, hub_id and builtin")
 
 
 def _check_roles(kind: str, columns: dict[str, str]) -> None:
@@ -211,7 +215,7 @@ class LossSection(Strict):
 
 
 class OptimSection(Strict):
-    """AdamW with linear warm-up, then constant."""
+    """AdamW with linear warm-up, constant, and a linear cool-down to zero where one is asked for."""
 
     steps: int = Field(ge=0, description="optimizer steps")
     batch_size: int = Field(48, ge=2, description="examples a step over all processes; sets the in-batch negatives")
@@ -220,6 +224,7 @@ class OptimSection(Strict):
     lr_alignment: float = Field(3.0e-3, gt=0, description="W")
     lr_offset: float = Field(1.0e-2, gt=0, description="offsets of the soft positions")
     warmup_steps: int = Field(0, ge=0)
+    cooldown_steps: int = Field(0, ge=0, description="the last steps, in which the learning rates fall to zero")
     weight_decay: float = Field(0.0, ge=0)
     clip_norm: float | None = Field(1.0, gt=0)
 
@@ -227,6 +232,11 @@ class OptimSection(Strict):
     def _warmup_ends(self) -> "OptimSection":
         if self.steps and self.warmup_steps >= self.steps:
             raise ValueError(f"warmup_steps: expected fewer than steps ({self.steps}), got {self.warmup_steps}")
+        left = self.steps - self.warmup_steps
+        if self.steps and self.cooldown_steps > left:
+            raise ValueError(
+                f"cooldown_steps: expected at most what warm-up leaves of the steps ({left}), got {self.cooldown_steps}"
+            )
         return self
 
 
@@ -234,7 +244,9 @@ class EvalSection(Strict):
     """When the dev sets are scored."""
 
     every: int = Field(50, ge=1, description="optimizer steps; also the resolution of steps-to-target")
+    keep: Literal["best", "last"] = Field("best", description="step whose weights are kept; best: by the dev score")
     batch_size: int = Field(64, ge=1, description="texts a forward pass")
+    keep_states_gib: float = Field(0.0, ge=0, description="memory for dev texts that a frozen backbone has read")
 
 
 class Recipe(Strict):

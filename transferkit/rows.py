@@ -1,4 +1,4 @@
-"""Rows of a local file or a Hub dataset -> checked columns; a bad row is named by file, row and column."""
+"""Rows of a file, a Hub dataset or built-in data -> checked columns; a bad row is named by file, row and column."""
 
 import csv
 import glob
@@ -21,11 +21,15 @@ Columns = dict[str, list[Any]]
 
 @dataclass(frozen=True)
 class Source:
-    """One table: a local file, or one split of a Hub dataset. ``set_key`` opens every message about it."""
+    """One table: a local file, or one split of a Hub dataset or of built-in data.
+
+    ``set_key`` opens every message about it.
+    """
 
     set_key: str
     path: Path | None = None
     hub_id: str | None = None
+    builtin: str | None = None
     subset: str | None = None
     split: str = "train"
     revision: str | None = None
@@ -34,7 +38,8 @@ class Source:
         if self.path is not None:
             return f"{self.set_key}: {self.path}"
         subset = f" subset {self.subset!r}" if self.subset else ""
-        return f"{self.set_key}: Hub dataset {self.hub_id!r}{subset} split {self.split!r}"
+        origin = f"Hub dataset {self.hub_id!r}" if self.builtin is None else f"built-in data {self.builtin!r}"
+        return f"{self.set_key}: {origin}{subset} split {self.split!r}"
 
 
 def local_source(set_key: str, path: str, data_dir: Path | None) -> Source:
@@ -52,7 +57,7 @@ def read_columns(
     """The values of the named columns, one list a role.
 
     Args:
-        source: file or Hub dataset.
+        source: file, Hub dataset or built-in data.
         columns: role -> column.
         optional: roles that are left out of the result where their column does not exist.
         limit: read only the first rows.
@@ -61,7 +66,7 @@ def read_columns(
         ConfigError: no such file, dataset, subset, split or column; a file that cannot be read; no rows.
         RunError: the Hub cannot be reached.
     """
-    table = _read_local(source) if source.path is not None else _read_hub(source)
+    table = _read(source)
     there = list(table.column_names)
     for role, column in columns.items():
         if column not in there and role not in optional:
@@ -179,6 +184,12 @@ _CONVERTERS: dict[Check, Callable[[Any], Any]] = {
 }
 
 
+def _read(source: Source) -> Any:
+    if source.path is not None:
+        return _read_local(source)
+    return _read_hub(source) if source.builtin is None else _read_builtin(source)
+
+
 def _read_local(source: Source) -> Any:
     path = source.path
     assert path is not None
@@ -257,6 +268,18 @@ def _read_hub(source: Source) -> Any:
         raise ConfigError(f"{source}: {_first_line(error)}") from None
     except Exception as error:  # network stacks and file readers have no common base class
         raise RunError(f"{source}: cannot be loaded ({_first_line(error)})") from None
+
+
+def _read_builtin(source: Source) -> Any:
+    from datasets import Dataset
+
+    from transferkit.installed_docs import SPLITS, SUBSETS, table
+
+    for what, got, there in (("split", source.split, SPLITS), ("subset", source.subset, SUBSETS)):
+        if got is not None and got not in there:
+            close = did_you_mean(got, there)
+            raise ConfigError(f"{source}: no {what} {got!r}{close} ({what}s there: {', '.join(there)})")
+    return Dataset.from_dict(table(source.split, subset=source.subset))
 
 
 def _first_line(error: BaseException) -> str:

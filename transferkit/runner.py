@@ -1,8 +1,9 @@
 """Run one recipe from start to finish inside a run folder: what train, adapt and baseline share."""
 
+import json
 import platform
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from hashlib import sha256
 from importlib.util import find_spec
@@ -15,7 +16,7 @@ from accelerate import Accelerator
 from rich.console import Console
 
 from transferkit.baselines import PromptingAlone
-from transferkit.checkpoint import checkpoint_folder, describe_backbone, save
+from transferkit.checkpoint import DESCRIPTION, checkpoint_folder, describe_backbone, given_folder, save
 from transferkit.data import TrainingData, load_training_data
 from transferkit.distributed import from_main, is_main
 from transferkit.embedder import BackboneEmbedder, Embedder
@@ -31,6 +32,7 @@ from transferkit.runs import (
     check_writable,
     environment,
     new_run_folder,
+    read_json,
     read_record,
     write_json,
     write_metrics,
@@ -48,27 +50,36 @@ _LARGE_SAMPLE = 200_000  # texts that TF-IDF takes its words from at most
 
 @dataclass(frozen=True)
 class Inputs:
-    """What a run is given besides its recipe; kept in the record, so that ``--resume`` needs nothing else."""
+    """What a run is given besides its recipe; kept in the record until it is done, for ``--resume``."""
 
     source: Path | None = None
     data_dir: Path | None = None
 
 
-def start(recipe: Recipe, inputs: Inputs, *, runs: Path, console: Console) -> Path:
+def start(recipe: Recipe, inputs: Inputs, *, runs: Path, console: Console, name: str | None = None) -> Path:
     """Run ``recipe`` in a new folder below ``runs``; returns that folder.
 
     Everything that can be wrong with the input is found before the folder is made.
+
+    Args:
+        recipe: what to run; what it leaves open is filled from source and spec.
+        inputs: source checkpoint and data folder.
+        runs: where the folder is made.
+        console: for progress.
+        name: of the folder; None: method, backbone and time.
 
     Raises:
         ConfigError, RunError: see :mod:`transferkit.errors`.
         Interrupted: stopped by the user; the folder can be resumed.
     """
     check_writable(runs)
+    if inputs.source is not None:
+        inputs = replace(inputs, source=given_folder(inputs.source))
     recipe, spec = resolve_recipe(recipe, source=inputs.source)
     prepared = Prepared.load(recipe, spec, inputs)
-    name = recipe.method or recipe.task
     target = "" if spec is None else f"-{spec.name}"
-    folder = from_main(new_run_folder(runs, f"{name}{target}") if is_main() else None)
+    automatic = f"{recipe.method or recipe.task}{target}"
+    folder = from_main(new_run_folder(runs, automatic, exactly=name) if is_main() else None)
     if is_main():
         write_text(folder / "recipe.yaml", recipe_yaml(recipe))
     return prepared.run(folder, console)
@@ -181,6 +192,7 @@ class Prepared:
                     raise
                 raise failure from error
         record |= {"status": "done", "finished_at": now(), "peak_memory_bytes": peak_memory_bytes()}
+        record["inputs"] = None  # there is nothing to resume, and places on one machine tell another one nothing
         record["timings"] |= outcome.pop("timings")
         record |= outcome
         _write_record(folder, record)
@@ -275,7 +287,13 @@ class Prepared:
         # A source that was replaced meanwhile holds another Prompting LLM than the one in memory: do not link that.
         if not shares or source is None or not source.exists() or _source_facts(source) != self.source_facts:
             source = None
-        save(embedder, folder / "checkpoint", instructions=instructions, prompting_from=source)
+        save(
+            embedder,
+            folder / "checkpoint",
+            instructions=instructions,
+            prompting_from=source,
+            lineage=lineage(self.recipe, self.data),
+        )
 
     def _tracker(self, folder: Path) -> Accelerator | None:
         if self.recipe.tracking == "none":
@@ -316,6 +334,12 @@ class Prepared:
             **(built.facts if built else {}),
             **environment(),
         }
+
+
+def lineage(recipe: Recipe, data: TrainingData) -> str:
+    """Hash of what was trained and on what, without the seed: equal for the seeds of one experiment."""
+    settings = json.loads(recipe.model_dump_json(exclude={"seed", "save_every", "tracking", "data"}))
+    return _sha256_lines([json.dumps(settings, sort_keys=True), data.facts()["sha256"]])
 
 
 def data_facts(data: TrainingData, dev_sets: list[DevSetData]) -> dict[str, Any]:
@@ -372,7 +396,7 @@ def _backbone_facts(embedder: Embedder | None) -> dict[str, Any] | None:
     spec, backbone = facts.pop("spec"), embedder.backbone
     return {
         "name": spec["name"],
-        "location": spec.get("hub_id") or spec.get("path"),
+        "location": backbone.spec.where,
         "revision": spec.get("revision") or getattr(backbone.trunk.config, "_commit_hash", None),
         **facts.pop("identity"),
         **facts,
@@ -385,7 +409,11 @@ def _backbone_facts(embedder: Embedder | None) -> dict[str, Any] | None:
 def _source_facts(source: Path) -> dict[str, Any]:
     folder = checkpoint_folder(source)
     run = folder.parent.name if folder.name == "checkpoint" else folder.name
-    return {"run": run, "sha256": sha256_file(folder / "manifest.json")}
+    return {
+        "run": run,
+        "sha256": sha256_file(folder / "manifest.json"),
+        "lineage": read_json(folder / DESCRIPTION).get("lineage"),
+    }
 
 
 def _untrained_row(name: str | None, evaluation: Evaluation) -> dict[str, Any]:

@@ -118,18 +118,27 @@ def check_writable(parent: Path) -> None:
         raise ConfigError(f"{parent}: cannot write runs there ({there} is read-only); choose another with --runs")
 
 
-def new_run_folder(parent: Path, name: str) -> Path:
+def new_run_folder(parent: Path, name: str, *, exactly: str | None = None) -> Path:
     """Create ``parent/<name>-<UTC time>``; a number is added when two runs start in one second.
 
+    Args:
+        parent: made where it is missing.
+        name: what the folder's name begins with.
+        exactly: the whole name instead.
+
     Raises:
-        ConfigError: the folder cannot be written.
+        ConfigError: the folder cannot be written, or the one called ``exactly`` exists.
     """
     stamp = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
     for attempt in range(100):
-        folder = parent / (f"{name}-{stamp}" + (f"-{attempt}" if attempt else ""))
+        folder = parent / (exactly or f"{name}-{stamp}" + (f"-{attempt}" if attempt else ""))
         try:
             folder.mkdir(parents=True)
         except FileExistsError:
+            if exactly:
+                raise ConfigError(
+                    f"{folder}: exists already; remove it, or choose another folder with --runs"
+                ) from None
             continue
         except OSError as error:
             raise ConfigError(

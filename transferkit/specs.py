@@ -6,7 +6,7 @@ from typing import Literal
 from pydantic import Field, field_validator, model_validator
 
 from transferkit.errors import ConfigError, did_you_mean
-from transferkit.resources import builtin_dir
+from transferkit.resources import builtin_dir, bundled_dir
 from transferkit.schema import Strict, parse, read_yaml
 from transferkit.template import Template
 
@@ -31,8 +31,9 @@ class BackboneSpec(Strict):
 
     name: str = Field(description="equals the file name without .yaml")
     family: str = Field(description="recipes/<family>/ holds the recipes written for it")
-    hub_id: str | None = Field(None, description="Hugging Face id; absent for a spec of a local folder")
+    hub_id: str | None = Field(None, description="Hugging Face id; absent for a local or bundled decoder")
     path: str | None = Field(None, description="local folder, absolute or relative to the spec file")
+    bundled: bool = Field(False, description="ships with the package, in transferkit/bundled/<name>")
     revision: str | None = Field(None, description="full commit id; absent: the hub's newest at first load, recorded")
     license: str | None = Field(None, description="SPDX id, or the name of the model licence")
     gated: bool = Field(False, description="the hub asks for an accepted licence and a token")
@@ -55,14 +56,19 @@ class BackboneSpec(Strict):
 
     @model_validator(mode="after")
     def _one_place(self) -> "BackboneSpec":
-        if (self.hub_id is None) == (self.path is None):
-            raise ValueError("needs exactly one of hub_id and path")
+        if (self.hub_id is not None) + (self.path is not None) + self.bundled != 1:
+            raise ValueError("needs exactly one of hub_id, path and bundled: true")
         return self
 
     @property
     def location(self) -> str:
         """What ``from_pretrained`` is given: the local folder or the hub id."""
-        return self.path or self.hub_id or ""
+        return str(bundled_dir(self.name)) if self.bundled else self.path or self.hub_id or ""
+
+    @property
+    def where(self) -> str:
+        """The same for readers; a bundled decoder is nowhere else."""
+        return "bundled" if self.bundled else self.location
 
 
 def list_backbones() -> list[str]:

@@ -9,14 +9,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from time import perf_counter
 from types import FrameType
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
 from transferkit.data import Batch, TrainingData
 from transferkit.distributed import any_process, average_gradients, gather, is_main, total, world
-from transferkit.embedder import Embedder, Group, PromptEmbedder
+from transferkit.embedder import BackboneEmbedder, Embedder, Group, PromptEmbedder
 from transferkit.errors import ConfigError, RunError
 from transferkit.losses import contrastive_loss
 from transferkit.progress import Progress
@@ -25,6 +25,7 @@ from transferkit.recipes import LossSection, OptimSection, Recipe
 from transferkit.runs import write_metrics
 from transferkit.scoring import Scorer
 from transferkit.state import Best, TrainState, load_newest_state, save_state
+from transferkit.textstates import TextStateMemory
 
 COLLAPSED = 1e-3  # below this share of variance across texts, soft tokens no longer depend on the text
 
@@ -54,7 +55,8 @@ def fit(
 ) -> Fitted:
     """Train ``embedder`` by ``recipe``, writing a metrics row an evaluation and resumable states into ``folder``.
 
-    Evaluates at step 0, every ``eval.every`` steps and at the last one; the best step by the selecting dev score wins.
+    Evaluates at step 0, every ``eval.every`` steps and at the last one; the best step by the selecting dev
+    score wins, or with ``eval.keep: last`` the last one.
     A folder with states is continued, bit for bit as if it had never stopped.
 
     Raises:
@@ -70,13 +72,15 @@ def fit(
         memory.restore(state.soft_token_groups, write=embedder.writer.prompting)
         memory.seconds = state.cache_seconds
         state.soft_token_groups = memory.groups
+    if isinstance(embedder, BackboneEmbedder):
+        embedder.dev_states = TextStateMemory(budget_bytes=int(recipe.eval.keep_states_gib * 2**30))
     warnings: list[str] = []
     # An evaluation at the resumed step was written before its state was saved, so rows up to that step stand.
     with stop_signal() as stop:
         while True:
             due = state.step % recipe.eval.every == 0 or state.step == recipe.optim.steps
             if due and state.evaluated != state.step:
-                evaluate(embedder, scorer, state, named, tracker, progress)
+                evaluate(embedder, scorer, state, named, tracker, progress, keep=recipe.eval.keep)
                 if is_main():
                     write_metrics(folder, state.metrics)
             last = state.step == recipe.optim.steps
@@ -101,6 +105,8 @@ def fit(
             warnings += collapse_warning(embedder, state, progress)
     assert state.best is not None  # step 0 was evaluated
     restore(named, state.best.weights)
+    if isinstance(embedder, BackboneEmbedder):
+        embedder.dev_states = None
     return Fitted(state.best, state, warnings)
 
 
@@ -206,8 +212,10 @@ def make_optimizer(groups: dict[Group, list[nn.Parameter]], optim: OptimSection)
 
 
 def set_learning_rates(optimizer: torch.optim.Optimizer, optim: OptimSection, step: int) -> None:
-    """Linear warm-up over ``warmup_steps``, then constant."""
-    factor = min(1.0, (step + 1) / optim.warmup_steps) if optim.warmup_steps else 1.0
+    """Linear warm-up over ``warmup_steps``, constant, linear cool-down over the last ``cooldown_steps``."""
+    rising = (step + 1) / max(1, optim.warmup_steps)
+    falling = (optim.steps - step) / (optim.cooldown_steps + 1)
+    factor = min(1.0, rising, falling)
     for group in optimizer.param_groups:
         group["lr"] = group["peak_lr"] * factor
 
@@ -219,8 +227,10 @@ def evaluate(
     named: dict[str, nn.Parameter],
     tracker: Any,
     progress: Progress,
+    *,
+    keep: Literal["best", "last"],
 ) -> None:
-    """Score the current step, note it in the state, and keep the weights if they are the best so far."""
+    """Score the current step, note it in the state, and keep the weights if they are the best so far or the last."""
     memory = embedder.writer.memory if isinstance(embedder, PromptEmbedder) else None
     written_before = 0.0 if memory is None else memory.seconds
     evaluation = scorer(embedder)
@@ -233,7 +243,7 @@ def evaluate(
     state.metrics.append(row)
     state.evaluated = state.step
     state.evaluation_seconds += evaluation.seconds
-    if state.best is None or evaluation.selecting > state.best.score:
+    if state.best is None or keep == "last" or evaluation.selecting > state.best.score:
         state.best = Best(state.step, evaluation.selecting, {n: p.detach().cpu().clone() for n, p in named.items()})
     progress.evaluated(row)
     if tracker is not None:

@@ -7,7 +7,7 @@ import typer
 from rich.console import Console
 
 from transferkit import __version__
-from transferkit.cli import backbones, compare, embed, recipes, run
+from transferkit.cli import backbones, compare, demo, embed, recipes, run, search, study
 from transferkit.errors import TransferkitError
 
 app = typer.Typer(
@@ -21,7 +21,10 @@ app.command("train")(run.train)
 app.command("adapt")(run.adapt)
 app.command("baseline")(run.baseline)
 app.command("compare")(compare.compare)
+app.command("study")(study.study)
 app.command("embed")(embed.embed)
+app.command("search")(search.search)
+app.command("demo")(demo.demo)
 app.add_typer(backbones.app, name="backbones")
 app.add_typer(recipes.app, name="recipes")
 

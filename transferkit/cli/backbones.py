@@ -24,7 +24,7 @@ def list_(
         return
     table = Table("name", "family", "where", "width", "layers", "licence", box=None, header_style="bold")
     for spec in specs:
-        cells = (spec.name, spec.family, spec.location, spec.hidden_size, spec.num_layers or "", spec.license or "")
+        cells = (spec.name, spec.family, spec.where, spec.hidden_size, spec.num_layers or "", spec.license or "")
         table.add_row(*map(str, cells))
     Console().print(table)
 

@@ -7,6 +7,7 @@ import typer
 from rich.console import Console
 
 from transferkit.errors import ConfigError
+from transferkit.resources import BUNDLED
 
 if TYPE_CHECKING:
     from transferkit.recipes import Recipe, Task
@@ -21,7 +22,10 @@ Set = Annotated[
 Runs = Annotated[Path, typer.Option("--runs", help="Where run folders are made.")]
 DataDir = Annotated[Path | None, typer.Option("--data-dir", help="What relative data paths start from; default: here.")]
 Target = Annotated[str | None, typer.Option("--target", help="Backbone: registry name, hub id or local folder.")]
-Source = Annotated[Path | None, typer.Option("--source", help="Checkpoint or run folder of a `train`.")]
+Source = Annotated[
+    Path | None,
+    typer.Option("--source", help="Checkpoint or run folder of a `train`; `bundled` ships with transferkit."),
+]
 Quantize = Annotated[str | None, typer.Option("--quantize", help="nf4 loads the backbone in 4 bits; none does not.")]
 Resume = Annotated[Path | None, typer.Option("--resume", metavar="RUN", help="Continue an interrupted run folder.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Show what would run, train nothing, write nothing.")]
@@ -75,9 +79,12 @@ def adapt(
 ) -> None:
     """Carry a trained skill to another backbone by refitting the alignment alone.
 
-    Without RECIPE, the built-in adapt recipe of the target's family is used.
+    Without RECIPE, the built-in adapt recipe of the target's family is used; with the bundled source the one that
+    needs no data but the docstrings of this machine.
 
     Example: transferkit adapt --source runs/train-... --target meta-llama/Llama-3.2-1B --quantize nf4
+
+    Example: transferkit adapt --source bundled --target ./my-decoder
     """
     _run(
         "adapt",
@@ -162,7 +169,7 @@ def _run(
     changes += [f"embedding.backbone={_quoted(target)}"] if target else []
     changes += [f"embedding.quantization={quantize}"] if quantize else []
     changes += [f"method={method}"] if method else []
-    recipe = _recipe(task, name, target, changes, console)
+    recipe = _recipe(task, name, target, source, changes, console)
     if task == "baseline" and recipe.method is None:
         raise ConfigError("baseline needs a method: --method lora|qlora|prompt-tuning|prompting-llm-alone|frozen|tfidf")
     from transferkit.recipes import required_backbone
@@ -180,9 +187,14 @@ def _run(
     _finish(None, (recipe, inputs, runs), task, console, json=json)
 
 
-def _recipe(task: "Task", name: str | None, target: str | None, changes: list[str], console: Console) -> "Recipe":
+def _recipe(
+    task: "Task", name: str | None, target: str | None, source: Path | None, changes: list[str], console: Console
+) -> "Recipe":
     from transferkit.recipes import list_recipes, read_recipe
 
+    if name is None and source == BUNDLED and task == "adapt":
+        name = f"{BUNDLED}/adapt"
+        console.print(f"no recipe given: using the built-in {name}", markup=False, highlight=False, soft_wrap=True)
     if name is None:
         if target is None:
             raise ConfigError(

@@ -2,6 +2,7 @@
 
 from transferkit.convergence.comparison import Comparison, Crossing, Row, best_up_to
 from transferkit.convergence.formats import READOUT_NAMES, count, level, percent, points, score, seconds
+from transferkit.convergence.series import source_of
 
 _SAME_POINTS = 0.05  # less than this prints as 0.0
 
@@ -171,8 +172,7 @@ def _best(comparison: Comparison, method: str, *, source: str | None = None) -> 
 
 
 def _source(row: Row) -> str | None:
-    source = row.series.runs[0].record["source"]
-    return str(source["sha256"]) if source else None
+    return source_of(row.series.runs[0])
 
 
 def _overlap(one: Row, other: Row) -> bool:

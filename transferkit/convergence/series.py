@@ -24,7 +24,7 @@ _IGNORED_KEYS = {
     "embedding.quantization",
     "embedding.dtype",
 }
-_IGNORED_DATA_KEYS = {"path", "train_path", "corpus_path", "qrels_path", "hub_id", "revision"}
+_IGNORED_DATA_KEYS = {"path", "train_path", "corpus_path", "qrels_path", "hub_id", "builtin", "revision"}
 
 
 @dataclass(frozen=True)
@@ -81,6 +81,16 @@ def recipe_facts(run: Run) -> dict[str, Any]:
     return dict(_flat("", read_yaml(run.folder / "recipe.yaml")))
 
 
+def source_of(run: Run) -> str | None:
+    """What the sources of one group share: their lineage, which a seed does not change; else the source itself."""
+    source = run.record["source"]
+    if source is None:
+        return None
+    if source.get("lineage"):
+        return f"trained as {source['lineage'][:8]}"
+    return f"{source['run']} {source['sha256'][:8]}"  # a folder can be trained again
+
+
 def selecting_sets(run: Run, *, select: bool) -> list[str]:
     """Names of the dev sets that choose the best step (``select``), or of the others."""
     return [entry["name"] for entry in run.record["data"]["dev"] if entry["select"] is select]
@@ -132,8 +142,7 @@ def _identity(run: Run) -> dict[str, Any]:
         if key not in _IGNORED_KEYS and not (key.startswith("data.") and key.split(".")[-1] in _IGNORED_DATA_KEYS)
     }
     backbone = run.record["backbone"] or {}
-    source = run.record["source"]
-    facts["source"] = f"{source['run']} {source['sha256'][:8]}" if source else None  # a folder can be trained again
+    facts["source"] = source_of(run)
     facts["backbone"] = backbone.get("name")
     facts["quantization"], facts["dtype"] = backbone.get("quantization"), backbone.get("dtype")
     return facts

@@ -1,0 +1,85 @@
+"""Search: exact against a loop in float64, an index that is built once and never stale, and the command."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from parts import source_checkpoint
+from run_parts import QUIET
+from tiny import Tiny
+from typer.testing import CliRunner
+from zoo import WORDS
+
+from transferkit.checkpoint import load
+from transferkit.cli.app import app
+from transferkit.embedder import Embedder
+from transferkit.errors import ConfigError
+from transferkit.search import Entry, Index, file_entries
+
+TEXTS = [" ".join(WORDS[i : i + 4]) for i in range(12)]
+ENTRIES = [Entry(f"row {i}", text.upper(), text) for i, text in enumerate(TEXTS)]
+
+
+@pytest.fixture(scope="module", name="checkpoint")
+def make_checkpoint(tiny: Tiny, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return source_checkpoint(tiny, tmp_path_factory.mktemp("source") / "checkpoint")
+
+
+def test_hits_are_the_nearest_by_cosine_best_first(checkpoint: Path, tmp_path: Path) -> None:
+    index = Index(checkpoint, ENTRIES, folder=tmp_path, instruction="see", console=QUIET)
+    hits = index.search(TEXTS[5], top=4)
+    embedder = load(checkpoint)
+    vectors = embedder.encode(TEXTS, instruction="see").astype(np.float64)
+    cosines = [float(vectors[i] @ vectors[5]) for i in range(len(TEXTS))]
+    expected = sorted(range(len(TEXTS)), key=lambda i: -cosines[i])[:4]
+    assert [hit.entry for hit in hits] == [ENTRIES[i] for i in expected]
+    assert hits[0].entry is ENTRIES[5]
+    np.testing.assert_allclose([hit.score for hit in hits], [cosines[i] for i in expected], atol=1e-5)
+
+
+def test_texts_are_read_once_and_again_only_where_something_changed(
+    checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Index(checkpoint, ENTRIES, folder=tmp_path, instruction="see", console=QUIET)
+    (first,) = tmp_path.glob("*.npy")
+    read: list[int] = []
+    whole = Embedder.encode
+
+    def counting(self: Embedder, texts: list[str], **options: object) -> np.ndarray:
+        read.append(len(texts))
+        return whole(self, texts, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Embedder, "encode", counting)
+    Index(checkpoint, ENTRIES, folder=tmp_path, instruction="see", console=QUIET).search("see", top=1)
+    assert read == [1]
+    Index(checkpoint, ENTRIES, folder=tmp_path, instruction="find the cat", console=QUIET)
+    Index(checkpoint, ENTRIES[:-1], folder=tmp_path, instruction="see", console=QUIET)
+    assert read == [1, len(TEXTS), len(TEXTS) - 1]
+    assert len(list(tmp_path.glob("*.npy"))) == 3
+    assert first.is_file()
+
+
+def test_nothing_to_search_is_an_error(checkpoint: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="there are no texts to search"):
+        Index(checkpoint, [], folder=tmp_path, console=QUIET)
+
+
+def test_rows_of_a_file_are_entries(tmp_path: Path) -> None:
+    file = tmp_path / "texts.jsonl"
+    file.write_text("".join(json.dumps({"body": text}) + "\n" for text in ("one", "two")))
+    assert file_entries(str(file), column="body") == [Entry("row 1", "one", "one"), Entry("row 2", "two", "two")]
+
+
+def test_command_prints_hits_as_table_and_as_json(checkpoint: Path, tmp_path: Path) -> None:
+    file = tmp_path / "texts.txt"
+    file.write_text("\n".join(TEXTS) + "\n")
+    arguments = ["search", TEXTS[2], "--checkpoint", str(checkpoint), "--texts", str(file), "--instruction", "see"]
+    arguments += ["--index", str(tmp_path / "index"), "--top", "2"]
+    shown = CliRunner().invoke(app, arguments)
+    assert shown.exit_code == 0, shown.output
+    assert TEXTS[2] in shown.output
+    assert "row 3" in shown.output
+    lines = CliRunner().invoke(app, [*arguments, "--json"]).stdout.splitlines()
+    assert json.loads(lines[0])["name"] == "row 3"
+    assert json.loads(lines[0])["score"] == pytest.approx(1.0, abs=1e-4)

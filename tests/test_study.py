@@ -1,0 +1,178 @@
+"""Studies: what a file may say, the runs it stands for, and that a second call runs nothing again."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from run_parts import QUIET
+from tiny import Tiny
+from typer.testing import CliRunner
+
+from transferkit.cli.app import app
+from transferkit.convergence import compare
+from transferkit.errors import ConfigError
+from transferkit.runs import read_metrics, read_record
+from transferkit.schema import dump_yaml
+from transferkit.study import chosen, comparisons, plan, read_study, run_all, short_name, state_of
+
+RUNS: list[dict[str, Any]] = [
+    {"name": "source", "recipe": "train.yaml"},
+    {"name": "transfer", "recipe": "adapt.yaml", "source": "source"},
+    {"name": "lora", "recipe": "baseline.yaml", "set": {"method": "lora", "optim.lr": 0.001}, "seeds": [3]},
+    {"name": "tfidf", "recipe": "baseline.yaml", "set": {"method": "tfidf"}, "seeds": [3]},
+]
+
+
+def write_study(tiny: Tiny, folder: Path, runs: list[dict[str, Any]] | None = None) -> Path:
+    """A study of a few steps beside its recipes; transfer and LoRA are on the tiny target."""
+    for task in ("train", "adapt", "baseline"):
+        tiny.write(folder, task, optim={"steps": 2}, readout={"kind": "none"})
+    file = folder / "study.yaml"
+    file.write_text(dump_yaml({"seeds": [3, 4], "runs": with_target(tiny, RUNS if runs is None else runs)}))
+    return file
+
+
+def with_target(tiny: Tiny, runs: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    targets = {"targets": [str(tiny.target)]}
+    return [{**run, **(targets if run["name"] in ("transfer", "lora") else {})} for run in runs]
+
+
+@pytest.mark.parametrize(
+    ("runs", "message"),
+    [
+        ([{"name": "a", "recipe": "x"}, {"name": "a", "recipe": "x"}], "the name 'a' is used twice"),
+        ([{"name": "b", "recipe": "x", "source": "a"}, {"name": "a", "recipe": "x"}], "'a' stands below it"),
+        (
+            [{"name": "a", "recipe": "x", "seeds": [1]}, {"name": "b", "recipe": "x", "source": "a"}],
+            "its source 'a' has no seed 2",
+        ),
+        (
+            [{"name": "a", "recipe": "x", "targets": ["p", "q"]}, {"name": "b", "recipe": "x", "source": "a"}],
+            "has several targets",
+        ),
+        ([{"name": "A b", "recipe": "x"}], "name"),
+        ([{"name": "a", "recipe": "x", "seed": 1}], "unknown key 'seed'; did you mean 'seeds'"),
+        ([], "runs"),
+    ],
+)
+def test_a_study_that_cannot_run_is_refused_in_one_sentence(
+    tmp_path: Path, runs: list[dict[str, Any]], message: str
+) -> None:
+    file = tmp_path / "study.yaml"
+    file.write_text(dump_yaml({"seeds": [1, 2], "runs": runs}))
+    with pytest.raises(ConfigError, match=r"study\.yaml") as caught:
+        read_study(file)
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_plan_repeats_runs_for_seeds_and_targets_and_finds_the_source_of_the_same_seed(
+    tiny: Tiny, tmp_path: Path
+) -> None:
+    planned = plan(read_study(write_study(tiny, tmp_path)), runs=Path("out"), beside=tmp_path)
+    assert [one.folder.name for one in planned] == [
+        "source-s3",
+        "source-s4",
+        "transfer-target-s3",
+        "transfer-target-s4",
+        "lora-target-s3",
+        "tfidf-s3",
+    ]
+    assert [one.recipe.seed for one in planned] == [3, 4, 3, 4, 3, 3]
+    assert [one.source for one in planned[2:4]] == [Path("out/source-s3"), Path("out/source-s4")]
+    assert planned[4].recipe.optim.lr == 0.001
+    assert planned[4].recipe.embedding.backbone == str(tiny.target)
+
+
+def test_a_target_with_dots_keeps_its_whole_name() -> None:
+    assert [short_name(name) for name in ("qwen2.5-0.5b", "org/Model-1.5", "/a/b.c", "x/y.yaml")] == [
+        "qwen2.5-0.5b",
+        "Model-1.5",
+        "b.c",
+        "y",
+    ]
+
+
+def test_a_source_that_is_nothing_is_named_with_the_closest_run(tiny: Tiny, tmp_path: Path) -> None:
+    runs = [RUNS[0], {"name": "transfer", "recipe": "adapt.yaml", "source": "sorce"}]
+    file = write_study(tiny, tmp_path, runs)
+    with pytest.raises(ConfigError, match=r"'sorce' is neither a run of the study nor a folder.*'source'"):
+        plan(read_study(file), runs=tmp_path, beside=tmp_path)
+
+
+def test_only_and_seed_choose_and_refuse(tiny: Tiny, tmp_path: Path) -> None:
+    planned = plan(read_study(write_study(tiny, tmp_path)), runs=tmp_path / "runs", beside=tmp_path)
+    assert [one.folder.name for one in chosen(planned, names=["transfer"], seeds=[4])] == ["transfer-target-s4"]
+    assert chosen(planned, names=None, seeds=None) == planned
+    with pytest.raises(ConfigError, match="--only lara: the study has no such run; it has lora, source"):
+        chosen(planned, names=["lara"], seeds=None)
+    with pytest.raises(ConfigError, match="--seed 9: the study has no such run; it has 3, 4"):
+        chosen(planned, names=None, seeds=[9])
+
+
+def test_a_study_runs_once_is_taken_up_and_its_seeds_share_a_row(tiny: Tiny, tmp_path: Path) -> None:
+    file = write_study(tiny, tmp_path)
+    planned = plan(read_study(file), runs=tmp_path / "runs", beside=tmp_path)
+    run_all(planned[:3], data_dir=tiny.data, console=QUIET)
+    finished = {one.folder: read_record(one.folder)["finished_at"] for one in planned[:3]}
+    before = {folder: (folder / "record.json").stat().st_mtime_ns for folder in finished}
+    # As a kill leaves it: begun, no state saved.
+    started = planned[3].folder
+    run_all([planned[3]], data_dir=tiny.data, console=QUIET)
+    record = read_record(started)
+    (started / "record.json").write_text(json.dumps(record | {"status": "running"}))
+    run_all(planned, data_dir=tiny.data, console=QUIET)
+    assert {folder: (folder / "record.json").stat().st_mtime_ns for folder in finished} == before
+    assert all(state_of(one.folder) == "done" for one in planned)
+
+    (found,) = comparisons(planned).values()
+    assert {run.record["run"] for run in found} == {one.folder.name for one in planned if not one.is_source}
+    comparison = compare(found)
+    transfer = [row for row in comparison.rows if row.series.method == "transfer"]
+    # Two sources of different seeds are one experiment: one row with two seeds, not two rows.
+    assert [row.seeds for row in transfer] == [2]
+    assert [row.series.label for row in transfer] == ["transfer, W + offsets, anchors start"]
+    assert comparison.reference is not None
+
+
+def test_a_folder_with_another_recipe_is_not_taken_for_the_run(tiny: Tiny, tmp_path: Path) -> None:
+    planned = plan(read_study(write_study(tiny, tmp_path)), runs=tmp_path / "runs", beside=tmp_path)
+    tfidf = planned[-1]
+    run_all([tfidf], data_dir=tiny.data, console=QUIET)
+    scores = read_metrics(tfidf.folder)
+    changed = plan(
+        read_study(write_study(tiny, tmp_path, [{**RUNS[-1], "set": {"method": "tfidf", "eval.every": 1}}])),
+        runs=tmp_path / "runs",
+        beside=tmp_path,
+    )
+    with pytest.raises(ConfigError, match="tfidf-s3: holds a run of another recipe; remove it, or choose"):
+        run_all(changed[-1:], data_dir=tiny.data, console=QUIET)
+    assert read_metrics(tfidf.folder) == scores
+
+
+def test_command_lists_runs_and_writes_a_report(tiny: Tiny, tmp_path: Path) -> None:
+    runs = [
+        {"name": "lora", "recipe": "baseline.yaml", "set": {"method": "lora"}, "seeds": [3]},
+        {"name": "frozen", "recipe": "baseline.yaml", "set": {"method": "frozen"}, "seeds": [3]},
+    ]
+    file = write_study(tiny, tmp_path, [{**run, "targets": [str(tiny.target)]} for run in runs])
+    arguments = ["study", str(file), "--runs", str(tmp_path / "runs"), "--data-dir", str(tiny.data)]
+    listed = CliRunner().invoke(app, [*arguments, "--list"])
+    assert listed.exit_code == 0, listed.output
+    assert listed.output.split() == [
+        str(tmp_path / "runs" / "lora-target-s3"),
+        "not",
+        "begun",
+        str(tmp_path / "runs" / "frozen-target-s3"),
+        "not",
+        "begun",
+    ]
+    assert not (tmp_path / "runs").exists()
+    done = CliRunner().invoke(app, [*arguments, "--out", str(tmp_path / "report")])
+    assert done.exit_code == 0, done.output
+    assert "LoRA r 8" in done.output
+    (folder,) = (tmp_path / "report").iterdir()
+    assert (folder / "report.html").is_file()
+    again = CliRunner().invoke(app, [*arguments, "--list"])
+    assert again.output.count("  done") == 2

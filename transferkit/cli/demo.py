@@ -1,0 +1,50 @@
+"""``demo``: the whole idea in minutes, offline, on the docstrings of this machine."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+
+def demo(
+    train: Annotated[
+        bool,
+        typer.Option("--train", help="Train the source first instead of taking the bundled one (needs --data-dir)."),
+    ] = False,
+    data_dir: Annotated[
+        Path | None, typer.Option("--data-dir", help="With --train: folder of the source's training data.")
+    ] = None,
+    runs: Annotated[Path, typer.Option("--runs", help="Where run folders and the report are made.")] = Path(
+        "runs/demo"
+    ),
+) -> None:
+    """Carry the bundled skill to a decoder that it never saw, beside LoRA and every other row, then search with it.
+
+    Needs no network and no GPU. Run it again after an interruption: what is done is kept.
+
+    Example: transferkit demo
+    """
+    from transferkit.errors import ConfigError
+
+    if train and data_dir is None:
+        raise ConfigError(
+            "--train: the source was trained on files; name their folder with --data-dir (see the README)"
+        )
+    from transferkit.cli.search import print_hits
+    from transferkit.cli.study import taken_up_again
+    from transferkit.convergence import compare, tables
+    from transferkit.convergence.report import write_comparison
+    from transferkit.demo import QUESTION, adapted_checkpoint, planned_runs, run_demo
+    from transferkit.search import Index, docstring_entries
+
+    console = Console(stderr=True)
+    with taken_up_again(console):
+        comparison = compare(run_demo(planned_runs(runs, train=train), data_dir=data_dir, console=console))
+    report = write_comparison(comparison, runs / "report")
+    tables.print_table(comparison, Console())
+    index = Index(adapted_checkpoint(runs), docstring_entries(), folder=Path("runs/search"), console=console)
+    out = Console()
+    out.print(f'\nWith the adapted decoder: transferkit search "{QUESTION}"', highlight=False)
+    print_hits(index.search(QUESTION), out)
+    out.print(f"\nreport: {report[-1]}", markup=False, highlight=False, soft_wrap=True)

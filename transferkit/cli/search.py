@@ -1,0 +1,72 @@
+"""``search``: a question -> the nearest docstrings of this machine, or lines of a file."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+if TYPE_CHECKING:
+    from transferkit.search import Hit
+
+
+def search(
+    question: Annotated[str, typer.Argument(help="What to look for, in words.")],
+    checkpoint: Annotated[
+        Path | None,
+        typer.Option("--checkpoint", help="Checkpoint or run folder; default: the demo's, else the bundled one."),
+    ] = None,
+    texts: Annotated[
+        str | None,
+        typer.Option("--texts", help="Search a text file (a text a line), .jsonl/.csv/.tsv/.parquet instead."),
+    ] = None,
+    column: Annotated[
+        str, typer.Option("--column", help="Column that holds the text, in files with columns.")
+    ] = "text",
+    instruction: Annotated[
+        str | None, typer.Option("--instruction", help="Task instruction; default: the checkpoint's, if it has one.")
+    ] = None,
+    top: Annotated[int, typer.Option("--top", min=1, help="Results to show.")] = 5,
+    index: Annotated[Path, typer.Option("--index", help="Folder that keeps the vectors.")] = Path("runs/search"),
+    batch_size: Annotated[int, typer.Option("--batch-size", min=1, help="Texts a forward pass.")] = 64,
+    json: Annotated[bool, typer.Option("--json", help="One JSON object a result.")] = False,
+) -> None:
+    """Search the docstrings of the packages on this machine, or a file of texts.
+
+    The first search reads all texts (a minute or two); later ones only the question.
+
+    Example: transferkit search "merge two tables on a key"
+    """
+    import json as json_module
+
+    from transferkit.demo import adapted_checkpoint
+    from transferkit.errors import ConfigError
+
+    if not question.strip():
+        raise ConfigError("search: the question is empty; write what to look for")
+    from transferkit.search import Index, docstring_entries, file_entries
+
+    console = Console(stderr=True)
+    checkpoint = checkpoint or adapted_checkpoint()
+    entries = docstring_entries() if texts is None else file_entries(texts, column=column)
+    vectors = Index(checkpoint, entries, folder=index, instruction=instruction, batch_size=batch_size, console=console)
+    found = vectors.search(question, top=top)
+    if json:
+        for hit in found:
+            print(json_module.dumps({"score": round(hit.score, 4), "name": hit.entry.name, "text": hit.entry.text}))
+        return
+    console.print(f"{len(entries):,} texts, read by {checkpoint}", style="dim", markup=False, highlight=False)
+    print_hits(found, Console())
+
+
+def print_hits(hits: "list[Hit]", console: Console) -> None:
+    """A line a result: cosine, name, text."""
+    table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
+    table.add_column(justify="right", style="dim")
+    table.add_column(style="bold", overflow="fold")
+    table.add_column(overflow="fold")
+    for hit in hits:
+        table.add_row(f"{hit.score:.2f}", escape(hit.entry.name), escape(hit.entry.text))
+    console.print(table)

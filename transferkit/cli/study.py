@@ -1,0 +1,64 @@
+"""``study``: a file that lists runs -> the runs, and a convergence table a target."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+
+def study(
+    file: Annotated[Path, typer.Argument(metavar="STUDY", help="YAML file that lists runs.")],
+    runs: Annotated[
+        Path | None, typer.Option("--runs", help="Where run folders are made; default: runs/STUDY.")
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", help="Folder that gets a convergence report a target, when all runs are done."),
+    ] = None,
+    only: Annotated[list[str] | None, typer.Option("--only", metavar="NAME", help="Run no others; repeatable.")] = None,
+    seed: Annotated[list[int] | None, typer.Option("--seed", help="Run no other seeds; repeatable.")] = None,
+    data_dir: Annotated[
+        Path | None, typer.Option("--data-dir", help="What relative data paths start from; default: here.")
+    ] = None,
+    list_: Annotated[bool, typer.Option("--list", help="Show the runs and their state, run nothing.")] = False,
+) -> None:
+    """Run everything that a comparison needs; finished runs are kept, interrupted ones continued.
+
+    Example: transferkit study results/mixture/study.yaml --data-dir DATA --out report
+    """
+    from transferkit.study import chosen, plan, read_study, state_of
+
+    planned = plan(read_study(file), runs=runs or Path("runs") / file.parent.name, beside=file.parent)
+    planned = chosen(planned, names=only, seeds=seed)
+    if list_:
+        for one in planned:
+            print(f"{one.folder}  {state_of(one.folder) or 'not begun'}")
+        return
+    from transferkit.convergence import compare, tables
+    from transferkit.convergence.report import write_comparison
+    from transferkit.study import comparisons, run_all, short_name
+
+    console = Console(stderr=True)
+    with taken_up_again(console):
+        run_all(planned, data_dir=data_dir, console=console)
+    for target, found in comparisons(planned).items():
+        comparison = compare(found)
+        tables.print_table(comparison, Console())
+        if out is not None:
+            for path in write_comparison(comparison, out / short_name(target)):
+                console.print(f"wrote {path}", markup=False, highlight=False)
+
+
+@contextmanager
+def taken_up_again(console: Console) -> Iterator[None]:
+    """Say, when the user interrupts, that nothing is lost; exit code 130."""
+    from transferkit.train import Interrupted
+
+    try:
+        yield
+    except Interrupted:
+        console.print("interrupted; the same command goes on where this one stopped")
+        raise typer.Exit(130) from None

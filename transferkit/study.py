@@ -1,0 +1,215 @@
+"""Studies: the runs of a whole comparison as one YAML file, run one after the other and taken up after a kill."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pydantic import Field, model_validator
+
+from transferkit.errors import ConfigError, did_you_mean
+from transferkit.recipes import Recipe, read_recipe
+from transferkit.resources import BUNDLED
+from transferkit.runs import Run, read_record, read_run
+from transferkit.schema import Strict, dump_yaml, parse, read_yaml
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+
+class StudyRun(Strict):
+    """One kind of run; it is repeated for every seed and every target."""
+
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9.-]*$", description="names the run folder and, in `source`, the run")
+    recipe: str = Field(description="built-in family/task, or a .yaml file relative to the study")
+    source: str | None = Field(None, description="name of a run of this study (its own seed), or a checkpoint folder")
+    targets: list[str] = Field([], description="backbones, one run each; absent: the recipe's own, or none needed")
+    set: dict[str, Any] = Field({}, description="key.path: value, over the recipe")
+    seeds: list[int] | None = Field(None, min_length=1, description="instead of the study's")
+
+
+class Study(Strict):
+    """A whole comparison. Runs stand in the order in which they are run: a source before what starts from it."""
+
+    seeds: list[int] = Field(min_length=1)
+    runs: list[StudyRun] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _names(self) -> "Study":
+        seen: dict[str, StudyRun] = {}
+        for run in self.runs:
+            if run.name in seen:
+                raise ValueError(f"runs: the name {run.name!r} is used twice")
+            earlier = seen.get(run.source or "")
+            if earlier is not None and len(earlier.targets) > 1:
+                raise ValueError(f"runs: {run.name!r}: its source {run.source!r} has several targets; give it one")
+            missing = set(run.seeds or self.seeds) - set(earlier.seeds or self.seeds) if earlier is not None else set()
+            if missing:
+                raise ValueError(f"runs: {run.name!r}: its source {run.source!r} has no seed {min(missing)}")
+            if earlier is None and run.source in {one.name for one in self.runs}:
+                raise ValueError(f"runs: {run.name!r}: its source {run.source!r} stands below it; put it above")
+            seen[run.name] = run
+        return self
+
+
+@dataclass(frozen=True)
+class Planned:
+    """One run of a study."""
+
+    name: str
+    recipe: Recipe
+    source: Path | None
+    folder: Path
+
+    @property
+    def is_source(self) -> bool:
+        """Whether it trains what others start from; then it is no row of the table."""
+        return self.recipe.task == "train"
+
+    @property
+    def target(self) -> str | None:
+        """The backbone that embeds; None for the rows that use none."""
+        return None if self.recipe.method in ("tfidf", "prompting-llm-alone") else self.recipe.embedding.backbone
+
+
+def read_study(path: Path) -> Study:
+    """The study in a YAML file.
+
+    Raises:
+        ConfigError: malformed; one sentence.
+    """
+    return parse(Study, read_yaml(path), where=str(path))
+
+
+def plan(study: Study, *, runs: Path, beside: Path) -> list[Planned]:
+    """All runs of a study in their order, every recipe read and checked.
+
+    Args:
+        study: what is compared.
+        runs: folder of the run folders, which are named ``<name>[-<target>]-s<seed>``.
+        beside: what recipe files and source folders are relative to, the folder of the study.
+
+    Raises:
+        ConfigError: a recipe that does not exist or is malformed, or a source that is neither a run nor a folder.
+    """
+    return [
+        one
+        for run in study.runs
+        for seed in run.seeds or study.seeds
+        for one in _planned(run, study, runs, beside, seed)
+    ]
+
+
+def _planned(run: StudyRun, study: Study, runs: Path, beside: Path, seed: int) -> Iterator[Planned]:
+    recipe_name = str(beside / run.recipe) if run.recipe.endswith((".yaml", ".yml")) else run.recipe
+    targets: list[str | None] = [*run.targets] or [None]
+    for target in targets:
+        changes = {"seed": seed, **run.set, **({"embedding.backbone": target} if target else {})}
+        overrides = [f"{key}={_yaml_value(value)}" for key, value in changes.items()]
+        place = "-".join([run.name, *([short_name(target)] if target else []), f"s{seed}"])
+        yield Planned(
+            name=run.name,
+            recipe=read_recipe(recipe_name, overrides=overrides),
+            source=_source(run, study, runs, beside, seed),
+            folder=runs / place,
+        )
+
+
+def _source(run: StudyRun, study: Study, runs: Path, beside: Path, seed: int) -> Path | None:
+    if run.source is None:
+        return None
+    for other in study.runs:
+        if other.name == run.source:
+            target = [short_name(one) for one in other.targets]
+            return runs / "-".join([other.name, *target, f"s{seed}"])
+    if Path(run.source) == BUNDLED:
+        return BUNDLED
+    if not (beside / run.source).is_dir():
+        names = [one.name for one in study.runs]
+        raise ConfigError(
+            f"study, run {run.name!r}: source: {run.source!r} is neither a run of the study nor a folder"
+            f"{did_you_mean(run.source, names)}"
+        )
+    return beside / run.source
+
+
+def chosen(planned: list[Planned], *, names: list[str] | None, seeds: list[int] | None) -> list[Planned]:
+    """Those of the given names and seeds; None: all.
+
+    Raises:
+        ConfigError: a name or seed that the study does not have.
+    """
+    for option, given, there in (
+        ("--only", names, {one.name for one in planned}),
+        ("--seed", seeds, {one.recipe.seed for one in planned}),
+    ):
+        for value in given or []:
+            if value not in there:
+                known = ", ".join(map(str, sorted(there, key=str)))
+                raise ConfigError(f"{option} {value}: the study has no such run; it has {known}")
+    return [
+        one for one in planned if one.name in (names or [one.name]) and one.recipe.seed in (seeds or [one.recipe.seed])
+    ]
+
+
+def run_all(planned: list[Planned], *, data_dir: Path | None, console: "Console") -> None:
+    """Run what is not done yet: a finished run is left as it is, an interrupted one continued.
+
+    Raises:
+        ConfigError: a run folder that holds a run of another recipe, or whatever a run raises.
+    """
+    from transferkit import runner
+
+    for number, one in enumerate(planned, start=1):
+        state = state_of(one.folder)
+        done = ", done before" if state == "done" else ""
+        console.print(
+            f"[{number}/{len(planned)}] {one.folder.name}{done}", markup=False, highlight=False, soft_wrap=True
+        )
+        if state is None:
+            inputs = runner.Inputs(source=one.source, data_dir=data_dir)
+            runner.start(one.recipe, inputs, runs=one.folder.parent, name=one.folder.name, console=console)
+            continue
+        _check_same_recipe(one)
+        if state != "done":
+            runner.resume(one.folder, console=console)
+
+
+def _check_same_recipe(one: Planned) -> None:
+    """Refuse to take a run of another recipe for this one; a source that is gone leaves nothing to compare with."""
+    from transferkit.checkpoint import given_folder
+    from transferkit.methods import resolve_recipe
+
+    if one.source is not None and not given_folder(one.source).is_dir():
+        return
+    wanted, _ = resolve_recipe(one.recipe, source=one.source)
+    if read_recipe(str(one.folder / "recipe.yaml")) != wanted:
+        raise ConfigError(
+            f"{one.folder}: holds a run of another recipe; remove it, or choose another folder with --runs"
+        )
+
+
+def comparisons(planned: list[Planned]) -> dict[str, list[Run]]:
+    """Finished runs by target, each list one comparison; runs without a target of their own stand in all of them."""
+    rows = [one for one in planned if not one.is_source]
+    targets = dict.fromkeys(one.target for one in rows if one.target is not None)
+    return {
+        target: [
+            read_run(one.folder) for one in rows if one.target in (target, None) and state_of(one.folder) == "done"
+        ]
+        for target in targets
+    }
+
+
+def short_name(target: str) -> str:
+    """What a backbone is called in names of folders: the last part of a path or a hub id."""
+    return Path(target).name.removesuffix(".yaml")
+
+
+def state_of(folder: Path) -> str | None:
+    """Status of a run folder; None where no run began."""
+    return read_record(folder)["status"] if (folder / "record.json").is_file() else None
+
+
+def _yaml_value(value: Any) -> str:
+    return dump_yaml({"value": value}).removeprefix("value:").strip()
