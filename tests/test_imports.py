@@ -9,7 +9,8 @@ import transferkit
 
 HEAVY = {"torch", "transformers", "datasets", "matplotlib", "accelerate", "peft", "bitsandbytes"}
 LIGHT = ["transferkit"] + [
-    f"transferkit.{name}" for name in ("cli", "specs", "recipes", "runs", "convergence", "convergence.tables")
+    f"transferkit.{name}"
+    for name in ("cli", "specs", "recipes", "runs", "study", "demo", "convergence", "convergence.tables")
 ]
 
 

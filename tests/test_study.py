@@ -121,7 +121,8 @@ def test_a_study_runs_once_is_taken_up_and_its_seeds_share_a_row(tiny: Tiny, tmp
     started = planned[3].folder
     run_all([planned[3]], data_dir=tiny.data, console=QUIET)
     record = read_record(started)
-    (started / "record.json").write_text(json.dumps(record | {"status": "running"}))
+    inputs = {"source": str(planned[3].source), "data_dir": str(tiny.data)}
+    (started / "record.json").write_text(json.dumps(record | {"status": "running", "inputs": inputs}))
     run_all(planned, data_dir=tiny.data, console=QUIET)
     assert {folder: (folder / "record.json").stat().st_mtime_ns for folder in finished} == before
     assert all(state_of(one.folder) == "done" for one in planned)

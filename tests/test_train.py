@@ -42,11 +42,13 @@ def recipe_of(tiny: Tiny, kind: str, **changes: Any) -> Recipe:
     changes = {"readout": FEW, "optim": {"steps": 8, "batch_size": 8}, "eval": {"every": 3}} | changes
     if kind == "lora":
         return tiny.recipe("baseline", method="lora", lora=LORA, **changes)
+    if kind == "whitened":
+        return tiny.recipe("adapt", alignment={"basis": "whitened"}, **changes)
     return tiny.recipe(kind, **changes)
 
 
 def make(tiny: Tiny, kind: str, source: Path, **changes: Any) -> Trial:
-    return trial(tiny, recipe_of(tiny, kind, **changes), source=source if kind == "adapt" else None)
+    return trial(tiny, recipe_of(tiny, kind, **changes), source=source if kind in ("adapt", "whitened") else None)
 
 
 def gradients(one: Trial) -> dict[str, Tensor]:
@@ -174,7 +176,7 @@ def equal_bits(first: dict[str, Tensor], second: dict[str, Tensor]) -> bool:
     return first.keys() == second.keys() and all(torch.equal(value, second[name]) for name, value in first.items())
 
 
-@pytest.mark.parametrize("kind", ["train", "adapt", "lora"])
+@pytest.mark.parametrize("kind", ["train", "adapt", "whitened", "lora"])
 def test_interrupted_and_resumed_equals_straight_bit_for_bit(
     tiny: Tiny, source: Path, tmp_path: Path, kind: str
 ) -> None:
@@ -348,7 +350,19 @@ def test_checkpoint_of_a_run_scores_what_its_best_row_says(tiny: Tiny, source: P
     assert embedder.encode(texts[:2]).shape == (2, 48)
 
 
-# What evaluations keep, and which step is kept
+# What W is learned in, what evaluations keep, and which step is kept
+
+
+def test_whitened_basis_starts_alike_learns_otherwise_and_is_folded_away(
+    tiny: Tiny, source: Path, tmp_path: Path
+) -> None:
+    own, whitened = (make(tiny, kind, source) for kind in ("adapt", "whitened"))
+    first, second = own.fit(tmp_path / "own"), whitened.fit(tmp_path / "whitened")
+    assert first.state.metrics[0]["scores"] == second.state.metrics[0]["scores"]
+    assert own.progress.losses[0] == pytest.approx(whitened.progress.losses[0], rel=1e-5)
+    assert own.progress.losses[-1] != pytest.approx(whitened.progress.losses[-1], rel=1e-3)
+    assert isinstance(whitened.embedder, PromptEmbedder)
+    assert whitened.embedder.alignment.basis is None
 
 
 def test_kept_states_change_no_number_and_stay_below_their_budget(tiny: Tiny, source: Path, tmp_path: Path) -> None:

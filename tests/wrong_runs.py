@@ -146,6 +146,40 @@ CASES = {
         "embed $SOURCE data/intents.csv --out x.npy --backbone $MODEL",
         ("this checkpoint belongs to source", "differs", "weights", "`transferkit adapt --source"),
     ),
+    # --- search, studies, demo
+    "search for nothing": Case("search ' '", ("the question is empty",)),
+    "search a missing file": Case("search cat --checkpoint $SOURCE --texts none.txt", ("none.txt: no such file",)),
+    "search an empty file": Case(
+        "search cat --checkpoint $SOURCE --texts a.txt", ("there are no texts to search",), spoil.write("a.txt", "")
+    ),
+    "search with no checkpoint": Case(
+        "search cat --checkpoint none --texts a.txt",
+        ("none: no such checkpoint or run folder", "`bundled`"),
+        spoil.write("a.txt", "a\n"),
+    ),
+    "search with an index below a file": Case(
+        "search cat --checkpoint $SOURCE --texts a.txt --index a.txt/index",
+        ("--index a.txt/index: cannot be written", "choose another folder"),
+        spoil.write("a.txt", "a\n"),
+    ),
+    "study that is not there": Case("study none.yaml", ("none.yaml: no such file",)),
+    "study of an unknown recipe": Case(
+        "study a.yaml",
+        ("unknown recipe 'mixture/adap'", "did you mean 'mixture/adapt'?"),
+        spoil.write("a.yaml", "seeds: [1]\nruns: [{name: a, recipe: mixture/adap}]\n"),
+    ),
+    "study with a misspelt key": Case(
+        "study a.yaml",
+        ("a.yaml: runs.0.recpe: unknown key 'recpe'; did you mean 'recipe'?",),
+        spoil.write("a.yaml", "seeds: [1]\nruns: [{name: a, recpe: mixture/adapt}]\n"),
+    ),
+    "study without the run asked for": Case(
+        "study a.yaml --only b",
+        ("--only b: the study has no such run; it has a",),
+        spoil.write("a.yaml", "seeds: [1]\nruns: [{name: a, recipe: bundled/adapt, source: bundled}]\n"),
+    ),
+    "demo that trains without data": Case("demo --train", ("--train: the source was trained on files", "--data-dir")),
+    "demo below a file": Case("demo --runs file/x", ("file/x: cannot write runs there",), spoil.write("file")),
     # --- backbones and recipes
     "show an unknown backbone": Case("backbones show qwen3-0.6", ("unknown backbone 'qwen3-0.6'", "'qwen3-0.6b'")),
     "probe an unknown backbone": Case("backbones probe none", ("none: no such model folder", "backbones list")),

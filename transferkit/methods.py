@@ -134,7 +134,7 @@ def start_alignment(writer: Writer, backbone: FrozenBackbone, recipe: Recipe) ->
         ConfigError: ``anchors`` where the two vocabularies share too few tokens, or without token embeddings.
     """
     prompting = writer.prompting
-    facts: dict[str, Any] = {"init": recipe.alignment.init, "offset": recipe.alignment.offset}
+    facts: dict[str, Any] = recipe.alignment.model_dump()
     with torch.no_grad():
         prompting_table = prompting.token_table().float()
     if recipe.alignment.init == "random":
@@ -184,7 +184,9 @@ def _build_prompt_embedder(
     embedder = PromptEmbedder(writer, alignment.to(device), backbone, pooling=pooling)
     learns = "W + offsets" if recipe.alignment.offset == "position" else "W"
     name = "transfer" if recipe.task == "adapt" else "source"
-    return Built(embedder, f"{name}, {learns}, {recipe.alignment.init} start", {"alignment": facts, **origin})
+    basis = ", whitened basis" if recipe.alignment.basis == "whitened" else ""
+    label = f"{name}, {learns}, {recipe.alignment.init} start{basis}"
+    return Built(embedder, label, {"alignment": facts, **origin})
 
 
 def _source_description(recipe: Recipe, source: Path | None) -> dict[str, Any]:

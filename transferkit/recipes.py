@@ -44,6 +44,7 @@ class AlignmentSection(Strict):
 
     init: Literal["anchors", "random"] = "anchors"
     offset: Literal["none", "position"] = "position"
+    basis: Literal["own", "whitened"] = Field("own", description="adapt only: coordinates in which W is learned")
 
 
 class EmbeddingSection(Strict):
@@ -274,6 +275,8 @@ class Recipe(Strict):
             raise ValueError("prompting.backbone: this key is missing (train needs a Prompting LLM)")
         if self.task == "adapt" and self.prompting.backbone is not None:
             raise ValueError("prompting.backbone: not allowed in adapt, --source decides it")
+        if self.task != "adapt" and self.alignment.basis != "own":
+            raise ValueError("alignment.basis: only in adapt are soft tokens fixed, so only there they can be whitened")
         if self.task != "baseline" and self.method is not None:
             raise ValueError(f"method: only a baseline has one, this is a {self.task} recipe")
         return self

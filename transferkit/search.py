@@ -67,7 +67,7 @@ class Index:
         console: for progress.
 
     Raises:
-        ConfigError: no checkpoint there, or no entries.
+        ConfigError: no checkpoint there, no entries, or a folder that cannot be written.
     """
 
     def __init__(
@@ -95,7 +95,12 @@ class Index:
         self.vectors: Vectors = np.load(file, mmap_mode="r")
 
     def _embed(self, file: Path, *, batch_size: int, console: Console) -> None:
-        file.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            file.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise ConfigError(
+                f"--index {file.parent}: cannot be written ({error.strerror}); choose another folder"
+            ) from None
         part = VectorFile(file, identity={"texts": file.stem})
         part.resume()
         texts = [entry.embedded for entry in self.entries]

@@ -10,7 +10,7 @@ from pydantic import Field, model_validator
 from transferkit.errors import ConfigError, did_you_mean
 from transferkit.recipes import Recipe, read_recipe
 from transferkit.resources import BUNDLED
-from transferkit.runs import Run, read_record, read_run
+from transferkit.runs import Run, check_writable, read_record, read_run
 from transferkit.schema import Strict, dump_yaml, parse, read_yaml
 
 if TYPE_CHECKING:
@@ -106,13 +106,16 @@ def _planned(run: StudyRun, study: Study, runs: Path, beside: Path, seed: int) -
     for target in targets:
         changes = {"seed": seed, **run.set, **({"embedding.backbone": target} if target else {})}
         overrides = [f"{key}={_yaml_value(value)}" for key, value in changes.items()]
-        place = "-".join([run.name, *([short_name(target)] if target else []), f"s{seed}"])
         yield Planned(
             name=run.name,
             recipe=read_recipe(recipe_name, overrides=overrides),
             source=_source(run, study, runs, beside, seed),
-            folder=runs / place,
+            folder=_folder(run, target, seed, runs),
         )
+
+
+def _folder(run: StudyRun, target: str | None, seed: int, runs: Path) -> Path:
+    return runs / "-".join([run.name, *([short_name(target)] if target else []), f"s{seed}"])
 
 
 def _source(run: StudyRun, study: Study, runs: Path, beside: Path, seed: int) -> Path | None:
@@ -120,8 +123,7 @@ def _source(run: StudyRun, study: Study, runs: Path, beside: Path, seed: int) ->
         return None
     for other in study.runs:
         if other.name == run.source:
-            target = [short_name(one) for one in other.targets]
-            return runs / "-".join([other.name, *target, f"s{seed}"])
+            return _folder(other, next(iter(other.targets), None), seed, runs)
     if Path(run.source) == BUNDLED:
         return BUNDLED
     if not (beside / run.source).is_dir():
@@ -160,6 +162,8 @@ def run_all(planned: list[Planned], *, data_dir: Path | None, console: "Console"
     """
     from transferkit import runner
 
+    for runs in {one.folder.parent for one in planned}:
+        check_writable(runs)
     for number, one in enumerate(planned, start=1):
         state = state_of(one.folder)
         done = ", done before" if state == "done" else ""

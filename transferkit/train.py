@@ -14,6 +14,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from transferkit.alignment import whitening_basis
 from transferkit.data import Batch, TrainingData
 from transferkit.distributed import any_process, average_gradients, gather, is_main, total, world
 from transferkit.embedder import BackboneEmbedder, Embedder, Group, PromptEmbedder
@@ -67,11 +68,14 @@ def fit(
     parameters = [p for group in groups.values() for p in group]
     optimizer = make_optimizer(groups, recipe.optim)
     named = {name: p for name, p in embedder.named_parameters() if any(p is q for q in parameters)}
-    state = load_newest_state(folder, named, optimizer, warn=progress.warn) or TrainState()
+    saved = load_newest_state(folder, named, optimizer, warn=progress.warn)
+    state = saved or TrainState()
     if isinstance(embedder, PromptEmbedder) and (memory := embedder.writer.memory) is not None:
         memory.restore(state.soft_token_groups, write=embedder.writer.prompting)
         memory.seconds = state.cache_seconds
         state.soft_token_groups = memory.groups
+    if isinstance(embedder, PromptEmbedder) and recipe.alignment.basis == "whitened":
+        change_basis(embedder, recipe, scorer, state, resumed=saved is not None)
     if isinstance(embedder, BackboneEmbedder):
         embedder.dev_states = TextStateMemory(budget_bytes=int(recipe.eval.keep_states_gib * 2**30))
     warnings: list[str] = []
@@ -105,9 +109,32 @@ def fit(
             warnings += collapse_warning(embedder, state, progress)
     assert state.best is not None  # step 0 was evaluated
     restore(named, state.best.weights)
+    if isinstance(embedder, PromptEmbedder):
+        embedder.alignment.fold()
     if isinstance(embedder, BackboneEmbedder):
         embedder.dev_states = None
     return Fitted(state.best, state, warnings)
+
+
+@torch.no_grad()
+def change_basis(embedder: PromptEmbedder, recipe: Recipe, scorer: Scorer, state: TrainState, *, resumed: bool) -> None:
+    """Learn W in the whitened coordinates of the frozen Prompting LLM's soft tokens on the readout's sample.
+
+    A resumed run's weights are in these coordinates already.
+    """
+    started = perf_counter()
+    texts, instructions = scorer.sample
+    size = recipe.eval.batch_size
+    soft = torch.cat(
+        [embedder.writer(texts[i : i + size], instructions[i : i + size]).float() for i in range(0, len(texts), size)]
+    )
+    alignment = embedder.alignment
+    learned = {name: value.detach().clone() for name, value in alignment.named_parameters()} if resumed else {}
+    alignment.use_basis(*whitening_basis(soft.to(alignment.weight.device), centred=alignment.offset is not None))
+    for name, value in learned.items():
+        getattr(alignment, name).copy_(value)
+    if not resumed:
+        state.seconds += perf_counter() - started
 
 
 def training_step(
