@@ -268,6 +268,7 @@ def test_recipe_says_all_that_its_task_uses(name: str) -> None:
         "prompting": {"lora"}
         if task == "train"
         else set(Recipe.model_fields["prompting"].annotation.model_fields) - {"tokens"},  # type: ignore[union-attr]
+        "alignment": {"basis"} if task == "train" else set(),
         "embedding": {"backbone", "template", "pooling"},
         "optim": {"lr"} if task == "adapt" else {"lr_alignment", "lr_offset"} if task == "baseline" else set(),
     }

@@ -7,6 +7,7 @@ import pytest
 
 from transferkit.convergence import compare
 from transferkit.convergence.tables import to_csv, to_json, to_markdown
+from transferkit.resources import bundled_dir
 from transferkit.runs import read_run
 from transferkit.study import comparisons, plan, read_study, short_name
 
@@ -36,9 +37,15 @@ def test_published_table_comes_out_of_its_records_again(table: Path) -> None:
         assert (table.parent / f"table.{name}").read_text(encoding="utf-8") == text(comparison), f"table.{name}"
 
 
-@pytest.mark.parametrize("record", sorted(RESULTS.glob("*/runs/*/record.json")), ids=lambda path: path.parent.name)
-def test_published_run_is_finished_and_names_no_place_of_one_machine(record: Path) -> None:
-    run = read_run(record.parent)
+@pytest.mark.parametrize(
+    "folder",
+    [bundled_dir("source"), *sorted(record.parent for record in RESULTS.glob("*/runs/*/record.json"))],
+    ids=lambda path: path.name,
+)
+def test_published_run_is_finished_and_names_no_place_of_one_machine(folder: Path) -> None:
+    run = read_run(folder)
     assert run.record["status"] == "done"
-    for file in record.parent.iterdir():
-        assert not re.search(r'"/|: /|\.\./', file.read_text(encoding="utf-8")), file.name
+    assert run.record["git"]["commit"]
+    for file in folder.iterdir():
+        if file.is_file():
+            assert not re.search(r"""(?:^|[\s"'=:])(?:/|\.\./)\w""", file.read_text(encoding="utf-8")), file.name

@@ -7,6 +7,14 @@ BAD_JSON = b'{"anchor": "caf\xe9", "positive": "x"}\n'
 TEMPLATE = "embedding.template"
 
 CASES = {
+    # --- sections that do not fit the task
+    "whitened basis for a Prompting LLM that learns": Case(
+        "train $TRAIN --set alignment.basis=whitened", ("alignment.basis: only in adapt are soft tokens fixed",)
+    ),
+    "cool-down longer than the run": Case(
+        "adapt $ADAPT --source $SOURCE --set optim.cooldown_steps=9",
+        ("optim: cooldown_steps: expected at most what warm-up leaves of the steps (4), got 9",),
+    ),
     # --- backbones
     "unknown backbone": Case(
         "train $TRAIN --target qwen3-0.6",
