@@ -10,6 +10,7 @@ from torch import Tensor
 from transferkit.alignment import Alignment, anchor_start, fit_quality, random_start, whitening_basis
 from transferkit.baselines import PromptTuningEmbedder
 from transferkit.embedder import Embedder, PromptEmbedder
+from transferkit.errors import ConfigError
 from transferkit.losses import contrastive_loss
 from transferkit.writer import Writer
 
@@ -150,3 +151,8 @@ def test_ridge_keeps_directions_without_variance_finite() -> None:
     basis, _ = whitening_basis(soft, centred=True)
     assert torch.isfinite(basis).all()
     assert float(torch.linalg.cond(basis)) < 1e3
+
+
+def test_soft_tokens_that_never_vary_cannot_be_whitened() -> None:
+    with pytest.raises(ConfigError, match="needs soft tokens that depend on the text; use 'own'"):
+        whitening_basis(torch.ones(5, 3, 7), centred=True)

@@ -52,6 +52,11 @@ def with_target(tiny: Tiny, runs: list[dict[str, Any]]) -> list[dict[str, Any]]:
             "has several targets",
         ),
         ([{"name": "A b", "recipe": "x"}], "name"),
+        ([{"name": "a", "recipe": "x", "set": {"seed": 5}}], "set: 'seed' is not allowed here"),
+        (
+            [{"name": "a", "recipe": "x", "targets": ["p"], "set": {"embedding.backbone": "q"}}],
+            "'embedding.backbone' is not allowed beside targets",
+        ),
         ([{"name": "a", "recipe": "x", "seed": 1}], "unknown key 'seed'; did you mean 'seeds'"),
         ([], "runs"),
     ],
@@ -92,6 +97,35 @@ def test_a_target_with_dots_keeps_its_whole_name() -> None:
         "b.c",
         "y",
     ]
+
+
+def test_two_runs_never_share_a_folder(tiny: Tiny, tmp_path: Path) -> None:
+    file = write_study(tiny, tmp_path, [{"name": "a", "recipe": "train.yaml", "targets": ["org1/m", "org2/m"]}])
+    with pytest.raises(ConfigError, match="a-m-s3 would be the folder of two runs"):
+        plan(read_study(file), runs=tmp_path, beside=tmp_path)
+
+
+def test_whole_sections_can_be_set(tiny: Tiny, tmp_path: Path) -> None:
+    runs = [{"name": "lora", "recipe": "baseline.yaml", "set": {"method": "lora", "lora": {"r": 4, "alpha": 8.0}}}]
+    planned = plan(read_study(write_study(tiny, tmp_path, runs)), runs=tmp_path, beside=tmp_path)
+    assert (planned[0].recipe.lora.r, planned[0].recipe.lora.alpha) == (4, 8.0)
+
+
+def test_a_source_that_was_trained_again_is_not_taken_for_the_old_one(tiny: Tiny, tmp_path: Path) -> None:
+    planned = plan(read_study(write_study(tiny, tmp_path)), runs=tmp_path / "runs", beside=tmp_path)
+    source, transfer = planned[0], planned[2]
+    run_all([source, transfer], data_dir=tiny.data, console=QUIET)
+    manifest = source.folder / "checkpoint" / "manifest.json"
+    manifest.write_text(manifest.read_text() + "\n")
+    with pytest.raises(ConfigError, match="transfer-target-s3: holds a run of another source"):
+        run_all([transfer], data_dir=tiny.data, console=QUIET)
+
+
+def test_a_folder_that_a_kill_left_empty_is_used(tiny: Tiny, tmp_path: Path) -> None:
+    planned = plan(read_study(write_study(tiny, tmp_path)), runs=tmp_path / "runs", beside=tmp_path)
+    planned[-1].folder.mkdir(parents=True)
+    run_all(planned[-1:], data_dir=tiny.data, console=QUIET)
+    assert state_of(planned[-1].folder) == "done"
 
 
 def test_a_source_that_is_nothing_is_named_with_the_closest_run(tiny: Tiny, tmp_path: Path) -> None:

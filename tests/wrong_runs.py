@@ -157,6 +157,11 @@ CASES = {
         ("none: no such checkpoint or run folder", "`bundled`"),
         spoil.write("a.txt", "a\n"),
     ),
+    "search with a folder that is no checkpoint": Case(
+        "search cat --checkpoint empty --texts a.txt",
+        ("empty: not a complete checkpoint",),
+        spoil.both(spoil.folder("empty"), spoil.write("a.txt", "a\n")),
+    ),
     "search with an index below a file": Case(
         "search cat --checkpoint $SOURCE --texts a.txt --index a.txt/index",
         ("--index a.txt/index: cannot be written", "choose another folder"),

@@ -3,6 +3,8 @@
 import torch
 from torch import Tensor, nn
 
+from transferkit.errors import ConfigError
+
 
 class Alignment(nn.Module):
     """``soft @ W + b``: W (d_p, d_e), b (k, d_e) one offset a soft position, or none (PromptEmbedder's own form).
@@ -39,7 +41,7 @@ class Alignment(nn.Module):
         Changes no output.
         """
         if centre is not None and self.offset is not None:
-            self.offset += centre @ self.weight
+            self.offset.add_(centre @ self.weight)
             self.centre = centre
         self.weight.copy_(torch.linalg.solve(basis, self.weight))
         self.basis = basis
@@ -50,7 +52,7 @@ class Alignment(nn.Module):
         if self.basis is not None:
             self.weight.copy_(self.basis @ self.weight)
         if self.centre is not None and self.offset is not None:
-            self.offset -= self.centre @ self.weight
+            self.offset.sub_(self.centre @ self.weight)
         self.basis = self.centre = None
 
 
@@ -63,12 +65,17 @@ def whitening_basis(soft: Tensor, *, centred: bool, ridge: float = 0.1) -> tuple
         soft: (n, k, d_p) soft tokens of a sample of texts.
         centred: about the mean of each position; False: about zero, and there is no centre.
         ridge: added to the eigenvalues, in units of their mean; it keeps directions without variance small.
+
+    Raises:
+        ConfigError: the soft tokens do not vary.
     """
     rows = soft.double()
     centre = rows.mean(0) if centred else None
     flat = (rows if centre is None else rows - centre).flatten(0, 1)
     moments = flat.T @ flat / len(flat)
     values, vectors = torch.linalg.eigh(moments)
+    if float(values.mean()) <= 1e-12 * float(rows.square().mean()):
+        raise ConfigError("alignment.basis: 'whitened' needs soft tokens that depend on the text; use 'own'")
     basis = vectors * (values + ridge * values.mean()).rsqrt() @ vectors.T
     basis *= rows.square().mean().sqrt() / (flat @ basis).square().mean().sqrt()
     return basis.float(), None if centre is None else centre.float()

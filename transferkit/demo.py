@@ -48,7 +48,7 @@ def adapted_checkpoint(runs: Path = RUNS) -> Path:
     """The run folder that the demo adapted, where it is done; else the bundled source."""
     done = [
         folder
-        for folder in sorted(runs.glob(f"{_ADAPTED}-*"))
+        for folder in sorted(runs.glob(f"{_ADAPTED}-s*"))
         if (folder / "record.json").is_file() and read_record(folder)["status"] == "done"
     ]
     return done[0] if done else BUNDLED

@@ -42,7 +42,7 @@ from transferkit.scoring import Evaluation, Scorer
 from transferkit.specs import BackboneSpec
 from transferkit.state import drop_states
 from transferkit.tfidf import Tfidf
-from transferkit.train import Fitted, Interrupted, fit, peak_memory_bytes
+from transferkit.train import Fitted, Interrupted, fit, peak_memory_bytes, reset_peak_memory
 
 _TRACKERS = {"tensorboard": ("tensorboard", "tensorboardX"), "wandb": ("wandb",), "trackio": ("trackio",)}
 _LARGE_SAMPLE = 200_000  # texts that TF-IDF takes its words from at most
@@ -139,9 +139,8 @@ class Prepared:
         built = (
             None if recipe.method == "tfidf" else build(recipe, spec, source=inputs.source, device=accelerator.device)
         )
-        if torch.cuda.is_available():
-            torch.cuda.reset_peak_memory_stats()  # the peak is that of training, not of loading and checking
-        facts = None if inputs.source is None else _source_facts(inputs.source)
+        reset_peak_memory()  # the peak is that of training, not of loading, checking or an earlier run
+        facts = None if inputs.source is None else source_facts(inputs.source)
         return cls(recipe, spec, inputs, accelerator, data, dev_sets, built, facts, perf_counter() - started)
 
     def check_unchanged(self, folder: Path, old: dict[str, Any]) -> None:
@@ -285,7 +284,7 @@ class Prepared:
         shares = self.recipe.task == "adapt" or isinstance(embedder, PromptingAlone)
         source = self.inputs.source
         # A source that was replaced meanwhile holds another Prompting LLM than the one in memory: do not link that.
-        if not shares or source is None or not source.exists() or _source_facts(source) != self.source_facts:
+        if not shares or source is None or not source.exists() or source_facts(source) != self.source_facts:
             source = None
         save(
             embedder,
@@ -406,7 +405,8 @@ def _backbone_facts(embedder: Embedder | None) -> dict[str, Any] | None:
     }
 
 
-def _source_facts(source: Path) -> dict[str, Any]:
+def source_facts(source: Path) -> dict[str, Any]:
+    """What tells the source of a run from another: its run, the hash of its checkpoint, its lineage."""
     folder = checkpoint_folder(source)
     run = folder.parent.name if folder.name == "checkpoint" else folder.name
     return {

@@ -135,6 +135,8 @@ def new_run_folder(parent: Path, name: str, *, exactly: str | None = None) -> Pa
         try:
             folder.mkdir(parents=True)
         except FileExistsError:
+            if exactly and not (folder / "record.json").exists():
+                return folder  # a kill came before the run began
             if exactly:
                 raise ConfigError(
                     f"{folder}: exists already; remove it, or choose another folder with --runs"

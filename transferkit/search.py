@@ -84,11 +84,11 @@ class Index:
             raise ConfigError("search: there are no texts to search; give a file with at least one")
         self.entries = entries
         self.instruction = instruction
+        self.embedder: Embedder = load(checkpoint, device="cuda" if torch.cuda.is_available() else "cpu")
         manifest = sha256_file(checkpoint_folder(checkpoint) / NAME)
         digest = hashlib.sha256(f"{manifest} {instruction!r}".encode())
         for entry in entries:
             digest.update(hashlib.sha256(entry.embedded.encode()).digest())
-        self.embedder: Embedder = load(checkpoint, device="cuda" if torch.cuda.is_available() else "cpu")
         file = folder / f"{digest.hexdigest()[:16]}.npy"
         if not file.is_file():
             self._embed(file, batch_size=batch_size, console=console)

@@ -1,5 +1,6 @@
 """Studies: the runs of a whole comparison as one YAML file, run one after the other and taken up after a kill."""
 
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +12,7 @@ from transferkit.errors import ConfigError, did_you_mean
 from transferkit.recipes import Recipe, read_recipe
 from transferkit.resources import BUNDLED
 from transferkit.runs import Run, check_writable, read_record, read_run
-from transferkit.schema import Strict, dump_yaml, parse, read_yaml
+from transferkit.schema import Strict, parse, read_yaml
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -26,6 +27,14 @@ class StudyRun(Strict):
     targets: list[str] = Field([], description="backbones, one run each; absent: the recipe's own, or none needed")
     set: dict[str, Any] = Field({}, description="key.path: value, over the recipe")
     seeds: list[int] | None = Field(None, min_length=1, description="instead of the study's")
+
+    @model_validator(mode="after")
+    def _set_leaves_the_rest_alone(self) -> "StudyRun":
+        if "seed" in self.set:
+            raise ValueError("set: 'seed' is not allowed here; `seeds` names them")
+        if self.targets and "embedding.backbone" in self.set:
+            raise ValueError("set: 'embedding.backbone' is not allowed beside targets, which name the backbones")
+        return self
 
 
 class Study(Strict):
@@ -92,12 +101,17 @@ def plan(study: Study, *, runs: Path, beside: Path) -> list[Planned]:
     Raises:
         ConfigError: a recipe that does not exist or is malformed, or a source that is neither a run nor a folder.
     """
-    return [
-        one
-        for run in study.runs
-        for seed in run.seeds or study.seeds
-        for one in _planned(run, study, runs, beside, seed)
-    ]
+    planned: dict[Path, Planned] = {}
+    for run in study.runs:
+        for seed in run.seeds or study.seeds:
+            for one in _planned(run, study, runs, beside, seed):
+                if one.folder in planned:
+                    raise ConfigError(
+                        f"study, run {run.name!r}: {one.folder.name} would be the folder of two runs; give them other "
+                        "names, and every seed and target once"
+                    )
+                planned[one.folder] = one
+    return list(planned.values())
 
 
 def _planned(run: StudyRun, study: Study, runs: Path, beside: Path, seed: int) -> Iterator[Planned]:
@@ -105,7 +119,7 @@ def _planned(run: StudyRun, study: Study, runs: Path, beside: Path, seed: int) -
     targets: list[str | None] = [*run.targets] or [None]
     for target in targets:
         changes = {"seed": seed, **run.set, **({"embedding.backbone": target} if target else {})}
-        overrides = [f"{key}={_yaml_value(value)}" for key, value in changes.items()]
+        overrides = [f"{key}={json.dumps(value)}" for key, value in changes.items()]
         yield Planned(
             name=run.name,
             recipe=read_recipe(recipe_name, overrides=overrides),
@@ -180,17 +194,23 @@ def run_all(planned: list[Planned], *, data_dir: Path | None, console: "Console"
 
 
 def _check_same_recipe(one: Planned) -> None:
-    """Refuse to take a run of another recipe for this one; a source that is gone leaves nothing to compare with."""
+    """Refuse to take another run for this one; a source that is gone leaves nothing to compare with."""
     from transferkit.checkpoint import given_folder
     from transferkit.methods import resolve_recipe
+    from transferkit.runner import source_facts
 
     if one.source is not None and not given_folder(one.source).is_dir():
         return
     wanted, _ = resolve_recipe(one.recipe, source=one.source)
-    if read_recipe(str(one.folder / "recipe.yaml")) != wanted:
-        raise ConfigError(
-            f"{one.folder}: holds a run of another recipe; remove it, or choose another folder with --runs"
-        )
+    source = None if one.source is None else source_facts(given_folder(one.source))["sha256"]
+    for what, same in (
+        ("recipe", read_recipe(str(one.folder / "recipe.yaml")) == wanted),
+        ("source", (read_record(one.folder)["source"] or {}).get("sha256") == source),
+    ):
+        if not same:
+            raise ConfigError(
+                f"{one.folder}: holds a run of another {what}; remove it, or choose another folder with --runs"
+            )
 
 
 def comparisons(planned: list[Planned]) -> dict[str, list[Run]]:
@@ -213,7 +233,3 @@ def short_name(target: str) -> str:
 def state_of(folder: Path) -> str | None:
     """Status of a run folder; None where no run began."""
     return read_record(folder)["status"] if (folder / "record.json").is_file() else None
-
-
-def _yaml_value(value: Any) -> str:
-    return dump_yaml({"value": value}).removeprefix("value:").strip()

@@ -4,7 +4,7 @@ import resource
 import signal
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from time import perf_counter
@@ -304,8 +304,16 @@ def collapse_warning(embedder: Embedder, state: TrainState, progress: Progress) 
     return [warning]
 
 
+def reset_peak_memory() -> None:
+    """Start :func:`peak_memory_bytes` anew: on the GPU, and for the process where Linux allows it."""
+    if torch.cuda.is_available():
+        torch.cuda.reset_peak_memory_stats()
+    with suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5")
+
+
 def peak_memory_bytes() -> int:
-    """Most memory held so far: on the GPU where there is one, else of this process."""
+    """Most memory held since the last reset: on the GPU where there is one, else of this process."""
     if torch.cuda.is_available():
         return torch.cuda.max_memory_allocated()
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

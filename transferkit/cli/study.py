@@ -12,7 +12,8 @@ from rich.console import Console
 def study(
     file: Annotated[Path, typer.Argument(metavar="STUDY", help="YAML file that lists runs.")],
     runs: Annotated[
-        Path | None, typer.Option("--runs", help="Where run folders are made; default: runs/STUDY.")
+        Path | None,
+        typer.Option("--runs", help="Where run folders are made; default: runs/ and the name of STUDY's folder."),
     ] = None,
     out: Annotated[
         Path | None,
@@ -31,8 +32,8 @@ def study(
     """
     from transferkit.study import chosen, plan, read_study, state_of
 
-    planned = plan(read_study(file), runs=runs or Path("runs") / file.parent.name, beside=file.parent)
-    planned = chosen(planned, names=only, seeds=seed)
+    everything = plan(read_study(file), runs=runs or Path("runs") / file.resolve().parent.name, beside=file.parent)
+    planned = chosen(everything, names=only, seeds=seed)
     if list_:
         for one in planned:
             print(f"{one.folder}  {state_of(one.folder) or 'not begun'}")
@@ -44,10 +45,13 @@ def study(
     console = Console(stderr=True)
     with taken_up_again(console):
         run_all(planned, data_dir=data_dir, console=console)
-    for target, found in comparisons(planned).items():
+    whole = all(state_of(one.folder) == "done" for one in everything)
+    if out is not None and not whole:
+        console.print(f"some runs of the study are not done yet, so nothing is written into {out}")
+    for target, found in comparisons(everything).items():
         comparison = compare(found)
         tables.print_table(comparison, Console())
-        if out is not None:
+        if out is not None and whole:
             for path in write_comparison(comparison, out / short_name(target)):
                 console.print(f"wrote {path}", markup=False, highlight=False)
 

@@ -20,6 +20,7 @@ _IGNORED_KEYS = {
     "save_every",
     "tracking",
     "eval.batch_size",
+    "eval.keep_states_gib",
     "embedding.backbone",
     "embedding.quantization",
     "embedding.dtype",
