@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from transferkit.recipes import read_recipe
 from transferkit.resources import BUNDLED, bundled_dir
-from transferkit.runs import Run, read_record, read_run
-from transferkit.study import Planned, plan, read_study, run_all
+from transferkit.runs import Run, read_run
+from transferkit.study import Planned, plan, read_study, run_all, state_of
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -46,9 +46,5 @@ def run_demo(planned: list[Planned], *, data_dir: Path | None, console: "Console
 
 def adapted_checkpoint(runs: Path = RUNS) -> Path:
     """The run folder that the demo adapted, where it is done; else the bundled source."""
-    done = [
-        folder
-        for folder in sorted(runs.glob(f"{_ADAPTED}-s*"))
-        if (folder / "record.json").is_file() and read_record(folder)["status"] == "done"
-    ]
+    done = [folder for folder in sorted(runs.glob(f"{_ADAPTED}-s*")) if state_of(folder) == "done"]
     return done[0] if done else BUNDLED

@@ -55,7 +55,7 @@ def embed_file(
         ConfigError: wrong input, an output that exists, or a part that was begun with something else.
         RunError: the disk or the device's memory is full; what was done is kept.
     """
-    place = _device(device)
+    place = usable_device(device)
     _check_output(out, resume=resume)
     source = TextFile.named(texts, column=column)
     manifest = checkpoint_folder(checkpoint) / NAME
@@ -121,7 +121,12 @@ def embed_blocks(
         yield file.rows
 
 
-def _device(device: str | None) -> str:
+def usable_device(device: str | None) -> str:
+    """``device``, or CUDA where there is one, else the CPU.
+
+    Raises:
+        ConfigError: ``device`` is not to be had here.
+    """
     if device is None:
         return "cuda" if torch.cuda.is_available() else "cpu"
     try:

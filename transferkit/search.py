@@ -6,11 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import torch
 from rich.console import Console
 
 from transferkit.checkpoint import checkpoint_folder, load
-from transferkit.embed_files import embed_blocks
+from transferkit.embed_files import embed_blocks, usable_device
 from transferkit.embedder import Embedder
 from transferkit.errors import ConfigError
 from transferkit.installed_docs import installed_docs
@@ -84,7 +83,7 @@ class Index:
             raise ConfigError("search: there are no texts to search; give a file with at least one")
         self.entries = entries
         self.instruction = instruction
-        self.embedder: Embedder = load(checkpoint, device="cuda" if torch.cuda.is_available() else "cpu")
+        self.embedder: Embedder = load(checkpoint, device=usable_device(None))
         manifest = sha256_file(checkpoint_folder(checkpoint) / NAME)
         digest = hashlib.sha256(f"{manifest} {instruction!r}".encode())
         for entry in entries:

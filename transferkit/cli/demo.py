@@ -31,7 +31,7 @@ def demo(
         raise ConfigError(
             "--train: the source was trained on files; name their folder with --data-dir (see the README)"
         )
-    from transferkit.cli.search import print_hits
+    from transferkit.cli.search import INDEX, print_hits
     from transferkit.cli.study import taken_up_again
     from transferkit.convergence import compare, tables
     from transferkit.convergence.report import write_comparison
@@ -43,7 +43,7 @@ def demo(
         comparison = compare(run_demo(planned_runs(runs, train=train), data_dir=data_dir, console=console))
     report = write_comparison(comparison, runs / "report")
     tables.print_table(comparison, Console())
-    index = Index(adapted_checkpoint(runs), docstring_entries(), folder=Path("runs/search"), console=console)
+    index = Index(adapted_checkpoint(runs), docstring_entries(), folder=INDEX, console=console)
     out = Console()
     out.print(f'\nWith the adapted decoder: transferkit search "{QUESTION}"', highlight=False)
     print_hits(index.search(QUESTION), out)

@@ -190,27 +190,30 @@ def _run(
 def _recipe(
     task: "Task", name: str | None, target: str | None, source: Path | None, changes: list[str], console: Console
 ) -> "Recipe":
-    from transferkit.recipes import list_recipes, read_recipe
+    from transferkit.recipes import read_recipe
 
-    if name is None and source == BUNDLED and task == "adapt":
-        name = f"{BUNDLED}/adapt"
-        console.print(f"no recipe given: using the built-in {name}", markup=False, highlight=False, soft_wrap=True)
     if name is None:
-        if target is None:
-            raise ConfigError(
-                f"{task} needs a recipe or a --target (`transferkit recipes list` shows the built-in ones)"
-            )
-        from transferkit.probe import resolve
-
-        family = resolve(target).family
-        name = f"{family}/{task}"
-        if name not in list_recipes():
-            raise ConfigError(
-                f"no built-in {task} recipe for the family {family!r}; name one (`transferkit recipes list`) or make "
-                f"one (`transferkit recipes new --family {family} --backbone {target}`)"
-            )
+        name = f"{BUNDLED}/adapt" if task == "adapt" and source == BUNDLED else _recipe_of_family(task, target)
         console.print(f"no recipe given: using the built-in {name}", markup=False, highlight=False, soft_wrap=True)
     return read_recipe(name, overrides=changes, task=task)
+
+
+def _recipe_of_family(task: "Task", target: str | None) -> str:
+    """Name of the built-in recipe that is written for the target's family."""
+    from transferkit.recipes import list_recipes
+
+    if target is None:
+        raise ConfigError(f"{task} needs a recipe or a --target (`transferkit recipes list` shows the built-in ones)")
+    from transferkit.probe import resolve
+
+    family = resolve(target).family
+    name = f"{family}/{task}"
+    if name not in list_recipes():
+        raise ConfigError(
+            f"no built-in {task} recipe for the family {family!r}; name one (`transferkit recipes list`) or make "
+            f"one (`transferkit recipes new --family {family} --backbone {target}`)"
+        )
+    return name
 
 
 def _finish(resume: Path | None, fresh: Any, task: "Task", console: Console, *, json: bool) -> None:

@@ -11,6 +11,8 @@ from rich.table import Table
 if TYPE_CHECKING:
     from transferkit.search import Hit
 
+INDEX = Path("runs/search")  # where vectors are kept unless --index says otherwise
+
 
 def search(
     question: Annotated[str, typer.Argument(help="What to look for, in words.")],
@@ -29,7 +31,7 @@ def search(
         str | None, typer.Option("--instruction", help="Task instruction; default: the checkpoint's, if it has one.")
     ] = None,
     top: Annotated[int, typer.Option("--top", min=1, help="Results to show.")] = 5,
-    index: Annotated[Path, typer.Option("--index", help="Folder that keeps the vectors.")] = Path("runs/search"),
+    index: Annotated[Path, typer.Option("--index", help="Folder that keeps the vectors.")] = INDEX,
     batch_size: Annotated[int, typer.Option("--batch-size", min=1, help="Texts a forward pass.")] = 64,
     json: Annotated[bool, typer.Option("--json", help="One JSON object a result.")] = False,
 ) -> None:

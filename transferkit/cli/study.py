@@ -8,6 +8,8 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from transferkit.cli.run import DataDir
+
 
 def study(
     file: Annotated[Path, typer.Argument(metavar="STUDY", help="YAML file that lists runs.")],
@@ -21,9 +23,7 @@ def study(
     ] = None,
     only: Annotated[list[str] | None, typer.Option("--only", metavar="NAME", help="Run no others; repeatable.")] = None,
     seed: Annotated[list[int] | None, typer.Option("--seed", help="Run no other seeds; repeatable.")] = None,
-    data_dir: Annotated[
-        Path | None, typer.Option("--data-dir", help="What relative data paths start from; default: here.")
-    ] = None,
+    data_dir: DataDir = None,
     list_: Annotated[bool, typer.Option("--list", help="Show the runs and their state, run nothing.")] = False,
 ) -> None:
     """Run everything that a comparison needs; finished runs are kept, interrupted ones continued.
