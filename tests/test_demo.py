@@ -72,13 +72,14 @@ def test_training_the_source_needs_its_data() -> None:
     assert "--data-dir" in str(result.exception)
 
 
-def test_bundled_is_a_name_unless_a_folder_has_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_bundled_is_a_name_wherever_one_stands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     assert given_folder(BUNDLED) == bundled_dir("source")
     assert checkpoint_folder(BUNDLED) == bundled_dir("source") / "checkpoint"
     assert load("bundled").encode(["a text"], instruction="").shape[0] == 1
     (tmp_path / "bundled").mkdir()
-    assert given_folder(BUNDLED) == BUNDLED
+    assert given_folder(BUNDLED) == bundled_dir("source")
+    assert given_folder(tmp_path / "bundled") == tmp_path / "bundled"
 
 
 def test_train_begins_with_the_recipe_of_the_bundled_source() -> None:

@@ -1,11 +1,15 @@
 """Studies: what a file may say, the runs it stands for, and that a second call runs nothing again."""
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 from run_parts import QUIET
+from test_distributed import free_port
 from tiny import Tiny
 from typer.testing import CliRunner
 
@@ -211,3 +215,33 @@ def test_command_lists_runs_and_writes_a_report(tiny: Tiny, tmp_path: Path) -> N
     assert (folder / "report.html").is_file()
     again = CliRunner().invoke(app, [*arguments, "--list"])
     assert again.output.count("  done") == 2
+
+
+def test_a_target_folder_is_relative_to_the_study(tiny: Tiny, tmp_path: Path) -> None:
+    (tmp_path / "decoder").symlink_to(tiny.target)
+    file = write_study(tiny, tmp_path, [{**RUNS[2], "name": "lora-2", "targets": ["decoder"]}])
+    (one,) = plan(read_study(file), runs=tmp_path / "runs", beside=tmp_path)
+    assert one.recipe.embedding.backbone == str(tmp_path / "decoder")
+    assert one.folder.name == "lora-2-decoder-s3"
+
+
+def test_two_processes_share_the_runs_and_one_of_them_speaks(tiny: Tiny, tmp_path: Path) -> None:
+    file = write_study(tiny, tmp_path, [RUNS[2], RUNS[3]])
+    arguments = ["study", str(file), "--runs", str(tmp_path / "runs"), "--data-dir", str(tiny.data)]
+    environment = os.environ | {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port()), "WORLD_SIZE": "2"}
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-m", "transferkit", *arguments],
+            env=environment | {"RANK": str(rank), "LOCAL_RANK": str(rank)},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for rank in range(2)
+    ]
+    said = [process.communicate(timeout=300) for process in processes]
+    assert [process.returncode for process in processes] == [0, 0], said
+    planned = plan(read_study(file), runs=tmp_path / "runs", beside=tmp_path)
+    assert [state_of(one.folder) for one in planned] == ["done", "done"]
+    assert ["LoRA r 8" in out for out, _ in said] == [True, False]
+    assert [err.count("[1/2]") for _, err in said] == [1, 0]

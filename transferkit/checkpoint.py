@@ -84,8 +84,11 @@ def read_description(folder: Path) -> dict[str, Any]:
 
 
 def given_folder(folder: Path) -> Path:
-    """``folder``, or the run folder that ships with the package where it is called ``bundled``."""
-    return bundled_dir("source") if folder == BUNDLED and not folder.exists() else folder
+    """``folder``, or the run folder that ships with the package where it is called ``bundled``.
+
+    A folder of that name is reached by its absolute path: what ``bundled`` means never depends on where one stands.
+    """
+    return bundled_dir("source") if folder == BUNDLED else folder
 
 
 def checkpoint_folder(folder: Path) -> Path:

@@ -24,7 +24,7 @@ class StudyRun(Strict):
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9.-]*$", description="names the run folder and, in `source`, the run")
     recipe: str = Field(description="built-in family/task, or a .yaml file relative to the study")
     source: str | None = Field(None, description="name of a run of this study (its own seed), or a checkpoint folder")
-    targets: list[str] = Field([], description="backbones, one run each; absent: the recipe's own, or none needed")
+    targets: list[str] = Field([], description="one run each, folders relative to the study; none: the recipe's")
     set: dict[str, Any] = Field({}, description="key.path: value, over the recipe")
     seeds: list[int] | None = Field(None, min_length=1, description="instead of the study's")
 
@@ -118,6 +118,8 @@ def _planned(run: StudyRun, study: Study, runs: Path, beside: Path, seed: int) -
     recipe_name = str(beside / run.recipe) if run.recipe.endswith((".yaml", ".yml")) else run.recipe
     targets: list[str | None] = [*run.targets] or [None]
     for target in targets:
+        if target is not None and (beside / target).exists():
+            target = str(beside / target)
         changes = {"seed": seed, **run.set, **({"embedding.backbone": target} if target else {})}
         overrides = [f"{key}={json.dumps(value)}" for key, value in changes.items()]
         yield Planned(
@@ -174,16 +176,21 @@ def run_all(planned: list[Planned], *, data_dir: Path | None, console: "Console"
     Raises:
         ConfigError: a run folder that holds a run of another recipe, or whatever a run raises.
     """
-    from transferkit import runner
+    from accelerate import PartialState
 
+    from transferkit import runner
+    from transferkit.distributed import from_main, is_main
+
+    PartialState()  # under torchrun or accelerate: the processes meet before the first run
     for runs in {one.folder.parent for one in planned}:
         check_writable(runs)
     for number, one in enumerate(planned, start=1):
-        state = state_of(one.folder)
-        done = ", done before" if state == "done" else ""
-        console.print(
-            f"[{number}/{len(planned)}] {one.folder.name}{done}", markup=False, highlight=False, soft_wrap=True
-        )
+        state = from_main(state_of(one.folder) if is_main() else None)
+        if is_main():
+            done = ", done before" if state == "done" else ""
+            console.print(
+                f"[{number}/{len(planned)}] {one.folder.name}{done}", markup=False, highlight=False, soft_wrap=True
+            )
         if state is None:
             inputs = runner.Inputs(source=one.source, data_dir=data_dir)
             runner.start(one.recipe, inputs, runs=one.folder.parent, name=one.folder.name, console=console)

@@ -36,11 +36,15 @@ def demo(
     from transferkit.convergence import compare, tables
     from transferkit.convergence.report import write_comparison
     from transferkit.demo import QUESTION, adapted_checkpoint, planned_runs, run_demo
+    from transferkit.distributed import is_main
     from transferkit.search import Index, docstring_entries
 
     console = Console(stderr=True)
     with taken_up_again(console):
-        comparison = compare(run_demo(planned_runs(runs, train=train), data_dir=data_dir, console=console))
+        rows = run_demo(planned_runs(runs, train=train), data_dir=data_dir, console=console)
+    if not is_main():
+        return
+    comparison = compare(rows)
     report = write_comparison(comparison, runs / "report")
     tables.print_table(comparison, Console())
     index = Index(adapted_checkpoint(runs), docstring_entries(), folder=INDEX, console=console)

@@ -40,11 +40,14 @@ def study(
         return
     from transferkit.convergence import compare, tables
     from transferkit.convergence.report import write_comparison
+    from transferkit.distributed import is_main
     from transferkit.study import comparisons, run_all, short_name
 
     console = Console(stderr=True)
     with taken_up_again(console):
         run_all(planned, data_dir=data_dir, console=console)
+    if not is_main():
+        return
     whole = all(state_of(one.folder) == "done" for one in everything)
     if out is not None and not whole:
         console.print(f"some runs of the study are not done yet, so nothing is written into {out}")
