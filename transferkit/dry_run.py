@@ -201,7 +201,7 @@ def _examples(prepared: Prepared) -> list[str]:
         return [" ".join(analyze(text)) for text, _ in chosen]
     embedder = prepared.built.embedder
     if not embedder.trainable():
-        embedder = next(variants(prepared.recipe, prepared.built))[1]
+        embedder = next(variants(prepared.recipe, prepared.built))[1][0].embedder
     return [line for text, instruction in chosen for line in example(embedder, text, instruction).lines()]
 
 

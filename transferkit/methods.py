@@ -1,16 +1,17 @@
 """Recipe -> method: the embedder that a command trains or measures, and the facts that its record keeps."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from transferkit.alignment import Alignment, anchor_start, fit_quality, random_start
 from transferkit.anchors import shared_tokens
 from transferkit.backbone import FrozenBackbone
-from transferkit.baselines import FrozenEmbedder, LoraEmbedder, PromptingAlone, PromptTuningEmbedder
+from transferkit.baselines import FrozenEmbedder, FrozenPoolings, LoraEmbedder, PromptingAlone, PromptTuningEmbedder
 from transferkit.checkpoint import load_writer, read_description
 from transferkit.embedder import Embedder, PromptEmbedder
 from transferkit.errors import ConfigError
@@ -112,19 +113,49 @@ def load_backbone(recipe: Recipe, spec: BackboneSpec, *, device: torch.device) -
     )
 
 
-def variants(recipe: Recipe, built: Built) -> Iterator[tuple[str, Embedder]]:
-    """The ways in which a method without training is read: templates x poolings, or the two joins of soft tokens."""
+@dataclass(frozen=True)
+class Variant:
+    """One way to read a method that has several; ``part`` takes its vectors out of those that the ways share."""
+
+    name: str
+    embedder: Embedder
+    part: Callable[[Tensor], Tensor]
+
+
+def variants(recipe: Recipe, built: Built) -> Iterator[tuple[Embedder, list[Variant]]]:
+    """The ways in which a method without training is read: templates x poolings, or the two joins of soft tokens.
+
+    Each item is what reads the texts once, and the ways that share its pass; a way's own embedder gives the same
+    vectors alone.
+    """
     if isinstance(built.embedder, PromptingAlone):
         writer = built.embedder.writer
-        yield "mean of the soft tokens", built.embedder
-        yield "soft tokens side by side", PromptingAlone(writer, join="side by side")
+        whole = PromptingAlone(writer, join="side by side")
+        k = writer.prompting.tokens
+        yield (
+            whole,
+            [
+                Variant("mean of the soft tokens", built.embedder, lambda soft: soft.unflatten(1, (k, -1)).mean(1)),
+                Variant("soft tokens side by side", whole, lambda soft: soft),
+            ],
+        )
         return
     assert isinstance(built.embedder, FrozenEmbedder)
     backbone = built.embedder.backbone
+    poolings, width = recipe.frozen.poolings, backbone.output_width
     for template in recipe.frozen.templates:
         backbone.use_template(template)
-        for pooling in recipe.frozen.poolings:
-            yield f"{pooling} · {template}", FrozenEmbedder(backbone, pooling=pooling)
+        yield (
+            FrozenPoolings(backbone, poolings=poolings),
+            [
+                Variant(f"{pooling} · {template}", FrozenEmbedder(backbone, pooling=pooling), _columns(place, width))
+                for place, pooling in enumerate(poolings)
+            ],
+        )
+
+
+def _columns(place: int, width: int) -> Callable[[Tensor], Tensor]:
+    return lambda vectors: vectors[:, place * width : (place + 1) * width]
 
 
 def start_alignment(writer: Writer, backbone: FrozenBackbone, recipe: Recipe) -> tuple[Alignment, dict[str, Any]]:

@@ -2,6 +2,7 @@
 
 import json
 import platform
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
@@ -24,7 +25,7 @@ from transferkit.errors import ConfigError, RunError
 from transferkit.evaluate import DevSetData, load_dev_sets
 from transferkit.loading import num_parameters
 from transferkit.manifest import sha256_file
-from transferkit.methods import Built, build, resolve_recipe, variants
+from transferkit.methods import Built, Variant, build, resolve_recipe, variants
 from transferkit.progress import Progress
 from transferkit.recipes import Recipe, read_recipe, recipe_yaml
 from transferkit.runs import (
@@ -250,31 +251,34 @@ class Prepared:
 
     def _measure(self, folder: Path, scorer: Scorer, progress: Progress) -> dict[str, Any]:
         """Score every variant of a method without training; the best one becomes the checkpoint."""
+        started = perf_counter()
+        ways: Iterable[tuple[Any, Sequence[Variant | None]]]
         if self.built is None:
             texts, _ = self.data.sample(_LARGE_SAMPLE, self.recipe.seed)
-            ways: Any = [(None, Tfidf(texts))]
+            ways = [(Tfidf(texts), [None])]
             scorer.readout = scorer.readout.model_copy(update={"kind": "none"})
         else:
             ways = variants(self.recipe, self.built)
         rows: list[dict[str, Any]] = []
-        best: tuple[float, str | None, Evaluation] | None = None
-        seconds = 0.0
-        for name, embedder in ways:
-            evaluation = scorer(embedder)
-            seconds += evaluation.seconds
-            rows.append(_untrained_row(name, evaluation))
-            if is_main():
-                write_metrics(folder, rows)
-            progress.evaluated(rows[-1])
-            if best is None or evaluation.selecting > best[0]:
-                best = (evaluation.selecting, name, evaluation)
-                if isinstance(embedder, Embedder):
-                    embedder.readout = scorer.fit(embedder)
-                    self._save(embedder, folder)
+        best: tuple[float, str | None] | None = None
+        for reader, found in ways:
+            vectors = scorer.read(reader)
+            for variant in found:
+                evaluation = scorer.score(vectors if variant is None else vectors.part(variant.part))
+                name = None if variant is None else variant.name
+                rows.append(_untrained_row(name, evaluation))
+                if is_main():
+                    write_metrics(folder, rows)
+                progress.evaluated(rows[-1])
+                if best is None or evaluation.selecting > best[0]:
+                    best = (evaluation.selecting, name)
+                    if variant is not None:
+                        variant.embedder.readout = evaluation.readout or variant.embedder.readout
+                        self._save(variant.embedder, folder)
         assert best is not None
         return {
             "best": {"step": 0, "score": best[0], "variant": best[1]},
-            "timings": {"cache_seconds": 0.0, "train_seconds": 0.0, "evaluation_seconds": seconds},
+            "timings": {"cache_seconds": 0.0, "train_seconds": 0.0, "evaluation_seconds": perf_counter() - started},
         }
 
     def _save(self, embedder: Embedder, folder: Path) -> None:

@@ -1,7 +1,7 @@
 """One evaluation: vectors of all dev texts once, scored plain and through a freshly fitted readout."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
@@ -10,8 +10,11 @@ import numpy as np
 from transferkit.recipes import ReadoutSection
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from transferkit.embedder import Embedder
     from transferkit.evaluate import DevSetData
+    from transferkit.readout import Readout
 
 Scores = dict[str, dict[str, float | None]]  # dev set -> {"plain": percent, "readout": percent or None}
 
@@ -24,6 +27,7 @@ class Evaluation:
     score: dict[str, float | None]
     readout_seconds: float | None
     seconds: float
+    readout: "Readout | None"  # as it was fitted for these scores
 
     @property
     def selecting(self) -> float:
@@ -35,6 +39,20 @@ class Evaluation:
     def row(self) -> dict[str, Any]:
         """Its part of a metrics row."""
         return {"scores": self.scores, "score": self.score, "readout_seconds": self.readout_seconds}
+
+
+@dataclass(frozen=True)
+class Vectors:
+    """What one pass of an embedder over all texts gave: pooled vectors, and the seconds that each part took."""
+
+    dev: Any  # (n, d), a sparse matrix from TF-IDF
+    sample: "Tensor | None"  # (m, d) of the readout's sample; None where none is fitted
+    dev_seconds: float
+    sample_seconds: float
+
+    def part(self, of: Callable[["Tensor"], "Tensor"]) -> "Vectors":
+        """The vectors that ``of`` takes out of these; each such part would have taken as long by itself."""
+        return replace(self, dev=of(self.dev), sample=None if self.sample is None else of(self.sample))
 
 
 class Scorer:
@@ -68,32 +86,47 @@ class Scorer:
 
     def __call__(self, embedder: "Embedder") -> Evaluation:
         """Embed, score, fit the readout to the sample, score again."""
-        started = perf_counter()
+        return self.score(self.read(embedder))
+
+    def read(self, embedder: "Embedder") -> Vectors:
+        """Embed the dev texts and the readout's sample."""
         embedder.eval()
+        started = perf_counter()
         texts, instructions = [text for text, _ in self.unique], [task for _, task in self.unique]
-        vectors = embedder.pooled(texts, instructions, batch_size=self.batch_size)
-        plain = self._score(vectors)
-        fitted: list[float] | None = None
-        readout_seconds = None
+        dev = embedder.pooled(texts, instructions, batch_size=self.batch_size)
+        read = perf_counter()
+        sample = None
         if self.readout.kind != "none":
+            sample = embedder.pooled(*self.sample, batch_size=self.batch_size).to(embedder.readout.mean.device)
+        return Vectors(dev, sample, read - started, perf_counter() - read)
+
+    def score(self, vectors: Vectors) -> Evaluation:
+        """Score the dev vectors, fit the readout to the sample's, score again."""
+        started = perf_counter()
+        plain = self._score(vectors.dev)
+        readout, fitted, readout_seconds = None, None, None
+        if vectors.sample is not None:
             fit_started = perf_counter()
-            readout = self.fit(embedder)
-            readout_seconds = perf_counter() - fit_started
-            fitted = self._score(readout(vectors.to(readout.mean.device)))
+            readout = self._fitted(vectors.sample)
+            readout_seconds = vectors.sample_seconds + perf_counter() - fit_started
+            fitted = self._score(readout(vectors.dev.to(readout.mean.device)))
         scores: Scores = {
             dev.name: {"plain": plain[i], "readout": None if fitted is None else fitted[i]}
             for i, dev in enumerate(self.dev_sets)
         }
         score = {"plain": self._mean(plain), "readout": None if fitted is None else self._mean(fitted)}
-        return Evaluation(scores, score, readout_seconds, perf_counter() - started)
+        seconds = vectors.dev_seconds + vectors.sample_seconds + perf_counter() - started
+        return Evaluation(scores, score, readout_seconds, seconds, readout)
 
-    def fit(self, embedder: "Embedder") -> Any:
+    def fit(self, embedder: "Embedder") -> "Readout":
         """The recipe's readout, fitted on the sample as ``embedder`` sees it now."""
+        return self._fitted(embedder.pooled(*self.sample, batch_size=self.batch_size).to(embedder.readout.mean.device))
+
+    def _fitted(self, sample: "Tensor") -> "Readout":
         from transferkit.readout import Readout
 
-        vectors = embedder.pooled(*self.sample, batch_size=self.batch_size).to(embedder.readout.mean.device)
-        readout = Readout(self.readout.kind, vectors.shape[1]).to(vectors.device)
-        return readout.fit(vectors, ridge=self.readout.ridge)
+        readout = Readout(self.readout.kind, sample.shape[1]).to(sample.device)
+        return readout.fit(sample, ridge=self.readout.ridge)
 
     def _score(self, vectors: Any) -> list[float]:
         rows = vectors.cpu().numpy() if hasattr(vectors, "cpu") else vectors  # TF-IDF gives a sparse matrix
