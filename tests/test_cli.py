@@ -19,7 +19,7 @@ from transferkit.cli.app import main
 
 COMMANDS = [
     "",
-    *("train", "adapt", "baseline", "compare", "study", "embed", "search", "demo"),
+    *("train", "adapt", "baseline", "compare", "study", "embed", "search", "demo", "templates"),
     *("backbones", "backbones list", "backbones show", "backbones probe"),
     *("recipes", "recipes list", "recipes show", "recipes check", "recipes copy", "recipes new"),
 ]

@@ -269,7 +269,7 @@ def test_recipe_says_all_that_its_task_uses(name: str) -> None:
         if task == "train"
         else set(Recipe.model_fields["prompting"].annotation.model_fields) - {"tokens"},  # type: ignore[union-attr]
         "alignment": {"basis"} if task == "train" else set(),
-        "embedding": {"backbone", "template", "pooling"},
+        "embedding": {"backbone", "template", "pooling", "layers"},
         "optim": {"lr"} if task == "adapt" else {"lr_alignment", "lr_offset"} if task == "baseline" else set(),
     }
     for section in sections:
@@ -282,7 +282,7 @@ def test_recipe_says_all_that_its_task_uses(name: str) -> None:
 def test_three_recipes_of_a_family_can_be_compared(family: str) -> None:
     def shared(recipe: Recipe) -> dict[str, Any]:
         values = recipe.model_dump(include={"seed", "data", "loss", "readout", "tracking"})
-        there = {"template", "pooling", *(["backbone"] if family == OFFLINE else [])}
+        there = {"template", "pooling", "layers", *(["backbone"] if family == OFFLINE else [])}
         values["embedding"] = recipe.embedding.model_dump(exclude=there)
         values["batch"] = (recipe.optim.batch_size, recipe.optim.micro_batch_size, recipe.eval.batch_size)
         return values

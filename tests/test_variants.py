@@ -41,6 +41,7 @@ def test_ways_that_share_a_pass_equal_each_way_alone(
             torch.testing.assert_close(way.part(shared), alone, rtol=0, atol=1e-6)
             together, by_itself = one.scorer.score(read.part(way.part)), one.scorer(way.embedder)
             assert together.score == pytest.approx(by_itself.score)
-            assert together.readout is not None and by_itself.readout is not None
+            assert together.readout is not None
+            assert by_itself.readout is not None
             torch.testing.assert_close(together.readout.mean, by_itself.readout.mean, rtol=0, atol=1e-5)
     assert len(set(seen)) == len(seen) == names

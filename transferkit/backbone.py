@@ -60,6 +60,7 @@ class FrozenBackbone(nn.Module):
         max_length: int,
         soft_tokens: int,
         context: int | None,
+        layers: int = 1,
     ) -> None:
         super().__init__()
         self.trunk = trunk
@@ -67,6 +68,7 @@ class FrozenBackbone(nn.Module):
         self.max_length = max_length  # tokens of a text that are asked for
         self.soft_tokens = soft_tokens  # k, kept free in the context
         self.context = context  # positions; None: no limit is known
+        self.layers = layers  # last ones, whose states are averaged
         self.use_template(template)
         self.parameters_accepted = set(inspect.signature(trunk.forward).parameters)
         # State-space decoders call theirs by another name.
@@ -85,6 +87,7 @@ class FrozenBackbone(nn.Module):
         template: str | None = None,
         max_length: int = 128,
         soft_tokens: int = 0,
+        layers: int = 1,
         device: torch.device | None = None,
     ) -> "FrozenBackbone":
         """Load the decoder that ``spec`` describes and check it against what the spec declares.
@@ -96,11 +99,13 @@ class FrozenBackbone(nn.Module):
             template: instead of the spec's.
             max_length: tokens of the text; cut to what the context leaves.
             soft_tokens: k, reserved in the context.
+            layers: hidden states are the mean over so many last layers' outputs, as the decoder hands them out (the
+                last one with its final norm).
             device: default CPU.
 
         Raises:
             ConfigError: weights not found or incomplete, a declared fact that does not hold, k larger than the
-                context, or a decoder whose padded batches are wrong on every path.
+                context, fewer layers than asked for, or a decoder whose padded batches are wrong on every path.
         """
         device = device or torch.device("cpu")
         trunk = load_trunk(
@@ -122,6 +127,7 @@ class FrozenBackbone(nn.Module):
             max_length=max_length,
             soft_tokens=soft_tokens,
             context=context,
+            layers=layers,
         )
         # An unpinned spec is pinned here, so that a checkpoint asks for this commit and not for a newer one.
         backbone.spec = spec = spec.model_copy(
@@ -221,7 +227,7 @@ class FrozenBackbone(nn.Module):
         ids, mask = pad_left(rows.before, device=self.device)
         with torch.no_grad():
             out = self.run(input_ids=ids, mask=mask, use_cache=True)
-        return TextState(cache=getattr(out, self.cache_name), states=out.last_hidden_state, mask=mask)
+        return TextState(cache=getattr(out, self.cache_name), states=self._states(out), mask=mask)
 
     def continue_text(self, state: TextState, rows: Rows, soft: Tensor) -> Hidden:
         """Run the soft tokens and what follows on top of ``state``, which stays as it is."""
@@ -233,7 +239,7 @@ class FrozenBackbone(nn.Module):
         out = self.run(input_ids=ids, inputs_embeds=embeds, mask=mask, cache=fork(state.cache))
         soft_at = torch.zeros_like(mask)
         soft_at[:, state.mask.shape[1] : state.mask.shape[1] + soft.shape[1]] = True
-        return Hidden(torch.cat([state.states, out.last_hidden_state], dim=1), self._poolable(mask), soft_at)
+        return Hidden(torch.cat([state.states, self._states(out)], dim=1), self._poolable(mask), soft_at)
 
     def takes_cached_path(self, rows: Rows) -> bool:
         """Whether soft tokens in ``rows`` run on top of cached text: exact on this decoder, and columns line up.
@@ -259,7 +265,20 @@ class FrozenBackbone(nn.Module):
             embeds = torch.cat([self.embed_ids(before), soft, self.embed_ids(after)], dim=1)
             embeds = embeds.gather(1, order.unsqueeze(-1).expand_as(embeds))
         out = self.run(input_ids=ids, inputs_embeds=embeds, mask=mask)
-        return Hidden(out.last_hidden_state, self._poolable(mask), soft_at)
+        return Hidden(self._states(out), self._poolable(mask), soft_at)
+
+    def _states(self, out: Any) -> Tensor:
+        """Last hidden states (B, L, d_out), or the mean over the last layers' where several are asked for."""
+        if self.layers == 1:
+            states: Tensor = out.last_hidden_state
+            return states
+        found = getattr(out, "hidden_states", None) or ()
+        if len(found) <= self.layers:  # the first ones are the embeddings
+            raise ConfigError(
+                f"embedding.layers: {self.layers} asked for, this decoder hands out the states of "
+                f"{max(0, len(found) - 1)} layers; lower it"
+            )
+        return torch.stack(found[-self.layers :]).mean(0)
 
     def _poolable(self, mask: Tensor) -> Tensor:
         if not self.encoder.bos:
@@ -289,6 +308,8 @@ class FrozenBackbone(nn.Module):
             options["input_ids"] = input_ids
         else:
             options |= {"inputs_embeds": inputs_embeds, **per_layer_inputs(self.trunk, input_ids)}
+        if self.layers > 1:
+            options["output_hidden_states"] = True
         return self.trunk(use_cache=use_cache or cache is not None, **options)
 
     def _embedding_scale(self) -> float:

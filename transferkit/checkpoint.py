@@ -192,6 +192,7 @@ def describe_backbone(embedder: BackboneEmbedder) -> dict[str, Any]:
         "template": backbone.template.source,
         "max_length": backbone.max_length,
         "pooling": embedder.pooling,
+        "layers": backbone.layers,
     }
 
 
@@ -261,6 +262,7 @@ def _load_on_backbone(
         template=saved["template"],
         max_length=saved["max_length"],
         soft_tokens=tokens,
+        layers=saved.get("layers", 1),
         device=device,
     )
     check_identity(saved, backbone)

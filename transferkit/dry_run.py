@@ -15,6 +15,7 @@ from transferkit.memory_estimate import MemoryEstimate, estimate_memory
 from transferkit.methods import resolve_recipe, variants
 from transferkit.recipes import Recipe, recipe_yaml
 from transferkit.runner import Inputs, Prepared
+from transferkit.template_files import template_name
 from transferkit.tfidf import Tfidf
 
 _EXAMPLES = 3
@@ -61,7 +62,8 @@ def _variant_names(recipe: Recipe, embedder: Embedder) -> list[str]:
     """Without making them: a variant sets the backbone's template."""
     if isinstance(embedder, PromptingAlone):
         return ["mean of the soft tokens", "soft tokens side by side"]
-    return [f"{pooling} · {template}" for template in recipe.frozen.templates for pooling in recipe.frozen.poolings]
+    names = [template_name(template) for template in recipe.frozen.templates]
+    return [f"{pooling} · {name}" for name in names for pooling in recipe.frozen.poolings]
 
 
 def _parameters(embedder: Embedder | None) -> list[str]:

@@ -21,6 +21,7 @@ from transferkit.prompting import PromptingLLM
 from transferkit.recipes import Recipe, TrainSet, required_backbone
 from transferkit.specs import BackboneSpec, Pooling
 from transferkit.template import Template
+from transferkit.template_files import template_name
 from transferkit.writer import Writer
 
 FEWEST_ANCHORS = 32  # below this many shared tokens a regression to them says nothing
@@ -59,6 +60,7 @@ def resolve_recipe(recipe: Recipe, *, source: Path | None) -> tuple[Recipe, Back
     from_source = description.get("backbone", {})
     template = recipe.embedding.template or from_source.get("template") or spec.template
     pooling: Pooling = recipe.embedding.pooling or from_source.get("pooling") or spec.pooling
+    layers = recipe.embedding.layers or from_source.get("layers") or 1
     if recipe.method in ("lora", "qlora", "frozen"):
         template = Template.parse(template).without_soft().source
         pooling = "mean" if pooling == "soft" else pooling
@@ -66,7 +68,7 @@ def resolve_recipe(recipe: Recipe, *, source: Path | None) -> tuple[Recipe, Back
         _check_soft_place(template, pooling)
     quantization = "nf4" if recipe.method == "qlora" else recipe.embedding.quantization
     embedding = recipe.embedding.model_copy(
-        update={"template": template, "pooling": pooling, "quantization": quantization}
+        update={"template": template, "pooling": pooling, "layers": layers, "quantization": quantization}
     )
     return recipe.model_copy(update={"embedding": embedding}), spec
 
@@ -109,6 +111,7 @@ def load_backbone(recipe: Recipe, spec: BackboneSpec, *, device: torch.device) -
         template=recipe.embedding.template,
         max_length=recipe.embedding.max_length,
         soft_tokens=recipe.prompting.tokens or 0,
+        layers=recipe.embedding.layers or 1,
         device=device,
     )
 
@@ -148,7 +151,11 @@ def variants(recipe: Recipe, built: Built) -> Iterator[tuple[Embedder, list[Vari
         yield (
             FrozenPoolings(backbone, poolings=poolings),
             [
-                Variant(f"{pooling} · {template}", FrozenEmbedder(backbone, pooling=pooling), _columns(place, width))
+                Variant(
+                    f"{pooling} · {template_name(template)}",
+                    FrozenEmbedder(backbone, pooling=pooling),
+                    _columns(place, width),
+                )
                 for place, pooling in enumerate(poolings)
             ],
         )

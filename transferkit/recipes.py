@@ -10,6 +10,7 @@ from transferkit.resources import builtin_dir
 from transferkit.schema import Strict, dump_yaml, parse, parse_yaml, read_yaml
 from transferkit.specs import Pooling, Quantization
 from transferkit.template import Template
+from transferkit.template_files import template_text
 
 Task = Literal["train", "adapt", "baseline"]
 Method = Literal["lora", "qlora", "prompt-tuning", "prompting-llm-alone", "frozen", "tfidf"]
@@ -53,16 +54,15 @@ class EmbeddingSection(Strict):
     backbone: str | None = Field(None, description="spec name, local folder or hub id; --target overrides it")
     quantization: Quantization = "none"
     dtype: Literal["float32", "bfloat16"] = "float32"
-    template: str | None = Field(None, description="None: the source checkpoint's, then the spec's")
+    template: str | None = Field(None, description="text, or a name; None: the source checkpoint's, then the spec's")
     pooling: Pooling | None = Field(None, description="None: the source checkpoint's, then the spec's")
+    layers: int | None = Field(None, ge=1, description="last ones, averaged before pooling; None: the source's, then 1")
     max_length: int = Field(128, ge=1, description="tokens of the text, before the template is put around it")
 
     @field_validator("template")
     @classmethod
-    def _template_is_valid(cls, text: str | None) -> str | None:
-        if text is not None:
-            Template.parse(text)
-        return text
+    def _template_is_valid(cls, given: str | None) -> str | None:
+        return None if given is None else Template.parse(template_text(given, soft=True)).source
 
     @model_validator(mode="after")
     def _soft_pooling_can_see_the_text(self) -> "EmbeddingSection":
@@ -86,10 +86,11 @@ class FrozenSection(Strict):
     @field_validator("templates")
     @classmethod
     def _no_soft_tokens(cls, templates: list[str]) -> list[str]:
-        for text in templates:
+        texts = [template_text(given, soft=False) for given in templates]
+        for text in texts:
             if Template.parse(text).has_soft:
                 raise ValueError(f"template {text!r}: a frozen backbone gets no {{soft}} tokens")
-        return templates
+        return texts
 
 
 class ReadoutSection(Strict):

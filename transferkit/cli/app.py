@@ -7,7 +7,7 @@ import typer
 from rich.console import Console
 
 from transferkit import __version__
-from transferkit.cli import backbones, compare, demo, embed, recipes, run, search, study
+from transferkit.cli import backbones, compare, demo, embed, recipes, run, search, study, templates
 from transferkit.errors import TransferkitError
 
 app = typer.Typer(
@@ -25,6 +25,7 @@ app.command("study")(study.study)
 app.command("embed")(embed.embed)
 app.command("search")(search.search)
 app.command("demo")(demo.demo)
+app.command("templates")(templates.templates)
 app.add_typer(backbones.app, name="backbones")
 app.add_typer(recipes.app, name="recipes")
 
