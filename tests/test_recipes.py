@@ -115,6 +115,13 @@ def test_key_written_twice_is_an_error(file: Path) -> None:
         read_recipe(str(file))
 
 
+def test_yaml_that_builds_on_an_anchor_is_merged_and_still_refuses_a_key_twice() -> None:
+    text = "base: &base {a: 1, b: 2}\nmine: {<<: *base, b: 3}\n"
+    assert parse_yaml(text, where="x")["mine"] == {"a": 1, "b": 3}
+    with pytest.raises(ConfigError, match="key 'b' is written twice"):
+        parse_yaml(text.replace("b: 3", "b: 3, b: 4"), where="x")
+
+
 def test_same_name_twice_is_an_error(file: Path) -> None:
     one = "{name: a, kind: pairs, path: b.csv}"
     with pytest.raises(ConfigError, match="data: train: the name 'a' is used twice"):
