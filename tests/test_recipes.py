@@ -276,7 +276,7 @@ def test_recipe_says_all_that_its_task_uses(name: str) -> None:
         if task == "train"
         else set(Recipe.model_fields["prompting"].annotation.model_fields) - {"tokens"},  # type: ignore[union-attr]
         "alignment": {"basis"} if task == "train" else set(),
-        "embedding": {"backbone", "template", "pooling", "layers"},
+        "embedding": {"backbone", "template", "pooling", "layers", *(["more_backbones"] if task != "train" else [])},
         "optim": {"lr"} if task == "adapt" else {"lr_alignment", "lr_offset"} if task == "baseline" else set(),
     }
     for section in sections:

@@ -67,11 +67,15 @@ def gather(x: Tensor) -> Tensor:
 
 
 def average_gradients(parameters: list[torch.nn.Parameter]) -> None:
-    """Mean of the gradients over processes; a process without a gradient counts as zero."""
+    """Mean of the gradients over processes; a process without a gradient counts as zero, if another one has one."""
     size = world()[1]
-    if size == 1:
+    if size == 1 or not parameters:
         return
-    for parameter in parameters:
+    found = torch.tensor([parameter.grad is not None for parameter in parameters], device=parameters[0].device).int()
+    dist.all_reduce(found)
+    for parameter, processes in zip(parameters, found.tolist(), strict=True):
+        if not processes:
+            continue
         if parameter.grad is None:
             parameter.grad = torch.zeros_like(parameter)
         dist.all_reduce(parameter.grad)

@@ -43,6 +43,15 @@ class Embedder(nn.Module):
         """What learns, by learning-rate group."""
         raise NotImplementedError
 
+    def begin_step(self, step: int) -> None:
+        """Called before each training step, for a method whose steps differ."""
+
+    @property
+    def usual_instruction(self) -> str:
+        """The one that it was trained with, where it was one alone; else none."""
+        known = set(self.instructions.values())
+        return known.pop() if len(known) == 1 else ""
+
     def take_tokens(self) -> int:
         """Backbone tokens processed since the last call."""
         taken, self.tokens_read = self.tokens_read, 0
@@ -78,8 +87,7 @@ class Embedder(nn.Module):
             if not isinstance(text, str):
                 raise ConfigError(f"encode: text {i}: expected text, got {text!r}")
         if instruction is None:
-            known = set(self.instructions.values())
-            instruction = known.pop() if len(known) == 1 else ""
+            instruction = self.usual_instruction
         instructions = [instruction] * len(texts) if isinstance(instruction, str) else list(instruction)
         if len(instructions) != len(texts):
             got = f"{len(instructions)} instructions for {len(texts)} texts"

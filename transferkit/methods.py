@@ -19,6 +19,7 @@ from transferkit.identity import weights_sha256
 from transferkit.probe import resolve
 from transferkit.prompting import PromptingLLM
 from transferkit.recipes import Recipe, TrainSet, required_backbone
+from transferkit.several_backbones import SeveralBackbones
 from transferkit.specs import BackboneSpec, Pooling
 from transferkit.template import Template
 from transferkit.template_files import template_name
@@ -220,11 +221,28 @@ def _build_prompt_embedder(
         origin = {"prompting_weights_sha256": weights_sha256(spec.location, revision=spec.revision)}
     alignment, facts = start_alignment(writer, backbone, recipe)
     embedder = PromptEmbedder(writer, alignment.to(device), backbone, pooling=pooling)
+    others, fits = _others(recipe, writer, pooling, device=device)
+    if others:
+        embedder, facts = SeveralBackbones(embedder, others), facts | {"more_backbones": fits}
     learns = "W + offsets" if recipe.alignment.offset == "position" else "W"
     name = "transfer" if recipe.task == "adapt" else "source"
     basis = ", whitened basis" if recipe.alignment.basis == "whitened" else ""
     label = f"{name}, {learns}, {recipe.alignment.init} start{basis}"
     return Built(embedder, label, {"alignment": facts, **origin})
+
+
+def _others(
+    recipe: Recipe, writer: Writer, pooling: Pooling, *, device: torch.device
+) -> tuple[list[PromptEmbedder], list[dict[str, Any]]]:
+    """Embedders on the recipe's further backbones, which share ``writer``, and what the record says of each."""
+    embedders, facts = [], []
+    for name in recipe.embedding.more_backbones:
+        spec = resolve(name)
+        backbone = load_backbone(recipe, spec, device=device)
+        alignment, fit = start_alignment(writer, backbone, recipe)
+        embedders.append(PromptEmbedder(writer, alignment.to(device), backbone, pooling=pooling))
+        facts.append({"backbone": spec.name, "weights_sha256": backbone.identity.weights_sha256, **fit})
+    return embedders, facts
 
 
 def _source_description(recipe: Recipe, source: Path | None) -> dict[str, Any]:

@@ -52,6 +52,7 @@ class EmbeddingSection(Strict):
     """The frozen decoder that embeds, and how it is read."""
 
     backbone: str | None = Field(None, description="spec name, local folder or hub id; --target overrides it")
+    more_backbones: list[str] = Field([], description="train only: further ones, the steps take turns")
     quantization: Quantization = "none"
     dtype: Literal["float32", "bfloat16"] = "float32"
     template: str | None = Field(None, description="text, or a name; None: the source checkpoint's, then the spec's")
@@ -276,6 +277,8 @@ class Recipe(Strict):
             raise ValueError("prompting.backbone: this key is missing (train needs a Prompting LLM)")
         if self.task == "adapt" and self.prompting.backbone is not None:
             raise ValueError("prompting.backbone: not allowed in adapt, --source decides it")
+        if self.task != "train" and self.embedding.more_backbones:
+            raise ValueError("embedding.more_backbones: only in train do several backbones share a Prompting LLM")
         if self.task != "adapt" and self.alignment.basis != "own":
             raise ValueError("alignment.basis: only in adapt are soft tokens fixed, so only there they can be whitened")
         if self.task != "baseline" and self.method is not None:

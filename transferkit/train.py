@@ -148,6 +148,7 @@ def training_step(
 ) -> float:
     """One optimizer step on this process's share of the batch; returns the loss of the whole batch."""
     embedder.train()
+    embedder.begin_step(step)
     optimizer.zero_grad(set_to_none=True)
     size = recipe.optim.micro_batch_size
     loss = backward(embedder, batch, recipe.loss, micro_batch_size=size, seed=recipe.seed, step=step)
