@@ -15,6 +15,7 @@ from transferkit.errors import ConfigError
 
 FORMAT = 1
 RECORD_KEYS = ("run", "task", "method", "label", "status", "seed", "source", "backbone", "data", "parameters")
+_RUNS_FROM = ("transferkit", "backbones", "recipes")  # folders of the checkout that decide what a run does
 _PACKAGES = ("transferkit", "torch", "transformers", "accelerate", "peft", "bitsandbytes", "datasets", "numpy")
 
 
@@ -168,7 +169,10 @@ def environment() -> dict[str, Any]:
 
 
 def _git_state() -> dict[str, Any] | None:
-    """Commit of the checkout that transferkit runs from; None for an installed wheel."""
+    """Commit of the checkout that transferkit runs from; None for an installed wheel.
+
+    ``dirty`` says that what runs is not what was committed; results that a study has written change nothing of it.
+    """
     root = Path(__file__).resolve().parent.parent
     if not (root / ".git").exists():
         return None
@@ -177,7 +181,10 @@ def _git_state() -> dict[str, Any] | None:
             ["git", "-C", str(root), "rev-parse", "HEAD"], capture_output=True, text=True, check=True
         ).stdout.strip()
         status = subprocess.run(
-            ["git", "-C", str(root), "status", "--porcelain"], capture_output=True, text=True, check=True
+            ["git", "-C", str(root), "status", "--porcelain", "--", *_RUNS_FROM],
+            capture_output=True,
+            text=True,
+            check=True,
         ).stdout
     except (OSError, subprocess.CalledProcessError):
         return None
