@@ -19,7 +19,20 @@ from transferkit.cli.app import main
 
 COMMANDS = [
     "",
-    *("train", "adapt", "baseline", "compare", "study", "embed", "search", "demo", "templates"),
+    *(
+        "train",
+        "adapt",
+        "baseline",
+        "compare",
+        "study",
+        "augment",
+        "embed",
+        "evaluate",
+        "search",
+        "attention",
+        "demo",
+        "templates",
+    ),
     *("backbones", "backbones list", "backbones show", "backbones probe"),
     *("recipes", "recipes list", "recipes show", "recipes check", "recipes copy", "recipes new"),
 ]

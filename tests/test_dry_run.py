@@ -135,7 +135,7 @@ def test_methods_without_training_say_so(method: str, tiny: Tiny, source: Path) 
             assert POOLED not in examples
         case "frozen":
             assert row(text, "trainable") == f"0 of {count(AutoModel, tiny.target):,} (0.000%)"
-            names = ["last · {text}", "mean · {text}", "last · a {text} is", "mean · a {text} is"]
+            names = ["last · plain", "mean · plain", "last · a {text} is", "mean · a {text} is"]
             assert [line.strip() for line in section(text, "method")[1:]] == names
             reads = [line for line in examples.splitlines() if "backbone reads" in line]
             assert [line.count(POOLED) for line in reads] == [1, 1, 1]

@@ -146,6 +146,116 @@ CASES = {
         "embed $SOURCE data/intents.csv --out x.npy --backbone $MODEL",
         ("this checkpoint belongs to source", "differs", "weights", "`transferkit adapt --source"),
     ),
+    # --- attention
+    "attention without a text": Case("attention $LORA", ("expected one of --text and --texts, got none",)),
+    "attention on a text and a file": Case(
+        "attention $LORA --text cat --texts data/intents.csv", ("expected one of --text and --texts, got both",)
+    ),
+    "attention on a blank text": Case("attention $LORA --text ' '", ("--text is blank",)),
+    "attention on a missing file": Case("attention $LORA --texts none.txt", ("none.txt: no such file",)),
+    "attention on an empty file": Case(
+        "attention $LORA --texts a.txt", ("a.txt: holds no texts",), spoil.write("a.txt", "")
+    ),
+    "attention into a file": Case(
+        "attention $LORA --text cat --out file", ("file: cannot write", "is a file", "--out"), spoil.write("file")
+    ),
+    "attention with stop words that are not there": Case(
+        "attention $LORA --text cat --stop-words none.txt", ("--stop-words none.txt: cannot be read",)
+    ),
+    "attention of an unknown decoder": Case(
+        "attention bundled-llama-5 --text cat",
+        ("unknown backbone 'bundled-llama-5'", "did you mean 'bundled-llama-5m'?"),
+    ),
+    "attention of a folder that is no model": Case(
+        "attention empty --text cat", ("empty: not a complete checkpoint",), spoil.folder("empty")
+    ),
+    "attention of TF-IDF": Case("attention $TFIDF --text cat", ("a tfidf run has no checkpoint",)),
+    "attention of a checkpoint with a template": Case(
+        "attention $LORA --text cat --template plain", ("--template and --pooling are for a decoder alone",)
+    ),
+    "attention of a decoder that has moved": Case(
+        "attention $MODEL --text cat --backbone $MODEL", ("--backbone says where a checkpoint's decoder lies",)
+    ),
+    "attention of a decoder's soft tokens": Case(
+        "attention $MODEL --text cat --pooling soft", ("poolings.0: expected 'last'", "got 'soft'")
+    ),
+    "attention with an unknown template": Case(
+        "attention $MODEL --text cat --template summry", ("template 'summry'", "did you mean 'summary'?")
+    ),
+    # --- augment
+    "augment without a way": Case(
+        "augment data/intents.csv --out x.parquet",
+        ("augment needs a way to make pairs", "--llm MODEL", "--forward MODEL --backward MODEL", "--noise"),
+    ),
+    "augment with an unknown noise": Case(
+        "augment data/intents.csv --out x.parquet --noise deletions",
+        ("--noise deletions: expected deletion or swap", "did you mean 'deletion'?"),
+    ),
+    "augment with half a back-translation": Case(
+        "augment data/intents.csv --out x.parquet --forward $MODEL", ("needs both --forward and --backward",)
+    ),
+    "augment with a prefix for nothing": Case(
+        "augment data/intents.csv --out x.parquet --noise swap --forward-prefix x",
+        ("--forward-prefix and --backward-prefix are for --forward and --backward",),
+    ),
+    "augment with a prompt for nothing": Case(
+        "augment data/intents.csv --out x.parquet --noise swap --no-chat",
+        ("--prompt, --prompts and --chat are for --llm",),
+    ),
+    "augment with an unknown prompt": Case(
+        "augment data/intents.csv --out x.parquet --llm $MODEL --prompt plain-word",
+        ("--prompt plain-word: no such prompt", "did you mean 'plain-words'?", "--prompts"),
+    ),
+    "augment with a chat template that is not there": Case(
+        "augment data/intents.csv --out x.parquet --llm $MODEL --chat",
+        ("target: its tokenizer has no chat template", "leave --chat away"),
+    ),
+    "augment with prompts of no YAML": Case(
+        "augment data/intents.csv --out x.parquet --llm $MODEL --prompts a.yaml",
+        ("a.yaml: promts: unknown key 'promts'; did you mean 'prompts'?",),
+        spoil.write("a.yaml", "promts: []\n"),
+    ),
+    "augment with a text that the prompt leaves no room for": Case(
+        "augment data/intents.csv --out x.parquet --llm $MODEL",
+        ("--max-tokens 128: prompt 'other-words'", "do not fit the 64 positions of target", "use a shorter prompt"),
+    ),
+    "augment with an encoder-decoder as LLM": Case(
+        "augment data/intents.csv --out x.parquet --llm ./model",
+        ("./model: an encoder-decoder (t5); expected a decoder",),
+        spoil.encoder_decoder,
+    ),
+    "augment with a decoder as translator": Case(
+        "augment data/intents.csv --out x.parquet --forward $MODEL --backward $MODEL",
+        ("no encoder-decoder (gpt_neox)", "a decoder goes to --llm"),
+    ),
+    "augment with pickled weights": Case(
+        "augment data/intents.csv --out x.parquet --llm ./model",
+        ("model: holds no safetensors weights; convert the checkpoint first",),
+        spoil.model(spoil.pickle_weights),
+    ),
+    "augment onto a file": Case(
+        "augment data/intents.csv --out x.parquet --noise swap",
+        ("--out x.parquet: exists already",),
+        spoil.write("x.parquet"),
+    ),
+    "augment to another kind of file": Case(
+        "augment data/intents.csv --out x.csv --noise swap", ("--out x.csv: expected a file ending in .parquet",)
+    ),
+    "augment with limits that nothing passes": Case(
+        "augment data/intents.csv --out x.parquet --noise swap --min-overlap 0.9",
+        ("--min-overlap 0.9: expected less than --max-overlap (0.9)",),
+    ),
+    "augment with a cosine of nothing": Case(
+        "augment data/intents.csv --out x.parquet --noise swap --min-similarity 0.5",
+        ("--min-similarity: a cosine needs an embedder; name one with --embedder",),
+    ),
+    "augment a missing column": Case(
+        "augment data/intents.csv --out x.parquet --noise swap --column txt",
+        ("no column 'txt'", "did you mean 'text'?"),
+    ),
+    "augment nothing": Case(
+        "augment a.txt --out x.parquet --noise swap", ("a.txt: holds no texts",), spoil.write("a.txt", "")
+    ),
     # --- search, studies, demo
     "search for nothing": Case("search ' '", ("the question is empty",)),
     "search a missing file": Case("search cat --checkpoint $SOURCE --texts none.txt", ("none.txt: no such file",)),

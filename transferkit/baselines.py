@@ -1,7 +1,8 @@
 """The methods that transfer is measured against, behind the same contract."""
 
 from collections.abc import Sequence
-from typing import Literal
+from contextlib import AbstractContextManager
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -72,6 +73,11 @@ class LoraEmbedder(BackboneEmbedder):
             raise ConfigError("the adapter in this checkpoint has other layers than the backbone")
         for name, parameter in mine.items():
             parameter.data.copy_(tensors[name])
+
+    def without_adapters(self) -> AbstractContextManager[None]:
+        """The decoder as it was before, inside the block."""
+        wrapper: Any = self.peft
+        return wrapper.disable_adapter()
 
     def train(self, mode: bool = True) -> "LoraEmbedder":
         """Only the adapters' own dropout follows the mode; the decoder stays in eval mode."""

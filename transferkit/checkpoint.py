@@ -196,6 +196,13 @@ def describe_backbone(embedder: BackboneEmbedder) -> dict[str, Any]:
     }
 
 
+def describe(embedder: Embedder) -> dict[str, Any]:
+    """What a checkpoint of ``embedder`` would say of it: method, settings and, where it has one, its backbone."""
+    description: dict[str, Any] = {}
+    _describe(embedder, description, {})
+    return description
+
+
 def _describe(embedder: Embedder, description: dict[str, Any], tensors: dict[str, Tensor]) -> None:
     description["readout"] = {"kind": embedder.readout.kind, "width": len(embedder.readout.mean)}
     if isinstance(embedder, BackboneEmbedder):

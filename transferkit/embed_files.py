@@ -69,13 +69,10 @@ def embed_file(
         file.resume()
     total = None if source.path is None else sum(1 for _ in source)  # reads every row once: a bad one is found here
     if total == 0:
-        raise _no_texts(source)
+        raise no_texts(source)
     embedder = load(checkpoint, backbone=backbone, device=place)
-    known = sorted(set(embedder.instructions.values()))
-    if instruction is None and len(known) > 1:
-        shown = "; ".join(repr(one) for one in known[:5])
-        message = f"warning: no --instruction given; this checkpoint was trained with {shown}"
-        console.print(message, style="yellow", markup=False, highlight=False, soft_wrap=True)
+    if instruction is None:
+        warn_of_several_instructions(embedder, console)
     try:
         with texts_bar(console) as bar:
             task = bar.add_task(out.name, total=total, completed=file.rows)
@@ -86,7 +83,7 @@ def embed_file(
         console.print(message, markup=False, highlight=False, soft_wrap=True)
         raise
     if file.rows == 0:
-        raise _no_texts(source)
+        raise no_texts(source)
     file.finish()
     return file.rows
 
@@ -121,6 +118,15 @@ def embed_blocks(
         yield file.rows
 
 
+def warn_of_several_instructions(embedder: Embedder, console: Console) -> None:
+    """Say, where none was given, which ones a checkpoint was trained with; with one alone, that one is taken."""
+    known = sorted(set(embedder.instructions.values()))
+    if len(known) > 1:
+        shown = "; ".join(repr(one) for one in known[:5])
+        message = f"warning: no --instruction given; this checkpoint was trained with {shown}"
+        console.print(message, style="yellow", markup=False, highlight=False, soft_wrap=True)
+
+
 def usable_device(device: str | None) -> str:
     """``device``, or CUDA where there is one, else the CPU.
 
@@ -145,6 +151,20 @@ def _check_output(out: Path, *, resume: bool) -> None:
         raise ConfigError(
             f"--out {out}: expected a file ending in {', '.join(SUFFIXES)}, got {out.suffix or out.name!r}"
         )
+    check_new_file(out)
+    part = VectorFile(out, identity={}).part
+    if part.exists() and not resume:
+        raise ConfigError(
+            f"--out {out}: an interrupted output lies there ({part.name}); go on with --resume, or remove it"
+        )
+
+
+def check_new_file(out: Path) -> None:
+    """Check that ``out`` can be written and does not exist.
+
+    Raises:
+        ConfigError: it does, or its folder is missing or read-only.
+    """
     try:
         with tempfile.TemporaryFile(dir=out.parent):
             pass
@@ -154,12 +174,8 @@ def _check_output(out: Path, *, resume: bool) -> None:
         ) from None
     if out.exists():
         raise ConfigError(f"--out {out}: exists already; remove it or choose another name")
-    part = VectorFile(out, identity={}).part
-    if part.exists() and not resume:
-        raise ConfigError(
-            f"--out {out}: an interrupted output lies there ({part.name}); go on with --resume, or remove it"
-        )
 
 
-def _no_texts(source: TextFile) -> ConfigError:
+def no_texts(source: TextFile) -> ConfigError:
+    """The error for an input without a single text."""
     return ConfigError(f"{source}: holds no texts, expected at least one")

@@ -1,4 +1,4 @@
-"""The two errors that the command line prints as one sentence, and the closest-match helper they use."""
+"""The two errors that the command line prints as one sentence, and what helps to word them."""
 
 from collections.abc import Iterable
 from difflib import get_close_matches
@@ -28,3 +28,11 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     by_lower = {candidate.lower(): candidate for candidate in known}
     match = get_close_matches(name.lower(), by_lower, n=1, cutoff=0.6)
     return f"; did you mean {by_lower[match[0]]!r}?" if match else ""
+
+
+def first_line(error: BaseException) -> str:
+    """First line of the innermost cause, which names the fault; the outer ones only say that it failed."""
+    while (inner := error.__cause__) is not None:
+        error = inner
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from transferkit.errors import ConfigError
+from transferkit.loading import layer_stack
 from transferkit.tokens import Rows
 
 if TYPE_CHECKING:
@@ -147,8 +148,8 @@ def measure_stack_scale(backbone: "FrozenBackbone") -> float:
 
 
 def _first_layer_input(backbone: "FrozenBackbone", **inputs: Any) -> Tensor | None:
-    stacks = [m for m in backbone.trunk.modules() if isinstance(m, nn.ModuleList) and len(m)]
-    if not stacks:
+    layers = layer_stack(backbone.trunk)
+    if layers is None:
         return None
     caught: list[Tensor] = []
 
@@ -157,7 +158,7 @@ def _first_layer_input(backbone: "FrozenBackbone", **inputs: Any) -> Tensor | No
         if isinstance(value, Tensor):
             caught.append(value.float())
 
-    handle = stacks[0][0].register_forward_pre_hook(catch, with_kwargs=True)
+    handle = layers[0].register_forward_pre_hook(catch, with_kwargs=True)
     try:
         backbone.run(**inputs)
     finally:

@@ -56,7 +56,7 @@ def example(embedder: Embedder, text: str, instruction: str) -> Example:
         tokens = _sequence(embedder.backbone, ids, soft=int(hidden.soft.sum()))
         return Example(text, instruction, read, tokens, _pooled(hidden, embedder.pooling), alone=False)
     assert isinstance(embedder, PromptingAlone)
-    tokens = _soft_names(embedder.writer.prompting.tokens)
+    tokens = soft_names(embedder.writer.prompting.tokens)
     return Example(text, instruction, read, tokens, [True] * len(tokens), alone=True)
 
 
@@ -96,12 +96,13 @@ def _sequence(backbone: FrozenBackbone, rows: Rows, *, soft: int) -> list[str]:
     tokenizer = backbone.encoder.tokenizer
     return [
         *token_names(tokenizer, rows.before[0]),
-        *_soft_names(soft),
+        *soft_names(soft),
         *token_names(tokenizer, rows.after[0]),
     ]
 
 
-def _soft_names(count: int) -> list[str]:
+def soft_names(count: int) -> list[str]:
+    """What soft tokens, which no vocabulary holds, are called."""
     return [f"⟨soft {i}⟩" for i in range(1, count + 1)]
 
 

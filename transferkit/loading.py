@@ -18,6 +18,7 @@ from transformers import (
     AutoConfig,
     AutoModel,
     AutoModelForCausalLM,
+    AutoModelForSeq2SeqLM,
     AutoTokenizer,
     BitsAndBytesConfig,
     PreTrainedConfig,
@@ -104,19 +105,38 @@ def load_trunk(
     return trunk.eval().requires_grad_(False)
 
 
-def load_causal_lm(location: str, *, revision: str | None, device: torch.device) -> PreTrainedModel:
-    """A decoder with its language-model head, in fp32.
+def load_causal_lm(
+    location: str, *, revision: str | None, device: torch.device, dtype: torch.dtype = torch.float32
+) -> PreTrainedModel:
+    """A decoder with its language-model head.
 
     Raises:
         ConfigError: as :func:`load_trunk`.
     """
     check_location(location)
-    return _load_weights(AutoModelForCausalLM, location, revision, torch.float32, None, device).eval()
+    return _load_weights(AutoModelForCausalLM, location, revision, dtype, None, device).eval()
+
+
+def load_seq2seq_lm(
+    location: str, *, revision: str | None, device: torch.device, dtype: torch.dtype
+) -> PreTrainedModel:
+    """An encoder-decoder with its language-model head.
+
+    Raises:
+        ConfigError: as :func:`load_trunk`.
+    """
+    check_location(location)
+    return _load_weights(AutoModelForSeq2SeqLM, location, revision, dtype, None, device).eval()
 
 
 def input_embeddings(model: PreTrainedModel) -> nn.Embedding:
     """The module that turns ids into embeddings; its output, not its weight, is what the layers expect."""
     return cast(nn.Embedding, model.get_input_embeddings())
+
+
+def layer_stack(model: nn.Module) -> nn.ModuleList | None:
+    """The layers of a decoder, first to last: its first list of modules."""
+    return next((m for m in model.modules() if isinstance(m, nn.ModuleList) and len(m)), None)
 
 
 def num_parameters(parameters: Iterable[nn.Parameter]) -> int:
@@ -208,6 +228,8 @@ def _reason(location: str, error: Exception) -> str:
             "neither a local folder nor reachable or cached on the hub; check the name, the network (HF_HUB_OFFLINE) "
             "and, for gated models, `hf auth login`"
         )
+    if "SentencePiece" in text and isinstance(error, ImportError):
+        return "its tokenizer needs sentencepiece; `pip install sentencepiece`"
     if "trust_remote_code" in text:
         return "needs code of its own from the checkpoint, which transferkit does not run"
     if "safetensors" in text and isinstance(error, OSError):

@@ -51,10 +51,10 @@ def seal(folder: Path) -> None:
     """Write ``manifest.json``: file -> sha256, for every file below ``folder``; all are flushed to disk first."""
     files = {str(path.relative_to(folder)): sha256_file(path) for path in sorted(folder.rglob("*")) if path.is_file()}
     for name in files:
-        _flush(folder / name)
+        flush(folder / name)
     manifest = folder / NAME
     manifest.write_text(json.dumps({"format": 1, "files": files}, indent=2) + "\n", encoding="utf-8")
-    _flush(manifest)
+    flush(manifest)
 
 
 def verify(folder: Path) -> dict[str, str]:
@@ -85,6 +85,7 @@ def sha256_file(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _flush(path: Path) -> None:
+def flush(path: Path) -> None:
+    """Have the disk hold what was written to ``path``."""
     with path.open("rb") as file:
         os.fsync(file.fileno())

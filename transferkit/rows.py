@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from transferkit.errors import ConfigError, RunError, did_you_mean
+from transferkit.errors import ConfigError, RunError, did_you_mean, first_line
 
 SUFFIXES = (".parquet", ".jsonl", ".json", ".csv", ".tsv")
 Check = Literal["text", "title", "label", "number", "id"]
@@ -23,7 +23,7 @@ Columns = dict[str, list[Any]]
 class Source:
     """One table: a local file, or one split of a Hub dataset or of built-in data.
 
-    ``set_key`` opens every message about it.
+    ``set_key`` opens every message about it; ``in_recipe`` lets messages name the keys of a recipe that help.
     """
 
     set_key: str
@@ -33,6 +33,7 @@ class Source:
     subset: str | None = None
     split: str = "train"
     revision: str | None = None
+    in_recipe: bool = True
 
     def __str__(self) -> str:
         if self.path is not None:
@@ -70,10 +71,10 @@ def read_columns(
     there = list(table.column_names)
     for role, column in columns.items():
         if column not in there and role not in optional:
+            hint = f"; `columns: {{{role}: ...}}` in the recipe names the column that holds the {role}"
             raise ConfigError(
                 f"{source}: no column {column!r}{did_you_mean(column, there)} "
-                f"(columns there: {', '.join(there)}; "
-                f"`columns: {{{role}: ...}}` in the recipe names the column that holds the {role})"
+                f"(columns there: {', '.join(there)}{hint if source.in_recipe else ''})"
             )
     if len(table) == 0:
         raise ConfigError(f"{source}: holds no rows, expected at least one")
@@ -131,9 +132,42 @@ def check_rows(
 
 def bad_row(source: Source, number: int, *, column: str, problem: str) -> ConfigError:
     """The error for one row, counted from 1 (a header is not counted)."""
-    return ConfigError(
-        f"{source}, row {number}, column {column!r}: {problem}; correct the row, or set data.on_bad_row: skip"
-    )
+    way_out = "correct the row, or set data.on_bad_row: skip" if source.in_recipe else "correct or remove the row"
+    return ConfigError(f"{source}, row {number}, column {column!r}: {problem}; {way_out}")
+
+
+class TableReader:
+    """Reads tables whose columns have roles, and counts the rows that it skips.
+
+    Args:
+        columns: role -> column.
+        checks: role -> what its values must be (see :func:`check_rows`).
+        on_bad_row: ``stop`` at the first bad row, or ``skip`` them all.
+    """
+
+    def __init__(
+        self, *, columns: dict[str, str], checks: dict[str, Check], on_bad_row: Literal["stop", "skip"]
+    ) -> None:
+        self.columns = columns
+        self.checks = checks
+        self.on_bad_row: Literal["stop", "skip"] = on_bad_row
+        self.skipped_rows = 0
+
+    def read(self, source: Source, roles: tuple[str, ...]) -> Columns:
+        """The checked values of ``roles``, one list each."""
+        return self.check(source, read_columns(source, {role: self.columns[role] for role in roles}), self.checks)
+
+    def check(self, source: Source, values: Columns, checks: dict[str, Check]) -> Columns:
+        """The rows of ``values`` that pass ``checks``."""
+        good, skipped = check_rows(source, values, checks=checks, on_bad_row=self.on_bad_row, columns=self.columns)
+        self.skipped_rows += skipped
+        return good
+
+    def refuse_row(self, source: Source, number: int, *, role: str, problem: str) -> None:
+        """Stop at a row that is bad in itself but passed the checks of its values, or count it as skipped."""
+        if self.on_bad_row == "stop":
+            raise bad_row(source, number, column=self.columns[role], problem=problem)
+        self.skipped_rows += 1
 
 
 def _text(value: Any) -> str:
@@ -209,7 +243,7 @@ def _read_local(source: Source) -> Any:
 
     # A temporary cache that is dropped at once: the library's own would keep a copy of every file in the home
     # folder, and would serve the old copy of a file that was rewritten with its old modification time.
-    with _quiet_datasets(), tempfile.TemporaryDirectory() as cache:
+    with quiet_datasets(), tempfile.TemporaryDirectory() as cache:
         try:
             return load_dataset(
                 "parquet" if path.suffix == ".parquet" else "json",
@@ -219,7 +253,7 @@ def _read_local(source: Source) -> Any:
                 keep_in_memory=True,
             )
         except Exception as error:  # the readers raise whatever pyarrow, pandas or json raise
-            raise ConfigError(f"{source}: cannot be read as {path.suffix[1:]} ({_first_line(error)})") from None
+            raise ConfigError(f"{source}: cannot be read as {path.suffix[1:]} ({first_line(error)})") from None
 
 
 def _read_csv(source: Source, path: Path) -> Any:
@@ -261,13 +295,13 @@ def _read_hub(source: Source) -> Any:
         ) from None
     except (ConnectionError, TimeoutError) as error:
         raise RunError(
-            f"{source}: the Hub cannot be reached and no copy is in the cache ({_first_line(error)}); "
+            f"{source}: the Hub cannot be reached and no copy is in the cache ({first_line(error)}); "
             "go online once, or name a local file with `path`"
         ) from None
     except ValueError as error:  # unknown subset or split: the library names those that are there
-        raise ConfigError(f"{source}: {_first_line(error)}") from None
+        raise ConfigError(f"{source}: {first_line(error)}") from None
     except Exception as error:  # network stacks and file readers have no common base class
-        raise RunError(f"{source}: cannot be loaded ({_first_line(error)})") from None
+        raise RunError(f"{source}: cannot be loaded ({first_line(error)})") from None
 
 
 def _read_builtin(source: Source) -> Any:
@@ -282,16 +316,8 @@ def _read_builtin(source: Source) -> Any:
     return Dataset.from_dict(table(source.split, subset=source.subset))
 
 
-def _first_line(error: BaseException) -> str:
-    """First line of the innermost cause, which names the fault; the outer ones only say that it failed."""
-    while (inner := error.__cause__) is not None:
-        error = inner
-    lines = str(error).strip().splitlines()
-    return lines[0] if lines else type(error).__name__
-
-
 @contextmanager
-def _quiet_datasets() -> Iterator[None]:
+def quiet_datasets() -> Iterator[None]:
     """No progress bar and no log line: the errors of a local file become one sentence anyway."""
     from datasets import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
     from datasets.utils.logging import get_verbosity, set_verbosity

@@ -106,17 +106,17 @@ def write_metrics(folder: Path, rows: list[dict[str, Any]]) -> None:
     write_text(folder / "metrics.jsonl", "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
 
 
-def check_writable(parent: Path) -> None:
-    """Check, without making anything, that a folder could be made below ``parent``.
+def check_writable(parent: Path, *, option: str = "--runs") -> None:
+    """Check, without making anything, that a folder could be made below ``parent``; ``option`` is what names it.
 
     Raises:
         ConfigError: a file is in the way, or the rights are missing.
     """
     there = next(folder for folder in (parent, *parent.absolute().parents) if folder.exists())
     if not there.is_dir():
-        raise ConfigError(f"{parent}: cannot write runs there ({there} is a file); choose another with --runs")
+        raise ConfigError(f"{parent}: cannot write runs there ({there} is a file); choose another with {option}")
     if not os.access(there, os.W_OK | os.X_OK):
-        raise ConfigError(f"{parent}: cannot write runs there ({there} is read-only); choose another with --runs")
+        raise ConfigError(f"{parent}: cannot write runs there ({there} is read-only); choose another with {option}")
 
 
 def new_run_folder(parent: Path, name: str, *, exactly: str | None = None) -> Path:

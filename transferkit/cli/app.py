@@ -7,7 +7,20 @@ import typer
 from rich.console import Console
 
 from transferkit import __version__
-from transferkit.cli import backbones, compare, demo, embed, recipes, run, search, study, templates
+from transferkit.cli import (
+    attention,
+    augment,
+    backbones,
+    compare,
+    demo,
+    embed,
+    evaluate,
+    recipes,
+    run,
+    search,
+    study,
+    templates,
+)
 from transferkit.errors import TransferkitError
 
 app = typer.Typer(
@@ -22,8 +35,11 @@ app.command("adapt")(run.adapt)
 app.command("baseline")(run.baseline)
 app.command("compare")(compare.compare)
 app.command("study")(study.study)
+app.command("augment")(augment.augment)
 app.command("embed")(embed.embed)
+app.command("evaluate")(evaluate.evaluate)
 app.command("search")(search.search)
+app.command("attention")(attention.attention)
 app.command("demo")(demo.demo)
 app.command("templates")(templates.templates)
 app.add_typer(backbones.app, name="backbones")

@@ -4,6 +4,7 @@ One row of panels a readout, score against steps on the left and against seconds
 medians over seeds, bands go from the lowest to the highest seed, what trains nothing is a dashed level.
 """
 
+from collections.abc import Callable
 from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Any
@@ -37,7 +38,7 @@ _SIZE = {
     "xtick.labelsize": 9.5,
     "ytick.labelsize": 9.5,
 }
-_STYLE: Any = {
+STYLE: Any = {
     **_SIZE,
     "font.family": "DejaVu Sans",  # comes with matplotlib, so every machine draws the same
     "text.parse_math": False,  # a label may hold a dollar sign
@@ -55,14 +56,19 @@ _STYLE: Any = {
 
 
 def write_curves(comparison: Comparison, folder: Path) -> list[Path]:
-    """Write ``curves.png`` (150 dpi) and ``curves.svg``; the same records give the same bytes."""
+    """Write ``curves.png`` and ``curves.svg``; the same records give the same bytes."""
+    return write_figure(lambda: _figure(comparison), folder, "curves")
+
+
+def write_figure(draw: Callable[[], "Figure"], folder: Path, name: str) -> list[Path]:
+    """Write what ``draw`` gives as ``name.png`` (150 dpi) and ``name.svg``, in the look that all pictures share."""
     import matplotlib
 
     with matplotlib.rc_context():
         matplotlib.rcdefaults()  # a user's matplotlibrc must not change the drawing
-        matplotlib.rcParams.update(_STYLE)
-        figure = _figure(comparison)
-        png, svg = folder / "curves.png", folder / "curves.svg"
+        matplotlib.rcParams.update(STYLE)
+        figure = draw()
+        png, svg = folder / f"{name}.png", folder / f"{name}.svg"
         figure.savefig(png, dpi=150, facecolor=PAPER, metadata={"Software": None})
         figure.savefig(svg, facecolor=PAPER, metadata={"Date": None, "Creator": None})
     return [png, svg]
@@ -187,7 +193,7 @@ def _label_levels(axes: "Axes", levels: list[tuple[float, str, bool]], *, inches
             linewidth=0.7,
             clip_on=False,
         )
-        text = f"{score(value)}  {_shorten(words)}"
+        text = f"{score(value)}  {shorten(words)}"
         axes.text(1.032, place, text, transform=transform, va="center", ha="left", fontsize=9, color=colour)
 
 
@@ -211,7 +217,8 @@ def _end(cluster: list[float], gap: float) -> float:
     return _start(cluster, gap) + gap * (len(cluster) - 1)
 
 
-def _shorten(words: str, limit: int = 30) -> str:
+def shorten(words: str, limit: int = 30) -> str:
+    """``words``, cut where they are longer."""
     return words if len(words) <= limit else words[: limit - 1].rstrip() + "…"
 
 
@@ -247,7 +254,7 @@ def _legend(
 
     reference = comparison.reference.series.label if comparison.reference is not None else None
     handles = [Line2D([], [], **look) for look in looks.values()]
-    names = [_shorten(name, 62) + (" (reference)" if name == reference else "") for name in looks]
+    names = [shorten(name, 62) + (" (reference)" if name == reference else "") for name in looks]
     place = (0.05, 0.06 / height)
     figure.legend(
         handles, names, loc="lower left", bbox_to_anchor=place, ncols=columns, frameon=False, handlelength=3.2

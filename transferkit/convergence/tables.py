@@ -68,12 +68,12 @@ def print_table(comparison: Comparison, console: Console) -> None:
     for view in views(comparison):
         if view.in_terminal:
             console.print()
-            console.print(_rich_table(view if console.width >= _WIDE else _without_memory(view)))
+            console.print(rich_table(view if console.width >= _WIDE else _without_memory(view)))
     for note in comparison.notes:
         console.print(f"[yellow]note:[/] {escape(note)}")
 
 
-def _rich_table(view: View) -> Table:
+def rich_table(view: View) -> Table:
     """The view as a borderless table; on a narrow terminal names and ranges wrap, numbers never do."""
     table = Table(
         title=escape(view.title),
@@ -113,14 +113,17 @@ def _without_memory(view: View) -> View:
 def to_markdown(comparison: Comparison) -> str:
     """The tables, the findings above them and the run ids below, as GitHub-flavoured Markdown."""
     parts = ["# Convergence table", "\n".join(f"- {_md(sentence)}" for sentence in findings(comparison))]
-    for view in views(comparison):
-        lines = [f"## {_md(view.title)}", "", _md_row(view.header), _md_rule(len(view.header))]
-        lines += [_md_row(row) for row in view.rows]
-        parts += ["\n".join(lines), _md(view.caption)]
+    parts += [markdown_table(view) for view in views(comparison)]
     parts.append("\n".join(["## Runs", "", *_md_runs(comparison)]))
     if comparison.notes:
         parts.append("\n".join(["## Notes", "", *[f"- {_md(note)}" for note in comparison.notes]]))
     return "\n\n".join(parts) + "\n"
+
+
+def markdown_table(view: View) -> str:
+    """A heading, the view as a table, its caption."""
+    lines = [f"## {_md(view.title)}", "", _md_row(view.header), _md_rule(len(view.header))]
+    return "\n".join([*lines, *map(_md_row, view.rows), "", _md(view.caption)])
 
 
 def to_csv(comparison: Comparison) -> str:

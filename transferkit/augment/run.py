@@ -1,0 +1,216 @@
+"""A file of texts -> a file of pairs, block by block: make candidates, judge them, save what is left."""
+
+import json
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.console import Console
+from rich.progress import Progress, TaskID
+
+from transferkit import __version__
+from transferkit.augment.candidates import Candidate, Maker, Source, Way
+from transferkit.augment.filters import Filters
+from transferkit.augment.pair_file import Block, PairFile, Tally, texts_sha256
+from transferkit.augment.settings import Limits, Setup
+from transferkit.augment.similarity import Similarity, embedder_sha256
+from transferkit.embed_files import check_new_file, no_texts
+from transferkit.errors import ConfigError, RunError
+from transferkit.open_model import open_model
+from transferkit.progress import texts_bar
+from transferkit.schema import dump_yaml
+from transferkit.text_files import TextFile
+
+BATCHES_PER_BLOCK = 16  # texts that are read, sorted by length, augmented and saved together
+
+
+def augment_file(
+    texts: str,
+    out: Path,
+    ways: Sequence[Way],
+    *,
+    setup: Setup | None = None,
+    limits: Limits | None = None,
+    column: str = "text",
+    limit: int | None = None,
+    console: Console,
+) -> Tally:
+    """Write pairs (text, another text that means the same) for the texts of a file; returns what became of them.
+
+    The output has the columns ``anchor``, ``positive``, ``kind``, ``model``, ``revision``, ``weights_sha256``,
+    ``prompt``, ``seed`` and ``row`` (:mod:`transferkit.augment.candidates`), ordered by row, and in its footer all
+    settings and counts (:func:`transferkit.augment.pair_file.read_footer`). It is a function of texts, settings,
+    batch size, device and library versions. After an interruption or a kill the same call goes on, and the file then
+    equals an uninterrupted one byte for byte.
+
+    Args:
+        texts: text file with a text a line, ``.jsonl``, ``.csv``, ``.tsv``, ``.parquet``, or ``-`` for standard input.
+        out: a parquet file that does not exist.
+        ways: how candidates are made, at least one.
+        setup: sampling, seed, batch size, dtype and device. Another batch size draws other texts; it may change when a
+            run goes on.
+        limits: what candidates must keep to.
+        column: holds the text, in files with columns.
+        limit: use only the first texts.
+        console: for progress, shown in a terminal alone.
+
+    Raises:
+        ConfigError: wrong input, an output that exists, or blocks that were begun with something else.
+        RunError: no pair is left, or the disk or the device's memory is full; finished blocks are kept.
+    """
+    setup, limits = setup or Setup(), limits or Limits()
+    _check(out, ways, limits)
+    source = TextFile.named(texts, column=column)
+    settings = {
+        "input": source.fingerprint(),
+        "limit": limit,
+        "seed": setup.seed,
+        "sampling": asdict(setup.sampling),
+        "dtype": setup.dtype,
+        "filters": {
+            **asdict(limits),
+            "embedder": None if limits.embedder is None else embedder_sha256(limits.embedder),
+        },
+        **{way.name: way.described() for way in ways},
+    }
+    file = PairFile(out, identity={name: json.dumps(value, sort_keys=True) for name, value in settings.items()})
+    file.resume()
+    total = None if source.path is None else sum(1 for _ in islice(source, limit))  # a bad row is found here
+    if total == 0:
+        raise no_texts(source)
+    makers = [maker for way in ways for maker in way.makers(setup)]
+    similarity = _similarity(limits, file, setup)
+    filters = Filters(limits, similarity)
+    for anchor, positive in file.rows():
+        filters.remember(anchor, positive)
+    try:
+        with texts_bar(console) as bar:
+            done = file.tally().texts
+            task = bar.add_task(out.name, total=total, completed=done)
+            for block in _rest(source, file, limit=limit, size=BATCHES_PER_BLOCK * setup.batch_size):
+                _append(file, block, makers, filters, setup=setup, advance=_advancer(bar, task, makers))
+                done += len(block)
+                bar.update(task, completed=done)
+    except KeyboardInterrupt:
+        message = f"interrupted; {file.tally().pairs} pairs are kept, the same command goes on where this one stopped"
+        console.print(message, markup=False, highlight=False, soft_wrap=True)
+        raise
+    tally = file.tally()
+    if tally.texts == 0:
+        raise no_texts(source)
+    if tally.pairs == 0:
+        file.discard()
+        raise RunError(f"{source}: no pair is left of {tally.texts} texts ({_reasons(tally)}); {out} is not written")
+    file.finish({"transferkit": __version__, **settings, "min_similarity": similarity.limit if similarity else None})
+    return tally
+
+
+def train_set(out: Path) -> dict[str, Any]:
+    """The file as an entry of a recipe's ``data.train``."""
+    return {
+        "name": out.stem,
+        "kind": "pairs",
+        "path": str(out.resolve()),
+        "instruction": "Find a text with the same meaning.",
+    }
+
+
+def train_set_yaml(out: Path) -> str:
+    """The same as lines that go below ``train:`` of a recipe."""
+    first, *rest = dump_yaml(train_set(out)).splitlines()
+    return "\n".join([f"    - {first}", *(f"      {line}" for line in rest)]) + "\n"
+
+
+def _check(out: Path, ways: Sequence[Way], limits: Limits) -> None:
+    if not ways:
+        raise ConfigError(
+            "augment needs a way to make pairs: --llm MODEL (paraphrases), --forward MODEL --backward MODEL "
+            "(back-translations) or --noise deletion|swap"
+        )
+    names = [way.name for way in ways]
+    if len(set(names)) < len(names):
+        raise ConfigError(f"augment: a way is given twice ({', '.join(names)}); write two files instead")
+    if limits.min_overlap >= limits.max_overlap:
+        raise ConfigError(
+            f"--min-overlap {limits.min_overlap:g}: expected less than --max-overlap ({limits.max_overlap:g}), or "
+            "nothing could pass"
+        )
+    if limits.min_similarity is not None and limits.embedder is None:
+        raise ConfigError("--min-similarity: a cosine needs an embedder; name one with --embedder")
+    if out.suffix.lower() != ".parquet":
+        raise ConfigError(f"--out {out}: expected a file ending in .parquet, got {out.suffix or out.name!r}")
+    check_new_file(out)
+
+
+def _similarity(limits: Limits, file: PairFile, setup: Setup) -> Similarity | None:
+    """The embedder that judges, with the limit that the first block found."""
+    if limits.embedder is None:
+        return None
+    found = file.blocks[0].min_similarity if file.blocks else limits.min_similarity
+    embedder = open_model(limits.embedder, device=setup.device)
+    return Similarity(embedder, limit=found, batch_size=setup.batch_size)
+
+
+def _rest(source: TextFile, file: PairFile, *, limit: int | None, size: int) -> Iterator[list[Source]]:
+    """Blocks of texts that ``file`` does not hold yet.
+
+    Raises:
+        ConfigError: the texts that it holds are others.
+    """
+    rest = (Source(row, text) for row, text in enumerate(islice(source, limit), start=1))
+    for block in file.blocks:
+        if texts_sha256(list(islice(rest, block.tally.texts))) != block.sha256:
+            raise ConfigError(f"{file.folder}: was begun with other texts; give the same, or remove it to start again")
+    while block_texts := list(islice(rest, size)):
+        yield block_texts
+
+
+def _append(
+    file: PairFile,
+    sources: list[Source],
+    makers: Sequence[Maker],
+    filters: Filters,
+    *,
+    setup: Setup,
+    advance: Callable[[], None],
+) -> None:
+    """Make, judge and save the candidates of one block."""
+    if filters.similarity is not None and filters.similarity.limit is None:
+        filters.similarity.calibrate([source.text for source in sources])
+    try:
+        candidates: list[Candidate] = []
+        for maker in makers:
+            for candidate in maker(sources):
+                candidates.append(candidate)
+                advance()
+        # Stable: of one text first by maker, then in the order in which they were drawn.
+        candidates.sort(key=lambda candidate: candidate.source.row)
+        judged = filters(candidates)
+    except torch.OutOfMemoryError:
+        raise RunError(
+            f"out of memory at {setup.batch_size} texts a forward pass; finished blocks are kept, go on with the same "
+            f"command and --batch-size {max(1, setup.batch_size // 2)}"
+        ) from None
+    block = Block(
+        sha256=texts_sha256(sources),
+        batch_size=setup.batch_size,
+        min_similarity=filters.similarity.limit if filters.similarity else None,
+        tally=Tally.of(sources, judged),
+    )
+    file.append([candidate for candidate, reason in judged if reason is None], block)
+
+
+def _advancer(bar: Progress, task: TaskID, makers: Sequence[Maker]) -> Callable[[], None]:
+    """Moves the bar by a candidate's share of a text: a block may take minutes."""
+    share = 1 / sum(maker.per_text for maker in makers)
+    return lambda: bar.advance(task, share)
+
+
+def _reasons(tally: Tally) -> str:
+    """Every reason and its number of candidates, most frequent first."""
+    counts = sum(map(Counter, tally.rejected.values()), Counter())
+    return ", ".join(f"{count} {reason}" for reason, count in counts.most_common())

@@ -1,0 +1,133 @@
+"""``attention``: where the pooled positions of a text look, before and after adaptation."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table
+
+from transferkit.errors import ConfigError
+
+if TYPE_CHECKING:
+    from transferkit.attention_report import Report
+
+
+def attention(
+    model: Annotated[
+        str,
+        typer.Argument(metavar="CKPT", help="Checkpoint or run folder; or a decoder: name, hub id, folder."),
+    ],
+    text: Annotated[str | None, typer.Option("--text", help="One text: the heat map shows its tokens.")] = None,
+    texts: Annotated[
+        str | None,
+        typer.Option("--texts", help="Mean over a text file (a text a line), .jsonl/.csv/.tsv/.parquet, or -."),
+    ] = None,
+    column: Annotated[
+        str, typer.Option("--column", help="Column that holds the text, in files with columns.")
+    ] = "text",
+    out: Annotated[
+        Path | None, typer.Option("--out", help="Folder for attention.png, attention.svg and attention.json.")
+    ] = None,
+    instruction: Annotated[
+        str | None, typer.Option("--instruction", help="Task instruction; default: the checkpoint's, if it has one.")
+    ] = None,
+    template: Annotated[
+        str | None, typer.Option("--template", help="For a decoder: what it reads, a name or text with {text}.")
+    ] = None,
+    pooling: Annotated[
+        str | None, typer.Option("--pooling", help="For a decoder: last, mean, weighted_mean or max.")
+    ] = None,
+    stop_words: Annotated[
+        Path | None, typer.Option("--stop-words", help="File, a word a line; default: scikit-learn's English list.")
+    ] = None,
+    backbone: Annotated[
+        str | None, typer.Option("--backbone", help="Where a checkpoint's backbone lies now, if it moved.")
+    ] = None,
+    device: Annotated[
+        str | None, typer.Option("--device", help="For example cuda; default: cuda where there is one.")
+    ] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print the numbers as JSON.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
+) -> None:
+    """Share of attention on template, soft tokens, stop words and content words, for the positions that are pooled.
+
+    A checkpoint is shown beside its decoder without what was learned: same template, no soft tokens, no adapters.
+
+    Example: transferkit attention runs/lora-... --text "how do I reset my card?" --out attention
+    """
+    import json as json_module
+
+    from transferkit.runs import check_writable
+
+    if (text is None) == (texts is None):
+        raise ConfigError("attention: expected one of --text and --texts, got " + ("none" if text is None else "both"))
+    if text is not None and not text.strip():
+        raise ConfigError("attention: --text is blank; write a text")
+    if out is not None:
+        check_writable(out, option="--out")
+    from transferkit.text_files import TextFile
+    from transferkit.words import english_stop_words, read_stop_words
+
+    words = english_stop_words() if stop_words is None else read_stop_words(stop_words)
+    rows = [text] if text is not None else list(TextFile.named(texts or "", column=column))
+    if not rows:
+        raise ConfigError(f"{texts}: holds no texts, expected at least one")
+    from transferkit.attention_report import measure
+    from transferkit.embed_files import usable_device, warn_of_several_instructions
+    from transferkit.embedder import BackboneEmbedder
+    from transferkit.open_model import open_model
+
+    console = Console(stderr=True, quiet=quiet)
+    place = usable_device(device)
+    embedder = open_model(model, template=template, pooling=pooling, backbone=backbone, device=place)
+    if not isinstance(embedder, BackboneEmbedder):
+        raise ConfigError(f"{model}: the Prompting LLM alone, so there is no decoder whose attention could be shown")
+    if instruction is None:
+        warn_of_several_instructions(embedder, console)
+        instruction = embedder.usual_instruction
+    report = measure(embedder, rows, instruction=instruction, stop_words=words, console=console)
+    if json:
+        print(json_module.dumps(report.to_json(), indent=2, ensure_ascii=False))
+    else:
+        print_table(report, Console())
+    if out is not None:
+        from transferkit.attention_report import write_report
+
+        for path in write_report(report, out):
+            console.print(f"wrote {path}", markup=False, highlight=False, soft_wrap=True)
+
+
+def print_table(report: "Report", console: Console) -> None:
+    """A line a kind of token: its part of the tokens, and its share of attention over all layers and in the last."""
+    from transferkit.attention import GROUPS
+    from transferkit.attention_report import heading, mean_and_error
+
+    sides, change = report.sides(), report.change()
+    for name, side in sides.items():
+        console.print(heading(name, side), markup=False, highlight=False, soft_wrap=True)
+    table = Table(
+        title="Share of attention in percent: mean over layers, and of the last one",
+        title_justify="left",
+        box=SIMPLE_HEAD,
+        padding=(0, 1, 0, 0),
+        pad_edge=False,
+    )
+    table.add_column("kind of token", no_wrap=True)
+    for column in ("tokens", *sides, *(["change"] if change else []), *(f"last,\n{name}" for name in sides)):
+        table.add_column(column, justify="right", no_wrap=True)
+    tokens = dict(zip(GROUPS, (report.after or report.before).tokens.mean(axis=0), strict=True))
+    everywhere = {name: side.by_text() for name, side in sides.items()}
+    at_last = {name: side.by_text(slice(-1, None)) for name, side in sides.items()}
+    for figure in report.figures():
+        cells = [f"{100 * tokens[figure]:.1f}" if figure in tokens else ""]
+        cells += [f"{100 * mean_and_error(found[figure])[0]:.1f}" for found in everywhere.values()]
+        cells += [_change(*change[figure])] if change else []
+        cells += [f"{100 * mean_and_error(found[figure])[0]:.1f}" for found in at_last.values()]
+        table.add_row(figure, *cells)
+    console.print(table)
+
+
+def _change(mean: float, error: float | None) -> str:
+    return f"{100 * mean:+.1f}" + ("" if error is None else f" ± {100 * error:.1f}")

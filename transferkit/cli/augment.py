@@ -1,0 +1,180 @@
+"""``augment``: raw texts -> synthetic positive pairs in a parquet file, and the lines that put it into a recipe."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from transferkit.augment.settings import Limits, Sampling, Setup
+from transferkit.errors import ConfigError, did_you_mean
+
+if TYPE_CHECKING:
+    from transferkit.augment.candidates import Way
+    from transferkit.augment.pair_file import Tally
+
+_SETUP, _LIMITS = Setup(), Limits()
+
+
+def augment(
+    texts: Annotated[
+        str, typer.Argument(help="Text file (a text a line), .jsonl/.csv/.tsv/.parquet, or - for standard input.")
+    ],
+    out: Annotated[Path, typer.Option("--out", help="Where to write: .parquet.")],
+    column: Annotated[
+        str, typer.Option("--column", help="Column that holds the text, in files with columns.")
+    ] = "text",
+    limit: Annotated[int | None, typer.Option("--limit", min=1, help="Use only the first texts.")] = None,
+    llm: Annotated[
+        str | None, typer.Option("--llm", help="Paraphrases by this decoder: registry name, folder or hub id.")
+    ] = None,
+    prompt: Annotated[
+        list[str] | None, typer.Option("--prompt", metavar="NAME", help="Ask this way; repeatable; default: all.")
+    ] = None,
+    prompts: Annotated[
+        Path | None, typer.Option("--prompts", metavar="FILE", help="YAML file of prompts; default: the bundled ones.")
+    ] = None,
+    chat: Annotated[
+        bool | None, typer.Option("--chat/--no-chat", help="Through its chat template; default: where it has one.")
+    ] = None,
+    forward: Annotated[
+        str | None, typer.Option("--forward", help="Back-translations: encoder-decoder there, a folder or hub id.")
+    ] = None,
+    backward: Annotated[str | None, typer.Option("--backward", help="And back; it may be the same.")] = None,
+    forward_prefix: Annotated[
+        str, typer.Option("--forward-prefix", help='Put before what --forward reads: "translate English to German: ".')
+    ] = "",
+    backward_prefix: Annotated[str, typer.Option("--backward-prefix", help="Put before what --backward reads.")] = "",
+    noise: Annotated[
+        list[str] | None,
+        typer.Option("--noise", metavar="KIND", help="Light noise: deletion or swap of words; repeatable."),
+    ] = None,
+    noise_rate: Annotated[
+        float, typer.Option("--noise-rate", min=0.001, max=0.999, help="Share of the words that noise touches.")
+    ] = 0.1,
+    samples: Annotated[
+        int, typer.Option("--samples", min=1, help="Candidates a text, of every prompt and every kind.")
+    ] = _SETUP.sampling.samples,
+    temperature: Annotated[
+        float, typer.Option("--temperature", min=0.01, help="Of the models' softmax.")
+    ] = _SETUP.sampling.temperature,
+    top_p: Annotated[
+        float, typer.Option("--top-p", min=0.01, max=1, help="Draw from the likeliest tokens with this probability.")
+    ] = _SETUP.sampling.top_p,
+    max_tokens: Annotated[
+        int, typer.Option("--max-tokens", min=1, help="Of a text that a model reads or writes; longer is left out.")
+    ] = _SETUP.sampling.max_tokens,
+    max_overlap: Annotated[
+        float, typer.Option("--max-overlap", min=0, max=1, help="Share of common words from which on it is a copy.")
+    ] = _LIMITS.max_overlap,
+    min_overlap: Annotated[
+        float, typer.Option("--min-overlap", min=0, max=1, help="Share of common words below which it is too far.")
+    ] = _LIMITS.min_overlap,
+    embedder: Annotated[
+        str | None,
+        typer.Option("--embedder", help="Checkpoint, run folder or backbone whose cosine judges that instead."),
+    ] = None,
+    min_similarity: Annotated[
+        float | None,
+        typer.Option(
+            "--min-similarity", min=-1, max=1, help="Cosine below which it is too far; default: measured on the texts."
+        ),
+    ] = None,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Decides everything that is drawn.")] = _SETUP.seed,
+    batch_size: Annotated[int, typer.Option("--batch-size", min=1, help="Texts a forward pass.")] = _SETUP.batch_size,
+    dtype: Annotated[
+        Literal["float32", "bfloat16"], typer.Option("--dtype", help="Of the models that write.")
+    ] = _SETUP.dtype,
+    device: Annotated[
+        str | None, typer.Option("--device", help="For example cuda; default: cuda where there is one.")
+    ] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print counts and the recipe's entry as JSON.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress, no table.")] = False,
+) -> None:
+    """Make positive pairs from raw texts with local models: paraphrases, back-translations, light noise.
+
+    The three may be combined. Candidates that are copies, too far, unfinished or in another script are left out and
+    counted. After an interruption the same command goes on. Prints what to paste below `train:` of a recipe.
+
+    Example: transferkit augment texts.txt --out pairs.parquet --llm Qwen/Qwen3-0.6B --noise deletion
+    """
+    import json as json_module
+    from dataclasses import asdict
+
+    from transferkit.augment.run import augment_file, train_set, train_set_yaml
+    from transferkit.embed_files import usable_device
+
+    ways = [
+        *_paraphrases(llm, names=prompt or [], file=prompts, chat=chat),
+        *_back_translations(forward, backward, forward_prefix, backward_prefix),
+        *_noise(noise or [], rate=noise_rate),
+    ]
+    console = Console(stderr=True, quiet=quiet)
+    tally = augment_file(
+        texts,
+        out,
+        ways,
+        setup=Setup(Sampling(samples, temperature, top_p, max_tokens), seed, batch_size, dtype, usable_device(device)),
+        limits=Limits(max_overlap, min_overlap, embedder, min_similarity),
+        column=column,
+        limit=limit,
+        console=console,
+    )
+    console.print(_table(tally))
+    message = f"{tally.pairs:,} pairs of {tally.texts:,} texts in {out}; put it into a recipe's data.train:"
+    console.print(message, markup=False, highlight=False, soft_wrap=True)
+    if json:
+        print(json_module.dumps({**asdict(tally), "train_set": train_set(out)}, ensure_ascii=False))
+    else:
+        print(train_set_yaml(out), end="")
+
+
+def _paraphrases(llm: str | None, *, names: list[str], file: Path | None, chat: bool | None) -> "list[Way]":
+    if llm is None:
+        if names or file is not None or chat is not None:
+            raise ConfigError("--prompt, --prompts and --chat are for --llm, which is not given")
+        return []
+    from transferkit.augment.paraphrase import ParaphraseWay
+    from transferkit.augment.prompts import read_prompts
+
+    return [ParaphraseWay(llm, prompts=read_prompts(file, names=names), chat=chat)]
+
+
+def _back_translations(
+    forward: str | None, backward: str | None, forward_prefix: str, backward_prefix: str
+) -> "list[Way]":
+    if forward is None and backward is None:
+        if forward_prefix or backward_prefix:
+            raise ConfigError("--forward-prefix and --backward-prefix are for --forward and --backward")
+        return []
+    if forward is None or backward is None:
+        raise ConfigError("back-translation needs both --forward and --backward; one model may do both")
+    from transferkit.augment.backtranslate import BackTranslationWay
+
+    return [BackTranslationWay(forward, backward, forward_prefix=forward_prefix, backward_prefix=backward_prefix)]
+
+
+def _noise(kinds: list[str], *, rate: float) -> "list[Way]":
+    from transferkit.augment.noise import KINDS, NoiseWay
+
+    for kind in kinds:
+        if kind not in KINDS:
+            raise ConfigError(f"--noise {kind}: expected {' or '.join(KINDS)}{did_you_mean(kind, KINDS)}")
+    return [NoiseWay(kind, rate=rate) for kind in dict.fromkeys(kinds)]
+
+
+def _table(tally: "Tally") -> Table:
+    """A column a kind: candidates, pairs, and how many were rejected for which reason."""
+    reasons = dict.fromkeys(reason for counts in tally.rejected.values() for reason in counts)
+    kept = {kind: tally.kept.get(kind, 0) for kind in tally.rejected}
+    table = Table(box=None, pad_edge=False)
+    table.add_column("")
+    for kind in kept:
+        table.add_column(kind, justify="right")
+    candidates = [pairs + sum(tally.rejected[kind].values()) for kind, pairs in kept.items()]
+    table.add_row("candidates", *(f"{number:,}" for number in candidates))
+    table.add_row("pairs", *(f"{number:,}" for number in kept.values()), style="bold")
+    for reason in reasons:
+        table.add_row(reason, *(f"{counts.get(reason, 0):,}" for counts in tally.rejected.values()), style="dim")
+    return table

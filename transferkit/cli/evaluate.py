@@ -1,0 +1,223 @@
+"""``evaluate``: models on mteb's tasks, or on a folder of sets."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+
+from transferkit.errors import ConfigError, RunError, did_you_mean
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from mteb.abstasks import AbsTask
+
+    from transferkit.mteb_models import Model
+    from transferkit.mteb_table import TaskRow
+
+
+def evaluate(
+    models: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="MODEL...",
+            help="Checkpoint or run folder, `bundled`, or a backbone to read as it is: registry name, folder, hub id.",
+        ),
+    ],
+    tasks: Annotated[
+        str | None,
+        typer.Option(
+            "--tasks", metavar="A,B", help="mteb's tasks by name; beside the two below: only these of their tasks."
+        ),
+    ] = None,
+    benchmark: Annotated[
+        str | None, typer.Option("--benchmark", help='One of mteb\'s benchmarks, for example "MTEB(eng, v2)".')
+    ] = None,
+    tasks_from: Annotated[
+        Path | None,
+        typer.Option("--tasks-from", metavar="DIR", help="Folder KIND/SET/test.parquet with your own sets."),
+    ] = None,
+    out: Annotated[
+        Path, typer.Option("--out", help="Gets scores in mteb's layout, table.md and table.csv; what is there is kept.")
+    ] = Path("runs/evaluate"),
+    instruction: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--instruction",
+            metavar="TASK=TEXT",
+            help="Instead of the task's own; a task, a type of task, or either with -document; repeatable.",
+        ),
+    ] = None,
+    prompting_alone: Annotated[
+        bool, typer.Option("--prompting-alone", help="Also the Prompting LLM alone of every transfer checkpoint.")
+    ] = False,
+    template: Annotated[
+        str | None, typer.Option("--template", help="What a backbone reads: a template's name, or text with {text}.")
+    ] = None,
+    pooling: Annotated[
+        str | None, typer.Option("--pooling", help="How a backbone is pooled: last, mean, weighted_mean or max.")
+    ] = None,
+    max_length: Annotated[
+        int, typer.Option("--max-length", min=8, help="Tokens of a text that a backbone reads.")
+    ] = 512,
+    dtype: Annotated[str, typer.Option("--dtype", help="Of a backbone: float32 or bfloat16.")] = "float32",
+    quantize: Annotated[str, typer.Option("--quantize", help="nf4 loads a backbone in 4 bits.")] = "none",
+    backbone: Annotated[
+        str | None, typer.Option("--backbone", help="Where the checkpoint's backbone lies now, if it moved.")
+    ] = None,
+    batch_size: Annotated[int, typer.Option("--batch-size", min=1, help="Texts a forward pass.")] = 64,
+    device: Annotated[
+        str | None, typer.Option("--device", help="For example cuda; default: cuda where there is one.")
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", "--list", help="Show what would run, run nothing, write nothing.")
+    ] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print rows and means as JSON.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
+) -> None:
+    """Score models on mteb's tasks. A task that was done is not run again while nothing has changed.
+
+    Example: transferkit evaluate bundled --tasks Banking77Classification,STSBenchmark
+
+    Example: transferkit evaluate runs/adapt-... runs/lora-... my-backbone --tasks-from my-data --out scores
+    """
+    from importlib.util import find_spec
+
+    if find_spec("mteb") is None:
+        raise ConfigError("evaluate needs the package mteb; install it with `pip install 'transferkit[mteb]'`")
+    from transferkit.runs import check_writable
+
+    check_writable(out, option="--out")
+    console = Console(stderr=True, quiet=quiet)
+    chosen = _tasks(tasks, benchmark, tasks_from, console)
+    given = _instructions(instruction or [], chosen)
+    from transferkit.embed_files import usable_device
+    from transferkit.mteb_models import Reading, find_models
+
+    found = find_models(
+        models,
+        Reading(
+            template=template,
+            pooling=_one_of("--pooling", pooling),
+            dtype=_one_of("--dtype", dtype),
+            quantization=_one_of("--quantize", quantize),
+            max_length=max_length,
+        ),
+        instructions=given,
+        device=usable_device(device),
+        backbone=backbone,
+        prompting_alone=prompting_alone,
+    )
+    if dry_run:
+        _show(found, chosen, given)
+        return
+    rows = _run(found, chosen, out=out, batch_size=batch_size, console=console)
+    _finish(rows, out=out, tasks=len(chosen), console=console, json=json)
+
+
+def _tasks(names: str | None, benchmark: str | None, folder: Path | None, console: Console) -> "Sequence[AbsTask]":
+    wanted = None if names is None else [name.strip() for name in names.split(",") if name.strip()]
+    if wanted == [] or (benchmark is not None and folder is not None) or not (wanted or benchmark or folder):
+        raise ConfigError("evaluate needs tasks: --tasks A,B or --benchmark NAME or --tasks-from DIR")
+    if wanted is not None and len(set(wanted)) < len(wanted):
+        raise ConfigError(f"--tasks {names}: a task stands twice; give every one once")
+    if folder is not None:
+        from transferkit.mteb_tasks import local_tasks, other_folders
+
+        found = local_tasks(folder, names=wanted)
+        if others := other_folders(folder):
+            message = f"no sets of a known kind, left aside: {', '.join(others)}"
+            console.print(message, markup=False, highlight=False, soft_wrap=True)
+        return found
+    from transferkit.mteb_run import benchmark_tasks, named_tasks
+
+    return benchmark_tasks(benchmark, names=wanted) if benchmark is not None else named_tasks(wanted or [])
+
+
+def _instructions(given: list[str], tasks: "Sequence[AbsTask]") -> dict[str, str]:
+    from transferkit.mteb_encoder import instruction_keys
+
+    allowed = instruction_keys([task.metadata for task in tasks])
+    found: dict[str, str] = {}
+    for one in given:
+        key, equals, text = one.partition("=")
+        if not equals:
+            raise ConfigError(f"--instruction {one!r}: expected TASK=TEXT")
+        if key not in allowed:
+            raise ConfigError(
+                f"--instruction {one!r}: {key!r} is neither a task that is run nor its type{did_you_mean(key, allowed)}"
+            )
+        if key in found:
+            raise ConfigError(f"--instruction {one!r}: {key!r} is given twice; give every key once")
+        found[key] = text
+    return found
+
+
+def _one_of(option: str, value: str | None) -> Any:
+    """``value`` where the option knows it."""
+    from typing import get_args
+
+    from transferkit.specs import Pooling, Quantization
+
+    allowed = {"--pooling": get_args(Pooling), "--quantize": get_args(Quantization), "--dtype": ("float32", "bfloat16")}
+    if value is not None and value not in allowed[option]:
+        close = did_you_mean(value, allowed[option])
+        raise ConfigError(f"{option} {value}: expected one of {', '.join(allowed[option])}{close}")
+    return value
+
+
+def _show(models: "Sequence[Model]", tasks: "Sequence[AbsTask]", given: dict[str, str]) -> None:
+    """The models, and every task with the instructions that a model which reads them would get."""
+    from mteb.types import PromptType
+
+    from transferkit.mteb_encoder import instruction_for
+
+    for model in models:
+        print(f"{model.name}: {model.method}")
+    trained = {name: text for model in models for name, text in model.trained.items()}
+    print(f"{len(tasks)} tasks")
+    for task in tasks:
+        one = task.metadata
+        line = f"  {one.type}  {one.name}  {one.main_score}"
+        for kind in PromptType:
+            text = instruction_for(one, kind, given=given, trained=trained)
+            line += f"  {kind.value}: {text!r}" if text else ""
+        print(line)
+
+
+def _run(
+    models: "Sequence[Model]", tasks: "Sequence[AbsTask]", *, out: Path, batch_size: int, console: Console
+) -> "list[TaskRow]":
+    from itertools import chain
+
+    from transferkit.mteb_run import run_tasks
+
+    encoders = chain.from_iterable(model.encoders() for model in models)
+    rows = []
+    try:
+        for row in run_tasks(encoders, tasks, out=out, batch_size=batch_size, console=console):
+            rows.append(row)
+    except KeyboardInterrupt:
+        message = f"interrupted; {len(rows)} finished tasks are kept in {out}, the same command goes on"
+        console.print(message, markup=False, highlight=False, soft_wrap=True)
+        raise typer.Exit(130) from None
+    return rows
+
+
+def _finish(rows: "list[TaskRow]", *, out: Path, tasks: int, console: Console, json: bool) -> None:
+    from transferkit.convergence.tables import rich_table
+    from transferkit.mteb_table import throughput, to_json, views
+
+    if json:
+        print(to_json(rows, tasks=tasks), end="")
+    else:
+        for view in views(rows, tasks=tasks):
+            if view.in_terminal:
+                Console().print(rich_table(view))
+    console.print(throughput(rows), markup=False, highlight=False, soft_wrap=True)
+    console.print(f"wrote {out / 'table.md'} and table.csv", markup=False, highlight=False, soft_wrap=True)
+    failed = [row for row in rows if row.problem is not None]
+    if failed:
+        names = ", ".join(dict.fromkeys(row.task for row in failed))
+        raise RunError(f"{len(failed)} of {len(rows)} tasks failed ({names}); the same command tries them again")

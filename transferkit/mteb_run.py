@@ -1,0 +1,248 @@
+"""mteb tasks one by one for one encoder after the other: what is there already is kept, what changed is run again."""
+
+import copy
+import gc
+import logging
+import math
+import warnings
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import mteb
+import sentence_transformers  # noqa: F401 - mteb imports it at its first task, whose time would then hold these seconds
+from mteb.abstasks import AbsTask
+from mteb.results.task_result import TaskResult
+from mteb.types import PromptType
+from rich.console import Console
+from rich.progress import Progress as Bar
+from rich.progress import TaskID
+
+from transferkit.convergence.formats import count, percent, score, seconds
+from transferkit.dataset_columns import columns_in_blocks
+from transferkit.errors import ConfigError, RunError, TransferkitError, did_you_mean, first_line
+from transferkit.mteb_encoder import MtebEncoder
+from transferkit.mteb_table import TaskRow, write_tables
+from transferkit.progress import texts_bar
+from transferkit.rows import quiet_datasets
+from transferkit.runs import read_metrics, write_metrics
+
+
+def named_tasks(names: list[str]) -> list[AbsTask]:
+    """Tasks of mteb by their names.
+
+    Raises:
+        ConfigError: a name that mteb does not have, or a task that is about more than text.
+    """
+    from mteb.get_tasks import TASK_LIST
+
+    known = [task.metadata.name for task in TASK_LIST]
+    for name in names:
+        if name not in known:
+            raise ConfigError(
+                f"--tasks: mteb {mteb.__version__} has no task {name!r}{did_you_mean(name, known)} (a set of your own: "
+                "--tasks-from DIR)"
+            )
+    return _of_text([mteb.get_task(name) for name in names])
+
+
+def benchmark_tasks(name: str, *, names: list[str] | None = None) -> list[AbsTask]:
+    """The tasks of one of mteb's benchmarks, or those of them that ``names`` lists.
+
+    Raises:
+        ConfigError: no such benchmark, no such task in it, or a task that is about more than text.
+    """
+    benchmarks = mteb.get_benchmarks()
+    known = [alias for one in benchmarks for alias in (one.name, *one.aliases)]
+    if name not in known:
+        raise ConfigError(f"--benchmark: mteb {mteb.__version__} has no {name!r}{did_you_mean(name, known)}")
+    tasks = {task.metadata.name: task for task in mteb.get_benchmark(name).tasks}
+    for wanted in names or []:
+        if wanted not in tasks:
+            raise ConfigError(f"--tasks: {name} has no task {wanted!r}{did_you_mean(wanted, tasks)}")
+    return _of_text([task for key, task in tasks.items() if names is None or key in names])
+
+
+def _of_text(tasks: list[AbsTask]) -> list[AbsTask]:
+    for task in tasks:
+        if other := [kind for kind in task.modalities if kind != "text"]:
+            raise ConfigError(
+                f"task {task.metadata.name!r}: is about {', '.join(other)}; transferkit embeds text alone"
+            )
+    return tasks
+
+
+def run_tasks(
+    encoders: Iterable[MtebEncoder],
+    tasks: Sequence[AbsTask],
+    *,
+    out: Path,
+    batch_size: int,
+    console: Console,
+) -> Iterator[TaskRow]:
+    """A row for every encoder and task, as each is done; after each the tables in ``out`` are written.
+
+    Scores lie in ``out`` in mteb's own layout. One is taken from there where revision, data and instructions are what
+    they were; else the task is run. A task that fails, as when its data cannot be had, gives a row that says so.
+
+    Args:
+        encoders: taken one by one, so that no more than one needs to be loaded.
+        tasks: not loaded.
+        out: made where it is missing.
+        batch_size: texts a forward pass.
+        console: for progress.
+
+    Raises:
+        RunError: the encoder failed.
+    """
+    cache = mteb.ResultCache(cache_path=out)
+    rows: list[TaskRow] = []
+    for encoder in encoders:
+        for task in tasks:
+            with _quiet_mteb(), columns_in_blocks(), texts_bar(console) as bar:
+                _show_progress(encoder, bar, bar.add_task(task.metadata.name, total=None))
+                row = _run_task(encoder, task, cache, batch_size)
+            rows.append(row)
+            _say(row, console)
+            write_tables(rows, out, tasks=len(tasks))
+            yield row
+        del encoder
+        gc.collect()  # modules refer to each other in circles; the next one may need the memory
+
+
+def _run_task(encoder: MtebEncoder, task: AbsTask, cache: Any, batch_size: int) -> TaskRow:
+    name = task.metadata.name
+    path = cache.get_task_result_path(name, encoder.mteb_model_meta)
+    wanted = {"dataset_revision": task.metadata.revision, "instructions": _instructions(encoder, task)}
+    before = _notes(path.parent).get(name, {})
+    stored = _stored(path)
+    same = stored is not None and stored.dataset_revision == task.metadata.revision
+    same = same and wanted == {key: before.get(key) for key in wanted}
+    if same and stored is not None and before["done"] and not stored.get_missing_evaluations(task):
+        return _row(encoder, task, stored, before, kept=True)
+    if not same:
+        path.unlink(missing_ok=True)  # so that what lies there, if a kill comes, was measured as noted
+    _note(path.parent, name, wanted | {"done": False})
+    texts, encoder_seconds, started = encoder.texts, encoder.seconds, perf_counter()
+    try:
+        found = mteb.evaluate(
+            encoder,
+            copy.deepcopy(task),  # its random state is then the same for every encoder
+            cache=cache,
+            encode_kwargs={"batch_size": batch_size, "show_progress_bar": False},
+            show_progress_bar=False,
+            co2_tracker=False,
+            # By itself mteb would keep a score of other data, and those of an aggregate's parts.
+            overwrite_strategy="only-missing" if same else "always",
+        )
+    except TransferkitError:
+        raise
+    except Exception as error:  # loaders, networks and scikit-learn have no common base class
+        return _failed(encoder, task, f"{type(error).__name__}: {first_line(error)}")
+    if not found.task_results:
+        problems = [one.exception for one in found.exceptions or []]
+        return _failed(encoder, task, problems[0] if problems else "mteb gave no result")
+    measured = {
+        "done": True,
+        "seconds": round(perf_counter() - started, 3),
+        "encoder_seconds": round(encoder.seconds - encoder_seconds, 3),
+        "texts": encoder.texts - texts,
+        "batch_size": batch_size,
+        "device": str(encoder.embedder.readout.mean.device),
+    }
+    _note(path.parent, name, wanted | measured)
+    written = _stored(path)  # rounded, as a later call will read it
+    return _row(encoder, task, written or found.task_results[0], measured, kept=False)
+
+
+def _instructions(encoder: MtebEncoder, task: AbsTask) -> dict[str, dict[str, str]]:
+    """Task, or each part of an aggregate -> the instructions of its queries and documents."""
+    parts = [part.metadata for part in getattr(task.metadata, "tasks", [task])]
+    return {part.name: {kind.value: encoder.instruction(part, kind) for kind in PromptType} for part in parts}
+
+
+def _stored(path: Path) -> TaskResult | None:
+    """The result that lies there; a file that a kill left half-written is as good as none."""
+    try:
+        return TaskResult.from_disk(path)
+    except FileNotFoundError:
+        return None
+    except ValueError:
+        path.unlink()
+        return None
+
+
+def _notes(folder: Path) -> dict[str, dict[str, Any]]:
+    """Task -> what was noted of it beside mteb's results."""
+    return {row["task"]: row for row in read_metrics(folder)}
+
+
+def _note(folder: Path, task: str, facts: dict[str, Any]) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        write_metrics(folder, list((_notes(folder) | {task: {"task": task, **facts}}).values()))
+    except OSError as error:
+        raise RunError(f"{folder}: could not be written ({error.strerror}); the tasks before are kept") from None
+
+
+def _row(encoder: MtebEncoder, task: AbsTask, found: TaskResult, facts: dict[str, Any], *, kept: bool) -> TaskRow:
+    value = found.validate_and_filter_scores(task).get_score()
+    return TaskRow(
+        **_name(encoder, task),
+        score=None if math.isnan(value) else 100 * float(value),
+        seconds=facts["seconds"],
+        encoder_seconds=facts["encoder_seconds"],
+        texts=facts["texts"],
+        mteb_version=found.mteb_version,
+        kept=kept,
+        problem="the score is not a number" if math.isnan(value) else None,
+    )
+
+
+def _failed(encoder: MtebEncoder, task: AbsTask, problem: str) -> TaskRow:
+    return TaskRow(**_name(encoder, task), problem=problem)
+
+
+def _name(encoder: MtebEncoder, task: AbsTask) -> dict[str, Any]:
+    return {
+        "model": encoder.name,
+        "method": encoder.method,
+        "revision": encoder.revision,
+        "task": task.metadata.name,
+        "type": task.metadata.type,
+        "metric": task.metadata.main_score,
+    }
+
+
+def _show_progress(encoder: MtebEncoder, bar: Bar, shown: TaskID) -> None:
+    encoder.on_progress = lambda done, total: bar.update(shown, completed=done, total=total)
+
+
+def _say(row: TaskRow, console: Console) -> None:
+    parts = [row.model, row.task]
+    if row.problem is not None:
+        parts.append(f"failed: {row.problem}")
+    else:
+        parts += [f"{row.metric} {score(row.score)}", f"{seconds(row.seconds)} s", f"{count(row.texts)} texts"]
+        parts += [
+            f"{count(row.texts_per_second)} texts/s",
+            f"{percent(row.encoder_percent)} of the time in the encoder",
+        ]
+        parts += ["kept"] if row.kept else []
+    console.print("  ".join(parts), markup=False, highlight=False, soft_wrap=True)
+
+
+@contextmanager
+def _quiet_mteb() -> Iterator[None]:
+    """No warning, log line or bar of mteb and datasets; errors still raise."""
+    logger = logging.getLogger("mteb")
+    level = logger.level
+    logger.setLevel(logging.CRITICAL)
+    try:
+        with quiet_datasets(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)
