@@ -157,7 +157,7 @@ class Rising(runner.Scorer):
 
     def __call__(self, embedder: Any) -> Evaluation:
         self.value += 1.0
-        return Evaluation({}, {"plain": self.value, "readout": None}, None, 0.0)
+        return Evaluation({}, {"plain": self.value, "readout": None}, None, 0.0, None)
 
 
 # Resuming
@@ -260,7 +260,7 @@ def test_best_step_is_what_remains(tiny: Tiny, source: Path, tmp_path: Path) -> 
     class Prescribed(Rising):
         def __call__(self, embedder: Any) -> Evaluation:
             seen.append(learned(embedder))
-            return Evaluation({}, {"plain": next(values), "readout": None}, None, 0.0)
+            return Evaluation({}, {"plain": next(values), "readout": None}, None, 0.0, None)
 
     one.scorer.__class__ = Prescribed
     fitted = one.fit(tmp_path)
