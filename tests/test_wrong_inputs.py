@@ -208,7 +208,7 @@ def test_ctrl_c_while_measuring_leaves_a_run_that_can_be_resumed(
     world: World, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.MonkeyPatch.context() as patch:
-        spoil.interrupt("transferkit.scoring.Scorer.__call__")(World(**{**vars(world), "monkeypatch": patch}))
+        spoil.interrupt("transferkit.scoring.Scorer.read")(World(**{**vars(world), "monkeypatch": patch}))
         assert run(arguments("baseline $BASELINE --method tfidf", world), world.monkeypatch) == 130
     assert "continue with `transferkit baseline --resume runs/tfidf-" in capsys.readouterr().err
     folder = only_run(world)
