@@ -116,6 +116,18 @@ def test_two_runs_and_a_stopped_one_are_identical(corpus: Path, tmp_path: Path, 
     assert resumed_rows[-1]["tokens"] == 12 * 4 * 16
 
 
+def test_finished_run_is_trained_further(corpus: Path, tmp_path: Path) -> None:
+    run(corpus, tmp_path / "a", make_recipe(steps=8))
+    further = make_recipe(steps=14, restarts=[8])
+    assert [further.train.lr_factor(step) for step in range(14)] == [
+        *(0.5, 1, 1, 1, 1, 0.75, 0.5, 0.25),
+        *(1, 1, 1, 0.75, 0.5, 0.25),
+    ]
+    assert_identical(run(corpus, tmp_path / "a", further), run(corpus, tmp_path / "b", further))
+    logs = [[json.loads(row)["step"] for row in (tmp_path / n / "log.jsonl").read_text().splitlines()] for n in "ab"]
+    assert logs[0] == logs[1]
+
+
 @pytest.mark.slow  # imports everything once more in a process of its own
 def test_killed_process_resumes_to_the_same_weights(corpus: Path, tmp_path: Path) -> None:
     path = tmp_path / "tiny.yaml"
