@@ -16,11 +16,13 @@ from transferkit.recipes import ROLES, Recipe, list_recipes, read_recipe, recipe
 from transferkit.resources import builtin_dir
 from transferkit.schema import Strict, parse, parse_yaml, read_yaml
 from transferkit.specs import find_spec, list_backbones
+from transferkit.template_files import template_name
 
 TASKS = ("train", "adapt", "baseline")
 LOCAL = "mixture"  # the one folder of recipes on local files, without backbones
 OFFLINE = "bundled"  # the one whose data and decoders are there without network; adapt and baseline are on a target
-FAMILIES = sorted({name.split("/")[0] for name in list_recipes()} - {LOCAL, OFFLINE})
+BASELINE_ONLY = "roth"  # a paper's baseline, on local files
+FAMILIES = sorted({name.split("/")[0] for name in list_recipes()} - {LOCAL, OFFLINE, BASELINE_ONLY})
 NEEDED = ["llama", "qwen2.5", "qwen3", "mistral", "gemma3", "phi3", "smollm2", "olmo2", "pythia", "gpt2"]
 MINIMAL: dict[str, Any] = {
     "task": "train",
@@ -213,7 +215,8 @@ def test_bad_override_is_named(file: Path, override: str, message: str) -> None:
 
 def test_every_needed_family_has_the_three_recipes() -> None:
     assert set(NEEDED) <= set(FAMILIES)
-    assert list_recipes() == sorted(f"{family}/{task}" for family in [*FAMILIES, LOCAL, OFFLINE] for task in TASKS)
+    complete = [f"{family}/{task}" for family in [*FAMILIES, LOCAL, OFFLINE] for task in TASKS]
+    assert list_recipes() == sorted([*complete, f"{BASELINE_ONLY}/baseline"])
 
 
 def test_folder_holds_recipes_and_their_readme_only() -> None:
@@ -369,6 +372,15 @@ def test_mixture_is_local_and_an_evaluation_is_small() -> None:
     assert sum(texts_a_row[one.kind] * (one.limit or 10**9) for one in recipe.data.dev) <= 6200
     for one in recipe.data.dev:  # a knn set that is its own neighbour would score 100
         assert one.train_path is None or one.train_path != one.path
+
+
+def test_roth_trains_on_synthetic_pairs_and_measures_clustering() -> None:
+    recipe = builtin(f"{BASELINE_ONLY}/baseline")
+    assert (recipe.method, recipe.embedding.backbone) == ("lora", None)
+    assert template_name(str(recipe.embedding.template)) == "clustering"
+    assert [one.path for one in recipe.data.train] == ["synthetic/arxiv_titles.parquet"]
+    assert f"--out DATA/{recipe.data.train[0].path}" in recipe_path(f"{BASELINE_ONLY}/baseline").read_text()
+    assert [one.kind for one in recipe.data.dev] == ["clustering", "clustering"]
 
 
 def test_offline_recipes_need_nothing_but_the_installation() -> None:

@@ -1,6 +1,7 @@
 """Runs -> learning curves: one series for a group of seeds and a readout, one curve a run. No torch."""
 
 import json
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from statistics import mean, median
@@ -9,6 +10,7 @@ from typing import Any, Literal
 from transferkit.convergence.comparable import run_id
 from transferkit.runs import Run
 from transferkit.schema import read_yaml
+from transferkit.template_files import template_name
 
 Readout = Literal["plain", "whiten", "center"]
 
@@ -128,11 +130,17 @@ def _groups(runs: Iterable[Run]) -> list[tuple[str, tuple[Run, ...]]]:
         keys = sorted({key for facts in identities for key in facts})
         differing = [key for key in keys if len({json.dumps(facts.get(key)) for facts in identities}) > 1]
         for facts, group in zip(identities, groups.values(), strict=True):
-            suffix = ", ".join(f"{key} {facts.get(key)}" for key in differing)
+            suffix = ", ".join(f"{key} {_shown(key, facts.get(key))}" for key in differing)
             named.append((order, f"{label} [{suffix}]" if suffix else label, tuple(group)))
     return [
         (label, group) for _, label, group in sorted(named, key=lambda item: (item[0], item[1], run_id(item[2][0])))
     ]
+
+
+def _shown(key: str, value: Any) -> Any:
+    """A value as labels name it: a template by its name, where it has one."""
+    is_template = re.fullmatch(r"embedding\.template|frozen\.templates\.\d+", key)
+    return template_name(value) if is_template and value is not None else value
 
 
 def _identity(run: Run) -> dict[str, Any]:
