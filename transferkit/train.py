@@ -174,9 +174,9 @@ def backward(
     arXiv 2101.06983).
     """
     texts, instructions = batch.inputs()
-    # Texts of like length go together; each micro-batch draws its dropout from its own seed, twice the same.
+    # Texts of like length go together; each part draws its dropout from its own seed, twice the same.
     order = sorted(range(len(texts)), key=lambda i: len(texts[i]))
-    size = micro_batch_size or len(texts)
+    size = micro_batch_size or _texts_at_once(embedder, len(texts))
     parts = [order[start : start + size] for start in range(0, len(order), size)]
 
     def embed(number: int) -> Tensor:
@@ -184,8 +184,8 @@ def backward(
         return embedder.embed([texts[i] for i in parts[number]], [instructions[i] for i in parts[number]])
 
     place = torch.tensor([i for part in parts for i in part]).argsort()
-    if len(parts) == 1:
-        value = batch_loss(embed(0)[place], batch, loss)
+    if micro_batch_size is None or len(parts) == 1:
+        value = batch_loss(torch.cat([embed(number) for number in range(len(parts))])[place], batch, loss)
         value.backward()
         return value.detach()
     with torch.no_grad():
@@ -197,6 +197,12 @@ def backward(
     for number, piece in enumerate(gradient.split([len(part) for part in parts])):
         embed(number).backward(piece)
     return value.detach()
+
+
+def _texts_at_once(embedder: Embedder, count: int) -> int:
+    """Texts a call of a batch of ``count``: on a CPU padding costs as much as text, on a GPU less than another call."""
+    on_cpu = embedder.readout.mean.device.type == "cpu"
+    return min(count, 32) if on_cpu else count
 
 
 def batch_loss(vectors: Tensor, batch: Batch, loss: LossSection) -> Tensor:
