@@ -37,8 +37,8 @@ class Hit:
 
 
 def docstring_entries() -> list[Entry]:
-    """The docstrings of the packages on this machine; summary and paragraph are read together."""
-    return [Entry(doc.name, doc.summary, f"{doc.summary} {doc.paragraph}") for doc in installed_docs()]
+    """The docstrings of the packages on this machine; a question is compared with their summaries."""
+    return [Entry(doc.name, doc.summary, doc.summary) for doc in installed_docs()]
 
 
 def file_entries(texts: str, *, column: str) -> list[Entry]:
