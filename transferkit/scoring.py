@@ -95,9 +95,7 @@ class Scorer:
         texts, instructions = [text for text, _ in self.unique], [task for _, task in self.unique]
         dev = embedder.pooled(texts, instructions, batch_size=self.batch_size)
         read = perf_counter()
-        sample = None
-        if self.readout.kind != "none":
-            sample = embedder.pooled(*self.sample, batch_size=self.batch_size).to(embedder.readout.mean.device)
+        sample = None if self.readout.kind == "none" else self._read_sample(embedder)
         return Vectors(dev, sample, read - started, perf_counter() - read)
 
     def score(self, vectors: Vectors) -> Evaluation:
@@ -120,7 +118,10 @@ class Scorer:
 
     def fit(self, embedder: "Embedder") -> "Readout":
         """The recipe's readout, fitted on the sample as ``embedder`` sees it now."""
-        return self._fitted(embedder.pooled(*self.sample, batch_size=self.batch_size).to(embedder.readout.mean.device))
+        return self._fitted(self._read_sample(embedder))
+
+    def _read_sample(self, embedder: "Embedder") -> "Tensor":
+        return embedder.pooled(*self.sample, batch_size=self.batch_size).to(embedder.readout.mean.device)
 
     def _fitted(self, sample: "Tensor") -> "Readout":
         from transferkit.readout import Readout

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from transferkit.augment.candidates import Candidate, Maker, Origin, Source, draw_seed
-from transferkit.augment.models import Model, Tokenised, by_length, end_tokens, most_new_tokens, sample
+from transferkit.augment.candidates import Candidate, Maker, Origin, draw_seed
+from transferkit.augment.models import Model, ModelMaker, Tokenised, end_tokens, most_new_tokens, sample
 from transferkit.augment.settings import Sampling, Setup
 from transferkit.errors import ConfigError
 from transferkit.loading import DTYPES, input_embeddings, load_seq2seq_lm, load_tokenizer
@@ -152,7 +152,7 @@ class Translator:
         return str(text).strip()
 
 
-class BackTranslator:
+class BackTranslator(ModelMaker):
     """There and back: ``samples`` translations of a text, and one translation of each of them.
 
     Args:
@@ -172,29 +172,18 @@ class BackTranslator:
     ) -> None:
         there, back = models
         revisions = [str(model.revision) for model in models]
-        self.origin = Origin(
+        origin = Origin(
             "back-translation",
             f"{there.name} + {back.name}",
             " + ".join(revisions) if there.revision or back.revision else None,
             f"{there.weights_sha256} + {back.weights_sha256}",
         )
+        super().__init__(origin, setup, batch_size=setup.batch_size)
         self.forward = forward
         self.backward = backward
-        self.per_text = setup.sampling.samples
-        self.seed = setup.seed
-        self.batch_size = setup.batch_size
 
-    def __call__(self, sources: Sequence[Source]) -> Iterator[Candidate]:
-        """``samples`` candidates of each text, batch by batch."""
-        fitting: list[Tokenised] = []
-        for source, row in zip(sources, self.forward.ids([s.text for s in sources]), strict=True):
-            if self.forward.too_long(row):
-                seed = draw_seed(self.seed, self.origin.kind, source.row)
-                yield from [Candidate(source, "", self.origin, seed, "anchor too long")] * self.per_text
-            else:
-                fitting.append((source, row))
-        for batch in by_length(fitting, batch_size=self.batch_size):
-            yield from self._batch(batch)
+    def _rows(self, texts: list[str]) -> list[list[int] | None]:
+        return [None if self.forward.too_long(row) else row for row in self.forward.ids(texts)]
 
     def _batch(self, batch: list[Tokenised]) -> Iterator[Candidate]:
         seed = draw_seed(self.seed, self.origin.kind, batch[0][0].row)

@@ -1,4 +1,4 @@
-"""The models that write candidates: which one it is, and seeded sampling from it in batches."""
+"""The models that write candidates: which one it is, what its makers share, and seeded sampling in batches."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from transferkit.augment.candidates import Source
-from transferkit.augment.settings import Sampling
+from transferkit.augment.candidates import Candidate, Origin, Source, draw_seed
+from transferkit.augment.settings import Sampling, Setup
 from transferkit.errors import ConfigError, RunError
 from transferkit.identity import weights_sha256
 from transferkit.loading import check_location, input_embeddings, load_config, quiet_transformers
@@ -75,11 +75,42 @@ def _commit(location: str) -> str | None:
 Tokenised = tuple[Source, list[int]]
 
 
-def by_length(texts: Sequence[Tokenised], *, batch_size: int) -> Iterator[list[Tokenised]]:
-    """Texts with their ids in batches of like length, longest first, so that little is padded."""
-    ordered = sorted(texts, key=lambda text: len(text[1]), reverse=True)
-    for start in range(0, len(ordered), batch_size):
-        yield ordered[start : start + batch_size]
+class ModelMaker:
+    """A :class:`~transferkit.augment.candidates.Maker` whose model reads texts in batches, none over ``max_tokens``.
+
+    Args:
+        origin: of all its candidates.
+        setup: how they are drawn.
+        batch_size: texts a forward pass.
+    """
+
+    def __init__(self, origin: Origin, setup: Setup, *, batch_size: int) -> None:
+        self.origin = origin
+        self.per_text = setup.sampling.samples
+        self.sampling = setup.sampling
+        self.seed = setup.seed
+        self.batch_size = batch_size
+
+    def __call__(self, sources: Sequence[Source]) -> Iterator[Candidate]:
+        """``samples`` candidates of each text, batch by batch."""
+        fitting: list[Tokenised] = []
+        for source, row in zip(sources, self._rows([source.text for source in sources]), strict=True):
+            if row is None:
+                seed = draw_seed(self.seed, self.origin.kind, source.row)
+                yield from [Candidate(source, "", self.origin, seed, "anchor too long")] * self.per_text
+            else:
+                fitting.append((source, row))
+        fitting.sort(key=lambda text: len(text[1]), reverse=True)  # so that little is padded
+        for start in range(0, len(fitting), self.batch_size):
+            yield from self._batch(fitting[start : start + self.batch_size])
+
+    def _rows(self, texts: list[str]) -> list[list[int] | None]:
+        """Ids of each text; None for one of more than ``max_tokens``."""
+        raise NotImplementedError
+
+    def _batch(self, batch: list[Tokenised]) -> Iterator[Candidate]:
+        """Candidates of texts that are read together, the longest first."""
+        raise NotImplementedError
 
 
 def sample(

@@ -4,9 +4,9 @@ from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import Any
 
-from transferkit.augment.candidates import Candidate, Maker, Origin, Source, draw_seed
+from transferkit.augment.candidates import Candidate, Maker, Origin, draw_seed
 from transferkit.augment.decoder import Decoder
-from transferkit.augment.models import Model, Tokenised, by_length, most_new_tokens, sample
+from transferkit.augment.models import Model, ModelMaker, Tokenised, most_new_tokens, sample
 from transferkit.augment.prompts import ParaphrasePrompt
 from transferkit.augment.settings import Setup
 from transferkit.errors import ConfigError
@@ -45,7 +45,7 @@ class ParaphraseWay:
         return [Paraphraser(decoder, self.model, prompt, setup=setup) for prompt in self.prompts]
 
 
-class Paraphraser:
+class Paraphraser(ModelMaker):
     """One prompt put to one decoder.
 
     Args:
@@ -59,13 +59,10 @@ class Paraphraser:
     """
 
     def __init__(self, decoder: Decoder, which: Model, prompt: ParaphrasePrompt, *, setup: Setup) -> None:
+        origin = Origin("paraphrase", which.name, which.revision, which.weights_sha256, prompt.name)
+        super().__init__(origin, setup, batch_size=setup.batch_size if decoder.batched else 1)
         sampling = setup.sampling
         self.decoder = decoder
-        self.origin = Origin("paraphrase", which.name, which.revision, which.weights_sha256, prompt.name)
-        self.per_text = sampling.samples
-        self.sampling = sampling
-        self.seed = setup.seed
-        self.batch_size = setup.batch_size if decoder.batched else 1
         self.before, self.after = decoder.around(prompt)
         needed = len(self.before) + len(self.after) + 2 * sampling.max_tokens
         if decoder.context is not None and needed > decoder.context:
@@ -76,19 +73,10 @@ class Paraphraser:
                 + (f"use at most {room}" if room > 0 else "use a shorter prompt")
             )
 
-    def __call__(self, sources: Sequence[Source]) -> Iterator[Candidate]:
-        """``samples`` candidates of each text, batch by batch."""
+    def _rows(self, texts: list[str]) -> list[list[int] | None]:
         limit = self.sampling.max_tokens
-        ids = self.decoder.encoder.texts([source.text for source in sources], max_length=limit + 1)
-        fitting: list[Tokenised] = []
-        for source, row in zip(sources, ids, strict=True):
-            if len(row) > limit:
-                seed = draw_seed(self.seed, self.origin.kind, source.row)
-                yield from [Candidate(source, "", self.origin, seed, "anchor too long")] * self.per_text
-            else:
-                fitting.append((source, row))
-        for batch in by_length(fitting, batch_size=self.batch_size):
-            yield from self._batch(batch)
+        rows = self.decoder.encoder.texts(texts, max_length=limit + 1)
+        return [None if len(row) > limit else row for row in rows]
 
     def _batch(self, batch: list[Tokenised]) -> Iterator[Candidate]:
         seed = draw_seed(self.seed, self.origin.kind, self.origin.prompt or "", batch[0][0].row)

@@ -8,9 +8,10 @@ import numpy as np
 from transferkit.augment.candidates import Candidate
 from transferkit.augment.models import Model
 from transferkit.augment.overlap import words
-from transferkit.checkpoint import given_folder
+from transferkit.checkpoint import checkpoint_folder
 from transferkit.embedder import Embedder
-from transferkit.manifest import NAME, sha256_file
+from transferkit.manifest import NAME, sha256_file, verify
+from transferkit.open_model import is_checkpoint
 
 _CALIBRATION = 0.99  # of the pairs of different anchors are farther apart than a candidate may be
 
@@ -22,12 +23,12 @@ def embedder_sha256(name: str) -> str:
         name: as :func:`transferkit.open_model.open_model` takes it.
 
     Raises:
-        ConfigError: neither.
+        ConfigError: neither, or a damaged checkpoint.
     """
-    folder = given_folder(Path(name))
-    for manifest in (folder / NAME, folder / "checkpoint" / NAME):
-        if manifest.is_file():
-            return sha256_file(manifest)
+    if is_checkpoint(name):
+        folder = checkpoint_folder(Path(name))
+        verify(folder)
+        return sha256_file(folder / NAME)
     return Model.decoder(name).weights_sha256
 
 

@@ -8,6 +8,7 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
+from transferkit.cli.options import Column, Device, Instruction, Quiet
 from transferkit.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -24,15 +25,11 @@ def attention(
         str | None,
         typer.Option("--texts", help="Mean over a text file (a text a line), .jsonl/.csv/.tsv/.parquet, or -."),
     ] = None,
-    column: Annotated[
-        str, typer.Option("--column", help="Column that holds the text, in files with columns.")
-    ] = "text",
+    column: Column = "text",
     out: Annotated[
         Path | None, typer.Option("--out", help="Folder for attention.png, attention.svg and attention.json.")
     ] = None,
-    instruction: Annotated[
-        str | None, typer.Option("--instruction", help="Task instruction; default: the checkpoint's, if it has one.")
-    ] = None,
+    instruction: Instruction = None,
     template: Annotated[
         str | None, typer.Option("--template", help="For a decoder: what it reads, a name or text with {text}.")
     ] = None,
@@ -45,11 +42,9 @@ def attention(
     backbone: Annotated[
         str | None, typer.Option("--backbone", help="Where a checkpoint's backbone lies now, if it moved.")
     ] = None,
-    device: Annotated[
-        str | None, typer.Option("--device", help="For example cuda; default: cuda where there is one.")
-    ] = None,
+    device: Device = None,
     json: Annotated[bool, typer.Option("--json", help="Print the numbers as JSON.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
+    quiet: Quiet = False,
 ) -> None:
     """Share of attention on template, soft tokens, stop words and content words, for the positions that are pooled.
 

@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.table import Table
 
 from transferkit.augment.settings import Limits, Sampling, Setup
+from transferkit.cli.options import BatchSize, Column, Device, Texts
 from transferkit.errors import ConfigError, did_you_mean
 
 if TYPE_CHECKING:
@@ -18,13 +19,9 @@ _SETUP, _LIMITS = Setup(), Limits()
 
 
 def augment(
-    texts: Annotated[
-        str, typer.Argument(help="Text file (a text a line), .jsonl/.csv/.tsv/.parquet, or - for standard input.")
-    ],
+    texts: Texts,
     out: Annotated[Path, typer.Option("--out", help="Where to write: .parquet.")],
-    column: Annotated[
-        str, typer.Option("--column", help="Column that holds the text, in files with columns.")
-    ] = "text",
+    column: Column = "text",
     limit: Annotated[int | None, typer.Option("--limit", min=1, help="Use only the first texts.")] = None,
     llm: Annotated[
         str | None, typer.Option("--llm", help="Paraphrases by this decoder: registry name, folder or hub id.")
@@ -82,13 +79,11 @@ def augment(
         ),
     ] = None,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Decides everything that is drawn.")] = _SETUP.seed,
-    batch_size: Annotated[int, typer.Option("--batch-size", min=1, help="Texts a forward pass.")] = _SETUP.batch_size,
+    batch_size: BatchSize = _SETUP.batch_size,
     dtype: Annotated[
         Literal["float32", "bfloat16"], typer.Option("--dtype", help="Of the models that write.")
     ] = _SETUP.dtype,
-    device: Annotated[
-        str | None, typer.Option("--device", help="For example cuda; default: cuda where there is one.")
-    ] = None,
+    device: Device = None,
     json: Annotated[bool, typer.Option("--json", help="Print counts and the recipe's entry as JSON.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress, no table.")] = False,
 ) -> None:

@@ -6,16 +6,14 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from transferkit.cli.options import BatchSize, Column, Device, Quiet, Texts
+
 
 def embed(
     checkpoint: Annotated[Path, typer.Argument(help="Checkpoint or run folder.")],
-    texts: Annotated[
-        str, typer.Argument(help="Text file (a text a line), .jsonl/.csv/.tsv/.parquet, or - for standard input.")
-    ],
+    texts: Texts,
     out: Annotated[Path, typer.Option("--out", help="Where to write: .npy, .parquet or .jsonl.")],
-    column: Annotated[
-        str, typer.Option("--column", help="Column that holds the text, in files with columns.")
-    ] = "text",
+    column: Column = "text",
     instruction: Annotated[
         str | None,
         typer.Option("--instruction", help="Task instruction; default: the checkpoint's, where it has one alone."),
@@ -23,12 +21,10 @@ def embed(
     backbone: Annotated[
         str | None, typer.Option("--backbone", help="Where the same backbone lies now, if it moved.")
     ] = None,
-    batch_size: Annotated[int, typer.Option("--batch-size", min=1, help="Texts a forward pass.")] = 64,
-    device: Annotated[
-        str | None, typer.Option("--device", help="For example cuda; default: cuda where there is one.")
-    ] = None,
+    batch_size: BatchSize = 64,
+    device: Device = None,
     resume: Annotated[bool, typer.Option("--resume", help="Continue an interrupted output.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
+    quiet: Quiet = False,
 ) -> None:
     """Embed texts, in their order, streaming.
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 
+from transferkit.cli.options import DataDir
 from transferkit.errors import ConfigError
 from transferkit.resources import BUNDLED
 
@@ -20,7 +21,6 @@ Set = Annotated[
     list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override one key of the recipe; repeatable.")
 ]
 Runs = Annotated[Path, typer.Option("--runs", help="Where run folders are made.")]
-DataDir = Annotated[Path | None, typer.Option("--data-dir", help="What relative data paths start from; default: here.")]
 Target = Annotated[str | None, typer.Option("--target", help="Backbone: registry name, hub id or local folder.")]
 Source = Annotated[
     Path | None,

@@ -8,6 +8,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from transferkit.cli.options import BatchSize, Column, Instruction
+
 if TYPE_CHECKING:
     from transferkit.search import Hit
 
@@ -24,15 +26,11 @@ def search(
         str | None,
         typer.Option("--texts", help="Search a text file (a text a line), .jsonl/.csv/.tsv/.parquet instead."),
     ] = None,
-    column: Annotated[
-        str, typer.Option("--column", help="Column that holds the text, in files with columns.")
-    ] = "text",
-    instruction: Annotated[
-        str | None, typer.Option("--instruction", help="Task instruction; default: the checkpoint's, if it has one.")
-    ] = None,
+    column: Column = "text",
+    instruction: Instruction = None,
     top: Annotated[int, typer.Option("--top", min=1, help="Results to show.")] = 5,
     index: Annotated[Path, typer.Option("--index", help="Folder that keeps the vectors.")] = INDEX,
-    batch_size: Annotated[int, typer.Option("--batch-size", min=1, help="Texts a forward pass.")] = 64,
+    batch_size: BatchSize = 64,
     json: Annotated[bool, typer.Option("--json", help="One JSON object a result.")] = False,
 ) -> None:
     """Search the docstrings of the packages on this machine, or a file of texts.

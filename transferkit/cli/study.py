@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from transferkit.cli.run import DataDir
+from transferkit.cli.options import DataDir
 
 
 def study(
