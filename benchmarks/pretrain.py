@@ -20,6 +20,7 @@ import torch
 from muon import Muon
 from pretrain_export import bits_per_byte, export, heldout_windows, write_folder
 from pretrain_text import TextConfig, Windows, prepare, write_text
+from pydantic import Field
 from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
@@ -55,7 +56,7 @@ class TrainConfig(Strict):
     batch_size: int
     warmup_steps: int
     cooldown_steps: int
-    restarts: list[int] = []
+    restarts: list[int] = Field([])
     optimizer: Literal["muon", "adamw"]
     lr: float
     matrix_lr: float
@@ -165,7 +166,9 @@ def load_checkpoint(path: Path, model: PreTrainedModel, optimizers: list[torch.o
 
 def identity(recipe: PretrainRecipe) -> str:
     """Hash of what may not change between two starts of a run."""
-    free = {"train": {"steps", "cooldown_steps", "restarts", "compile", "log_every", "heldout_every", "checkpoint_every"}}
+    free = {
+        "train": {"steps", "cooldown_steps", "restarts", "compile", "log_every", "heldout_every", "checkpoint_every"}
+    }
     kept = recipe.model_dump(exclude={**free, "prompts": True})
     return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()
 
