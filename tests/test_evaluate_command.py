@@ -2,14 +2,15 @@
 
 import json
 import shutil
-import sys
 import weakref
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import mteb
 import pytest
+from evaluate_call import evaluate, evaluated
 from mteb.results import BenchmarkResults, ModelResult, TaskResult
 from parts import load_backbone, prompt_embedder, source_checkpoint
 from rich.console import Console
@@ -18,11 +19,11 @@ from tiny import Tiny
 
 from transferkit.baselines import FrozenEmbedder, LoraEmbedder, PromptingAlone, PromptTuningEmbedder
 from transferkit.checkpoint import save
-from transferkit.cli.app import main
 from transferkit.convergence.tables import rich_table
 from transferkit.mteb_encoder import MtebEncoder
+from transferkit.mteb_rows import TaskRow, means
 from transferkit.mteb_run import run_tasks
-from transferkit.mteb_table import TaskRow, means, throughput, to_csv, views
+from transferkit.mteb_table import throughput, to_csv, views
 from transferkit.mteb_tasks import local_tasks
 from transferkit.recipes import LoraSection
 from transferkit.specs import Pooling
@@ -41,19 +42,19 @@ def make_source(tiny: Tiny, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return source_checkpoint(tiny, tmp_path_factory.mktemp("evaluate") / "source")
 
 
+@pytest.fixture(scope="module", name="alone")
+def make_alone(tiny: Tiny, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A checkpoint of ``baseline --method prompting-llm-alone``."""
+    folder = tmp_path_factory.mktemp("evaluate") / "alone"
+    save(PromptingAlone(prompt_embedder(tiny).writer, join="side by side"), folder, instructions={})
+    return folder
+
+
 @pytest.fixture(name="call")
 def make_call(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Call:
     """Exit code of ``evaluate``, run in this process below an empty folder."""
     monkeypatch.chdir(tmp_path)
-
-    def run(*arguments: object) -> int:
-        monkeypatch.setattr(sys, "argv", ["transferkit", "evaluate", *map(str, arguments)])
-        with pytest.raises(SystemExit) as end:
-            main()
-        assert isinstance(end.value.code, int)
-        return end.value.code
-
-    return run
+    return partial(evaluate, monkeypatch)
 
 
 @pytest.fixture(name="encoded")
@@ -70,35 +71,28 @@ def make_encoded(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return seen
 
 
-def evaluated(capsys: pytest.CaptureFixture[str]) -> dict[str, Any]:
-    """What ``--json`` printed."""
-    content: dict[str, Any] = json.loads(capsys.readouterr().out)
-    return content
-
-
 def result_files(out: Path) -> dict[str, bytes]:
     return {str(path.relative_to(out)): path.read_bytes() for path in out.rglob("*.json") if path.name[0] != "m"}
 
 
 def test_every_kind_of_model(
-    tiny: Tiny, sets: Path, source: Path, tmp_path: Path, call: Call, capsys: pytest.CaptureFixture[str]
+    tiny: Tiny, sets: Path, source: Path, alone: Path, tmp_path: Path, call: Call, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    alone = PromptingAlone(prompt_embedder(tiny).writer, join="side by side")
     lora = LoraEmbedder(load_backbone(tiny.target, template="{text}"), pooling="mean", lora=LoraSection(), seed=0)
     tuned = PromptTuningEmbedder(load_backbone(tiny.target), pooling="soft", tokens=3, seed=0)
-    saved = {"lora": lora, "tuned": tuned, "alone": alone}
+    saved = {"lora": lora, "tuned": tuned}
     for name, embedder in saved.items():
         save(embedder, tmp_path / name, instructions={})
-    models = [source, *(tmp_path / name for name in saved), tiny.target]
+    models = [source, *(tmp_path / name for name in saved), alone, tiny.target, "tfidf"]
     options = ["--tasks", "topics,likeness", "--out", "scores", "--json", "--quiet"]
     options += ["--prompting-alone", "--pooling", "last", "--template", "plain"]
     assert call(*models, "--tasks-from", sets, *options) == 0
     found = evaluated(capsys)
 
-    names = ["source", "source-prompting-alone", "lora", "tuned", "alone", "target"]
+    names = ["source", "source-prompting-alone", "lora", "tuned", "alone", "target", "tfidf"]
     assert [one["model"] for one in found["means"]] == names
-    assert [one["method"] for one in found["means"]][-1] == "frozen, last · plain"
-    assert len(found["rows"]) == 6 * 2
+    assert [one["method"] for one in found["means"]][-2] == "frozen, last · plain"
+    assert len(found["rows"]) == 7 * 2
     for row in found["rows"]:
         assert row["problem"] is None
         assert -100 <= row["score"] <= 100
@@ -114,7 +108,7 @@ def test_every_kind_of_model(
     assert len(scores) == len(names)  # the premise: the models differ
     markdown = (tmp_path / "scores" / "table.md").read_text()
     assert "| target: frozen, last · plain | 2 of 2 |" in markdown
-    assert len((tmp_path / "scores" / "table.csv").read_text().splitlines()) == 1 + 12
+    assert len((tmp_path / "scores" / "table.csv").read_text().splitlines()) == 1 + 14
 
 
 def test_nothing_is_run_again_until_something_changes(
@@ -130,7 +124,7 @@ def test_nothing_is_run_again_until_something_changes(
         given = {name.replace("_", "-"): text for name, text in instructions.items()}
         tasks = local_tasks(folder, names=["likeness", "answers"])
         encoder = MtebEncoder(embedder, name="model", instructions=given)
-        rows[:] = run_tasks([encoder], tasks, out=out, batch_size=batch_size, console=Console(quiet=True))
+        rows[:] = run_tasks([[encoder]], tasks, out=out, batch_size=batch_size, console=Console(quiet=True))
         assert {row.task for row in rows if not row.kept} == set(encoded)
         return set(encoded)
 
@@ -224,7 +218,7 @@ def test_an_interrupt_under_another_instruction_leaves_no_old_score(
 
     def run(instruction: str) -> list[TaskRow]:
         encoder = MtebEncoder(embedder, name="model", instructions={"likeness": instruction})
-        return list(run_tasks([encoder], tasks, out=tmp_path, batch_size=16, console=Console(quiet=True)))
+        return list(run_tasks([[encoder]], tasks, out=tmp_path, batch_size=16, console=Console(quiet=True)))
 
     def press(*_: Any, **__: Any) -> None:
         raise KeyboardInterrupt
@@ -265,7 +259,7 @@ def test_order_of_models_does_not_matter(tiny: Tiny, sets: Path, tmp_path: Path)
             for pooling in order
         ]
         out = tmp_path / order[0]
-        rows = run_tasks(encoders, tasks, out=out, batch_size=16, console=Console(quiet=True))
+        rows = run_tasks([[one] for one in encoders], tasks, out=out, batch_size=16, console=Console(quiet=True))
         found.append({(row.model, row.task): row.score for row in rows})
     assert found[0] == found[1]
     assert found[0]["mean", "topics"] != found[0]["last", "topics"]
@@ -274,16 +268,16 @@ def test_order_of_models_does_not_matter(tiny: Tiny, sets: Path, tmp_path: Path)
 def test_one_model_is_in_memory_at_a_time(tiny: Tiny, sets: Path, tmp_path: Path) -> None:
     loaded: list[weakref.ref[FrozenEmbedder]] = []
 
-    def encoders() -> Iterator[MtebEncoder]:
+    def groups() -> Iterator[list[MtebEncoder]]:
         for pooling in POOLINGS:
             assert all(one() is None for one in loaded)
             embedder = FrozenEmbedder(load_backbone(tiny.target, template="{text}"), pooling=pooling)
             loaded.append(weakref.ref(embedder))
-            yield MtebEncoder(embedder, name=pooling)
+            yield [MtebEncoder(embedder, name=pooling)]
             del embedder
 
     tasks = local_tasks(sets, names=["likeness"])
-    assert len(list(run_tasks(encoders(), tasks, out=tmp_path, batch_size=16, console=Console(quiet=True)))) == 2
+    assert len(list(run_tasks(groups(), tasks, out=tmp_path, batch_size=16, console=Console(quiet=True)))) == 2
     assert len(loaded) == 2
 
 
@@ -293,7 +287,7 @@ def test_dry_run_names_models_tasks_and_instructions_and_writes_nothing(
     own = ["--instruction", "answers=find it", "--instruction", "Retrieval-document=a page", "--dry-run"]
     assert call(source, tiny.target, "--tasks-from", sets, *own) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert lines[:3] == ["source: transfer", "target: frozen, mean · {text}", "6 tasks"]
+    assert lines[:3] == ["source: transfer", "target: frozen, mean · plain", "6 tasks"]
     assert "  Retrieval  answers  ndcg_at_10  query: 'find it'  document: 'a page'" in lines
     assert "  Classification  intents  accuracy  query: 'find the cat'" in lines  # of the checkpoint's training set
     assert list(tmp_path.iterdir()) == []
@@ -396,6 +390,20 @@ def open_nothing() -> Any:
             ("--template: template 'prompteal'", "did you mean 'prompteol'?"),
         ),
         ("$MODEL --tasks STS12 --template '{txt}'", ("--template: ", "unknown placeholder {txt}")),
+        ("$MODEL --tasks STS12 --template plain --templates all", ("--template and --templates were both given",)),
+        ("$MODEL --tasks STS12 --pooling max --poolings max", ("--pooling and --poolings were both given",)),
+        ("$MODEL --tasks STS12 --templates ,", ("--templates ','", "expected all, or names")),
+        ("$MODEL --tasks STS12 --templates plain,plain", ("--templates plain,plain: 'plain' stands twice",)),
+        (
+            "$MODEL --tasks STS12 --templates plain,prompteal",
+            ("--templates: template 'prompteal'", "did you mean 'prompteol'?"),
+        ),
+        ("$MODEL --tasks STS12 --poolings mean,men", ("--poolings men: expected one of", "did you mean 'mean'?")),
+        ("$MODEL --tasks STS12 --poolings mean,soft", ("--poolings soft: ", "has no soft tokens", "use last, mean")),
+        ("$SOURCE --tasks STS12 --template plain", ("--template is for frozen backbones", "--templates NAME")),
+        ("$ALONE --tasks STS12 --poolings all", ("--poolings: ", "alone", "holds a Prompting LLM alone")),
+        ("tfidf --tasks STS12 --templates all", ("--templates needs a decoder or a checkpoint",)),
+        ("tfidf tfidf --tasks STS12", ("tfidf: is given twice",)),
         ("$MODEL --tasks STS12 --prompting-alone", ("--prompting-alone needs a checkpoint",)),
         ("$MODEL --tasks STS12 --backbone x", ("--backbone says where one checkpoint's backbone lies, got 0",)),
         ("$SOURCE --tasks STS12 --instruction see", ("--instruction 'see': expected TASK=TEXT",)),
@@ -411,6 +419,7 @@ def test_wrong_input_is_one_sentence(
     tiny: Tiny,
     sets: Path,
     source: Path,
+    alone: Path,
     tmp_path: Path,
     call: Call,
     capsys: pytest.CaptureFixture[str],
@@ -419,7 +428,7 @@ def test_wrong_input_is_one_sentence(
     from string import Template
 
     (tmp_path / "file").write_text("a file")
-    parts = shlex.split(Template(command).substitute(SOURCE=source, SETS=sets, MODEL=tiny.target))
+    parts = shlex.split(Template(command).substitute(SOURCE=source, SETS=sets, MODEL=tiny.target, ALONE=alone))
     assert call(*parts) == 2
     captured = capsys.readouterr()
     assert captured.out == ""

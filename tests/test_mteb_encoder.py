@@ -29,7 +29,8 @@ from transferkit.checkpoint import load, save
 from transferkit.embed_files import embed_file
 from transferkit.embedder import Embedder, PromptEmbedder
 from transferkit.errors import RunError
-from transferkit.mteb_encoder import MtebEncoder, instruction_for, instruction_keys, reads_instruction, revision
+from transferkit.mteb_encoder import MtebEncoder, instruction_for, instruction_keys
+from transferkit.mteb_meta import reads_instruction, revision
 from transferkit.readout import Readout
 from transferkit.recipes import LoraSection
 

@@ -17,6 +17,9 @@ def test_names_and_texts_belong_together_one_to_one() -> None:
     assert {"plain", "prompteol", "pretended-cot", "knowledge", "summary", "clustering"} <= set(names)
     assert [template_name(find_template(name).template) for name in names] == names
     assert template_name("{text}, in short:") == "{text}, in short:"
+    assert template_name("{text}{soft}") == "{text}{soft}"
+    assert [template_name(find_template(name).template + "{soft}", soft=True) for name in names] == names
+    assert template_name("{text}, in short:{soft}", soft=True) == "{text}, in short:{soft}"
 
 
 @pytest.mark.parametrize("name", list_templates())

@@ -11,7 +11,6 @@ from transferkit.adapters import add_lora
 from transferkit.backbone import FrozenBackbone
 from transferkit.embedder import BackboneEmbedder, Embedder, Group
 from transferkit.errors import ConfigError
-from transferkit.pooling import pool
 from transferkit.readout import Readout
 from transferkit.recipes import LoraSection
 from transferkit.specs import Pooling
@@ -29,22 +28,6 @@ class FrozenEmbedder(BackboneEmbedder):
     def embed(self, texts: Sequence[str], instructions: Sequence[str]) -> Tensor:
         """Pooled vectors (B, d_out), without gradient."""
         return super().embed(texts, instructions)
-
-
-class FrozenPoolings(FrozenEmbedder):
-    """One pass, pooled in several ways: vectors side by side, (B, n d_out)."""
-
-    def __init__(self, backbone: FrozenBackbone, *, poolings: Sequence[Pooling]) -> None:
-        super().__init__(backbone, pooling=poolings[0])
-        self.poolings = tuple(poolings)
-
-    @torch.no_grad()
-    def embed(self, texts: Sequence[str], instructions: Sequence[str]) -> Tensor:
-        """Pooled vectors (B, n d_out), without gradient."""
-        rows = self.backbone.rows(texts, instructions)
-        self.tokens_read += rows.num_tokens()
-        hidden = self.backbone(rows, None)
-        return torch.cat([pool(hidden.states, hidden.mask, hidden.soft, how=how) for how in self.poolings], 1)
 
 
 class LoraEmbedder(BackboneEmbedder):

@@ -12,10 +12,9 @@ from transferkit.embedder import BackboneEmbedder, Embedder
 from transferkit.example_tokens import POOLED, example, one_line
 from transferkit.loading import num_parameters
 from transferkit.memory_estimate import MemoryEstimate, estimate_memory
-from transferkit.methods import resolve_recipe, variants
+from transferkit.methods import resolve_recipe, variant_name, variants
 from transferkit.recipes import Recipe, recipe_yaml
 from transferkit.runner import Inputs, Prepared
-from transferkit.template_files import template_name
 from transferkit.tfidf import Tfidf
 
 _EXAMPLES = 3
@@ -62,8 +61,8 @@ def _variant_names(recipe: Recipe, embedder: Embedder) -> list[str]:
     """Without making them: a variant sets the backbone's template."""
     if isinstance(embedder, PromptingAlone):
         return ["mean of the soft tokens", "soft tokens side by side"]
-    names = [template_name(template) for template in recipe.frozen.templates]
-    return [f"{pooling} · {name}" for name in names for pooling in recipe.frozen.poolings]
+    frozen = recipe.frozen
+    return [variant_name(pooling, template) for template in frozen.templates for pooling in frozen.poolings]
 
 
 def _parameters(embedder: Embedder | None) -> list[str]:

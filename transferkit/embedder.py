@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from transferkit.alignment import Alignment
-from transferkit.backbone import FrozenBackbone
+from transferkit.backbone import FrozenBackbone, Hidden
 from transferkit.errors import ConfigError
 from transferkit.pooling import pool
 from transferkit.readout import Readout
@@ -140,11 +140,37 @@ class BackboneEmbedder(Embedder):
 
     def embed(self, texts: Sequence[str], instructions: Sequence[str]) -> Tensor:
         """Pooled vectors (B, d_out) of the template filled with each text."""
+        hidden = self.read(texts, instructions)
+        return pool(hidden.states, hidden.mask, hidden.soft, how=self.pooling)
+
+    def read(self, texts: Sequence[str], instructions: Sequence[str]) -> Hidden:
+        """Last hidden states of the template filled with each text."""
         rows = self.backbone.rows(texts, instructions)
         soft = self.soft_prompt(texts, instructions)
         self.tokens_read += rows.num_tokens() + (0 if soft is None else soft.shape[0] * soft.shape[1])
-        hidden = self.backbone(rows, soft, memory=None if self.training else self.dev_states)
-        return pool(hidden.states, hidden.mask, hidden.soft, how=self.pooling)
+        hidden: Hidden = self.backbone(rows, soft, memory=None if self.training else self.dev_states)
+        return hidden
+
+
+class SeveralPoolings(Embedder):
+    """A method that reads each text once and pools it in several ways: vectors side by side, (B, n d_out)."""
+
+    def __init__(self, method: BackboneEmbedder, *, poolings: Sequence[Pooling]) -> None:
+        super().__init__()
+        self.method = method
+        self.poolings = tuple(poolings)
+        width = len(self.poolings) * method.backbone.output_width
+        self.readout = Readout("none", width).to(method.backbone.device)
+
+    @torch.no_grad()
+    def embed(self, texts: Sequence[str], instructions: Sequence[str]) -> Tensor:
+        """Pooled vectors (B, n d_out), without gradient and without a readout."""
+        hidden = self.method.read(texts, instructions)
+        return torch.cat([pool(hidden.states, hidden.mask, hidden.soft, how=how) for how in self.poolings], 1)
+
+    def trainable(self) -> dict[Group, list[nn.Parameter]]:
+        """Nothing."""
+        return {}
 
 
 class PromptEmbedder(BackboneEmbedder):

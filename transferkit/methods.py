@@ -11,16 +11,16 @@ from torch import Tensor
 from transferkit.alignment import Alignment, anchor_start, fit_quality, random_start
 from transferkit.anchors import shared_tokens
 from transferkit.backbone import FrozenBackbone
-from transferkit.baselines import FrozenEmbedder, FrozenPoolings, LoraEmbedder, PromptingAlone, PromptTuningEmbedder
+from transferkit.baselines import FrozenEmbedder, LoraEmbedder, PromptingAlone, PromptTuningEmbedder
 from transferkit.checkpoint import load_writer, read_description
-from transferkit.embedder import Embedder, PromptEmbedder
+from transferkit.embedder import Embedder, PromptEmbedder, SeveralPoolings
 from transferkit.errors import ConfigError
 from transferkit.identity import weights_sha256
 from transferkit.probe import resolve
 from transferkit.prompting import PromptingLLM
 from transferkit.recipes import Recipe, TrainSet, required_backbone
 from transferkit.several_backbones import SeveralBackbones
-from transferkit.specs import BackboneSpec, Pooling
+from transferkit.specs import BackboneSpec, Pooling, without_soft_tokens
 from transferkit.template import Template
 from transferkit.template_files import template_name
 from transferkit.writer import Writer
@@ -63,8 +63,7 @@ def resolve_recipe(recipe: Recipe, *, source: Path | None) -> tuple[Recipe, Back
     pooling: Pooling = recipe.embedding.pooling or from_source.get("pooling") or spec.pooling
     layers = recipe.embedding.layers or from_source.get("layers") or 1
     if recipe.method in ("lora", "qlora", "frozen"):
-        template = Template.parse(template).without_soft().source
-        pooling = "mean" if pooling == "soft" else pooling
+        template, pooling = without_soft_tokens(template, pooling)
     if recipe.method in (None, "prompt-tuning"):
         _check_soft_place(template, pooling)
     quantization = "nf4" if recipe.method == "qlora" else recipe.embedding.quantization
@@ -150,16 +149,21 @@ def variants(recipe: Recipe, built: Built) -> Iterator[tuple[Embedder, list[Vari
     for template in recipe.frozen.templates:
         backbone.use_template(template)
         yield (
-            FrozenPoolings(backbone, poolings=poolings),
+            SeveralPoolings(FrozenEmbedder(backbone, pooling=poolings[0]), poolings=poolings),
             [
                 Variant(
-                    f"{pooling} · {template_name(template)}",
+                    variant_name(pooling, template),
                     FrozenEmbedder(backbone, pooling=pooling),
                     _columns(place, width),
                 )
                 for place, pooling in enumerate(poolings)
             ],
         )
+
+
+def variant_name(pooling: Pooling, template: str) -> str:
+    """What a way to read a backbone is called."""
+    return f"{pooling} · {template_name(template, soft=True)}"
 
 
 def _columns(place: int, width: int) -> Callable[[Tensor], Tensor]:

@@ -1,78 +1,67 @@
-"""Any embedder as an encoder of mteb: the same vectors as ``embed``, real metadata, instructions by task and role."""
+"""Any embedder as an encoder of mteb: the same vectors as ``embed``, instructions by task and role."""
 
-import hashlib
-import json
-import re
 from collections.abc import Callable, Mapping, Sequence
 from time import perf_counter
-from typing import Any, get_args
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
+from mteb.abstasks import AbsTask
 from mteb.abstasks.abstask import get_abstask_prompt
 from mteb.abstasks.task_metadata import TaskMetadata
 from mteb.models import ModelMeta
 from mteb.models.abs_encoder import AbsEncoder
-from mteb.models.model_meta import ScoringFunction
-from mteb.types import Licenses, PromptType
+from mteb.types import PromptType
 
-from transferkit.baselines import PromptingAlone
-from transferkit.checkpoint import describe
-from transferkit.embedder import BackboneEmbedder, Embedder, PromptEmbedder
+from transferkit.embedder import BackboneEmbedder, Embedder
 from transferkit.errors import RunError
-from transferkit.identity import tokenizer_sha256
-from transferkit.loading import input_embeddings, num_parameters
+from transferkit.mteb_meta import model_meta, reads_instruction
+from transferkit.reread import SharedPass
+from transferkit.specs import Pooling
+from transferkit.template_files import template_name
 
 _BATCHES_PER_BLOCK = 16  # between two steps of the progress bar
 _DOCUMENT = "-document"  # ends the key of an instruction for documents
 
 
-class MtebEncoder(AbsEncoder):
-    """An :class:`Embedder` behind mteb's interface.
-
-    Args:
-        embedder: any method.
-        name: of the model in result files and tables, without an organisation.
-        method: how it embeds, for tables.
-        instructions: ``TASK`` or task type -> instruction of its texts and queries; ``TASK-document`` or
-            ``TYPE-document`` -> of its documents.
-        licence: of the weights, where it is known.
+class TextEncoder(AbsEncoder):
+    """What every encoder of texts has behind mteb's interface.
 
     Attributes:
+        name: of the model in result files and tables, without an organisation.
+        method: how it embeds, for tables.
+        template: its name, or its text; None where there is none.
+        pooling: None where there is none.
+        device: where it computes.
         texts: different texts embedded since the encoder was made.
         seconds: time spent on them.
         on_progress: called with the texts done and in all of the present call.
     """
 
-    def __init__(
-        self,
-        embedder: Embedder,
-        *,
-        name: str,
-        method: str = "",
-        instructions: Mapping[str, str] | None = None,
-        licence: str | None = None,
-    ) -> None:
-        self.embedder = embedder.eval()
-        self.name = name
-        self.method = method
-        self.instructions = dict(instructions or {})
-        self.mteb_model_meta: ModelMeta = model_meta(embedder, name=name, licence=licence)
+    name: str
+    method: str
+    template: str | None = None
+    pooling: Pooling | None = None
+    device: str = "cpu"
+
+    def __init__(self, meta: ModelMeta) -> None:
+        self.mteb_model_meta: ModelMeta = meta
         self.texts = 0
         self.seconds = 0.0
         self.on_progress: Callable[[int, int], None] = lambda done, total: None
 
     @property
     def revision(self) -> str:
-        """See :func:`revision`."""
+        """Hash of all that a vector depends on, the text and its instruction left aside."""
         return str(self.mteb_model_meta.revision)
 
     def instruction(self, task: TaskMetadata, prompt_type: PromptType | None) -> str:
-        """The instruction of a task's texts, or of its documents; empty where the embedder reads none."""
-        if not reads_instruction(self.embedder):
-            return ""
-        return instruction_for(task, prompt_type, given=self.instructions, trained=self.embedder.instructions)
+        """The instruction of a task's texts, or of its documents; empty where none is read."""
+        return ""
+
+    def prepare(self, task: AbsTask) -> None:
+        """Called before a task is run."""
 
     def encode(
         self,
@@ -85,7 +74,7 @@ class MtebEncoder(AbsEncoder):
         batch_size: int = 64,
         **_: Any,
     ) -> npt.NDArray[np.float32]:
-        """Vectors (n, d) of unit norm for the texts of a data loader, in their order.
+        """Unit vectors (n, d) for the texts of a data loader, in their order.
 
         Each different text is embedded once; texts of like length share a batch.
 
@@ -97,19 +86,72 @@ class MtebEncoder(AbsEncoder):
         started = perf_counter()
         vectors = self._embed(unique, self.instruction(task_metadata, prompt_type), batch_size, task_metadata.name)
         self.seconds += perf_counter() - started
-        self.texts += len(unique)
         place = {text: i for i, text in enumerate(unique)}
         return vectors[[place[text] for text in texts]]
 
     def _embed(self, texts: Sequence[str], instruction: str, batch_size: int, task: str) -> npt.NDArray[np.float32]:
+        """Vectors of different texts, longest first; adds to :attr:`texts`."""
+        raise NotImplementedError
+
+
+class MtebEncoder(TextEncoder):
+    """An :class:`Embedder` behind mteb's interface.
+
+    Args:
+        embedder: any method.
+        name: see :class:`TextEncoder`.
+        method: see there.
+        instructions: ``TASK`` or task type -> instruction of its texts and queries; ``TASK-document`` or
+            ``TYPE-document`` -> of its documents.
+        licence: of the weights, where it is known.
+        shared: reads the texts, where the embedder is one of its views. Then :attr:`texts` are those that were
+            not read for another view already.
+        weights: :func:`transferkit.mteb_meta.state_sha256` of the embedder, where it is known.
+    """
+
+    def __init__(
+        self,
+        embedder: Embedder,
+        *,
+        name: str,
+        method: str = "",
+        instructions: Mapping[str, str] | None = None,
+        licence: str | None = None,
+        shared: SharedPass | None = None,
+        weights: str | None = None,
+    ) -> None:
+        super().__init__(model_meta(embedder, name=name, licence=licence, weights=weights))
+        self.embedder = embedder.eval()
+        self.name = name
+        self.method = method
+        self.instructions = dict(instructions or {})
+        self.shared = shared
+        self.device = str(embedder.readout.mean.device)
+        if isinstance(embedder, BackboneEmbedder):
+            self.template = template_name(embedder.backbone.template.source, soft=True)
+            self.pooling = embedder.pooling
+
+    def instruction(self, task: TaskMetadata, prompt_type: PromptType | None) -> str:
+        """See :func:`instruction_for`."""
+        if not reads_instruction(self.embedder):
+            return ""
+        return instruction_for(task, prompt_type, given=self.instructions, trained=self.embedder.instructions)
+
+    def prepare(self, task: AbsTask) -> None:
+        """A shared pass keeps the texts of one task."""
+        if self.shared is not None:
+            self.shared.begin(task.metadata.name)
+
+    def _embed(self, texts: Sequence[str], instruction: str, batch_size: int, task: str) -> npt.NDArray[np.float32]:
         """Vectors of texts that are sorted by length already, so that blocks of them are as cheap as all at once."""
+        self.texts += len(texts) if self.shared is None else self.shared.unread(texts, instruction=instruction)
         blocks = [self.embedder.encode([])]
         step = _BATCHES_PER_BLOCK * batch_size
         self.on_progress(0, len(texts))
         for start in range(0, len(texts), step):
             block = texts[start : start + step]
             try:
-                vectors = self.embedder.encode(block, instruction=instruction, batch_size=batch_size)
+                vectors = self._read(block, instruction, batch_size)
             except torch.OutOfMemoryError:
                 raise RunError(
                     f"{task}: out of memory at {batch_size} texts a forward pass; the tasks before are kept, go on "
@@ -121,6 +163,11 @@ class MtebEncoder(AbsEncoder):
             blocks.append(vectors)
             self.on_progress(start + len(block), len(texts))
         return np.concatenate(blocks)
+
+    def _read(self, texts: Sequence[str], instruction: str, batch_size: int) -> npt.NDArray[np.float32]:
+        if self.shared is None or self.pooling is None:
+            return self.embedder.encode(texts, instruction=instruction, batch_size=batch_size)
+        return self.shared.encode(texts, pooling=self.pooling, instruction=instruction, batch_size=batch_size)
 
 
 def instruction_for(
@@ -155,66 +202,3 @@ def instruction_keys(tasks: Sequence[TaskMetadata]) -> list[str]:
     """The keys that :func:`instruction_for` looks up for any of these tasks."""
     names = dict.fromkeys(name for task in tasks for name in (task.name, task.type))
     return [f"{name}{ending}" for ending in ("", _DOCUMENT) for name in names]
-
-
-def reads_instruction(embedder: Embedder) -> bool:
-    """Whether an instruction can change a vector: a Prompting LLM reads it, or the template holds it."""
-    if isinstance(embedder, PromptEmbedder | PromptingAlone):
-        return True
-    return isinstance(embedder, BackboneEmbedder) and "{instruction}" in embedder.backbone.template.parts
-
-
-def model_meta(embedder: Embedder, *, name: str, licence: str | None = None) -> ModelMeta:
-    """What result files say of the model. Its revision is :func:`revision`."""
-    parameters = list(embedder.parameters())
-    if isinstance(embedder, BackboneEmbedder):
-        tables = [input_embeddings(embedder.backbone.trunk)]
-        max_tokens = embedder.backbone.rows.max_length
-    else:
-        assert isinstance(embedder, PromptingAlone)
-        tables = []
-        max_tokens = embedder.writer.prompting.max_length
-    if isinstance(embedder, PromptEmbedder | PromptingAlone):
-        tables.append(input_embeddings(embedder.writer.prompting.model))
-    spdx = (licence or "").lower()
-    return ModelMeta(
-        loader=None,
-        name=f"transferkit/{re.sub(r'[^A-Za-z0-9._-]+', '-', name).strip('-.') or 'model'}",
-        revision=revision(embedder),
-        release_date=None,
-        languages=None,
-        n_parameters=num_parameters(parameters),
-        n_embedding_parameters=sum(table.weight.numel() for table in tables),
-        memory_usage_mb=round(sum(p.numel() * p.element_size() for p in parameters) / 2**20, 3),
-        max_tokens=max_tokens,
-        embed_dim=embedder.readout.mean.shape[0],
-        license=spdx if spdx in get_args(Licenses) else None,
-        open_weights=None,
-        public_training_code=None,
-        public_training_data=None,
-        framework=["PyTorch", "Transformers"],
-        similarity_fn_name=ScoringFunction.COSINE,
-        use_instructions=reads_instruction(embedder),
-        training_datasets=None,
-    )
-
-
-def revision(embedder: Embedder) -> str:
-    """Hash of every weight and setting that a vector depends on, the text and its instruction left aside.
-
-    mteb looks up old scores by name and revision alone, so nothing may change a vector and leave this as it is. Where
-    the files lie does not matter.
-    """
-    facts = describe(embedder)
-    facts.pop("instructions", None)
-    if "backbone" in facts:
-        backbone = facts["backbone"]
-        identity = {key: backbone["identity"][key] for key in ("config_sha256", "tokenizer_sha256")}
-        facts["backbone"] = backbone | {"spec": backbone["spec"]["tokenizer"], "identity": identity}
-    if isinstance(embedder, PromptEmbedder | PromptingAlone):
-        facts["prompting_tokenizer_sha256"] = tokenizer_sha256(embedder.writer.prompting.encoder.tokenizer)
-    digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode())
-    for name, tensor in sorted(embedder.state_dict().items()):
-        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
-    return digest.hexdigest()

@@ -1,45 +1,117 @@
-"""What a user may call a model -> encoders of mteb: a checkpoint, a run folder, ``bundled``, or a frozen backbone."""
+"""What a user may call a model -> encoders of mteb: a checkpoint or run folder, ``tfidf``, or a frozen backbone."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import torch
-
-from transferkit.backbone import FrozenBackbone
-from transferkit.baselines import FrozenEmbedder, PromptingAlone
-from transferkit.checkpoint import checkpoint_folder, given_folder, load, read_description
-from transferkit.embedder import PromptEmbedder
+from transferkit.baselines import PromptingAlone
+from transferkit.checkpoint import checkpoint_folder, load, read_description
+from transferkit.embedder import BackboneEmbedder, PromptEmbedder
 from transferkit.errors import ConfigError
-from transferkit.mteb_encoder import MtebEncoder
-from transferkit.probe import resolve
+from transferkit.methods import variant_name
+from transferkit.mteb_encoder import MtebEncoder, TextEncoder
+from transferkit.mteb_meta import state_sha256
+from transferkit.mteb_reading import Reading, Way
+from transferkit.mteb_tfidf import TFIDF, TfidfEncoder
+from transferkit.open_model import find_decoder, is_checkpoint
+from transferkit.reread import SharedPass, reread
 from transferkit.resources import BUNDLED
 from transferkit.runs import read_json
-from transferkit.specs import BackboneSpec, Pooling, Quantization
-from transferkit.template import Template
-from transferkit.template_files import template_text
 
-
-@dataclass(frozen=True)
-class Reading:
-    """How frozen backbones are read; a checkpoint is read as it was trained."""
-
-    template: str | None = None  # text, or the name of one; None: the spec's
-    pooling: Pooling | None = None
-    dtype: str = "float32"
-    quantization: Quantization = "none"
-    max_length: int = 512  # tokens of a text
+Group = Sequence[TextEncoder]  # encoders of one loaded model that share their passes over the texts
 
 
 @dataclass(frozen=True)
 class Model:
-    """A model that was found, not loaded yet. ``encoders`` loads it; one model may be read in several ways."""
+    """A model that was found, not loaded yet. ``groups`` loads it.
+
+    Attributes:
+        name: see :class:`TextEncoder`.
+        methods: of its encoders, in their order.
+        trained: training set -> instruction.
+    """
 
     name: str
-    method: str
-    trained: Mapping[str, str]  # training set -> instruction
-    encoders: Callable[[], Iterator[MtebEncoder]] = field(repr=False)
+    methods: Sequence[str]
+    trained: Mapping[str, str]
+    groups: Callable[[], Iterator[Group]] = field(repr=False)
+
+
+@dataclass(frozen=True)
+class _Finder:
+    """What all models have in common."""
+
+    reading: Reading
+    instructions: Mapping[str, str]
+    device: str
+    backbone: str | None
+    prompting_alone: bool
+
+    def tfidf(self) -> Model:
+        """The floor; no option concerns it."""
+        return Model(TFIDF, [TfidfEncoder.method], {}, lambda: iter([[TfidfEncoder()]]))
+
+    def frozen(self, given: str) -> Model:
+        """A decoder as it is."""
+        reading = self.reading
+        decoder = find_decoder(given, template=reading.template, pooling=reading.pooling)
+        spec = decoder.spec
+        ways = reading.ways(decoder.template, decoder.pooling, soft=False, model=given)
+
+        def groups() -> Iterator[Group]:
+            embedder = decoder.load(
+                device=self.device,
+                quantization=reading.quantization,
+                dtype=reading.dtype,
+                max_length=reading.max_length,
+            )
+            yield from _views(
+                embedder, ways, "frozen", name=spec.name, licence=spec.license, instructions=self.instructions
+            )
+
+        return Model(spec.name, [_method("frozen", way) for way in ways], {}, groups)
+
+    def checkpoint(self, given: str) -> Model:
+        """A method as it was trained, or without its readout in the ways that were asked for."""
+        folder = checkpoint_folder(Path(given))
+        description = read_description(folder)
+        run = folder.parent if folder.name == "checkpoint" else folder
+        name = str(BUNDLED) if Path(given) == BUNDLED else run.resolve().name
+        record = read_json(run / "record.json") if (run / "record.json").is_file() else {}
+        kind = description["kind"]
+        method = record.get("label") or kind
+        ways = self._ways_of_checkpoint(description, given)
+        if ways:
+            method = kind if description["readout"]["kind"] == "none" else f"{kind} without readout"
+        methods = [_method(method, way) for way in ways] or [method]
+        alone = "prompting LLM alone" if self.prompting_alone and kind == "transfer" else None
+        options: dict[str, Any] = {"instructions": self.instructions}
+
+        def groups() -> Iterator[Group]:
+            embedder = load(folder, backbone=self.backbone, device=self.device)
+            if isinstance(embedder, BackboneEmbedder) and ways:
+                yield from _views(embedder, ways, method, name=name, **options)
+            else:
+                yield [MtebEncoder(embedder, name=name, method=method, **options)]
+            if alone is not None and isinstance(embedder, PromptEmbedder):
+                soft = PromptingAlone(embedder.writer, join="mean")
+                soft.instructions = embedder.instructions
+                yield [MtebEncoder(soft, name=f"{name}-prompting-alone", method=alone, **options)]
+
+        return Model(name, methods + ([] if alone is None else [alone]), description["instructions"], groups)
+
+    def _ways_of_checkpoint(self, description: Mapping[str, Any], given: str) -> list[Way]:
+        """Empty where it is read as it was trained."""
+        if self.reading.several is None:
+            return []
+        if "backbone" not in description:
+            raise ConfigError(
+                f"{self.reading.several}: {given} holds a Prompting LLM alone, which has neither; evaluate it without"
+            )
+        own = description["backbone"]
+        soft = description["kind"] in ("transfer", "prompt-tuning")
+        return self.reading.ways(own["template"], own["pooling"], soft=soft, model=given)
 
 
 def find_models(
@@ -53,9 +125,12 @@ def find_models(
 ) -> list[Model]:
     """The models that ``given`` names; nothing heavy is read.
 
+    With ``templates`` or ``poolings`` a checkpoint is read without its readout, which was fitted to vectors of its
+    own template and pooling; so its rows, the one with its own template among them, can be compared.
+
     Args:
-        given: checkpoint or run folders, ``bundled``, registry names, specs, model folders, hub ids.
-        reading: for those of them that are backbones.
+        given: checkpoint or run folders, ``bundled``, ``tfidf``, registry names, specs, model folders, hub ids.
+        reading: how those of them that hold a decoder are read.
         instructions: as for :class:`MtebEncoder`.
         device: where they are loaded.
         backbone: where the backbone of the checkpoint lies now, if it has moved.
@@ -68,78 +143,46 @@ def find_models(
     for name in given:
         if given.count(name) > 1:
             raise ConfigError(f"{name}: is given twice; give every model once")
-    checkpoints = [name for name in given if _is_checkpoint(name)]
+    checkpoints = [name for name in given if name != TFIDF and is_checkpoint(name)]
+    frozen = [name for name in given if name != TFIDF and name not in checkpoints]
     if backbone is not None and len(checkpoints) != 1:
         raise ConfigError(f"--backbone says where one checkpoint's backbone lies, got {len(checkpoints)} checkpoints")
-    if len(checkpoints) == len(given) and (reading.template or reading.pooling):
+    if not frozen and (reading.template or reading.pooling):
         option = "--template" if reading.template else "--pooling"
-        raise ConfigError(f"{option} is for frozen backbones; a checkpoint is read as it was trained")
+        raise ConfigError(
+            f"{option} is for frozen backbones; a checkpoint is read as it was trained, or with {option}s NAME in "
+            "other ways"
+        )
+    if frozen and reading.pooling == "soft":
+        raise ConfigError("--pooling soft: a frozen backbone has no soft tokens; use last, mean, weighted_mean or max")
+    if reading.several is not None and not frozen and not checkpoints:
+        raise ConfigError(f"{reading.several} needs a decoder or a checkpoint, got {TFIDF} alone")
     if prompting_alone and not checkpoints:
         raise ConfigError("--prompting-alone needs a checkpoint that holds a Prompting LLM, got none")
+    finder = _Finder(reading, instructions, device, backbone, prompting_alone)
     return [
-        _checkpoint(name, instructions, device=device, backbone=backbone, prompting_alone=prompting_alone)
-        if name in checkpoints
-        else _frozen(name, reading, instructions, device=device)
+        finder.tfidf() if name == TFIDF else finder.checkpoint(name) if name in checkpoints else finder.frozen(name)
         for name in given
     ]
 
 
-def _is_checkpoint(name: str) -> bool:
-    folder = given_folder(Path(name))
-    return not (folder / "config.json").is_file() and any(
-        (folder / part).exists() for part in ("manifest.json", "record.json", "checkpoint")
-    )
-
-
-def _checkpoint(
-    name: str, instructions: Mapping[str, str], *, device: str, backbone: str | None, prompting_alone: bool
-) -> Model:
-    folder = checkpoint_folder(Path(name))
-    description = read_description(folder)
-    run = folder.parent if folder.name == "checkpoint" else folder
-    short = str(BUNDLED) if Path(name) == BUNDLED else run.resolve().name
-    record = read_json(run / "record.json") if (run / "record.json").is_file() else {}
-    method = record.get("label") or description["kind"]
-    alone = prompting_alone and description["kind"] == "transfer"
-
-    def encoders() -> Iterator[MtebEncoder]:
-        embedder = load(folder, backbone=backbone, device=device)
-        yield MtebEncoder(embedder, name=short, method=method, instructions=instructions)
-        if alone and isinstance(embedder, PromptEmbedder):
-            soft = PromptingAlone(embedder.writer, join="mean")
-            soft.instructions = embedder.instructions
-            yield MtebEncoder(
-                soft, name=f"{short}-prompting-alone", method="prompting LLM alone", instructions=instructions
+def _views(
+    embedder: BackboneEmbedder, ways: Sequence[Way], method: str, **options: Any
+) -> Iterator[Sequence[MtebEncoder]]:
+    """Encoders of the ways, those of a template together; ``options`` as for :class:`MtebEncoder`."""
+    weights = None
+    for template in dict.fromkeys(template for template, _ in ways):
+        views = [reread(embedder, template=template, pooling=pooling) for one, pooling in ways if one == template]
+        weights = weights or state_sha256(views[0])
+        shared = SharedPass(views) if len(views) > 1 else None
+        yield [
+            MtebEncoder(
+                view, method=_method(method, (template, view.pooling)), shared=shared, weights=weights, **options
             )
-
-    return Model(short, method, description["instructions"], encoders)
-
-
-def _frozen(name: str, reading: Reading, instructions: Mapping[str, str], *, device: str) -> Model:
-    spec = resolve(name)
-    try:
-        template = template_text(reading.template or spec.template, soft=False)
-        template = Template.parse(template).without_soft().source
-    except ValueError as error:
-        raise ConfigError(f"--template: {error}") from None
-    pooling = reading.pooling or spec.pooling
-    if pooling == "soft":
-        if reading.pooling is not None:
-            raise ConfigError(
-                "--pooling soft: a frozen backbone has no soft tokens; use last, mean, weighted_mean or max"
-            )
-        pooling = "mean"
-    method = f"frozen, {pooling} · {reading.template or template}"
-
-    def encoders() -> Iterator[MtebEncoder]:
-        embedder = FrozenEmbedder(_load(spec, reading, template, device), pooling=pooling).eval()
-        yield MtebEncoder(embedder, name=spec.name, method=method, instructions=instructions, licence=spec.license)
-
-    return Model(spec.name, method, {}, encoders)
+            for view in views
+        ]
 
 
-def _load(spec: BackboneSpec, reading: Reading, template: str, device: str) -> FrozenBackbone:
-    options: dict[str, Any] = {"quantization": reading.quantization, "dtype": reading.dtype}
-    return FrozenBackbone.load(
-        spec, template=template, max_length=reading.max_length, device=torch.device(device), **options
-    )
+def _method(method: str, way: Way) -> str:
+    template, pooling = way
+    return f"{method}, {variant_name(pooling, template)}"

@@ -2,6 +2,7 @@
 
 import copy
 import gc
+import itertools
 import logging
 import math
 import warnings
@@ -23,8 +24,9 @@ from rich.progress import TaskID
 from transferkit.convergence.formats import count, percent, score, seconds
 from transferkit.dataset_columns import columns_in_blocks
 from transferkit.errors import ConfigError, RunError, TransferkitError, did_you_mean, first_line
-from transferkit.mteb_encoder import MtebEncoder
-from transferkit.mteb_table import TaskRow, write_tables
+from transferkit.mteb_encoder import TextEncoder
+from transferkit.mteb_rows import TaskRow
+from transferkit.mteb_table import write_tables
 from transferkit.progress import texts_bar
 from transferkit.rows import quiet_datasets
 from transferkit.runs import read_metrics, write_metrics
@@ -75,7 +77,7 @@ def _of_text(tasks: list[AbsTask]) -> list[AbsTask]:
 
 
 def run_tasks(
-    encoders: Iterable[MtebEncoder],
+    groups: Iterable[Sequence[TextEncoder]],
     tasks: Sequence[AbsTask],
     *,
     out: Path,
@@ -88,7 +90,8 @@ def run_tasks(
     they were; else the task is run. A task that fails, as when its data cannot be had, gives a row that says so.
 
     Args:
-        encoders: taken one by one, so that no more than one needs to be loaded.
+        groups: encoders that share what is loaded and read; taken one by one, so that no more than one group needs to
+            be in memory. A group is done task by task.
         tasks: not loaded.
         out: made where it is missing.
         batch_size: texts a forward pass.
@@ -99,8 +102,8 @@ def run_tasks(
     """
     cache = mteb.ResultCache(cache_path=out)
     rows: list[TaskRow] = []
-    for encoder in encoders:
-        for task in tasks:
+    for group in groups:
+        for task, encoder in itertools.product(tasks, group):
             with _quiet_mteb(), columns_in_blocks(), texts_bar(console) as bar:
                 _show_progress(encoder, bar, bar.add_task(task.metadata.name, total=None))
                 row = _run_task(encoder, task, cache, batch_size)
@@ -108,11 +111,11 @@ def run_tasks(
             _say(row, console)
             write_tables(rows, out, tasks=len(tasks))
             yield row
-        del encoder
+        del group, encoder
         gc.collect()  # modules refer to each other in circles; the next one may need the memory
 
 
-def _run_task(encoder: MtebEncoder, task: AbsTask, cache: Any, batch_size: int) -> TaskRow:
+def _run_task(encoder: TextEncoder, task: AbsTask, cache: Any, batch_size: int) -> TaskRow:
     name = task.metadata.name
     path = cache.get_task_result_path(name, encoder.mteb_model_meta)
     wanted = {"dataset_revision": task.metadata.revision, "instructions": _instructions(encoder, task)}
@@ -127,6 +130,7 @@ def _run_task(encoder: MtebEncoder, task: AbsTask, cache: Any, batch_size: int) 
     _note(path.parent, name, wanted | {"done": False})
     texts, encoder_seconds, started = encoder.texts, encoder.seconds, perf_counter()
     try:
+        encoder.prepare(task)
         found = mteb.evaluate(
             encoder,
             copy.deepcopy(task),  # its random state is then the same for every encoder
@@ -150,14 +154,14 @@ def _run_task(encoder: MtebEncoder, task: AbsTask, cache: Any, batch_size: int) 
         "encoder_seconds": round(encoder.seconds - encoder_seconds, 3),
         "texts": encoder.texts - texts,
         "batch_size": batch_size,
-        "device": str(encoder.embedder.readout.mean.device),
+        "device": encoder.device,
     }
     _note(path.parent, name, wanted | measured)
     written = _stored(path)  # rounded, as a later call will read it
     return _row(encoder, task, written or found.task_results[0], measured, kept=False)
 
 
-def _instructions(encoder: MtebEncoder, task: AbsTask) -> dict[str, dict[str, str]]:
+def _instructions(encoder: TextEncoder, task: AbsTask) -> dict[str, dict[str, str]]:
     """Task, or each part of an aggregate -> the instructions of its queries and documents."""
     parts = [part.metadata for part in getattr(task.metadata, "tasks", [task])]
     return {part.name: {kind.value: encoder.instruction(part, kind) for kind in PromptType} for part in parts}
@@ -187,7 +191,7 @@ def _note(folder: Path, task: str, facts: dict[str, Any]) -> None:
         raise RunError(f"{folder}: could not be written ({error.strerror}); the tasks before are kept") from None
 
 
-def _row(encoder: MtebEncoder, task: AbsTask, found: TaskResult, facts: dict[str, Any], *, kept: bool) -> TaskRow:
+def _row(encoder: TextEncoder, task: AbsTask, found: TaskResult, facts: dict[str, Any], *, kept: bool) -> TaskRow:
     value = found.validate_and_filter_scores(task).get_score()
     return TaskRow(
         **_name(encoder, task),
@@ -201,14 +205,16 @@ def _row(encoder: MtebEncoder, task: AbsTask, found: TaskResult, facts: dict[str
     )
 
 
-def _failed(encoder: MtebEncoder, task: AbsTask, problem: str) -> TaskRow:
+def _failed(encoder: TextEncoder, task: AbsTask, problem: str) -> TaskRow:
     return TaskRow(**_name(encoder, task), problem=problem)
 
 
-def _name(encoder: MtebEncoder, task: AbsTask) -> dict[str, Any]:
+def _name(encoder: TextEncoder, task: AbsTask) -> dict[str, Any]:
     return {
         "model": encoder.name,
         "method": encoder.method,
+        "template": encoder.template,
+        "pooling": encoder.pooling,
         "revision": encoder.revision,
         "task": task.metadata.name,
         "type": task.metadata.type,
@@ -216,20 +222,18 @@ def _name(encoder: MtebEncoder, task: AbsTask) -> dict[str, Any]:
     }
 
 
-def _show_progress(encoder: MtebEncoder, bar: Bar, shown: TaskID) -> None:
+def _show_progress(encoder: TextEncoder, bar: Bar, shown: TaskID) -> None:
     encoder.on_progress = lambda done, total: bar.update(shown, completed=done, total=total)
 
 
 def _say(row: TaskRow, console: Console) -> None:
-    parts = [row.model, row.task]
+    parts = [row.label, row.task]
     if row.problem is not None:
         parts.append(f"failed: {row.problem}")
     else:
         parts += [f"{row.metric} {score(row.score)}", f"{seconds(row.seconds)} s", f"{count(row.texts)} texts"]
-        parts += [
-            f"{count(row.texts_per_second)} texts/s",
-            f"{percent(row.encoder_percent)} of the time in the encoder",
-        ]
+        parts += [f"{count(row.texts_per_second)} texts/s"] if row.texts else []
+        parts += [f"{percent(row.encoder_percent)} of the time in the encoder"]
         parts += ["kept"] if row.kept else []
     console.print("  ".join(parts), markup=False, highlight=False, soft_wrap=True)
 

@@ -1,19 +1,82 @@
 """What a user may call a model: a checkpoint, a run folder or a plain decoder -> the embedder it is."""
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
 from transferkit.backbone import FrozenBackbone
 from transferkit.baselines import FrozenEmbedder
-from transferkit.checkpoint import load
+from transferkit.checkpoint import given_folder, load
 from transferkit.embedder import Embedder
 from transferkit.errors import ConfigError
+from transferkit.manifest import NAME
 from transferkit.probe import resolve
 from transferkit.recipes import FrozenSection
-from transferkit.resources import BUNDLED
 from transferkit.schema import parse
-from transferkit.template import Template
+from transferkit.specs import BackboneSpec, Pooling, Quantization, without_soft_tokens
+
+
+def is_checkpoint(model: str) -> bool:
+    """Whether ``model`` names a checkpoint or run folder, and not a decoder.
+
+    Raises:
+        ConfigError: a folder that is neither.
+    """
+    folder = given_folder(Path(model))
+    if not folder.is_dir() or (folder / "config.json").is_file():
+        return False
+    if not any((folder / part).exists() for part in (NAME, "record.json", "checkpoint")):
+        raise ConfigError(
+            f"{model}: not a complete checkpoint (no {NAME} in it) and not a model folder (no config.json in it)"
+        )
+    return True
+
+
+@dataclass(frozen=True)
+class Decoder:
+    """A decoder that was found, and how it is read; its weights are not loaded yet."""
+
+    spec: BackboneSpec
+    template: str
+    pooling: Pooling
+
+    def load(
+        self,
+        *,
+        device: str = "cpu",
+        quantization: Quantization = "none",
+        dtype: str = "float32",
+        max_length: int = 128,
+    ) -> FrozenEmbedder:
+        """The frozen decoder as an embedder; options as for :meth:`FrozenBackbone.load`."""
+        backbone = FrozenBackbone.load(
+            self.spec,
+            quantization=quantization,
+            dtype=dtype,
+            template=self.template,
+            max_length=max_length,
+            device=torch.device(device),
+        )
+        return FrozenEmbedder(backbone, pooling=self.pooling)
+
+
+def find_decoder(model: str, *, template: str | None = None, pooling: str | None = None) -> Decoder:
+    """The decoder that a registry name, a hub id, a spec file or a folder stands for.
+
+    Args:
+        model: one of these.
+        template: what it reads, a name or text; default its spec's, without soft tokens.
+        pooling: default its spec's, ``mean`` where that reads soft tokens.
+
+    Raises:
+        ConfigError: none of these, or a template or pooling that a decoder alone cannot be read with.
+    """
+    spec = resolve(model)
+    own_template, own_pooling = without_soft_tokens(spec.template, spec.pooling)
+    choice = {"templates": [template or own_template], "poolings": [pooling or own_pooling]}
+    chosen = parse(FrozenSection, choice, where=model)
+    return Decoder(spec, chosen.templates[0], chosen.poolings[0])
 
 
 def open_model(
@@ -27,29 +90,21 @@ def open_model(
     """The embedder in a checkpoint or run folder, or a plain decoder as one.
 
     Args:
-        model: checkpoint or run folder, ``bundled``, or a decoder: registry name, hub id or folder.
-        template: what a decoder reads, a name or text; default its spec's, without soft tokens.
-        pooling: for a decoder; default its spec's, ``mean`` where that reads soft tokens.
+        model: checkpoint or run folder, ``bundled``, or a decoder as :func:`find_decoder` takes it.
+        template: for a decoder.
+        pooling: for a decoder.
         backbone: where a checkpoint's decoder lies now.
         device: such as ``cpu``.
 
     Raises:
         ConfigError: not to be found, or an option that belongs to the other kind.
     """
-    folder = Path(model)
-    if folder == BUNDLED or (folder.is_dir() and not (folder / "config.json").is_file()):
+    if is_checkpoint(model):
         if template is not None or pooling is not None:
             raise ConfigError(
                 f"{model}: --template and --pooling are for a decoder alone; a checkpoint reads as it was trained to"
             )
-        return load(folder, backbone=backbone, device=device)
+        return load(model, backbone=backbone, device=device)
     if backbone is not None:
         raise ConfigError(f"{model}: --backbone says where a checkpoint's decoder lies; {model} is a decoder itself")
-    spec = resolve(model)
-    choice = {
-        "templates": [template or Template.parse(spec.template).without_soft().source],
-        "poolings": [pooling or ("mean" if spec.pooling == "soft" else spec.pooling)],
-    }
-    chosen = parse(FrozenSection, choice, where=model)
-    frozen = FrozenBackbone.load(spec, template=chosen.templates[0], device=torch.device(device))
-    return FrozenEmbedder(frozen, pooling=chosen.poolings[0])
+    return find_decoder(model, template=template, pooling=pooling).load(device=device)

@@ -1,7 +1,7 @@
 """Backbone specs: what is known about a decoder before it is loaded. The folder ``backbones/`` is the registry."""
 
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 from pydantic import Field, field_validator, model_validator
 
@@ -69,6 +69,17 @@ class BackboneSpec(Strict):
     def where(self) -> str:
         """The same for readers; a bundled decoder is nowhere else."""
         return "bundled" if self.bundled else self.location
+
+
+def without_soft_tokens(template: str, pooling: Pooling) -> tuple[str, Pooling]:
+    """How a method without soft tokens reads what was chosen for one with them: ``soft`` pooling becomes ``mean``."""
+    return Template.parse(template).without_soft().source, "mean" if pooling == "soft" else pooling
+
+
+def available_poolings(template: str) -> list[Pooling]:
+    """The poolings that a template allows: ``soft`` only where soft tokens stand behind the text."""
+    soft = Template.parse(template).soft_sees_text
+    return [pooling for pooling in get_args(Pooling) if soft or pooling != "soft"]
 
 
 def list_backbones() -> list[str]:

@@ -62,6 +62,12 @@ def template_text(given: str, *, soft: bool) -> str:
     return find_template(given).template + ("{soft}" if soft else "")
 
 
-def template_name(text: str) -> str:
-    """The name of a template without soft tokens, where it has one; else the template itself."""
-    return next((name for name in list_templates() if find_template(name).template == text), text)
+def template_name(text: str, *, soft: bool = False) -> str:
+    """The name of a template, where it has one; else the template itself.
+
+    Args:
+        text: the template.
+        soft: whether that of a named one with ``{soft}`` behind it is its name too.
+    """
+    plain = text.removesuffix("{soft}") if soft else text
+    return next((name for name in list_templates() if find_template(name).template == plain), text)

@@ -7,10 +7,10 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 
 
 class Tfidf:
-    """TF-IDF vectors behind the part of the embedder's interface that scoring needs. Words of the training texts."""
+    """TF-IDF vectors behind the part of the embedder's interface that scoring needs. Words of the texts given."""
 
     def __init__(self, texts: Sequence[str]) -> None:
-        self.vectorizer = TfidfVectorizer(sublinear_tf=True).fit(texts)
+        self.vectorizer = unfitted().fit(texts)
 
     def eval(self) -> "Tfidf":
         """Nothing to switch."""
@@ -19,3 +19,8 @@ class Tfidf:
     def pooled(self, texts: Sequence[str], instructions: Sequence[str], *, batch_size: int) -> csr_matrix:
         """Sparse unit vectors (n, words)."""
         return self.vectorizer.transform(texts)
+
+
+def unfitted() -> TfidfVectorizer:
+    """The settings of every TF-IDF row."""
+    return TfidfVectorizer(sublinear_tf=True)

@@ -1,11 +1,12 @@
 """``evaluate``: models on mteb's tasks, or on a folder of sets."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 
+from transferkit.cli.options import BatchSize, Device, Quiet
 from transferkit.errors import ConfigError, RunError, did_you_mean
 
 if TYPE_CHECKING:
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
     from mteb.abstasks import AbsTask
 
     from transferkit.mteb_models import Model
-    from transferkit.mteb_table import TaskRow
+    from transferkit.mteb_rows import TaskRow
 
 
 def evaluate(
@@ -22,7 +23,8 @@ def evaluate(
         list[str],
         typer.Argument(
             metavar="MODEL...",
-            help="Checkpoint or run folder, `bundled`, or a backbone to read as it is: registry name, folder, hub id.",
+            help="Checkpoint or run folder, `bundled`, a backbone to read as it is (registry name, folder, hub id), or "
+            "`tfidf`, the floor.",
         ),
     ],
     tasks: Annotated[
@@ -58,6 +60,22 @@ def evaluate(
     pooling: Annotated[
         str | None, typer.Option("--pooling", help="How a backbone is pooled: last, mean, weighted_mean or max.")
     ] = None,
+    templates: Annotated[
+        str | None,
+        typer.Option(
+            "--templates",
+            metavar="all|A,B",
+            help="Named templates: a row each for every model with a decoder, and the spread over them.",
+        ),
+    ] = None,
+    poolings: Annotated[
+        str | None,
+        typer.Option(
+            "--poolings",
+            metavar="all|A,B",
+            help="A row each for every model with a decoder: last, mean, weighted_mean, max; soft with soft tokens.",
+        ),
+    ] = None,
     max_length: Annotated[
         int, typer.Option("--max-length", min=8, help="Tokens of a text that a backbone reads.")
     ] = 512,
@@ -66,44 +84,51 @@ def evaluate(
     backbone: Annotated[
         str | None, typer.Option("--backbone", help="Where the checkpoint's backbone lies now, if it moved.")
     ] = None,
-    batch_size: Annotated[int, typer.Option("--batch-size", min=1, help="Texts a forward pass.")] = 64,
-    device: Annotated[
-        str | None, typer.Option("--device", help="For example cuda; default: cuda where there is one.")
-    ] = None,
+    batch_size: BatchSize = 64,
+    device: Device = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", "--list", help="Show what would run, run nothing, write nothing.")
     ] = False,
     json: Annotated[bool, typer.Option("--json", help="Print rows and means as JSON.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
+    quiet: Quiet = False,
 ) -> None:
     """Score models on mteb's tasks. A task that was done is not run again while nothing has changed.
 
+    Under --templates and --poolings a checkpoint has no readout: that was fitted to its own template and pooling.
+    `tfidf` is fitted, without labels, on the texts of each task.
+
     Example: transferkit evaluate bundled --tasks Banking77Classification,STSBenchmark
 
-    Example: transferkit evaluate runs/adapt-... runs/lora-... my-backbone --tasks-from my-data --out scores
+    Example: transferkit evaluate runs/adapt-... runs/lora-... my-backbone tfidf --tasks-from my-data --out scores
+
+    Example: transferkit evaluate my-backbone --templates all --poolings mean,last --tasks-from my-data
     """
     from importlib.util import find_spec
 
     if find_spec("mteb") is None:
         raise ConfigError("evaluate needs the package mteb; install it with `pip install 'transferkit[mteb]'`")
+    from transferkit.mteb_reading import parse_reading
     from transferkit.runs import check_writable
 
     check_writable(out, option="--out")
+    reading = parse_reading(
+        template=template,
+        templates=templates,
+        pooling=pooling,
+        poolings=poolings,
+        dtype=dtype,
+        quantize=quantize,
+        max_length=max_length,
+    )
     console = Console(stderr=True, quiet=quiet)
     chosen = _tasks(tasks, benchmark, tasks_from, console)
     given = _instructions(instruction or [], chosen)
     from transferkit.embed_files import usable_device
-    from transferkit.mteb_models import Reading, find_models
+    from transferkit.mteb_models import find_models
 
     found = find_models(
         models,
-        Reading(
-            template=template,
-            pooling=_one_of("--pooling", pooling),
-            dtype=_one_of("--dtype", dtype),
-            quantization=_one_of("--quantize", quantize),
-            max_length=max_length,
-        ),
+        reading,
         instructions=given,
         device=usable_device(device),
         backbone=backbone,
@@ -154,19 +179,6 @@ def _instructions(given: list[str], tasks: "Sequence[AbsTask]") -> dict[str, str
     return found
 
 
-def _one_of(option: str, value: str | None) -> Any:
-    """``value`` where the option knows it."""
-    from typing import get_args
-
-    from transferkit.specs import Pooling, Quantization
-
-    allowed = {"--pooling": get_args(Pooling), "--quantize": get_args(Quantization), "--dtype": ("float32", "bfloat16")}
-    if value is not None and value not in allowed[option]:
-        close = did_you_mean(value, allowed[option])
-        raise ConfigError(f"{option} {value}: expected one of {', '.join(allowed[option])}{close}")
-    return value
-
-
 def _show(models: "Sequence[Model]", tasks: "Sequence[AbsTask]", given: dict[str, str]) -> None:
     """The models, and every task with the instructions that a model which reads them would get."""
     from mteb.types import PromptType
@@ -174,7 +186,8 @@ def _show(models: "Sequence[Model]", tasks: "Sequence[AbsTask]", given: dict[str
     from transferkit.mteb_encoder import instruction_for
 
     for model in models:
-        print(f"{model.name}: {model.method}")
+        for method in model.methods:
+            print(f"{model.name}: {method}")
     trained = {name: text for model in models for name, text in model.trained.items()}
     print(f"{len(tasks)} tasks")
     for task in tasks:
@@ -193,10 +206,10 @@ def _run(
 
     from transferkit.mteb_run import run_tasks
 
-    encoders = chain.from_iterable(model.encoders() for model in models)
+    groups = chain.from_iterable(model.groups() for model in models)
     rows = []
     try:
-        for row in run_tasks(encoders, tasks, out=out, batch_size=batch_size, console=console):
+        for row in run_tasks(groups, tasks, out=out, batch_size=batch_size, console=console):
             rows.append(row)
     except KeyboardInterrupt:
         message = f"interrupted; {len(rows)} finished tasks are kept in {out}, the same command goes on"

@@ -1,0 +1,136 @@
+"""How the models of an evaluation are read: options as they were typed -> templates and poolings, one row each."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Literal, get_args
+
+from transferkit.errors import ConfigError, did_you_mean
+from transferkit.specs import Pooling, Quantization, available_poolings
+from transferkit.template import Template
+from transferkit.template_files import find_template, list_templates, template_text
+
+Way = tuple[str, Pooling]  # a template's text, and how what it holds is pooled
+_ALL = "all"
+_VALUES = {
+    "--pooling": get_args(Pooling),
+    "--poolings": get_args(Pooling),
+    "--quantize": get_args(Quantization),
+    "--dtype": ("float32", "bfloat16"),
+}
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How models are read.
+
+    Attributes:
+        template: of frozen backbones: text, or a name; None: the spec's.
+        pooling: of frozen backbones; None: the spec's.
+        templates: names; every model with a decoder is read through each of them.
+        poolings: every model with a decoder is pooled in each of these ways; ``all``: in those that its template
+            allows.
+        dtype: of frozen backbones.
+        quantization: of frozen backbones.
+        max_length: tokens of a text that a frozen backbone reads.
+    """
+
+    template: str | None = None
+    pooling: Pooling | None = None
+    templates: tuple[str, ...] = ()
+    poolings: tuple[Pooling, ...] | Literal["all"] = ()
+    dtype: str = "float32"
+    quantization: Quantization = "none"
+    max_length: int = 512
+
+    @property
+    def several(self) -> str | None:
+        """The option that asks for several ways to read a model, if one does."""
+        return "--templates" if self.templates else "--poolings" if self.poolings else None
+
+    def ways(self, template: str, pooling: Pooling, *, soft: bool, model: str) -> list[Way]:
+        """The ways to read a model, the product of both lists; its own where there is no list.
+
+        Args:
+            template: the model's own, as text.
+            pooling: the model's own.
+            soft: whether it has soft tokens; named templates then get ``{soft}`` behind them.
+            model: for messages.
+
+        Raises:
+            ConfigError: ``soft`` pooling where no soft tokens stand behind the text.
+        """
+        found: list[Way] = []
+        for text in [template_text(name, soft=soft) for name in self.templates] or [template]:
+            there = available_poolings(text)
+            for one in there if self.poolings == _ALL else self.poolings or (pooling,):
+                if one not in there:
+                    problem = f"its template {text!r} has none behind the text" if soft else "it has no soft tokens"
+                    raise ConfigError(f"--poolings {one}: {model}: {problem}; use {', '.join(there)}, or all")
+                found.append((text, one))
+        return found
+
+
+def parse_reading(
+    *,
+    template: str | None,
+    templates: str | None,
+    pooling: str | None,
+    poolings: str | None,
+    dtype: str,
+    quantize: str,
+    max_length: int,
+) -> Reading:
+    """A reading from the options of the same names.
+
+    Raises:
+        ConfigError: a value that an option does not know, or an option given beside the one that lists several.
+    """
+    for name, one, several in (("--template", template, templates), ("--pooling", pooling, poolings)):
+        if one is not None and several is not None:
+            raise ConfigError(f"{name} and {name}s were both given; give one of the two")
+    if template is not None:
+        _checked("--template", lambda: Template.parse(template_text(template, soft=False)))
+    names = list_templates() if templates == _ALL else _listed("--templates", templates)
+    for name in names:
+        _checked("--templates", partial(find_template, name))
+    ways: Any = _ALL if poolings == _ALL else tuple(_listed("--poolings", poolings))
+    for way in [] if ways == _ALL else ways:
+        _one_of("--poolings", way)
+    return Reading(
+        template=template,
+        pooling=_one_of("--pooling", pooling),
+        templates=tuple(names),
+        poolings=ways,
+        dtype=_one_of("--dtype", dtype),
+        quantization=_one_of("--quantize", quantize),
+        max_length=max_length,
+    )
+
+
+def _listed(option: str, given: str | None) -> list[str]:
+    """The names in a list with commas; none where it was not given."""
+    if given is None:
+        return []
+    names = [name.strip() for name in given.split(",") if name.strip()]
+    if not names:
+        raise ConfigError(f"{option} {given!r}: expected {_ALL}, or names with commas between them")
+    if twice := [name for name in names if names.count(name) > 1]:
+        raise ConfigError(f"{option} {given}: {twice[0]!r} stands twice; give every one once")
+    return names
+
+
+def _checked(option: str, look: Callable[[], object]) -> None:
+    """Word what is wrong with a template as wrong with the option."""
+    try:
+        look()
+    except ValueError as error:
+        raise ConfigError(f"{option}: {error}") from None
+
+
+def _one_of(option: str, value: str | None) -> Any:
+    """``value`` where the option knows it."""
+    if value is not None and value not in _VALUES[option]:
+        close = did_you_mean(value, _VALUES[option])
+        raise ConfigError(f"{option} {value}: expected one of {', '.join(_VALUES[option])}{close}")
+    return value
