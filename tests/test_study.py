@@ -152,6 +152,9 @@ def test_only_and_seed_choose_and_refuse(tiny: Tiny, tmp_path: Path) -> None:
 def test_a_study_runs_once_is_taken_up_and_its_seeds_share_a_row(tiny: Tiny, tmp_path: Path) -> None:
     file = write_study(tiny, tmp_path)
     planned = plan(read_study(file), runs=tmp_path / "runs", beside=tmp_path)
+    sources = [one for one in planned if one.is_source]
+    run_all(sources, data_dir=tiny.data, console=QUIET)
+    assert comparisons(planned) == {}  # sources alone are no comparison
     run_all(planned[:3], data_dir=tiny.data, console=QUIET)
     finished = {one.folder: read_record(one.folder)["finished_at"] for one in planned[:3]}
     before = {folder: (folder / "record.json").stat().st_mtime_ns for folder in finished}

@@ -221,15 +221,13 @@ def _check_same_recipe(one: Planned) -> None:
 
 
 def comparisons(planned: list[Planned]) -> dict[str, list[Run]]:
-    """Finished runs by target, each list one comparison; runs without a target of their own stand in all of them."""
-    rows = [one for one in planned if not one.is_source]
-    targets = dict.fromkeys(one.target for one in rows if one.target is not None)
-    return {
-        target: [
-            read_run(one.folder) for one in rows if one.target in (target, None) and state_of(one.folder) == "done"
-        ]
-        for target in targets
-    }
+    """Finished runs by target, each list one comparison; runs without a target of their own stand in all of them.
+
+    A target of which no run is finished is left out.
+    """
+    done = [one for one in planned if not one.is_source and state_of(one.folder) == "done"]
+    targets = dict.fromkeys(one.target for one in done if one.target is not None)
+    return {target: [read_run(one.folder) for one in done if one.target in (target, None)] for target in targets}
 
 
 def short_name(target: str) -> str:
