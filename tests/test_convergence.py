@@ -11,6 +11,7 @@ from run_builder import make_run, metric
 from transferkit.convergence.comparison import Comparison, Row, compare
 from transferkit.errors import ConfigError
 from transferkit.runs import Run, read_run
+from transferkit.template_files import find_template
 
 
 def row_of(comparison: Comparison, label: str, readout: str = "plain") -> Row:
@@ -161,6 +162,14 @@ def test_rows_are_ordered_by_method_then_label(tmp_path: Path) -> None:
     runs.append(make_run(tmp_path, "9", [metric(0, 40), metric(50, 70)], label="a LoRA"))
     labels = [row.series.label for row in compare(runs).rows]
     assert labels == ["transfer", "a LoRA", "lora", *reversed(methods[:5])]
+
+
+def test_templates_that_differ_are_called_by_their_names(tmp_path: Path) -> None:
+    templates = [find_template("prompteol").template, "{text}: {soft}", find_template("clustering").template + "{soft}"]
+    runs = [lora(tmp_path, str(i), recipe={"embedding": {"template": text}}) for i, text in enumerate(templates)]
+    assert {row.series.label for row in compare(runs).rows} == {
+        f"lora [embedding.template {name}]" for name in ("prompteol", "{text}: {soft}", "clustering")
+    }
 
 
 def test_runs_of_one_label_with_other_settings_are_not_seeds_of_each_other(tmp_path: Path) -> None:

@@ -107,8 +107,9 @@ def _closest_family(family: str, spec: BackboneSpec | None) -> str:
         return float(theirs.model_type != spec.model_type), ratio, other
 
     backbones: dict[str, str] = {}
-    for other in list_families():
-        backbone = read_recipe(f"{other}/train").embedding.backbone
+    for name in list_recipes():
+        other, task = name.split("/")
+        backbone = read_recipe(name).embedding.backbone if task == "train" else None
         if backbone is not None and not find_spec(backbone).bundled:
             backbones[other] = backbone
     return min(backbones, key=distance)

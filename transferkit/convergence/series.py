@@ -140,7 +140,7 @@ def _groups(runs: Iterable[Run]) -> list[tuple[str, tuple[Run, ...]]]:
 def _shown(key: str, value: Any) -> Any:
     """A value as labels name it: a template by its name, where it has one."""
     is_template = re.fullmatch(r"embedding\.template|frozen\.templates\.\d+", key)
-    return template_name(value) if is_template and value is not None else value
+    return template_name(value, soft=True) if is_template and value is not None else value
 
 
 def _identity(run: Run) -> dict[str, Any]:
