@@ -39,6 +39,7 @@ def dev_set(folder: Path, kind: str, **files: str) -> DevSetData:
     return found
 
 
+@pytest.mark.slow  # the decoders' encoder runs the same tasks in the default suite
 @pytest.mark.filterwarnings("ignore")
 def test_every_text_task_among_mtebs_mocks_passes(tmp_path: Path) -> None:
     tasks = [task for task in ALL_MOCK_TASK_TEST_GRID if task.metadata.modalities == ["text"]]
