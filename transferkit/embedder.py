@@ -94,7 +94,7 @@ class Embedder(nn.Module):
             raise ConfigError(f"encode: got {got}; pass one for all, or one for each")
         vectors = self.pooled(texts, instructions, batch_size=batch_size)
         finish = self.readout if readout else Readout("none", 0)
-        return finish(vectors.to(self._readout_device())).cpu().numpy()
+        return finish(vectors.to(self.device)).cpu().numpy()
 
     @torch.no_grad()
     def pooled(self, texts: Sequence[str], instructions: Sequence[str], *, batch_size: int) -> Tensor:
@@ -109,7 +109,9 @@ class Embedder(nn.Module):
             result[chosen] = vectors
         return torch.zeros(0, len(self.readout.mean)) if result is None else result
 
-    def _readout_device(self) -> torch.device:
+    @property
+    def device(self) -> torch.device:
+        """Where vectors are computed and read out."""
         return self.readout.mean.device
 
 

@@ -126,7 +126,7 @@ class MtebEncoder(TextEncoder):
         self.method = method
         self.instructions = dict(instructions or {})
         self.shared = shared
-        self.device = str(embedder.readout.mean.device)
+        self.device = str(embedder.device)
         if isinstance(embedder, BackboneEmbedder):
             self.template = template_name(embedder.backbone.template.source, soft=True)
             self.pooling = embedder.pooling

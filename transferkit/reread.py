@@ -80,4 +80,4 @@ class SharedPass:
         vectors = [fresh[key] if key in fresh else self._kept[key] for key in keys]
         start = self._place[pooling] * self._width
         own = torch.stack(vectors)[:, start : start + self._width] if vectors else torch.zeros(0, self._width)
-        return self.reader.method.readout(own.to(self.reader.method.readout.mean.device)).cpu().numpy()
+        return self.reader.method.readout(own.to(self.reader.method.device)).cpu().numpy()

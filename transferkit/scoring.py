@@ -121,7 +121,7 @@ class Scorer:
         return self._fitted(self._read_sample(embedder))
 
     def _read_sample(self, embedder: "Embedder") -> "Tensor":
-        return embedder.pooled(*self.sample, batch_size=self.batch_size).to(embedder.readout.mean.device)
+        return embedder.pooled(*self.sample, batch_size=self.batch_size).to(embedder.device)
 
     def _fitted(self, sample: "Tensor") -> "Readout":
         from transferkit.readout import Readout

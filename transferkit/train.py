@@ -201,7 +201,7 @@ def backward(
 
 def _texts_at_once(embedder: Embedder, count: int) -> int:
     """Texts a call of a batch of ``count``: on a CPU padding costs as much as text, on a GPU less than another call."""
-    on_cpu = embedder.readout.mean.device.type == "cpu"
+    on_cpu = embedder.device.type == "cpu"
     return min(count, 32) if on_cpu else count
 
 
