@@ -27,6 +27,7 @@ from transferkit.installed_docs import (
     Docstring,
     Root,
     installed_docs,
+    kept_docs,
     read_docstrings,
     summary_and_paragraph,
 )
@@ -453,6 +454,21 @@ print(hashlib.sha256(repr(docs).encode()).hexdigest(), len(docs), "turtle" in sy
     (output,) = outputs
     assert output.split()[2:] == ["False", "False"]
     assert int(output.split()[1]) > 20
+
+
+def test_kept_ones_are_read_again_where_a_source_file_changed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = write(tmp_path, {"pkg/a.py": documented(1)}) / "pkg"
+    monkeypatch.setattr(module, "_roots", lambda: [Root("pkg", source, tmp_path)])
+    monkeypatch.setattr(module, "installed_docs", lambda: tuple(read(tmp_path, "pkg")))
+    kept = tmp_path / "kept"
+    kept.mkdir()
+    first = kept_docs(kept)
+    assert first == tuple(read(tmp_path, "pkg"))
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "installed_docs", lambda: pytest.fail("read again"))
+        assert kept_docs(kept) == first
+    write(tmp_path, {"pkg/b.py": documented(2)})
+    assert [doc.name for doc in kept_docs(kept)] == ["pkg.a.f", "pkg.b.f"]
 
 
 # Recipes

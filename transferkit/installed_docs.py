@@ -1,12 +1,14 @@
 """Docstrings of the packages on this machine -> summary and paragraph: real text for pairs that nobody has to ship."""
 
 import ast
+import json
 import os
 import re
 import sysconfig
 import warnings
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import astuple, dataclass
 from functools import cache
 from hashlib import blake2b
 from importlib.metadata import PackageNotFoundError, distribution, requires
@@ -15,6 +17,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from transferkit.errors import ConfigError
+from transferkit.runs import write_text
 
 Split = Literal["train", "dev", "test", "unseen"]
 SPLITS: tuple[Split, ...] = get_args(Split)
@@ -79,7 +82,31 @@ def installed_docs() -> tuple[Docstring, ...]:
     Raises:
         ConfigError: transferkit is not installed, so its dependencies are not known.
     """
-    return tuple(read_docstrings([*_dependencies(), _standard_library()]))
+    return tuple(read_docstrings(_roots()))
+
+
+def kept_docs(folder: Path) -> tuple[Docstring, ...]:
+    """What :func:`installed_docs` gives, from a file in ``folder`` once there is one: less than a second.
+
+    The file is named after path, size and time of every source file, and after the code that reads them: where one of
+    these changes, another file is written.
+
+    Raises:
+        ConfigError: transferkit is not installed.
+        OSError: the folder does not exist or cannot be written.
+    """
+    digest = blake2b(Path(__file__).read_bytes(), digest_size=8)
+    for root in _roots():
+        for source in _modules(root.path):
+            with suppress(OSError):  # a link to nothing is not read either
+                found = source.stat()
+                digest.update(f"{root.package} {source} {found.st_size} {found.st_mtime_ns}\n".encode())
+    file = folder / f"docstrings-{digest.hexdigest()}.json"
+    if file.is_file():
+        return tuple(Docstring(*row) for row in json.loads(file.read_text(encoding="utf-8")))
+    docs = installed_docs()
+    write_text(file, json.dumps([astuple(doc) for doc in docs]))
+    return docs
 
 
 def table(split: str, *, subset: str | None = None) -> dict[str, list[Any]]:
@@ -120,6 +147,10 @@ def read_docstrings(roots: Iterable[Root]) -> list[Docstring]:
 
 
 # Which packages
+
+
+def _roots() -> list[Root]:
+    return [*_dependencies(), _standard_library()]
 
 
 def _dependencies() -> Iterator[Root]:

@@ -1,7 +1,8 @@
 """A question -> the nearest of many texts. Their vectors are made once and kept; each question reads all of them."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from transferkit.checkpoint import checkpoint_folder, load
 from transferkit.embed_files import embed_blocks, usable_device
 from transferkit.embedder import Embedder
 from transferkit.errors import ConfigError
-from transferkit.installed_docs import installed_docs
+from transferkit.installed_docs import kept_docs
 from transferkit.manifest import NAME, sha256_file
 from transferkit.progress import texts_bar
 from transferkit.text_files import TextFile
@@ -36,9 +37,17 @@ class Hit:
     entry: Entry
 
 
-def docstring_entries() -> list[Entry]:
-    """The docstrings of the packages on this machine; a question is compared with their summaries."""
-    return [Entry(doc.name, doc.summary, doc.summary) for doc in installed_docs()]
+def docstring_entries(folder: Path) -> list[Entry]:
+    """The docstrings of the packages on this machine; a question is compared with their summaries.
+
+    Args:
+        folder: keeps them, beside their vectors.
+
+    Raises:
+        ConfigError: a folder that cannot be written.
+    """
+    with _written(folder):
+        return [Entry(doc.name, doc.summary, doc.summary) for doc in kept_docs(folder)]
 
 
 def file_entries(texts: str, *, column: str) -> list[Entry]:
@@ -94,20 +103,16 @@ class Index:
         self.vectors: Vectors = np.load(file, mmap_mode="r")
 
     def _embed(self, file: Path, *, batch_size: int, console: Console) -> None:
-        try:
-            file.parent.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise ConfigError(
-                f"--index {file.parent}: cannot be written ({error.strerror}); choose another folder"
-            ) from None
-        part = VectorFile(file, identity={"texts": file.stem})
-        part.resume()
-        texts = [entry.embedded for entry in self.entries]
-        with texts_bar(console) as bar:
-            task = bar.add_task("reading the texts", total=len(texts), completed=part.rows)
-            for rows in embed_blocks(self.embedder, texts, part, instruction=self.instruction, batch_size=batch_size):
-                bar.update(task, completed=rows)
-        part.finish()
+        with _written(file.parent):
+            part = VectorFile(file, identity={"texts": file.stem})
+            part.resume()
+            texts = [entry.embedded for entry in self.entries]
+            with texts_bar(console) as bar:
+                task = bar.add_task("reading the texts", total=len(texts), completed=part.rows)
+                blocks = embed_blocks(self.embedder, texts, part, instruction=self.instruction, batch_size=batch_size)
+                for rows in blocks:
+                    bar.update(task, completed=rows)
+            part.finish()
 
     def search(self, question: str, *, top: int = 5) -> list[Hit]:
         """The ``top`` entries with the highest cosine, best first."""
@@ -115,3 +120,13 @@ class Index:
         scores = self.vectors @ vector
         order = np.argsort(-scores, kind="stable")[:top]
         return [Hit(float(scores[i]), self.entries[i]) for i in order]
+
+
+@contextmanager
+def _written(folder: Path) -> Iterator[None]:
+    """Make ``folder``, and say in one sentence why something cannot be written there."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        yield
+    except OSError as error:
+        raise ConfigError(f"--index {folder}: cannot be written ({error.strerror}); choose another folder") from None

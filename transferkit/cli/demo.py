@@ -47,7 +47,7 @@ def demo(
     comparison = compare(rows)
     report = write_comparison(comparison, runs / "report")
     tables.print_table(comparison, Console())
-    index = Index(adapted_checkpoint(runs), docstring_entries(), folder=INDEX, console=console)
+    index = Index(adapted_checkpoint(runs), docstring_entries(INDEX), folder=INDEX, console=console)
     out = Console()
     out.print(f'\nWith the adapted decoder: transferkit search "{QUESTION}"', highlight=False)
     print_hits(index.search(QUESTION), out)

@@ -50,7 +50,7 @@ def search(
 
     console = Console(stderr=True)
     checkpoint = checkpoint or adapted_checkpoint()
-    entries = docstring_entries() if texts is None else file_entries(texts, column=column)
+    entries = docstring_entries(index) if texts is None else file_entries(texts, column=column)
     vectors = Index(checkpoint, entries, folder=index, instruction=instruction, batch_size=batch_size, console=console)
     found = vectors.search(question, top=top)
     if json:
