@@ -1,9 +1,11 @@
 """TF-IDF: the floor that an embedding worth its name must beat."""
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-from scipy.sparse import csr_matrix
-from sklearn.feature_extraction.text import TfidfVectorizer
+if TYPE_CHECKING:
+    from scipy.sparse import csr_matrix
+    from sklearn.feature_extraction.text import TfidfVectorizer
 
 
 class Tfidf:
@@ -16,11 +18,13 @@ class Tfidf:
         """Nothing to switch."""
         return self
 
-    def pooled(self, texts: Sequence[str], instructions: Sequence[str], *, batch_size: int) -> csr_matrix:
+    def pooled(self, texts: Sequence[str], instructions: Sequence[str], *, batch_size: int) -> "csr_matrix":
         """Sparse unit vectors (n, words)."""
         return self.vectorizer.transform(texts)
 
 
-def unfitted() -> TfidfVectorizer:
+def unfitted() -> "TfidfVectorizer":
     """The settings of every TF-IDF row."""
+    from sklearn.feature_extraction.text import TfidfVectorizer  # seconds, which no other row needs
+
     return TfidfVectorizer(sublinear_tf=True)
