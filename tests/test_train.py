@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import sys
 from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import replace
@@ -21,8 +22,9 @@ from transferkit import runner
 from transferkit.checkpoint import load
 from transferkit.embedder import PromptEmbedder
 from transferkit.errors import ConfigError, RunError
+from transferkit.methods import resolve_recipe
 from transferkit.recipes import OptimSection, Recipe
-from transferkit.runner import Inputs, resume, start
+from transferkit.runner import Inputs, Prepared, resume, start
 from transferkit.runs import read_run
 from transferkit.scoring import Evaluation
 from transferkit.textstates import TextState, TextStateMemory
@@ -197,6 +199,34 @@ def test_interrupted_and_resumed_equals_straight_bit_for_bit(
     assert [row["step"] for row in again.state.metrics] == [0, 3, 6, 8]
 
 
+def test_an_interrupt_in_the_last_step_is_obeyed_too(tiny: Tiny, source: Path, tmp_path: Path) -> None:
+    straight = make(tiny, "adapt", source, optim={"steps": 2})
+    straight.fit(tmp_path / "straight")
+    first = make(tiny, "adapt", source, optim={"steps": 2})
+    first.progress.on_step = interrupt_at(2)
+    with pytest.raises(Interrupted):
+        first.fit(tmp_path / "halves")
+    second = make(tiny, "adapt", source, optim={"steps": 2})
+    second.fit(tmp_path / "halves")
+    assert second.progress.losses == []
+    assert equal_bits(learned(second.embedder), learned(straight.embedder))
+
+
+def test_a_warning_outlives_the_process_and_is_given_once(
+    tiny: Tiny, source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("transferkit.train.COLLAPSED", 2.0)  # a share: every step is below it
+    first = make(tiny, "adapt", source, optim={"steps": 3})
+    first.progress.on_step = interrupt_at(2)
+    with pytest.raises(Interrupted):
+        first.fit(tmp_path)
+    second = make(tiny, "adapt", source, optim={"steps": 3})
+    fitted = second.fit(tmp_path)
+    assert [len(one.progress.warnings) for one in (first, second)] == [1, 0]
+    assert fitted.state.warnings == first.progress.warnings
+    assert "step 1: the soft tokens hardly depend on the text" in fitted.state.warnings[0]
+
+
 def test_same_seed_twice_is_identical_and_another_is_not(tiny: Tiny, source: Path, tmp_path: Path) -> None:
     runs = []
     for name, seed in (("a", 3), ("b", 3), ("c", 4)):
@@ -319,7 +349,18 @@ def test_run_folder_is_resumed_and_then_left_alone(
     (folder,) = (tmp_path / "halves").iterdir()
     assert read_run(folder).record["status"] == "interrupted"
     assert not (folder / "checkpoint").exists()
+    begun = read_run(folder).record
+    monkeypatch.setattr(sys, "argv", ["transferkit", "adapt", "--resume"])
+    monkeypatch.setattr(runner, "now", lambda: "2030-01-01T00:00:00+00:00")
     assert resume(folder, console=QUIET) == folder
+    record = read_run(folder).record
+    assert {key: record[key] for key in ("created_at", "command")} == {
+        key: begun[key] for key in ("created_at", "command")
+    }
+    assert begun["resumed"] == []
+    assert [(one["at"], one["command"]) for one in record["resumed"]] == [
+        ("2030-01-01T00:00:00+00:00", "transferkit adapt --resume")
+    ]
     runs = [read_run(one) for one in (straight, folder)]
     assert [run.record["status"] for run in runs] == ["done", "done"]
     assert runs[0].record["best"] == runs[1].record["best"]
@@ -332,6 +373,20 @@ def test_run_folder_is_resumed_and_then_left_alone(
     assert before == {
         file: (file.stat().st_mtime_ns, file.read_bytes()) for file in folder.rglob("*") if file.is_file()
     }
+
+
+def test_lineage_is_shared_by_seeds_and_by_nothing_else(tiny: Tiny, source: Path) -> None:
+    def lineage(**changes: Any) -> str:
+        recipe, spec = resolve_recipe(recipe_of(tiny, "adapt", **changes), source=source)
+        return Prepared.load(recipe, spec, Inputs(source=source, data_dir=tiny.data)).lineage()
+
+    train = recipe_of(tiny, "adapt").data.model_dump()["train"]
+    one = lineage()
+    assert lineage(seed=99) == one
+    asked = [train[0] | {"instruction": "find something else"}, *train[1:]]
+    given = [train[0] | {"document_instruction": "a text"}, *train[1:]]
+    others = [lineage(optim={"steps": 7}), lineage(data={"train": asked}), lineage(data={"train": given})]
+    assert len({one, *others}) == 4
 
 
 def test_checkpoint_of_a_run_scores_what_its_best_row_says(tiny: Tiny, source: Path, tmp_path: Path) -> None:
@@ -412,6 +467,41 @@ def test_training_reads_past_the_memory(tiny: Tiny, source: Path) -> None:
     embedder.eval()
     embedder.embed(["the cat"], [""])
     assert embedder.dev_states.used_bytes > 0
+
+
+def test_the_readouts_sample_is_read_anew_and_its_writing_is_no_reading(
+    tiny: Tiny, source: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = make(tiny, "adapt", source, readout={"kind": "whiten", "sample": 20})
+    assert isinstance(one.embedder, PromptEmbedder)
+    one.embedder.dev_states = TextStateMemory(budget_bytes=1 << 30)
+    asked: list[bool] = []
+    whole = type(one.embedder).embed
+
+    def embed(self: PromptEmbedder, *arguments: Any) -> torch.Tensor:
+        asked.append(self.dev_states is not None)
+        return whole(self, *arguments)
+
+    monkeypatch.setattr(type(one.embedder), "embed", embed)
+    monkeypatch.setattr("transferkit.scoring.perf_counter", iter(range(100)).__next__)  # a second a look
+    monkeypatch.setattr("transferkit.writer.perf_counter", lambda: 0.0)
+    dev_batches = -(-len(one.scorer.unique) // one.scorer.batch_size)
+    first = one.scorer.read(one.embedder)
+    assert asked == [True] * dev_batches + [False] * (len(asked) - dev_batches)
+    assert len(asked) > dev_batches
+    assert one.embedder.dev_states is not None
+    assert (first.dev_seconds, first.sample_seconds) == (1, 1)
+
+    memory = one.embedder.writer.memory
+    assert memory is not None
+    whole_pooled = type(one.embedder).pooled
+
+    def pooled(self: PromptEmbedder, texts: list[str], *arguments: Any, **options: Any) -> torch.Tensor:
+        memory.seconds += 0.25  # as if it had written
+        return whole_pooled(self, texts, *arguments, **options)
+
+    monkeypatch.setattr(type(one.embedder), "pooled", pooled)
+    assert one.scorer.read(one.embedder).sample_seconds == 0.75
 
 
 @pytest.mark.parametrize("keep", ["best", "last"])

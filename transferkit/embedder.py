@@ -29,10 +29,12 @@ class Embedder(nn.Module):
         readout: fitted after training; ``encode`` applies it, the loss never sees it.
         instructions: training set -> task instruction that a loaded checkpoint was trained with.
         tokens_read: backbone tokens processed since :meth:`take_tokens`, for the convergence table.
+        dev_states: while it is trained, what its backbone has read of the dev texts.
     """
 
     readout: Readout
     tokens_read: int = 0
+    dev_states: TextStateMemory | None = None
     instructions: dict[str, str] = {}  # noqa: RUF012 - replaced, never filled
 
     def embed(self, texts: Sequence[str], instructions: Sequence[str]) -> Tensor:
@@ -51,6 +53,11 @@ class Embedder(nn.Module):
         """The one that it was trained with, where it was one alone; else none."""
         known = set(self.instructions.values())
         return known.pop() if len(known) == 1 else ""
+
+    @property
+    def writing_seconds(self) -> float:
+        """Seconds spent so far on soft tokens that are written once and kept."""
+        return 0.0
 
     def take_tokens(self) -> int:
         """Backbone tokens processed since the last call."""
@@ -128,7 +135,6 @@ class BackboneEmbedder(Embedder):
         self.backbone = backbone
         self.pooling: Pooling = pooling
         self.readout = (readout or Readout("none", backbone.output_width)).to(backbone.device)
-        self.dev_states: TextStateMemory | None = None  # while it is trained: texts of the evaluations between steps
 
     @property
     def path(self) -> Literal["cached", "full"]:
@@ -209,6 +215,11 @@ class PromptEmbedder(BackboneEmbedder):
         soft = self.writer(texts, instructions)
         self.last_soft = soft.detach()
         return self.alignment(soft.to(self.alignment.weight.device))
+
+    @property
+    def writing_seconds(self) -> float:
+        """Of a frozen Prompting LLM; one that learns writes anew at each step."""
+        return 0.0 if self.writer.memory is None else self.writer.memory.seconds
 
     def trainable(self) -> dict[Group, list[nn.Parameter]]:
         """Whatever of the Prompting LLM is not frozen, W and, where there are any, the offsets."""

@@ -101,7 +101,7 @@ def resume(folder: Path, *, console: Console) -> Path:
     recipe, spec = resolve_recipe(read_recipe(str(folder / "recipe.yaml")), source=inputs.source)
     prepared = Prepared.load(recipe, spec, inputs)
     prepared.check_unchanged(folder, record)
-    return prepared.run(folder, console)
+    return prepared.run(folder, console, begun=record)
 
 
 @dataclass
@@ -162,9 +162,11 @@ class Prepared:
             if (old[section] or {}).get(key) != (new[section] or {}).get(key):
                 raise ConfigError(f"{folder}: the {what} changed since this run began; put it back, or start a new run")
 
-    def run(self, folder: Path, console: Console) -> Path:
-        """Train or measure, and leave ``folder`` finished."""
+    def run(self, folder: Path, console: Console, *, begun: dict[str, Any] | None = None) -> Path:
+        """Train or measure, and leave ``folder`` finished; ``begun`` is the record of the run that is continued."""
         record = self.record(folder)
+        if begun is not None:
+            record = _continued(record, begun)
         _write_record(folder, record)
         console = console if is_main() else Console(quiet=True)
         console.print(self.summary(), markup=False, highlight=False, soft_wrap=True)
@@ -246,7 +248,7 @@ class Prepared:
                 "evaluation_seconds": state.evaluation_seconds,
                 "readout_seconds": readout_seconds,
             },
-            "warnings": fitted.warnings,
+            "warnings": state.warnings,
         }
 
     def _measure(self, folder: Path, scorer: Scorer, progress: Progress) -> dict[str, Any]:
@@ -295,7 +297,7 @@ class Prepared:
             folder / "checkpoint",
             instructions=instructions,
             prompting_from=source,
-            lineage=lineage(self.recipe, self.data),
+            lineage=self.lineage(),
         )
 
     def _tracker(self, folder: Path) -> Accelerator | None:
@@ -304,6 +306,21 @@ class Prepared:
         self.accelerator.project_configuration.logging_dir = str(folder)
         self.accelerator.init_trackers("transferkit", init_kwargs={"wandb": {"name": folder.name}})
         return self.accelerator
+
+    def lineage(self) -> str:
+        """Hash of what was trained, from what and on what, without the seed: equal for the seeds of one experiment."""
+        built, source = self.built, self.source_facts
+        facts = {} if built is None else built.facts
+        weights = [
+            (_backbone_facts(built.embedder if built else None) or {}).get("weights_sha256"),
+            facts.get("prompting_weights_sha256"),
+            *(one["weights_sha256"] for one in facts.get("alignment", {}).get("more_backbones", [])),
+            source and (source["lineage"] or source["sha256"]),
+        ]
+        settings = json.loads(self.recipe.model_dump_json(exclude={"seed", "save_every", "tracking", "data"}))
+        instructions = [[one.spec.instruction, one.document_instruction] for one in self.data.sets]
+        everything = [settings, weights, instructions, self.data.facts()["sha256"]]
+        return _sha256_lines([json.dumps(everything, sort_keys=True)])
 
     def record(self, folder: Path) -> dict[str, Any]:
         """Everything that is known before the first step."""
@@ -319,6 +336,7 @@ class Prepared:
             "label": self.label,
             "status": "running",
             "created_at": now(),
+            "resumed": [],
             "seed": recipe.seed,
             "source": self.source_facts,
             "inputs": {
@@ -337,12 +355,6 @@ class Prepared:
             **(built.facts if built else {}),
             **environment(),
         }
-
-
-def lineage(recipe: Recipe, data: TrainingData) -> str:
-    """Hash of what was trained and on what, without the seed: equal for the seeds of one experiment."""
-    settings = json.loads(recipe.model_dump_json(exclude={"seed", "save_every", "tracking", "data"}))
-    return _sha256_lines([json.dumps(settings, sort_keys=True), data.facts()["sha256"]])
 
 
 def data_facts(data: TrainingData, dev_sets: list[DevSetData]) -> dict[str, Any]:
@@ -373,6 +385,15 @@ def _in_words(error: Exception, folder: Path) -> Exception:
             f"{error.filename or folder}: {error.strerror or error}; mend that, then continue with --resume {folder}"
         )
     return error
+
+
+def _continued(record: dict[str, Any], begun: dict[str, Any]) -> dict[str, Any]:
+    """The record of a run that another process began: what that one said of itself stands, this one is noted."""
+    here = {key: record[key] for key in ("command", "git", "versions")}
+    kept = {key: begun[key] for key in ("created_at", *here)}
+    if kept["git"] is not None and here["git"] is not None:
+        kept["git"] |= {"dirty": kept["git"]["dirty"] or here["git"]["dirty"]}  # one step under such code is enough
+    return record | kept | {"resumed": [*begun.get("resumed", []), {"at": record["created_at"], **here}]}
 
 
 def _write_record(folder: Path, record: dict[str, Any]) -> None:

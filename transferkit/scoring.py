@@ -48,7 +48,7 @@ class Vectors:
     dev: Any  # (n, d), a sparse matrix from TF-IDF
     sample: "Tensor | None"  # (m, d) of the readout's sample; None where none is fitted
     dev_seconds: float
-    sample_seconds: float
+    sample_seconds: float  # without the writing of soft tokens, which counts as training
 
     def part(self, of: Callable[["Tensor"], "Tensor"]) -> "Vectors":
         """The vectors that ``of`` takes out of these; each such part would have taken as long by itself."""
@@ -94,9 +94,12 @@ class Scorer:
         started = perf_counter()
         texts, instructions = [text for text, _ in self.unique], [task for _, task in self.unique]
         dev = embedder.pooled(texts, instructions, batch_size=self.batch_size)
-        read = perf_counter()
-        sample = None if self.readout.kind == "none" else self._read_sample(embedder)
-        return Vectors(dev, sample, read - started, perf_counter() - read)
+        dev_seconds = perf_counter() - started
+        if self.readout.kind == "none":
+            return Vectors(dev, None, dev_seconds, 0.0)
+        started, written = perf_counter(), embedder.writing_seconds
+        sample = self._read_sample(embedder)
+        return Vectors(dev, sample, dev_seconds, perf_counter() - started - (embedder.writing_seconds - written))
 
     def score(self, vectors: Vectors) -> Evaluation:
         """Score the dev vectors, fit the readout to the sample's, score again."""
@@ -121,7 +124,12 @@ class Scorer:
         return self._fitted(self._read_sample(embedder))
 
     def _read_sample(self, embedder: "Embedder") -> "Tensor":
-        return embedder.pooled(*self.sample, batch_size=self.batch_size).to(embedder.device)
+        # Read anew each time: whoever wants the readout of one step pays for this pass, so its seconds are reported.
+        states, embedder.dev_states = embedder.dev_states, None
+        try:
+            return embedder.pooled(*self.sample, batch_size=self.batch_size).to(embedder.device)
+        finally:
+            embedder.dev_states = states
 
     def _fitted(self, sample: "Tensor") -> "Readout":
         from transferkit.readout import Readout

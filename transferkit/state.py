@@ -29,7 +29,7 @@ _COUNTERS = (
     "collapse",
     "evaluated",
 )
-_LISTED = ("metrics", "collapse_warned", "soft_token_groups")
+_LISTED = ("metrics", "warnings", "soft_token_groups")
 
 
 @dataclass
@@ -56,7 +56,7 @@ class TrainState:
     evaluated: int = -1  # last step that was evaluated
     best: Best | None = None
     metrics: list[dict[str, Any]] = field(default_factory=list)
-    collapse_warned: bool = False
+    warnings: list[str] = field(default_factory=list)  # of the collapse figure, said once
     soft_token_groups: list[list[str]] = field(default_factory=list)  # see SoftTokenMemory
 
     def after_step(self, loss: float, *, examples: int, tokens: int) -> None:

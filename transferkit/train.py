@@ -5,7 +5,7 @@ import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
 from types import FrameType
@@ -41,7 +41,6 @@ class Fitted:
 
     best: Best
     state: TrainState
-    warnings: list[str] = field(default_factory=list)
 
 
 def fit(
@@ -78,7 +77,6 @@ def fit(
         change_basis(embedder, recipe, scorer, state, resumed=saved is not None)
     if isinstance(embedder, BackboneEmbedder):
         embedder.dev_states = TextStateMemory(budget_bytes=int(recipe.eval.keep_states_gib * 2**30))
-    warnings: list[str] = []
     # An evaluation at the resumed step was written before its state was saved, so rows up to that step stand.
     with stop_signal() as stop:
         while True:
@@ -91,10 +89,10 @@ def fit(
             stopping = any_process(stop.asked, device=parameters[0].device)
             if last or stopping or (state.step and state.step % recipe.save_every == 0):
                 save_state(folder, state, named, optimizer)
-            if last:
-                break
             if stopping:
                 raise Interrupted(folder)
+            if last:
+                break
             started = perf_counter()
             set_learning_rates(optimizer, recipe.optim, state.step)
             batch = data.batch(state.step).slice(*world())
@@ -106,14 +104,14 @@ def fit(
                 tokens=int(total(embedder.take_tokens(), device=parameters[0].device)),
             )
             progress.step(state.step, loss=loss, tokens_per_second=state.tokens / max(state.seconds, 1e-9))
-            warnings += collapse_warning(embedder, state, progress)
+            state.warnings += collapse_warning(embedder, state, progress)
     assert state.best is not None  # step 0 was evaluated
     restore(named, state.best.weights)
     if isinstance(embedder, PromptEmbedder):
         embedder.alignment.fold()
     if isinstance(embedder, BackboneEmbedder):
         embedder.dev_states = None
-    return Fitted(state.best, state, warnings)
+    return Fitted(state.best, state)
 
 
 @torch.no_grad()
@@ -265,14 +263,12 @@ def evaluate(
     keep: Literal["best", "last"],
 ) -> None:
     """Score the current step, note it in the state, and keep the weights if they are the best so far or the last."""
-    memory = embedder.writer.memory if isinstance(embedder, PromptEmbedder) else None
-    written_before = 0.0 if memory is None else memory.seconds
+    written_before = embedder.writing_seconds
     evaluation = scorer(embedder)
     embedder.take_tokens()  # evaluation is no training
-    if memory is not None:
-        # What an evaluation writes, later steps find written: it counts as training wherever it was written.
-        state.seconds += memory.seconds - written_before
-        state.cache_seconds = memory.seconds
+    # What an evaluation writes, later steps find written: it counts as training wherever it was written.
+    state.seconds += embedder.writing_seconds - written_before
+    state.cache_seconds = embedder.writing_seconds
     row = state.metrics_row(evaluation, peak_memory_bytes=peak_memory_bytes())
     state.metrics.append(row)
     state.evaluated = state.step
@@ -300,9 +296,8 @@ def collapse_warning(embedder: Embedder, state: TrainState, progress: Progress) 
     if len(embedder.last_soft) < 2:  # a micro-batch of one text has no variance to speak of
         return []
     state.collapse = collapse(embedder.last_soft)
-    if state.collapse > COLLAPSED or state.collapse_warned:
+    if state.collapse > COLLAPSED or state.warnings:
         return []
-    state.collapse_warned = True
     warning = (
         f"step {state.step}: the soft tokens hardly depend on the text any more (collapse figure "
         f"{state.collapse:.1e}); raise prompting.tau or lower optim.lr"
