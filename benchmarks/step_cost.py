@@ -2,8 +2,10 @@
 
     python benchmarks/step_cost.py --layers 8 --width 512 --batch-size 16 --length 128
 
-Timed in turn, round by round, on a random decoder: `embed` (no gradient, the limit), an adapt step on the cached path,
-the same step as one full pass, and a LoRA step. Printed are medians and their ratios to the limit.
+Timed in turn, round by round, on random decoders, forward and backward pass without loss and optimizer: `embed` (no
+gradient, the limit); an adapt step whose soft tokens were written before, as in every epoch but the first; one that
+writes them, with a Prompting LLM of half the width and a quarter of the layers; the former as one full pass over text
+and soft tokens; and a LoRA step. Printed are medians and their ratios to the limit.
 """
 
 import argparse
@@ -18,11 +20,14 @@ import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedTokenizerFast
 
+from transferkit.alignment import Alignment
 from transferkit.backbone import FrozenBackbone
-from transferkit.baselines import FrozenEmbedder, LoraEmbedder, PromptTuningEmbedder
-from transferkit.embedder import BackboneEmbedder
+from transferkit.baselines import FrozenEmbedder, LoraEmbedder
+from transferkit.embedder import BackboneEmbedder, PromptEmbedder
 from transferkit.probe import probe
+from transferkit.prompting import PromptingLLM
 from transferkit.recipes import LoraSection
+from transferkit.writer import Writer
 
 
 def main() -> None:
@@ -41,8 +46,10 @@ def main() -> None:
     given = parser.parse_args()
     torch.set_num_threads(given.threads)
     with tempfile.TemporaryDirectory() as folder:
-        write_decoder(Path(folder), model_type=given.model_type, width=given.width, layers=given.layers)
-        spec = probe(folder)
+        decoder, prompting = Path(folder, "decoder"), Path(folder, "prompting")
+        write_decoder(decoder, model_type=given.model_type, width=given.width, layers=given.layers)
+        write_decoder(prompting, model_type=given.model_type, width=given.width // 2, layers=max(1, given.layers // 4))
+        spec = probe(str(decoder))
 
         def load(template: str) -> FrozenBackbone:
             return FrozenBackbone.load(spec, template=template, max_length=given.length, soft_tokens=5)
@@ -53,10 +60,9 @@ def main() -> None:
         frozen = FrozenEmbedder(load("{text}"), pooling="mean")
         ways: dict[str, Callable[[], None]] = {
             "embed, no gradient (the limit)": lambda: embed(frozen, texts),
-            "step on k soft tokens, cached text": step(
-                PromptTuningEmbedder(cached, pooling="soft", tokens=5, seed=0), texts
-            ),
-            "the same step, one full pass": step(PromptTuningEmbedder(full, pooling="soft", tokens=5, seed=0), texts),
+            "adapt step, soft tokens kept": step(transfer(prompting, cached), texts),
+            "adapt step, soft tokens written": step(transfer(prompting, cached), texts, forget=True),
+            "adapt step, one full pass": step(transfer(prompting, full), texts),
             "LoRA step": step(LoraEmbedder(lora, pooling="mean", lora=LoraSection(), seed=0), texts),
         }
         seconds: dict[str, list[float]] = {name: [] for name in ways}
@@ -80,11 +86,21 @@ def embed(embedder: BackboneEmbedder, texts: list[str]) -> None:
     embedder.embed(texts, [""] * len(texts))
 
 
-def step(embedder: BackboneEmbedder, texts: list[str]) -> Callable[[], None]:
-    """A forward and backward pass of ``embedder`` over ``texts``."""
+def transfer(prompting: Path, backbone: FrozenBackbone) -> PromptEmbedder:
+    """A frozen Prompting LLM with W and offsets, as `adapt` trains them."""
+    writer = Writer(PromptingLLM.load(str(prompting)))
+    writer.freeze()
+    weight = torch.randn(writer.prompting.width, backbone.embedding_width) / writer.prompting.width**0.5
+    return PromptEmbedder(writer, Alignment(weight, tokens=writer.prompting.tokens, offset=True), backbone)
+
+
+def step(embedder: BackboneEmbedder, texts: list[str], *, forget: bool = False) -> Callable[[], None]:
+    """A forward and backward pass of ``embedder`` over ``texts``; with ``forget`` nothing is written before it."""
     parameters = [p for group in embedder.trainable().values() for p in group]
 
     def run() -> None:
+        if forget and isinstance(embedder, PromptEmbedder):
+            embedder.writer.freeze()  # with an empty memory
         vectors = embedder.embed(texts, [""] * len(texts))
         torch.autograd.grad((vectors * torch.ones_like(vectors).cumsum(1)).sum(), parameters)
 
