@@ -4,7 +4,7 @@
 
 Run the same command again after a kill: it goes on from the last checkpoint and ends with the same weights,
 bit for bit. ``train.steps`` and ``train.cooldown_steps`` may be changed between two starts, as long as the
-cool-down has not begun; after it, a larger ``train.steps`` goes on with the old one among ``train.restarts``.
+cool-down has not begun.
 """
 
 import argparse
@@ -20,7 +20,6 @@ import torch
 from muon import Muon
 from pretrain_export import bits_per_byte, export, heldout_windows, write_folder
 from pretrain_text import TextConfig, Windows, prepare, write_text
-from pydantic import Field
 from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
@@ -38,8 +37,6 @@ class TrainConfig(Strict):
         batch_size: Windows a step.
         warmup_steps: The learning rates rise linearly from 0.
         cooldown_steps: The last steps, in which they fall linearly to 0; constant in between.
-        restarts: Steps before which they have fallen in the same way and from which on they are whole again: a
-            decoder that was finished there and trained further (Wen et al. 2024, arXiv 2410.05192, WSD-S).
         optimizer: ``muon`` for the matrices and AdamW for the rest, or ``adamw`` for everything.
         lr: AdamW's learning rate.
         matrix_lr: Learning rate of the matrices, whichever optimizer they have.
@@ -56,7 +53,6 @@ class TrainConfig(Strict):
     batch_size: int
     warmup_steps: int
     cooldown_steps: int
-    restarts: list[int] = Field([])
     optimizer: Literal["muon", "adamw"]
     lr: float
     matrix_lr: float
@@ -69,8 +65,7 @@ class TrainConfig(Strict):
 
     def lr_factor(self, step: int) -> float:
         """Share of the full learning rate at a step counted from 0."""
-        end = next(end for end in [*self.restarts, self.steps] if step < end)
-        return min(1.0, (step + 1) / max(1, self.warmup_steps), (end - step) / max(1, self.cooldown_steps))
+        return min(1.0, (step + 1) / max(1, self.warmup_steps), (self.steps - step) / max(1, self.cooldown_steps))
 
 
 class PretrainRecipe(Strict):
@@ -166,9 +161,7 @@ def load_checkpoint(path: Path, model: PreTrainedModel, optimizers: list[torch.o
 
 def identity(recipe: PretrainRecipe) -> str:
     """Hash of what may not change between two starts of a run."""
-    free = {
-        "train": {"steps", "cooldown_steps", "restarts", "compile", "log_every", "heldout_every", "checkpoint_every"}
-    }
+    free = {"train": {"steps", "cooldown_steps", "compile", "log_every", "heldout_every", "checkpoint_every"}}
     kept = recipe.model_dump(exclude={**free, "prompts": True})
     return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()
 
@@ -227,7 +220,7 @@ def train(recipe: PretrainRecipe, work: Path, *, stop_after: int | None = None) 
         inputs, targets = (torch.from_numpy(array) for array in windows.batch(step))
         losses.append(_train_step(loss_of(model, inputs, targets), model, optimizers, config.clip_norm))
         done = step + 1
-        last = done in {config.steps, *config.restarts}  # cooled down
+        last = done == config.steps
         if done % config.log_every == 0 or last:
             seconds = time.perf_counter() - started
             state["train_seconds"] += seconds
