@@ -395,11 +395,37 @@ def test_lora_checkpoint(tiny: Tiny, tmp_path: Path) -> None:
     assert np.abs(only_look(found.after).shares - only_look(found.before).shares).max() > 0.01
 
 
-def test_the_template_is_put_back_even_after_an_error(tiny: Tiny) -> None:
+@pytest.mark.parametrize("append_eos", [False, True])
+@pytest.mark.parametrize("context", [None, 16])  # the second leaves no room for the whole text
+def test_before_looks_from_the_last_position_before_the_soft_tokens(
+    append_eos: bool, context: int | None, tiny: Tiny
+) -> None:
+    facts = TokenizerFacts(append_eos=append_eos)
+    spec = probe(str(tiny.target)).model_copy(update={"tokenizer": facts})
+    template = 'say "{text}" is{soft}, so'
+    backbone = FrozenBackbone.load(spec, template=template, max_length=24, soft_tokens=2)
+    backbone.context = context or backbone.context
+    backbone.use_template(template)
+    embedder = PromptTuningEmbedder(backbone, pooling="soft", tokens=2, seed=0)
+    found = report(embedder)
+    (ids,) = backbone.rows([TEXT], [""]).before
+    assert (len(ids) < 16) == (context is not None)
+    before, after = only_look(found.before), only_look(found.after)
+    assert before.tokens == after.tokens[: len(ids)]
+    assert before.tokens[-1].name == " is"
+    truth = [layer.mean(axis=0)[-1] for layer in raw(tiny.target, input_ids=torch.tensor([ids]))]
+    np.testing.assert_allclose(before.shares, truth, atol=1e-5)
+    assert (found.before.template, found.before.pooling) == ('say "{text}" is', "last")
+
+
+def test_the_method_itself_stays_as_it_is(tiny: Tiny) -> None:
     embedder = prompt_embedder(tiny)
-    with pytest.raises(RuntimeError, match="stop"), before_adaptation(embedder):
-        raise RuntimeError("stop")
-    assert embedder.backbone.template.source == "{text}{soft}"
+    vector = embedder.encode([TEXT])
+    with before_adaptation(embedder) as frozen:
+        assert frozen.backbone.template.source == "{text}"
+        assert frozen.backbone.trunk is embedder.backbone.trunk
+        assert embedder.backbone.template.source == "{text}{soft}"
+        np.testing.assert_array_equal(embedder.encode([TEXT]), vector)
 
 
 @pytest.mark.parametrize("template", ['say "{text}" is{soft}, so', "{soft}see {text}", "{instruction}{text}{soft}"])
@@ -521,6 +547,22 @@ def test_a_tokenizer_without_offsets_is_one_sentence(tiny: Tiny, monkeypatch: py
         report(FrozenEmbedder(backbone, pooling="mean"))
 
 
+@pytest.mark.parametrize("given", [None, "see"])
+def test_an_instruction_that_is_not_read_is_neither_shown_nor_reported(
+    given: str | None, tiny: Tiny, tmp_path: Path
+) -> None:
+    backbone = load_backbone(tiny.target, template="{text}", soft_tokens=0)
+    trained = LoraEmbedder(backbone, pooling="mean", lora=LoraSection(), seed=0)
+    save_checkpoint(trained, tmp_path / "lora", instructions={"intents": "find the cat", "pairs": "see"})
+    arguments = ["attention", str(tmp_path / "lora"), "--text", TEXT, "--device", "cpu", "--out", str(tmp_path / "out")]
+    shown = CliRunner().invoke(app, [*arguments, *(["--instruction", given] if given else [])])
+    assert shown.exit_code == 0, shown.output
+    assert ("warning: this model reads no instruction" in shown.stderr) == (given is not None)
+    assert "trained with" not in shown.stderr
+    assert json.loads((tmp_path / "out" / "attention.json").read_text())["instruction"] is None
+    assert "instruction" not in (tmp_path / "out" / "attention.svg").read_text()
+
+
 def test_command(tiny: Tiny, tmp_path: Path) -> None:
     checkpoint = source_checkpoint(tiny, tmp_path / "checkpoint")
     out = tmp_path / "out"
@@ -531,9 +573,12 @@ def test_command(tiny: Tiny, tmp_path: Path) -> None:
     assert "content words" in shown.stdout
     content = json.loads((out / "attention.json").read_text())
     assert content["instruction"] == "see"
+    assert "instruction" in (out / "attention.svg").read_text()
     assert "".join(row["token"] for row in content["before"]["text"][1:]) == TEXTS[3]
     file = tmp_path / "texts.txt"
     file.write_text("\n".join(TEXTS[:3]) + "\n")
+    asked = CliRunner().invoke(app, [*arguments, "--texts", str(file), "--json"])
+    assert "no --instruction given; this checkpoint was trained with 'find the cat'; 'see'" in asked.stderr
     many = CliRunner().invoke(app, [*arguments, "--texts", str(file), "--json", "--quiet"])
     assert many.exit_code == 0, many.output
     content = json.loads(many.stdout)

@@ -2,6 +2,8 @@
 
 import io
 import json
+import re
+import shlex
 import sys
 from collections import Counter
 from collections.abc import Iterator
@@ -31,7 +33,7 @@ from transferkit.augment.settings import Limits, Sampling, Setup
 from transferkit.cli.app import main
 from transferkit.data import load_training_data
 from transferkit.errors import ConfigError, RunError
-from transferkit.recipes import Recipe, builtin_dir
+from transferkit.recipes import Recipe, builtin_dir, read_recipe, recipe_path
 from transferkit.schema import parse
 
 BLOCK = 2 * BATCHES_PER_BLOCK  # texts, at the batch size used here
@@ -314,6 +316,25 @@ def test_a_recipe_trains_on_the_file(source: Path, texts: list[str], tmp_path: P
     assert set(batch.anchors) <= set(texts)
 
 
+def test_the_line_in_a_recipes_header_makes_what_it_trains_on(
+    texts: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    header = recipe_path("roth/baseline").read_text(encoding="utf-8").partition("\ntask:")[0]
+    (line,) = re.findall(r"transferkit augment .+?(?=\n#\n)", header, re.DOTALL)
+    command = shlex.split(line.replace("\\\n#", " ").replace("DATA/", f"{tmp_path}/"))
+    titles = Path(command[2])
+    titles.parent.mkdir(parents=True)
+    pd.DataFrame({"query": texts, "positive": texts}).to_parquet(titles)
+    monkeypatch.setattr(sys, "argv", [*command, "--quiet"])
+    with pytest.raises(SystemExit) as end:
+        main()
+    assert end.value.code == 0
+    recipe = read_recipe("roth/baseline")
+    data = load_training_data(recipe.data, data_dir=tmp_path, batch_size=4, seed=0)
+    assert data.facts()["sets"]["arxiv_titles"]["rows"] > TEXTS
+    assert set(data.batch(0).anchors) <= set(texts)
+
+
 @pytest.mark.parametrize(
     ("options", "says"),
     [
@@ -321,7 +342,7 @@ def test_a_recipe_trains_on_the_file(source: Path, texts: list[str], tmp_path: P
         ({"ways": [*NOISE, NoiseWay("swap", rate=0.5)]}, r"a way is given twice \(deletion, swap, swap\)"),
         ({"out": "x.csv"}, r"--out .*x\.csv: expected a file ending in \.parquet, got '\.csv'"),
         ({"out": "texts.txt.parquet"}, "exists already; remove it or choose another name"),
-        ({"out": "none/x.parquet"}, "cannot write into .*none"),
+        ({"out": "texts.txt/x.parquet"}, r"cannot write there \(.*texts\.txt is a file\); choose another with --out"),
         ({"limits": Limits(max_overlap=0.2, min_overlap=0.2)}, "--min-overlap 0.2: expected less than --max-overlap"),
         ({"limits": Limits(min_similarity=0.5)}, "--min-similarity: a cosine needs an embedder"),
         ({"limits": Limits(embedder="none")}, "unknown backbone 'none'"),

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from run_builder import make_run, metric
 
-from transferkit.convergence.comparison import Comparison, Row, compare
+from transferkit.convergence.comparison import Comparison, Row, best_up_to, compare
 from transferkit.errors import ConfigError
 from transferkit.runs import Run, read_run
 from transferkit.template_files import find_template
@@ -167,8 +167,12 @@ def test_rows_are_ordered_by_method_then_label(tmp_path: Path) -> None:
 def test_templates_that_differ_are_called_by_their_names(tmp_path: Path) -> None:
     templates = [find_template("prompteol").template, "{text}: {soft}", find_template("clustering").template + "{soft}"]
     runs = [lora(tmp_path, str(i), recipe={"embedding": {"template": text}}) for i, text in enumerate(templates)]
+    runs.append(lora(tmp_path, "3", recipe={"embedding": {"template": "{text}{soft}"}}, seed=1))
+    runs.append(lora(tmp_path, "4", recipe={"embedding": {"template": "{text}{soft}", "layers": 2}}, seed=1))
     assert {row.series.label for row in compare(runs).rows} == {
-        f"lora [embedding.template {name}]" for name in ("prompteol", "{text}: {soft}", "clustering")
+        "lora",
+        "lora [embedding.layers 2]",
+        *(f"lora [embedding.template {name}]" for name in ("prompteol", "{text}: {soft}", "clustering")),
     }
 
 
@@ -179,10 +183,7 @@ def test_runs_of_one_label_with_other_settings_are_not_seeds_of_each_other(tmp_p
         lora(tmp_path, "c", seed=3, recipe={"optim": {"batch_size": 96}}),
     ]
     comparison = compare(runs)
-    assert [row.series.label for row in comparison.rows] == [
-        "lora [optim.batch_size 48]",
-        "lora [optim.batch_size 96]",
-    ]
+    assert [row.series.label for row in comparison.rows] == ["lora", "lora [optim.batch_size 96]"]
     assert [row.seeds for row in comparison.rows] == [2, 1]
     assert any("Batch sizes differ" in note and "96 (lora [optim.batch_size 96])" in note for note in comparison.notes)
 
@@ -196,7 +197,169 @@ def test_other_source_makes_another_row_and_other_paths_do_not(tmp_path: Path) -
         make_run(tmp_path, "c", rows, method="transfer", seed=3, source={"run": "other", "sha256": "6" * 64}),
     ]
     found = {row.series.label: row.seeds for row in compare(runs).rows}
-    assert found == {"transfer [source train-source 55555555]": 2, "transfer [source other 66666666]": 1}
+    assert found == {"transfer": 2, "transfer [source other]": 1}
+
+
+def change(section: str, key: str, value: Any) -> dict[str, Any]:
+    """A recipe that says one thing of its own."""
+    return {"recipe": {section: {key: value}}}
+
+
+def test_a_label_says_only_what_most_groups_do_otherwise(tmp_path: Path) -> None:
+    settings = {
+        "base": {},
+        "cooldown": change("optim", "cooldown_steps", 50),
+        "faster": change("optim", "lr_alignment", 0.01),
+        "tau": change("prompting", "tau", 1.0) | {"source": {"run": "source-tau-1-s17", "sha256": "6" * 64}},
+    }
+    rows = [metric(0, 60), metric(50, 70)]
+    runs = [make_run(tmp_path, name, rows, method="transfer", **more) for name, more in settings.items()]
+    assert [row.series.label for row in compare(runs).rows] == [
+        "transfer",
+        "transfer [optim.cooldown_steps 50]",
+        "transfer [optim.lr_alignment 0.01]",
+        "transfer [prompting.tau 1.0, source source-tau-1]",
+    ]
+
+
+def test_where_no_value_leads_every_label_says_its_own(tmp_path: Path) -> None:
+    runs = [lora(tmp_path, name, **change("loss", "temperature", value)) for name, value in (("b", 0.1), ("a", 0.2))]
+    assert {row.series.label: row.series.runs[0].record["run"] for row in compare(runs).rows} == {
+        "lora [loss.temperature 0.2]": "a",
+        "lora [loss.temperature 0.1]": "b",
+    }
+
+
+def test_what_is_not_set_is_no_difference_to_null(tmp_path: Path) -> None:
+    runs = [lora(tmp_path, "a", seed=1), lora(tmp_path, "b", seed=2, **change("embedding", "layers", None))]
+    runs.append(lora(tmp_path, "c", **change("embedding", "template", "{text}")))
+    found = {row.series.label: row.seeds for row in compare(runs).rows}
+    assert found == {"lora": 2, "lora [embedding.template plain]": 1}
+    most = [*runs[:2], *[lora(tmp_path, f"d{n}", **change("embedding", "layers", n)) for n in (1, 2)], runs[2]]
+    labels = {row.series.label for row in compare(most).rows}
+    assert labels == {
+        "lora",
+        "lora [embedding.layers 1]",
+        "lora [embedding.layers 2]",
+        "lora [embedding.template plain]",
+    }
+    assert {row.series.label for row in compare([*runs[2:], lora(tmp_path, "z")]).rows} == {
+        "lora [embedding.template plain]",
+        "lora [embedding.template not set]",
+    }
+
+
+def sourced(parent: Path, name: str, run: str, *, seed: int, lineage: str) -> Run:
+    source = {"run": run, "sha256": f"{seed}" * 32, "lineage": lineage * 64}
+    rows = [metric(0, 60), metric(50, 70)]
+    return make_run(parent, name, rows, method="transfer", seed=seed, source=source)
+
+
+def test_a_source_is_named_by_its_run_less_the_seed_where_that_tells_sources_apart(tmp_path: Path) -> None:
+    runs = [sourced(tmp_path, f"a{seed}", f"long-s{seed}", seed=seed, lineage="a") for seed in (17, 18)]
+    runs += [sourced(tmp_path, f"b{seed}", f"short-s{seed}", seed=seed, lineage="b") for seed in (17, 18)]
+    assert {row.series.label: row.seeds for row in compare(runs).rows} == {
+        "transfer [source long]": 2,
+        "transfer [source short]": 2,
+    }
+    runs.append(sourced(tmp_path, "c", "short-s17", seed=17, lineage="c"))  # of another folder, with another recipe
+    assert {row.series.label for row in compare(runs).rows} == {
+        "transfer [source long]",
+        "transfer [source trained as bbbbbbbb]",
+        "transfer [source trained as cccccccc]",
+    }
+
+
+def test_seeds_whose_sources_have_several_names_are_one_row_named_by_what_they_share(tmp_path: Path) -> None:
+    runs = [sourced(tmp_path, f"a{seed}", f"one-s{seed}", seed=seed, lineage="a") for seed in (17, 18)]
+    runs.append(sourced(tmp_path, "b", "two", seed=17, lineage="b"))
+    runs.append(sourced(tmp_path, "c", "three", seed=18, lineage="b"))
+    assert {row.series.label: row.seeds for row in compare(runs).rows} == {
+        "transfer [source one]": 2,
+        "transfer [source trained as bbbbbbbb]": 2,
+    }
+
+
+def test_no_two_groups_share_a_label(tmp_path: Path) -> None:
+    # Two texts that are called by one name, beside a third; and two methods of one label.
+    runs = [
+        lora(tmp_path, str(i), **change("embedding", "template", text))
+        for i, text in enumerate(["{text}: {soft}", "{text}", "{text}{soft}"])
+    ]
+    assert sorted(row.series.label for row in compare(runs).rows) == [
+        "lora [embedding.template plain] (1)",
+        "lora [embedding.template plain] (2)",
+        "lora [embedding.template {text}: {soft}]",
+    ]
+    both = [lora(tmp_path, "a"), lora(tmp_path, "b", method="transfer", label="lora")]
+    assert sorted(row.series.label for row in compare(both).rows) == ["lora (a)", "lora (b)"]
+
+
+def test_the_reference_may_take_whichever_readout_is_there_sooner(tmp_path: Path) -> None:
+    rows = [
+        metric(0, 40, 60, seconds=0.0, readout_seconds=9.0),
+        metric(50, 60, 76, seconds=50.0, readout_seconds=9.0),
+        metric(55, 77, 77, seconds=55.0, readout_seconds=9.0),
+        metric(200, 80, 78, seconds=200.0, readout_seconds=9.0),
+    ]
+    whitened = [metric(0, 50, 60, seconds=1.0), metric(25, 60, 77, seconds=9.0)]
+    comparison = compare([make_run(tmp_path, "lora", rows), make_run(tmp_path, "t", whitened, method="transfer")])
+    assert comparison.reference is row_of(comparison, "lora")
+    at_95 = comparison.targets[1]
+    assert at_95.score == 76
+    # Steps of the whitened row (50, not 55), seconds of the plain one (55, not 50 + 9): each by itself.
+    assert {name: cell.value for name, cell in at_95.cost.items()} == {
+        "steps": 50, "examples": 2400, "tokens": 2400 * 21, "seconds": 55.0,
+    }  # fmt: skip
+    transfer = row_of(comparison, "transfer", "whiten").crossings[1]
+    assert (transfer.speedup["steps"].value, transfer.speedup["seconds"].value) == (2.0, 5.0)
+    # The reference's own rows are measured by the same rule; a target that only one of them reaches has its cost.
+    own = row_of(comparison, "lora").crossings[1].speedup["steps"].value
+    assert own == pytest.approx(50 / 55)
+    assert row_of(comparison, "lora", "whiten").crossings[1].speedup["steps"].value == 1.0
+    assert (comparison.targets[3].score, comparison.targets[3].cost["steps"].value) == (80, 200)
+
+
+def test_other_lora_rows_do_not_lend_the_reference_their_cost(tmp_path: Path) -> None:
+    fast = make_run(tmp_path, "fast", [metric(0, 40), metric(10, 77)], label="another rate")
+    assert compare([lora(tmp_path), fast]).targets[1].cost["steps"].value == 100
+
+
+def test_bounds_of_a_reference_that_no_seed_majority_carries(tmp_path: Path) -> None:
+    runs = [
+        make_run(tmp_path, f"l{seed}", [metric(0, 40, 30), metric(100, best, 50)], seed=seed)
+        for seed, best in ((1, 70), (2, 90))
+    ]
+    cost = compare(runs, targets=[1.0]).targets[0].cost["steps"]  # the median is 80, one of two seeds reaches it
+    assert (cost.value, cost.bound) == (None, 100)
+
+
+def test_runs_that_keep_the_last_step_are_rows_of_their_last_step(tmp_path: Path) -> None:
+    last = {"eval": {"keep": "last"}}
+    runs = []
+    for seed, (high, end) in enumerate([(80.0, 71.0), (90.0, 73.0), (85.0, 60.0)]):
+        rows = [metric(0, 40.0, other=1.0), metric(50, high, other=2.0), metric(100, end, other=end - 10)]
+        runs.append(make_run(tmp_path, f"l{seed}", rows, seed=seed, recipe=last))
+    rows = [metric(0, 60.0), metric(50, 74.0), metric(100, 71.0)]
+    runs.append(make_run(tmp_path, "t", rows, method="transfer", recipe={"eval": {"keep": "best"}}))
+    comparison = compare(runs)
+    row = row_of(comparison, "lora")
+    assert (row.best, row.best_low, row.best_high, row.best_step, row.other) == (71.0, 60.0, 73.0, 100, 61.0)
+    assert [target.score for target in comparison.targets][-1] == 71.0
+    assert row_of(comparison, "transfer").best == 74.0
+    assert best_up_to(row.series, 50) == 85.0
+    assert best_up_to(row.series, 99) == 85.0
+    assert best_up_to(row.series, 100) == 71.0
+    assert any("eval.keep differs: best (transfer); last (lora)" in note for note in comparison.notes)
+
+
+def test_of_two_lora_rows_that_keep_the_last_step_the_better_last_step_is_the_reference(tmp_path: Path) -> None:
+    last = {"eval": {"keep": "last"}}
+    peak = make_run(tmp_path, "a", [metric(0, 40), metric(50, 90), metric(100, 60)], label="peak", recipe=last)
+    flat = make_run(tmp_path, "b", [metric(0, 40), metric(50, 60), metric(100, 70)], label="flat", recipe=last)
+    reference = compare([peak, flat]).reference
+    assert reference is not None
+    assert reference.series.label == "flat"
 
 
 def test_notes_name_other_devices_repeated_seeds_and_dirty_checkouts(tmp_path: Path) -> None:

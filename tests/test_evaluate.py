@@ -244,18 +244,22 @@ def test_numbers_and_text_are_the_same_label(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("kind", "rows", "words"),
+    ("kind", "rows", "train_labels", "words"),
     [
-        ("sts", [("a", "b", 1), ("c", "d", 1)], "all 2 scores are equal"),
-        ("clustering", [("a", "x"), ("b", "x")], "expected at least two labels, got 1"),
-        ("clustering", [("a", "x"), ("", "x")], r"row 2, column 'text': expected text, got an empty value"),
-        ("knn", [("a", "x"), ("b", "y")], "none of its labels occurs in"),
+        ("sts", [("a", "b", 1), ("c", "d", 1)], "", "all 2 scores are equal"),
+        ("clustering", [("a", "x"), ("b", "x")], "", "expected at least two labels, got 1"),
+        ("clustering", [("a", "x"), ("", "x")], "", r"row 2, column 'text': expected text, got an empty value"),
+        ("knn", [("a", "x"), ("b", "y")], "zz", "none of its labels occurs in"),
+        ("knn", [("a", "x"), ("b", "y")], "xx", "train.csv: expected at least two labels, got 1"),
     ],
 )
-def test_sets_that_cannot_score_are_refused(tmp_path: Path, kind: str, rows: list[Any], words: str) -> None:
+def test_sets_that_cannot_score_are_refused(
+    tmp_path: Path, kind: str, rows: list[Any], train_labels: str, words: str
+) -> None:
     names = ("sentence1", "sentence2", "score") if kind == "sts" else ("text", "label")
     path = write(tmp_path / "dev.csv", [dict(zip(names, row, strict=True)) for row in rows])
-    train = {"train_path": write(tmp_path / "train.csv", [{"text": "t", "label": "z"}])} if kind == "knn" else {}
+    labelled = [{"text": "t", "label": label} for label in train_labels]
+    train = {"train_path": write(tmp_path / "train.csv", labelled)} if kind == "knn" else {}
     with pytest.raises(ConfigError, match=words) as caught:
         load(tmp_path, {"kind": kind, "path": path, **train})
     assert str(caught.value).startswith("data.dev 'dev': ")

@@ -1,16 +1,21 @@
 """``evaluate``: every kind of model, what is kept and what is run again, means, tables, wrong input."""
 
+import io
 import json
 import shutil
 import weakref
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import partial
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
 import mteb
 import pytest
+import torch
 from evaluate_call import evaluate, evaluated
+from mteb.mocks.mock_tasks import MockMultilingualSTSTask
 from mteb.results import BenchmarkResults, ModelResult, TaskResult
 from parts import load_backbone, prompt_embedder, source_checkpoint
 from rich.console import Console
@@ -19,8 +24,11 @@ from tiny import Tiny
 
 from transferkit.baselines import FrozenEmbedder, LoraEmbedder, PromptingAlone, PromptTuningEmbedder
 from transferkit.checkpoint import save
+from transferkit.cli.evaluate import evaluate as command
 from transferkit.convergence.tables import rich_table
 from transferkit.mteb_encoder import MtebEncoder
+from transferkit.mteb_models import find_models
+from transferkit.mteb_reading import MAX_LENGTH, parse_reading
 from transferkit.mteb_rows import TaskRow, means
 from transferkit.mteb_run import run_tasks
 from transferkit.mteb_table import throughput, to_csv, views
@@ -47,6 +55,14 @@ def make_alone(tiny: Tiny, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A checkpoint of ``baseline --method prompting-llm-alone``."""
     folder = tmp_path_factory.mktemp("evaluate") / "alone"
     save(PromptingAlone(prompt_embedder(tiny).writer, join="side by side"), folder, instructions={})
+    return folder
+
+
+@pytest.fixture(scope="module")
+def by_task(tiny: Tiny, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A source whose Prompting LLM reads the instruction alone."""
+    folder = tmp_path_factory.mktemp("evaluate") / "task"
+    save(prompt_embedder(tiny, reads="instruction"), folder, instructions={})
     return folder
 
 
@@ -201,13 +217,104 @@ def test_an_interrupt_keeps_finished_tasks_and_the_same_command_goes_on(
         patch.setattr(MtebEncoder, "encode", press)
         assert call(*command) == 130
     error = capsys.readouterr().err
-    assert "interrupted; 1 finished tasks are kept in out, the same command goes on" in error
+    assert "interrupted; 1 of 3 scores in out, the same command goes on" in error
     assert "Traceback" not in error
     assert "1 of 3" in (tmp_path / "out" / "table.md").read_text()
     encoded.clear()
     assert call(*command) == 0
     assert set(encoded) == {"answers", "likeness"}
     assert "3 of 3" in (tmp_path / "out" / "table.md").read_text()
+
+
+def test_an_interrupt_counts_scores_and_no_failures(
+    tiny: Tiny,
+    sets: Path,
+    source: Path,
+    call: Call,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def press(encoder: MtebEncoder, inputs: Any, **options: Any) -> Any:
+        raise {"same": ValueError("no network"), "likeness": KeyboardInterrupt()}[options["task_metadata"].name]
+
+    monkeypatch.setattr(MtebEncoder, "encode", press)
+    assert call("tfidf", source, tiny.target, "--tasks-from", sets, "--tasks", "same,likeness", "--out", "out") == 130
+    error = capsys.readouterr().err
+    assert "same  failed: ValueError: no network" in error
+    assert "interrupted; 2 of 6 scores in out, the same command goes on" in error
+
+
+def test_what_a_resumed_task_took_stays_unknown(
+    tiny: Tiny, tmp_path: Path, encoded: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One part of it was embedded by an earlier call."""
+    embedder = prompt_embedder(tiny)
+
+    def run(folder: str) -> list[TaskRow]:
+        console = Console(file=io.StringIO(), width=200, record=True)
+        encoder = MtebEncoder(embedder, name="model")
+        rows = list(
+            run_tasks([[encoder]], [MockMultilingualSTSTask()], out=tmp_path / folder, batch_size=8, console=console)
+        )
+        said[:] = console.export_text().splitlines()
+        return rows
+
+    def press(encoder: MtebEncoder, inputs: Any, **options: Any) -> Any:
+        if options["hf_subset"] == "fra":
+            raise KeyboardInterrupt
+        return counting(encoder, inputs, **options)
+
+    said: list[str] = []
+    (whole,) = run("at once")
+    calls, counting = len(encoded), MtebEncoder.encode
+    with monkeypatch.context() as patch:
+        patch.setattr(MtebEncoder, "encode", press)
+        with pytest.raises(KeyboardInterrupt):
+            run("in two")
+    encoded.clear()
+    (resumed,) = run("in two")
+    assert len(encoded) == calls / 2  # the premise: only the rest was run
+    assert resumed.score == pytest.approx(whole.score)
+    assert (resumed.seconds, resumed.encoder_seconds, resumed.texts) == (None, None, None)
+    assert resumed.texts_per_second is resumed.encoder_percent is None
+    assert "begun by an earlier call" in said[0]
+    assert throughput([resumed]) == "no task was run from its beginning to its end"
+    assert throughput([resumed, whole]) == throughput([whole]) != throughput([resumed])
+    (table,) = [view for view in views([resumed], types=["STS"]) if view.header[0] == "Task"]
+    assert table.rows[0][3:] == ("", "", "", "")
+    (kept,) = run("in two")
+    assert kept == replace(resumed, kept=True)
+    assert "begun by an earlier call" in said[0]
+
+
+def test_a_set_that_moves_to_another_kind_is_run_again(
+    tiny: Tiny, sets: Path, tmp_path: Path, encoded: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "sets"
+    (folder / "retrieval").mkdir(parents=True)
+    (folder / "reranking").mkdir()
+    shutil.copytree(sets / "retrieval" / "answers", folder / "retrieval" / "answers")
+    embedder = prompt_embedder(tiny)
+
+    def run() -> TaskRow:
+        encoded.clear()
+        encoder = MtebEncoder(embedder, name="model")
+        tasks = local_tasks(folder)
+        (row,) = run_tasks([[encoder]], tasks, out=tmp_path / "out", batch_size=16, console=Console(quiet=True))
+        assert row.kept == (encoded == [])
+        return row
+
+    first = run()
+    assert run().kept
+    (folder / "retrieval" / "answers").rename(folder / "reranking" / "answers")
+    moved = run()
+    assert not moved.kept
+    assert (moved.type, moved.metric) == ("Reranking", "map_at_1000")
+    assert moved.score != first.score
+    assert run().kept
+    monkeypatch.setattr(mteb, "__version__", "99")
+    assert not run().kept
+    assert run().kept
 
 
 def test_an_interrupt_under_another_instruction_leaves_no_old_score(
@@ -245,8 +352,25 @@ def test_a_task_that_fails_is_said_and_the_others_are_run(
         "error: 2 of 2 tasks failed (STS12, STS13); the same command tries them again"
     )
     assert "STS12  failed: ConnectionError: Couldn't reach" in captured.err
+    assert "no task was run from its beginning to its end" in captured.err
+    assert "nothing was run" not in captured.err
     assert "0 of 2" in captured.out
     assert result_files(tmp_path / "out") == {}
+
+
+def test_what_frozen_backbones_are_loaded_with(tiny: Tiny) -> None:
+    def loaded(**options: Any) -> Any:
+        none = dict.fromkeys(("template", "templates", "pooling", "poolings", "dtype", "quantize", "max_length"))
+        (model,) = find_models([str(tiny.target)], parse_reading(**none | options), instructions={}, device="cpu")
+        ((encoder,),) = model.groups()
+        return encoder.embedder.backbone  # type: ignore[attr-defined]
+
+    plain = loaded()
+    assert (plain.max_length, plain.dtype, plain.quantization) == (MAX_LENGTH, torch.float32, "none")
+    asked = loaded(max_length=16, dtype="bfloat16", quantize="nf4")
+    assert (asked.max_length, asked.dtype, asked.quantization) == (16, torch.bfloat16, "nf4")
+    option = signature(command).parameters["max_length"].annotation.__metadata__[0]
+    assert option.help.endswith(f"default: {MAX_LENGTH}.")
 
 
 def test_order_of_models_does_not_matter(tiny: Tiny, sets: Path, tmp_path: Path) -> None:
@@ -325,16 +449,24 @@ def test_means_are_those_of_mtebs_leaderboard() -> None:
     benchmark = mteb.Benchmark(name="x", tasks=tasks)
     (expected,) = benchmark.get_score(BenchmarkResults(model_results=[model])).values()
     rows = [row(task.metadata.name, task.metadata.type, 100 * value) for task, value in zip(tasks, values, strict=True)]
-    found = means(rows, tasks=4)
+    types = [task.metadata.type for task in tasks]
+    found = means(rows, types=types)
     assert found.over_tasks == pytest.approx(100 * expected["Mean(Task)"])
     assert found.over_types == pytest.approx(100 * expected["Mean(TaskType)"])
     for kind, value in found.by_type.items():
         assert value == pytest.approx(100 * expected[kind])
     assert len(found.by_type) == 3
-    assert means(rows, tasks=5).over_tasks is None
-    missing = means([*rows[:3], row("SciFact", "Retrieval", None)], tasks=4)
-    assert (missing.over_tasks, missing.over_types, missing.by_type["Retrieval"]) == (None, None, None)
-    assert missing.by_type["STS"] == pytest.approx(41.5)
+    for rest, more in (([], []), ([], ["Retrieval"]), ([row("SciFact", "Retrieval", None)], [])):
+        missing = means([*rows[:3], *rest], types=types + more)
+        assert (missing.over_tasks, missing.over_types, missing.by_type["Retrieval"]) == (None, None, None)
+        assert missing.by_type["STS"] == pytest.approx(41.5)
+    (first, *_) = rows
+    assert first.type == "STS"
+    partly = means([first], types=types)  # one of two tasks of its type
+    assert partly.by_type == dict.fromkeys(types)
+    for several in ([first], [first, replace(first, model="other")]):
+        (table,) = [view for view in views(several, types=types) if view.title == "Means of types"]
+        assert {cell for line in table.rows for cell in line[2:]} == {""}
 
 
 def row(task: str, kind: str, score: float | None, **more: Any) -> TaskRow:
@@ -345,8 +477,8 @@ def test_tables_fit_a_terminal_of_eighty_columns() -> None:
     times = {"seconds": 4000.0, "encoder_seconds": 3000.0, "texts": 60000, "problem": None}
     rows = [row("CQADupstackUnixRetrieval", "Retrieval", 12.3456789, **times)]
     rows.append(row("Banking77Classification", "Classification", None, problem="no network"))
-    for view in views(rows, tasks=2):
-        console = Console(width=80, record=True, quiet=False, file=open_nothing())
+    for view in views(rows, types=[one.type for one in rows]):
+        console = Console(width=80, record=True, quiet=False, file=io.StringIO())
         console.print(rich_table(view))
         text = console.export_text()
         for name in view.header:
@@ -355,17 +487,13 @@ def test_tables_fit_a_terminal_of_eighty_columns() -> None:
     assert "60,000" in text
     assert "75.0 %" in text
     assert "Banking77Classification failed: no network." in " ".join(text.split())
+    assert "another pooling" not in str(views([replace(rows[0], texts=0)], types=["Retrieval"]))
+    assert "another pooling are not counted" in str(views([replace(rows[0], shared=True)], types=["Retrieval"]))
     record = to_csv(rows).splitlines()
     assert record[1].startswith(
         "model,method,sha,CQADupstackUnixRetrieval,Retrieval,metric,12.345679,4000.0,3000.0,60000"
     )
     assert throughput(rows) == "60,000 texts in 4,000 s: 20 texts/s in the encoder, 75.0 % of the time in it"
-
-
-def open_nothing() -> Any:
-    import io
-
-    return io.StringIO()
 
 
 @pytest.mark.parametrize(
@@ -404,7 +532,13 @@ def open_nothing() -> Any:
         ("$ALONE --tasks STS12 --poolings all", ("--poolings: ", "alone", "holds a Prompting LLM alone")),
         ("tfidf --tasks STS12 --templates all", ("--templates needs a decoder or a checkpoint",)),
         ("tfidf tfidf --tasks STS12", ("tfidf: is given twice",)),
-        ("$MODEL --tasks STS12 --prompting-alone", ("--prompting-alone needs a checkpoint",)),
+        ("$SOURCE --tasks STS12 --dtype float32", ("--dtype is for frozen backbones, got none", "as it was trained")),
+        ("$SOURCE tfidf --tasks STS12 --quantize nf4", ("--quantize is for frozen backbones, got none",)),
+        ("$SOURCE --tasks STS12 --max-length 512", ("--max-length is for frozen backbones, got none",)),
+        ("$MODEL --tasks STS12 --dtype float16", ("--dtype float16: expected one of float32, bfloat16",)),
+        ("$MODEL --tasks STS12 --prompting-alone", ("--prompting-alone needs a checkpoint", "got none")),
+        ("$ALONE --tasks STS12 --prompting-alone", ("of `train` or `adapt`, got", "alone (prompting-llm-alone)")),
+        ("$SOURCE $TASK --tasks STS12 --prompting-alone", ("--prompting-alone: ", "task: ", "the instruction alone")),
         ("$MODEL --tasks STS12 --backbone x", ("--backbone says where one checkpoint's backbone lies, got 0",)),
         ("$SOURCE --tasks STS12 --instruction see", ("--instruction 'see': expected TASK=TEXT",)),
         ("$SOURCE --tasks STS12 --instruction sts12=x", ("'sts12' is neither a task", "did you mean 'STS12'?")),
@@ -420,6 +554,7 @@ def test_wrong_input_is_one_sentence(
     sets: Path,
     source: Path,
     alone: Path,
+    by_task: Path,
     tmp_path: Path,
     call: Call,
     capsys: pytest.CaptureFixture[str],
@@ -428,7 +563,8 @@ def test_wrong_input_is_one_sentence(
     from string import Template
 
     (tmp_path / "file").write_text("a file")
-    parts = shlex.split(Template(command).substitute(SOURCE=source, SETS=sets, MODEL=tiny.target, ALONE=alone))
+    names = {"SOURCE": source, "SETS": sets, "MODEL": tiny.target, "ALONE": alone, "TASK": by_task}
+    parts = shlex.split(Template(command).substitute(names))
     assert call(*parts) == 2
     captured = capsys.readouterr()
     assert captured.out == ""

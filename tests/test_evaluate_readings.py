@@ -95,6 +95,7 @@ def test_a_frozen_decoder_in_every_way(
     texts = {(row["template"], row["task"]): row["texts"] for row in rows.values() if row["pooling"] == "last"}
     assert len(read) == sum(texts.values())  # one pass a template, not one a pooling
     assert {row["texts"] for row in rows.values() if row["pooling"] != "last"} == {0}
+    assert {row["shared"] for row in rows.values()} == {True}
 
     for name, template, pooling in (("prompteol", PROMPTEOL, "max"), ("plain", "{text}", "weighted_mean")):
         read.clear()
@@ -111,6 +112,11 @@ def test_a_frozen_decoder_in_every_way(
         assert read == []
     assert len({row["score"] for row in rows.values() if row["task"] == "likeness"}) == 3 * 4  # the premise
 
+    caption = "Those that were read for another pooling are not counted."
+    assert caption in (tmp_path / "all" / "table.md").read_text()  # it shows a score that was measured so
+    alone = (tmp_path / "weighted_mean alone" / "table.md").read_text()
+    assert "Texts: different ones that were read" in alone
+    assert caption not in alone
     table = list(csv.DictReader(io.StringIO((tmp_path / "all" / "table.csv").read_text())))
     assert len(table) == 2  # of the last call
     for spread in together["spreads"]:
@@ -214,19 +220,19 @@ def test_which_poolings_a_template_allows() -> None:
     assert available_poolings("{soft}{text}") == POOLINGS  # soft positions that never see the text
 
 
-def test_ways_are_the_product_and_a_models_own_where_nothing_is_listed() -> None:
-    assert Reading().ways("{text}", "mean", soft=False, model="m") == [("{text}", "mean")]
+def test_variants_are_the_product_and_a_models_own_where_nothing_is_listed() -> None:
+    assert Reading().variants("{text}", "mean", soft=False, model="m") == [("{text}", "mean")]
     every = Reading(templates=tuple(list_templates()), poolings="all")
     for soft in (False, True):
-        ways = every.ways("x {text}", "mean", soft=soft, model="m")
-        assert len(ways) == len(set(ways)) == len(list_templates()) * (5 if soft else 4)
-        assert all(template.endswith("{soft}") == soft for template, _ in ways)
-    kept = Reading(poolings=("last",)).ways("{soft}{text}", "mean", soft=True, model="m")
+        found = every.variants("x {text}", "mean", soft=soft, model="m")
+        assert len(found) == len(set(found)) == len(list_templates()) * (5 if soft else 4)
+        assert all(one.template.endswith("{soft}") == soft for one in found)
+    kept = Reading(poolings=("last",)).variants("{soft}{text}", "mean", soft=True, model="m")
     assert kept == [("{soft}{text}", "last")]
     with pytest.raises(ConfigError, match=r"--poolings soft: m: its template '{soft}{text}' has none behind the text"):
-        Reading(poolings=("soft",)).ways("{soft}{text}", "mean", soft=True, model="m")
+        Reading(poolings=("soft",)).variants("{soft}{text}", "mean", soft=True, model="m")
     with pytest.raises(ConfigError, match="has no soft tokens; use last, mean, weighted_mean, max, or all"):
-        Reading(poolings=("soft",)).ways("{text}", "mean", soft=False, model="m")
+        Reading(poolings=("soft",)).variants("{text}", "mean", soft=False, model="m")
 
 
 def rows_of(model: str, scores: dict[str, list[float | None]], *, revision: str = "1") -> list[TaskRow]:
@@ -242,21 +248,23 @@ def rows_of(model: str, scores: dict[str, list[float | None]], *, revision: str 
 
 def test_spread_is_of_the_templates_of_one_model() -> None:
     rows = rows_of("a", {"plain": [10, 50], "summary": [20, 30], "x {text}": [60, 20]})
-    found = {one.task: (one.low, one.median, one.high) for one in spreads(rows, tasks=2)}
+    found = {one.task: (one.low, one.median, one.high) for one in spreads(rows, types=["STS"] * 2)}
     assert found == {None: (25, 30, 40), "first": (10, 20, 60), "second": (20, 30, 50)}
-    assert spreads(rows, tasks=3)[0].low is None  # a task is still to come
+    assert spreads(rows, types=["STS"] * 3)[0].low is None  # a task is still to come
     both = [*rows, *rows_of("a", {"plain": [1, 1], "summary": [2, 2]}, revision="2")]
-    assert [(one.templates, one.low) for one in spreads(both, tasks=2)] == [(3, 25), (3, 10), (3, 20)] + [(2, 1)] * 3
+    assert [(one.templates, one.low) for one in spreads(both, types=["STS"] * 2)] == [(3, 25), (3, 10), (3, 20)] + [
+        (2, 1)
+    ] * 3
     missing = rows_of("a", {"plain": [10, 50], "summary": [None, 30]})
-    assert [one.median for one in spreads(missing, tasks=2)] == [None, None, 40]
-    assert spreads(rows_of("a", {"plain": [10, 50]}), tasks=2) == []
+    assert [one.median for one in spreads(missing, types=["STS"] * 2)] == [None, None, 40]
+    assert spreads(rows_of("a", {"plain": [10, 50]}), types=["STS"] * 2) == []
     alone = [TaskRow("a", method, "1", "first", "STS", "rho", 1.0) for method in ("TF-IDF", "prompting LLM alone")]
-    assert spreads(alone, tasks=1) == []
+    assert spreads(alone, types=["STS"]) == []
 
 
 def test_spread_fits_a_terminal_and_equals_the_csv() -> None:
     rows = rows_of("bundled-llama-5m", {name: [3.0 * place, 7.0] for place, name in enumerate(list_templates())})
-    means, spread = [view for view in views(rows, tasks=2) if view.in_terminal]
+    means, spread = [view for view in views(rows, types=["STS"] * 2) if view.in_terminal]
     assert (means.title, spread.title) == ("Means", "Spread over templates")
     console = Console(width=80, record=True, file=io.StringIO())
     console.print(rich_table(spread))

@@ -12,13 +12,22 @@ from transferkit.runs import Run
 
 
 def reference(tmp_path: Path) -> Run:
-    rows = [metric(0, 40.0, seconds=0.0), metric(50, 74.0, seconds=50.0), metric(200, 80.0, seconds=200.0)]
+    scores = [(0, 40.0), (50, 74.0), (200, 80.0), (250, 79.0)]
+    rows = [metric(step, score, seconds=float(step), other=score - 20) for step, score in scores]
     return make_run(tmp_path, "lora", rows, label="LoRA r 8")
 
 
 def transfer(tmp_path: Path, *, best: float = 77.0, **more: Any) -> Run:
-    rows = [metric(0, 60.0, seconds=4.0), metric(50, best, seconds=8.0)]
+    rows = [metric(0, 60.0, seconds=4.0), metric(50, best, seconds=8.0, other=51.0)]
     return make_run(tmp_path, "transfer", rows, method="transfer", label="W", trainable=320, **more)
+
+
+def seeds(tmp_path: Path, method: str, scores: list[float], **more: Any) -> list[Run]:
+    """A run a score, of one row."""
+    return [
+        make_run(tmp_path, f"{method}{seed}", [metric(0, 50.0), metric(50, best)], method=method, seed=seed, **more)
+        for seed, best in enumerate(scores)
+    ]
 
 
 def text(runs: list[Run]) -> str:
@@ -27,12 +36,36 @@ def text(runs: list[Run]) -> str:
 
 def test_a_faster_transfer(tmp_path: Path) -> None:
     found = text([reference(tmp_path), transfer(tmp_path)])
-    assert "The reference is LoRA r 8, plain: its best score is 80.0 (one seed), reached after 200 steps." in found
+    assert "The reference is LoRA r 8, plain: its best score is 80.0 (one seed), reached after 200 steps.\n" in found
     assert "The transfer row, W, plain, scores 77.0 (one seed), 96.2 % of LoRA's best, after 50 of 50 steps" in found
     assert "It reaches 95 % of LoRA's best (76.0) after 50 steps (8.0 s), but not 98 % (78.4)" in found
     assert (
         "LoRA is there after 200 steps (200 s): transfer needs 4.0 times fewer steps and 25.0 times fewer sec" in found
     )
+
+
+def test_lora_is_read_in_the_readout_that_is_sooner(tmp_path: Path) -> None:
+    rows = [metric(0, 40.0, 50.0), metric(100, 60.0, 77.0), metric(200, 80.0, 78.0)]
+    found = text([make_run(tmp_path, "lora", rows), transfer(tmp_path)])
+    assert (
+        "LoRA, in whichever readout is sooner, is there after 100 steps (102 s): transfer needs 2.0 times few" in found
+    )
+
+
+@pytest.mark.parametrize(("scores", "rising"), [([80.0, 81.0], True), ([79.0, 81.0], False), ([70.0, 79.0], False)])
+def test_a_reference_that_still_rises_is_said_to(tmp_path: Path, scores: list[float], rising: bool) -> None:
+    runs = []
+    for seed, last in enumerate(scores):
+        rows = [metric(0, 40.0), metric(50, 79.0), metric(100, last)]
+        runs.append(make_run(tmp_path, f"lora{seed}", rows, seed=seed))
+    said = "; its best evaluation is its last one, so it might rise further with more steps." in text(runs)
+    assert said == rising
+
+
+def test_a_reference_that_keeps_its_last_step_is_not_called_best_or_rising(tmp_path: Path) -> None:
+    rows = [metric(0, 40.0), metric(50, 79.0), metric(100, 70.0)]
+    found = text([make_run(tmp_path, "lora", rows, recipe={"eval": {"keep": "last"}})])
+    assert "its last score is 70.0 (one seed), reached after 100 steps.\n" in found
 
 
 def test_a_slower_transfer_is_called_slower(tmp_path: Path) -> None:
@@ -49,36 +82,62 @@ def test_a_transfer_that_reaches_nothing(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("method", "rival", "words"),
     [
-        ("prompt-tuning", 70.0, "beats prompt tuning by 7.0 points (best row: rival, plain, 70.0): the"),
+        ("prompt-tuning", 70.0, "beats prompt tuning by 7.0 points (best row: rival, plain, 70.0): "
+         "the carried skill is worth more than free vectors trained from scratch."),
         ("prompt-tuning", 79.5, "loses to prompt tuning by 2.5 points (best row: rival, plain, 79.5): "
          "the carried skill is worth no more than"),
-        ("prompt-tuning", 77.0, "is level with prompt tuning (best row: rival, plain, 77.0): "
-         "the carried skill is worth no"),
+        ("prompt-tuning", 77.0, "stands level with prompt tuning (best row: rival, plain, 77.0); "
+         "the ranges over seeds overlap, so it is open whether the carried skill is worth more than free vectors"),
+        ("prompt-tuning", 76.5, "stands 0.5 points above prompt tuning (best row: rival, plain, 76.5); "
+         "the ranges over seeds overlap, so it is open whether the carried skill is worth more than free vectors"),
+        ("prompt-tuning", 77.5, "stands 0.5 points below prompt tuning (best row: rival, plain, 77.5); the ranges"),
         ("prompting-llm-alone", 70.0, "beats the Prompting LLM alone by 7.0 points"),
-        ("prompting-llm-alone", 78.0, "loses to the Prompting LLM alone by 1.0 points "
-         "(best row: rival, plain, 78.0): the Prompting LLM would do as well without the backbone"),
+        ("prompting-llm-alone", 79.5, "loses to the Prompting LLM alone by 2.5 points "
+         "(best row: rival, plain, 79.5): the Prompting LLM would do as well without the backbone"),
     ],
 )  # fmt: skip
 def test_rivals(tmp_path: Path, method: str, rival: float, words: str) -> None:
-    other = make_run(tmp_path, "rival", [metric(0, 50.0), metric(50, rival)], method=method, label="rival")
-    assert f"Transfer {words}" in text([reference(tmp_path), transfer(tmp_path), other])
+    mine = seeds(tmp_path, "transfer", [76.0, 77.0, 78.0])
+    theirs = seeds(tmp_path, method, [rival - 1, rival, rival + 1], label="rival")
+    assert f"Transfer {words}" in text([reference(tmp_path), *mine, *theirs])
+
+
+@pytest.mark.parametrize(
+    ("mine", "theirs", "who"),
+    [
+        ([77.0], [60.0], "transfer and of prompt tuning"),
+        ([77.0], [60.0, 61.0], "transfer"),
+        ([76.0, 77.0], [60.0], "prompt tuning"),
+    ],
+)
+def test_one_seed_decides_nothing(tmp_path: Path, mine: list[float], theirs: list[float], who: str) -> None:
+    runs = [*seeds(tmp_path, "transfer", mine), *seeds(tmp_path, "prompt-tuning", theirs)]
+    found = text([reference(tmp_path), *runs])
+    assert f"); there is one seed of {who}, so it is open whether the carried skill is worth more than free" in found
+    assert "Transfer beats" not in found
+    assert "Rows with one seed have no range, so what they differ by is open.\n" in f"{found}\n"
+
+
+def test_an_accuracy_of_one_seed_comes_with_what_its_texts_leave_open(tmp_path: Path) -> None:
+    dev = [{"name": "elsewhere", "kind": "sts", "limit": 9}, {"name": "in-domain", "kind": "knn", "limit": 300}]
+    data = {"data": {"dev": dev}}
+    found = text([make_run(tmp_path, "lora", [metric(0, 40.0), metric(50, 80.0)], recipe=data), transfer(tmp_path)])
+    # sqrt(0.8 * 0.2 / 300)
+    assert (
+        "an accuracy of 80.0 over at most 300 texts has a standard error of at least 2.3 points by the choice" in found
+    )
+    for other in ({"kind": "clustering", "limit": 300}, {"kind": "knn", "limit": None}):
+        recipe = {"data": {"dev": [{"name": "in-domain", **other}]}}
+        run = make_run(tmp_path / str(other), "lora", [metric(0, 40.0), metric(50, 80.0)], recipe=recipe)
+        assert "standard error" not in text([run, transfer(tmp_path / str(other))])
 
 
 def test_a_rival_that_trained_longer_is_also_read_at_equal_steps(tmp_path: Path) -> None:
     longer = [metric(0, 50.0), metric(50, 66.0), metric(500, 79.0)]
     rival = make_run(tmp_path, "rival", longer, method="prompt-tuning")
     found = text([reference(tmp_path), transfer(tmp_path), rival])
-    assert "loses to prompt tuning by 2.0 points" in found
+    assert "stands 2.0 points below prompt tuning" in found
     assert "Up to step 50, which both ran, transfer scores 77.0 and prompt tuning 66.0." in found
-
-
-def test_overlapping_ranges_are_said(tmp_path: Path) -> None:
-    runs = [reference(tmp_path)]
-    for seed, (mine, theirs) in enumerate([(70.0, 69.0), (75.0, 74.0), (76.0, 75.5)]):
-        for method, best in (("transfer", mine), ("prompt-tuning", theirs)):
-            rows = [metric(0, 50.0), metric(50, best)]
-            runs.append(make_run(tmp_path, f"{method}{seed}", rows, method=method, seed=seed))
-    assert "free vectors trained from scratch, though the ranges over seeds overlap." in text(runs)
 
 
 def test_the_prompting_llm_of_another_source_is_not_compared(tmp_path: Path) -> None:
@@ -103,4 +162,4 @@ def test_floors_and_sets_that_choose_nothing(tmp_path: Path) -> None:
     tfidf = make_run(tmp_path, "tfidf", [metric(0, 78.0)], method="tfidf", label="TF-IDF")
     found = text([reference(tmp_path), transfer(tmp_path), tfidf])
     assert "Transfer stands 1.0 points below TF-IDF (TF-IDF, plain: 78.0)." in found
-    assert "On the dev sets that choose nothing (elsewhere) it scores 50.0; LoRA's reference row scores 50.0" in found
+    assert "On the dev sets that choose nothing (elsewhere) it scores 51.0; LoRA's reference row scores 60.0" in found

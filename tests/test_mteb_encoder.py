@@ -3,6 +3,7 @@
 import copy
 import warnings
 from collections.abc import Callable
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -24,15 +25,20 @@ from tiny import Tiny
 from torch import nn
 
 from transferkit.adapters import add_lora
+from transferkit.backbone import FrozenBackbone
 from transferkit.baselines import FrozenEmbedder, LoraEmbedder, PromptingAlone, PromptTuningEmbedder
 from transferkit.checkpoint import load, save
 from transferkit.embed_files import embed_file
 from transferkit.embedder import Embedder, PromptEmbedder
-from transferkit.errors import RunError
-from transferkit.mteb_encoder import MtebEncoder, instruction_for, instruction_keys
-from transferkit.mteb_meta import reads_instruction, revision
+from transferkit.errors import ConfigError, RunError
+from transferkit.instructions import reads_instruction
+from transferkit.mteb_encoder import MtebEncoder
+from transferkit.mteb_instructions import Instructions
+from transferkit.mteb_meta import revision
+from transferkit.probe import probe
 from transferkit.readout import Readout
 from transferkit.recipes import LoraSection
+from transferkit.specs import BackboneSpec, TokenizerFacts
 
 FILLED = [text for text in TEXTS if text]
 
@@ -125,26 +131,24 @@ class _Local(AbsTaskRetrieval):
         ({"prompt": "own"}, {}, {}, "own", ""),
         ({"prompt": {"query": "own"}}, {}, {}, "own", ""),
         ({"prompt": {"query": "own", "document": "doc"}}, {}, {}, "own", "doc"),
-        ({"prompt": "own"}, {}, {"a set": "trained", "other": "x"}, "trained", ""),
-        ({"prompt": "own"}, {"Retrieval": "type"}, {"a set": "trained"}, "type", ""),
+        ({"prompt": "own"}, {}, {"a set": ("trained", "other side"), "other": ("x", "y")}, "trained", "other side"),
+        ({"prompt": {"document": "doc"}}, {}, {"a set": ("trained", "")}, "trained", ""),
+        ({"prompt": "own"}, {"Retrieval": "type"}, {"a set": ("trained", "other side")}, "type", "other side"),
         ({"prompt": "own"}, {"Retrieval": "type", "a set": "given"}, {}, "given", ""),
-        ({"prompt": "own"}, {"a set": ""}, {"a set": "trained"}, "", ""),
+        ({"prompt": "own"}, {"a set": ""}, {"a set": ("trained", "trained")}, "", "trained"),
         ({"prompt": {"document": "doc"}}, {"a set-document": "given"}, {}, RETRIEVE, "given"),
-        ({}, {"Retrieval-document": "type"}, {}, RETRIEVE, "type"),
+        ({}, {"Retrieval-document": "type"}, {"a set": ("trained", "other side")}, "trained", "type"),
         ({}, {"STS": "no", "another set": "no"}, {}, RETRIEVE, ""),
     ],
 )
 def test_instruction_of_a_task(
-    task: dict[str, Any], given: dict[str, str], trained: dict[str, str], query: str, document: str
+    task: dict[str, Any], given: dict[str, str], trained: dict[str, tuple[str, str]], query: str, document: str
 ) -> None:
+    anchors, documents = ({name: pair[i] for name, pair in trained.items()} for i in (0, 1))
+    found = Instructions(given, anchors, documents)
     metadata = task_metadata(**task)
     for prompt_type, expected in ((PromptType.query, query), (None, query), (PromptType.document, document)):
-        assert instruction_for(metadata, prompt_type, given=given, trained=trained) == expected
-
-
-def test_keys_that_an_instruction_can_be_given_for() -> None:
-    found = instruction_keys([task_metadata(), task_metadata("another")])
-    assert found == [f"{name}{end}" for end in ("", "-document") for name in ("a set", "Retrieval", "another")]
+        assert found.of(metadata, prompt_type) == expected
 
 
 def test_instructions_reach_the_prompting_llm(embedder: PromptEmbedder) -> None:
@@ -224,20 +228,84 @@ def test_one_changed_weight_anywhere_is_another_revision(tiny: Tiny) -> None:
 @pytest.mark.parametrize(
     "change",
     [
-        lambda e: e.backbone.use_template("{text} in one:"),
         lambda e: setattr(e, "pooling", "max"),
-        lambda e: setattr(e.backbone, "max_length", 8),
         lambda e: setattr(e, "readout", Readout("center", e.backbone.output_width)),
         lambda e: add_lora(e.backbone.trunk, LoraSection(), seed=0),
-        lambda e: e.backbone.trunk.to(torch.bfloat16),
     ],
-    ids=["template", "pooling", "max_length", "readout", "adapter", "dtype"],
+    ids=["pooling", "readout", "adapter"],
 )
-def test_every_setting_is_in_the_revision(tiny: Tiny, change: Callable[[Any], Any]) -> None:
+def test_every_setting_of_a_method_is_in_the_revision(tiny: Tiny, change: Callable[[Any], Any]) -> None:
     embedder = FrozenEmbedder(load_backbone(tiny.target, template="{text}"), pooling="mean")
     before = revision(embedder)
     change(embedder)
     assert revision(embedder) != before
+
+
+OPTIONS: dict[str, Any] = {  # of FrozenBackbone.load -> another value than in the test below
+    "quantization": "nf4",
+    "dtype": "bfloat16",
+    "template": "{text} in one:",
+    "max_length": 8,
+    "soft_tokens": 12,
+    "layers": 2,
+}
+SPEC: dict[str, Any] = {  # field -> another value
+    "name": "other",
+    "family": "other",
+    "revision": "0" * 40,
+    "license": "mit",
+    "gated": True,
+    "model_type": "other",
+    "hidden_size": 7,
+    "embedding_size": 7,
+    "num_layers": 7,
+    "max_length": 12,
+    "pooling": "max",
+    "template": "the {text}",
+    "quantizations": ["nf4"],
+    "sources": ["a page"],
+}
+TOKENIZER: dict[str, Any] = {"add_bos": False, "has_pad": False, "append_eos": True, "vocab_size": 7}
+MOVING = {*OPTIONS, "add_bos", "append_eos"}  # what changes vectors; "max_length" and "template" in the spec too
+REFUSED = {"model_type", "hidden_size", "embedding_size", "num_layers"}  # where they are not the model's
+
+
+def test_no_setting_of_a_backbone_is_forgotten_below() -> None:
+    assert OPTIONS.keys() == signature(FrozenBackbone.load).parameters.keys() - {"spec", "device"}
+    assert SPEC.keys() == BackboneSpec.model_fields.keys() - {"tokenizer", "hub_id", "path", "bundled"}
+    assert TOKENIZER.keys() == TokenizerFacts.model_fields.keys()
+
+
+@pytest.mark.parametrize(
+    ("options", "spec", "tokenizer"),
+    [
+        *[({key: value}, {}, {}) for key, value in OPTIONS.items()],
+        *[({}, {key: value}, {}) for key, value in SPEC.items()],
+        *[({}, {}, {key: value}) for key, value in TOKENIZER.items()],
+    ],
+    ids=[*OPTIONS, *(f"spec {key}" for key in SPEC), *(f"tokenizer {key}" for key in TOKENIZER)],
+)
+def test_what_changes_a_vector_of_a_backbone_changes_its_revision(
+    tiny: Tiny, options: dict[str, Any], spec: dict[str, Any], tokenizer: dict[str, Any]
+) -> None:
+    own = probe(str(tiny.target)).model_copy(update={"max_length": 24, "template": "{text}"})
+
+    def seen(options: dict[str, Any], spec: dict[str, Any], tokenizer: dict[str, Any]) -> tuple[np.ndarray, str]:
+        facts = own.tokenizer.model_copy(update=tokenizer)
+        other = own.model_copy(update={"tokenizer": facts, **spec})
+        backbone = FrozenBackbone.load(other, **({"max_length": 24} | options))
+        embedder = FrozenEmbedder(backbone, pooling="mean")
+        return embedder.encode(FILLED), revision(embedder)
+
+    (name,) = [*options, *spec, *tokenizer]
+    if name in REFUSED:
+        with pytest.raises(ConfigError, match=f"{name}: the spec says"):
+            seen(options, spec, tokenizer)
+        return
+    (vectors, changed), (before, first) = seen(options, spec, tokenizer), seen({}, {}, {})
+    assert np.allclose(vectors, before, atol=1e-5) == (name not in MOVING)
+    if name in MOVING:
+        assert changed != first
 
 
 def test_revision_is_that_of_the_saved_checkpoint_wherever_it_lies(tiny: Tiny, tmp_path: Path) -> None:
@@ -252,7 +320,7 @@ def test_vectors_without_meaning_stop_with_a_sentence(tiny: Tiny, monkeypatch: p
     embedder = copy.deepcopy(FrozenEmbedder(load_backbone(tiny.target, template="{text}"), pooling="mean"))
     encoder = MtebEncoder(embedder, name="tiny")
     nn.init.constant_(next(embedder.backbone.trunk.parameters()), float("nan"))
-    with pytest.raises(RunError, match=r"^a set: the vector of '.*' holds NaN or infinity"):
+    with pytest.raises(RunError, match=r"^a set: text '.*': its vector holds NaN or infinity; use float32"):
         through_mteb(encoder, FILLED)
 
     def full(*_: Any, **__: Any) -> None:

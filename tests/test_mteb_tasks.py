@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from mteb.abstasks import AbsTask
 from mteb.get_tasks import TASK_LIST
-from parts import load_backbone
+from parts import load_backbone, prompt_embedder
 from set_folders import table, write_sets
 from sklearn.cluster import KMeans
 from sklearn.linear_model import LogisticRegression
@@ -56,9 +56,9 @@ def scores(encoder: MtebEncoder, one: AbsTask) -> dict[str, Any]:
     return dict(found)
 
 
-def dev_set(folder: Path, kind: str, **files: str) -> DevSetData:
+def dev_set(folder: Path, kind: str, **keys: Any) -> DevSetData:
     train = {"name": "t", "kind": "pairs", "path": "unused.csv"}
-    dev = {"name": "dev", "kind": kind, **files}
+    dev = {"name": "dev", "kind": kind, **keys}
     (found,) = load_dev_sets(DataSection.model_validate({"train": [train], "dev": [dev]}), data_dir=folder)
     return found
 
@@ -98,6 +98,35 @@ def test_retrieval_is_the_number_of_the_dev_set(folder: Path, encoder: MtebEncod
     # mteb rounds to five digits.
     assert scores(encoder, task(folder, "answers"))["main_score"] == pytest.approx(expected, abs=1e-5)
     assert 0 < expected < 1
+
+
+@pytest.mark.parametrize(
+    ("name", "keys", "given"),
+    [
+        ("likeness", {}, {"likeness": "find the cat"}),
+        ("answers", {}, {"answers": "find the cat", "answers-document": "find the cat"}),
+        ("answers", {"document_instruction": ""}, {"answers": "find the cat"}),
+        ("answers", {"document_instruction": "see"}, {"answers": "find the cat", "Retrieval-document": "see"}),
+    ],
+)
+def test_both_numbers_agree_under_the_same_instructions(
+    tiny: Tiny, folder: Path, name: str, keys: dict[str, str], given: dict[str, str]
+) -> None:
+    """For a method that reads them."""
+    files = {"likeness": {"path": "test.jsonl"}, "answers": RETRIEVAL}[name]
+    kind = {"likeness": "sts", "answers": "retrieval"}[name]
+    embedder = prompt_embedder(tiny, template="{instruction} {text}{soft}", pooling="mean")
+    encoder = MtebEncoder(embedder, name="tiny", instructions=given)
+    place = folder / kind / name
+    expected = dev_score(encoder, dev_set(place, kind, **files, **keys, instruction="find the cat"))
+    one = task(folder, name)
+    assert scores(encoder, one)["main_score"] == pytest.approx(expected, abs=1e-5)  # mteb rounds to five digits
+
+    plain = dev_score(encoder, dev_set(place, kind, **files))
+    assert abs(expected - plain) > 1e-3  # the premise: an instruction matters
+    embedder.instructions = {name: "find the cat"}
+    embedder.document_instructions = {name: keys.get("document_instruction", "find the cat")}
+    assert scores(MtebEncoder(embedder, name="tiny"), one)["main_score"] == pytest.approx(expected, abs=1e-5)
 
 
 def test_clustering_is_the_number_of_the_dev_set_when_both_cluster_alike(
@@ -275,11 +304,15 @@ put = partial(dict.__setitem__)
         ),
         (
             edit("clustering/topics/test.parquet", lambda rows: [{**row, "label": 1} for row in rows]),
-            "topics/test.parquet: expected at least two labels, got one",
+            "topics/test.parquet: expected at least two labels, got 1",
         ),
         (
             edit("classification/intents/train.parquet", lambda rows: [{**row, "label": 1} for row in rows]),
-            "intents/train.parquet: expected at least two labels, got one",
+            "intents/train.parquet: expected at least two labels, got 1",
+        ),
+        (
+            edit("classification/intents/train.parquet", lambda rows: [{**r, "label": f"x{r['label']}"} for r in rows]),
+            r"intents/test.csv: none of its labels occurs in .*intents/train.parquet$",
         ),
         (
             lambda folder: table(

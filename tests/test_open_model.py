@@ -1,19 +1,22 @@
 """What a user may call a model: which names are checkpoints, which decoders, and how a plain decoder is read."""
 
 import hashlib
+import inspect
 import shutil
 from pathlib import Path
 
 import pytest
 from parts import source_checkpoint
 from tiny import Tiny
+from typer.testing import CliRunner
 
 from transferkit.augment.models import Model
 from transferkit.augment.similarity import embedder_sha256
 from transferkit.baselines import FrozenEmbedder
+from transferkit.cli.app import app
 from transferkit.embedder import PromptEmbedder
 from transferkit.errors import ConfigError
-from transferkit.open_model import find_decoder, is_checkpoint, open_model
+from transferkit.open_model import Decoder, find_decoder, is_checkpoint, open_model
 from transferkit.specs import without_soft_tokens
 
 
@@ -60,6 +63,13 @@ def test_a_checkpoint_or_a_decoder(tiny: Tiny, source: Path) -> None:
     assert found.pooling == "last"
     assert found.backbone.max_length == 16
     assert found.backbone.template.source.startswith("This sentence")
+
+
+@pytest.mark.parametrize("command", ["attention", "augment"])
+def test_help_says_how_much_of_a_text_a_decoder_alone_reads(command: str) -> None:
+    tokens = inspect.signature(Decoder.load).parameters["max_length"].default
+    shown = CliRunner().invoke(app, [command, "--help"]).output.replace("│", " ")
+    assert f"first {tokens} tokens" in " ".join(shown.split())
 
 
 def test_a_method_without_soft_tokens_reads_the_rest_of_the_template() -> None:

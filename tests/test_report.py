@@ -1,5 +1,6 @@
 """The HTML page and the folder of a comparison: self-contained, escaped, complete."""
 
+import re
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -98,3 +99,15 @@ def test_a_folder_that_cannot_be_written_is_a_config_error(tmp_path: Path) -> No
     run = make_run(tmp_path, "run", [metric(0, 40.0), metric(50, 60.0)])
     with pytest.raises(ConfigError, match="cannot write the comparison there"):
         write_comparison(compare([run]), tmp_path / "file" / "out")
+
+
+def test_only_the_readout_that_is_the_reference_is_marked(tmp_path: Path) -> None:
+    runs = [make_run(tmp_path, "run", [metric(0, 40.0, 50.0), metric(50, 60.0, 59.0)], label="LoRA")]
+    html = write_comparison(compare(runs), tmp_path / "out")[-1].read_text(encoding="utf-8")
+    marked = [line for line in html.splitlines() if "<tr" in line and 'reference"' in line]
+    readouts = [
+        re.findall(r'<tr class="[^"]*reference"><td class="label">[^<]*</td><td class="name">(\w+)', line)
+        for line in marked
+    ]
+    assert readouts
+    assert all(found == ["plain"] for found in readouts), readouts

@@ -7,6 +7,7 @@ import pytest
 
 from transferkit.convergence import compare
 from transferkit.convergence.tables import to_csv, to_json, to_markdown
+from transferkit.probe import resolve
 from transferkit.resources import bundled_dir
 from transferkit.runs import read_run
 from transferkit.study import comparisons, plan, read_study, short_name
@@ -25,6 +26,31 @@ def test_study_reads_every_recipe_it_names(study: Path) -> None:
     planned = plan(read_study(study), runs=study.parent / "runs", beside=study.parent)
     assert len({one.folder for one in planned}) == len(planned)
     assert any(one.recipe.method == "lora" for one in planned)
+
+
+@pytest.mark.parametrize("study", STUDIES, ids=lambda path: path.parent.name)
+def test_runs_of_one_table_share_their_data(study: Path) -> None:
+    """What `compare` would refuse after hours: other training data or dev sets, or two decoders in one table."""
+    planned = plan(read_study(study), runs=study.parent / "runs", beside=study.parent)
+    rows = [one for one in planned if not one.is_source]
+    for target in {one.target for one in rows} - {None}:
+        data: dict[str, list[str]] = {}
+        for one in rows:
+            if one.target in (target, None):
+                data.setdefault(one.recipe.data.model_dump_json(), []).append(one.folder.name)
+        assert len(data) == 1, f"not comparable: {sorted(data.values(), key=len)[0]}"
+    decoders = [resolve(target).location for target in {one.target for one in rows} if target]
+    assert len(set(decoders)) == len(decoders)  # one decoder under two names would be two tables
+
+
+@pytest.mark.parametrize(
+    "study", [*STUDIES, bundled_dir("source").parents[1] / "demo.yaml"], ids=lambda path: path.stem
+)
+def test_prompt_tuning_learns_at_the_rate_of_the_transfers_offsets(study: Path) -> None:
+    """Both are free vectors in the place of soft tokens: at another rate the rival would be held back."""
+    recipes = [one.recipe for one in plan(read_study(study), runs=study.parent / "runs", beside=study.parent)]
+    tuned = {recipe.optim.lr for recipe in recipes if recipe.method == "prompt-tuning"}
+    assert tuned <= {recipe.optim.lr_offset for recipe in recipes if recipe.task == "adapt"}
 
 
 @pytest.mark.parametrize("table", TABLES, ids=lambda path: f"{path.parent.parent.name}-{path.parent.name}")

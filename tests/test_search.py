@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from parts import source_checkpoint
 from run_parts import QUIET
 from tiny import Tiny
@@ -14,7 +15,7 @@ from zoo import WORDS
 from transferkit.checkpoint import load
 from transferkit.cli.app import app
 from transferkit.embedder import Embedder
-from transferkit.errors import ConfigError
+from transferkit.errors import ConfigError, RunError
 from transferkit.search import Entry, Index, file_entries
 
 TEXTS = [" ".join(WORDS[i : i + 4]) for i in range(12)]
@@ -63,6 +64,36 @@ def test_texts_are_read_once_and_again_only_where_something_changed(
 def test_nothing_to_search_is_an_error(checkpoint: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="there are no texts to search"):
         Index(checkpoint, [], folder=tmp_path, console=QUIET)
+
+
+@pytest.mark.parametrize(
+    ("at", "error", "says"),
+    [
+        (
+            "transferkit.embedder.Embedder.encode",
+            torch.OutOfMemoryError("full"),
+            "out of memory at 64 texts a forward pass; the 0 vectors before are kept, go on with the same command, at "
+            "--batch-size 32",
+        ),
+        ("os.fsync", OSError(28, "No space left on device"), "make room and go on with the same command"),
+    ],
+)
+def test_a_failure_names_only_options_of_search(
+    at: str, error: Exception, says: str, checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise error
+
+    file = tmp_path / "texts.txt"
+    file.write_text("\n".join(TEXTS) + "\n")
+    arguments = ["search", "see", "--checkpoint", str(checkpoint), "--texts", str(file), "--index", str(tmp_path / "i")]
+    with monkeypatch.context() as patch:
+        patch.setattr(at, fail)
+        failed = CliRunner().invoke(app, arguments)
+    assert isinstance(failed.exception, RunError)
+    assert says in str(failed.exception)
+    assert "--resume" not in str(failed.exception)
+    assert CliRunner().invoke(app, arguments).exit_code == 0
 
 
 def test_rows_of_a_file_are_entries(tmp_path: Path) -> None:

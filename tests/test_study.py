@@ -2,8 +2,10 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -226,6 +228,92 @@ def test_a_target_folder_is_relative_to_the_study(tiny: Tiny, tmp_path: Path) ->
     (one,) = plan(read_study(file), runs=tmp_path / "runs", beside=tmp_path)
     assert one.recipe.embedding.backbone == str(tmp_path / "decoder")
     assert one.folder.name == "lora-2-decoder-s3"
+
+
+@pytest.mark.parametrize("holds", ["table.md", "config.json"])
+def test_a_name_of_the_registry_stays_the_name_beside_the_folder_of_its_tables(
+    tiny: Tiny, tmp_path: Path, holds: str
+) -> None:
+    name = "bundled-gptneox-5m"
+    (tmp_path / name).mkdir()
+    (tmp_path / name / holds).write_text("")
+    file = write_study(tiny, tmp_path, [{**RUNS[2], "name": "lora-2", "targets": [name]}])
+    (one,) = plan(read_study(file), runs=tmp_path / "runs", beside=tmp_path)
+    assert one.target == name
+
+
+def test_of_what_lies_beside_a_study_only_a_decoder_or_a_spec_is_a_target(tiny: Tiny, tmp_path: Path) -> None:
+    (tmp_path / "org" / "model").mkdir(parents=True)
+    (tmp_path / "mine.yaml").write_text("")
+    file = write_study(tiny, tmp_path, [{**RUNS[2], "name": "lora-2", "targets": ["org/model", "mine.yaml"]}])
+    planned = plan(read_study(file), runs=tmp_path / "runs", beside=tmp_path)
+    assert [one.target for one in planned] == ["org/model", str(tmp_path / "mine.yaml")]
+
+
+def test_a_clone_of_finished_records_writes_its_tables_without_data_or_checkpoints(
+    tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = write_study(tiny, tmp_path, [{**run, "seeds": [3]} for run in RUNS[:3]])
+    planned = plan(read_study(file), runs=tmp_path / "runs", beside=tmp_path)
+    run_all(planned, data_dir=tiny.data, console=QUIET)
+    clone = tmp_path / "clone" / "runs"
+    shutil.copytree(tmp_path / "runs", clone, ignore=shutil.ignore_patterns("checkpoint"))
+    assert not list(clone.glob("*/checkpoint"))
+    before = {path: path.read_bytes() for path in sorted(clone.rglob("*")) if path.is_file()}
+    monkeypatch.chdir(tmp_path / "clone")
+    done = CliRunner().invoke(app, ["study", str(file), "--runs", str(clone), "--out", "tables"])
+    assert done.exit_code == 0, done.output
+    assert (tmp_path / "clone" / "tables" / "target" / "table.md").is_file()
+    assert {path: path.read_bytes() for path in sorted(clone.rglob("*")) if path.is_file()} == before
+
+
+def test_a_conflict_is_found_before_the_first_run(tiny: Tiny, tmp_path: Path) -> None:
+    planned = plan(read_study(write_study(tiny, tmp_path)), runs=tmp_path / "runs", beside=tmp_path)
+    run_all(planned[-1:], data_dir=tiny.data, console=QUIET)
+    runs = [*RUNS[:3], {**RUNS[3], "set": {"method": "tfidf", "eval.every": 1}}]
+    changed = plan(read_study(write_study(tiny, tmp_path, runs)), runs=tmp_path / "runs", beside=tmp_path)
+    with pytest.raises(ConfigError, match="tfidf-s3: holds a run of another recipe"):
+        run_all(changed, data_dir=tiny.data, console=QUIET)
+    assert [path.name for path in (tmp_path / "runs").iterdir()] == ["tfidf-s3"]
+
+
+def test_a_transfer_of_another_source_is_found_before_the_source_is_trained(tiny: Tiny, tmp_path: Path) -> None:
+    runs = [{**run, "seeds": [3]} for run in RUNS[:2]]
+    planned = plan(read_study(write_study(tiny, tmp_path, runs)), runs=tmp_path / "runs", beside=tmp_path)
+    run_all(planned, data_dir=tiny.data, console=QUIET)
+    renamed = [{**runs[0], "name": "longer"}, {**runs[1], "source": "longer"}]
+    other = plan(read_study(write_study(tiny, tmp_path, renamed)), runs=tmp_path / "runs", beside=tmp_path)
+    with pytest.raises(ConfigError, match="transfer-target-s3: holds a run of another source"):
+        run_all(other, data_dir=tiny.data, console=QUIET)
+    assert not other[0].folder.exists()
+    # Of a source of the same name that is gone nothing can be said.
+    shutil.rmtree(planned[0].folder)
+    run_all(planned[1:], data_dir=None, console=QUIET)
+    checkpoint = replace(planned[1], source=planned[0].folder / "checkpoint")
+    run_all([checkpoint], data_dir=None, console=QUIET)
+
+
+def test_a_run_that_another_process_has_is_left_to_it(tiny: Tiny, tmp_path: Path) -> None:
+    planned = plan(read_study(write_study(tiny, tmp_path)), runs=tmp_path / "runs", beside=tmp_path)[-1:]
+    folder = planned[0].folder
+    code = (
+        "import sys; from pathlib import Path; from transferkit.run_lock import sole_use\n"
+        "with sole_use(Path(sys.argv[1])):\n    print('here', flush=True); sys.stdin.read()"
+    )
+    other = subprocess.Popen(
+        [sys.executable, "-c", code, str(folder)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    assert other.stdout is not None
+    assert other.stdout.readline() == "here\n"
+    with pytest.raises(ConfigError, match="tfidf-s3: is being run by another process; wait for it") as caught:
+        run_all(planned, data_dir=tiny.data, console=QUIET)
+    assert "\n" not in str(caught.value)
+    assert state_of(folder) is None
+    other.kill()  # the lock dies with its process, its file stays
+    other.communicate()
+    run_all(planned, data_dir=tiny.data, console=QUIET)
+    assert [path.name for path in folder.parent.iterdir()] == [folder.name]
+    run_all(planned, data_dir=tiny.data, console=QUIET)  # a finished run is nobody's
 
 
 def test_two_processes_share_the_runs_and_one_of_them_speaks(tiny: Tiny, tmp_path: Path) -> None:

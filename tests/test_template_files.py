@@ -1,8 +1,10 @@
 """Templates with a name: what the files may say, and that a name and its text give the same recipe."""
 
+import json
 from pathlib import Path
 
 import pytest
+import yaml
 from tiny import Tiny
 from typer.testing import CliRunner
 
@@ -10,6 +12,8 @@ from transferkit.cli.app import app
 from transferkit.errors import ConfigError
 from transferkit.schema import parse
 from transferkit.template_files import NamedTemplate, find_template, list_templates, template_name, template_text
+
+FOLDER = Path(__file__).parents[1] / "transferkit" / "templates"
 
 
 def test_names_and_texts_belong_together_one_to_one() -> None:
@@ -47,12 +51,13 @@ def test_a_recipe_takes_a_name_for_its_text(tiny: Tiny) -> None:
 
 def test_command_shows_each_with_its_source() -> None:
     lines = CliRunner().invoke(app, ["templates", "--json"]).output.splitlines()
-    assert len(lines) == len(list_templates())
-    assert all("source" in line for line in lines)
-    shown = CliRunner().invoke(app, ["templates"], env={"COLUMNS": "300"}).output
-    assert all(name in shown for name in list_templates())
+    files = {path.stem: yaml.safe_load(path.read_text(encoding="utf-8")) for path in FOLDER.iterdir()}
+    assert {line.pop("name"): line for line in map(json.loads, lines)} == files
+    shown = CliRunner().invoke(app, ["templates"], env={"COLUMNS": "300"}).output.splitlines()
+    for name, content in files.items():
+        (row,) = [line for line in shown if line.split()[:1] == [name]]
+        assert row.rstrip().endswith(f" {content['source']}")
 
 
 def test_the_folder_holds_nothing_else() -> None:
-    folder = Path(__file__).parents[1] / "transferkit" / "templates"
-    assert {path.suffix for path in folder.iterdir()} == {".yaml"}
+    assert {path.suffix for path in FOLDER.iterdir()} == {".yaml"}

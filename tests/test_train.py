@@ -12,14 +12,14 @@ from typing import Any
 
 import pytest
 import torch
-from parts import digests, flip_bit, relative, source_checkpoint
+from parts import digests, flip_bit, prompt_embedder, relative, source_checkpoint
 from run_parts import QUIET, Quiet, Trial, learned, trial, untimed
 from safetensors.torch import load_file
 from tiny import Tiny
 from torch import Tensor
 
 from transferkit import runner
-from transferkit.checkpoint import load
+from transferkit.checkpoint import load, save
 from transferkit.embedder import PromptEmbedder
 from transferkit.errors import ConfigError, RunError
 from transferkit.methods import resolve_recipe
@@ -373,6 +373,19 @@ def test_run_folder_is_resumed_and_then_left_alone(
     assert before == {
         file: (file.stat().st_mtime_ns, file.read_bytes()) for file in folder.rglob("*") if file.is_file()
     }
+
+
+def test_a_set_without_an_instruction_has_those_of_the_source_on_both_sides(tiny: Tiny, tmp_path: Path) -> None:
+    train = recipe_of(tiny, "adapt").data.model_dump()["train"][:1]
+    for known, document in ({"document_instructions": {train[0]["name"]: "a text"}}, "a text"), ({}, None):
+        source = tmp_path / str(document)
+        save(prompt_embedder(tiny), source, instructions={train[0]["name"]: "find"}, **known)
+        given = [train[0] | {"instruction": None, "document_instruction": None}]
+        recipe, _ = resolve_recipe(recipe_of(tiny, "adapt", data={"train": given}), source=source)
+        assert (recipe.data.train[0].instruction, recipe.data.train[0].document_instruction) == ("find", document)
+    own = [train[0] | {"instruction": None, "document_instruction": "mine"}]
+    recipe, _ = resolve_recipe(recipe_of(tiny, "adapt", data={"train": own}), source=tmp_path / "a text")
+    assert recipe.data.train[0].document_instruction == "mine"
 
 
 def test_lineage_is_shared_by_seeds_and_by_nothing_else(tiny: Tiny, source: Path) -> None:

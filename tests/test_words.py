@@ -7,7 +7,7 @@ from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
 from zoo import tokenizer
 
 from transferkit.errors import ConfigError
-from transferkit.words import StopWords, english_stop_words, read_stop_words, words_of_pieces
+from transferkit.words import StopWords, english_stop_words, read_stop_words, word_spans, words_of_pieces
 
 ENGLISH = english_stop_words()
 CURLY = "\u2019"  # apostrophe
@@ -75,6 +75,25 @@ def test_words_in_other_scripts_and_pieces_of_letters() -> None:
         None,
     ]
     assert words_of_pieces("of the", [(0, 6)]) == [(1, "the")]  # it covers more of that one
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("हिन्दी भाषा, है!", ["हिन्दी", "भाषा", "है"]),  # vowel signs and the sign that joins consonants
+        ("cafe\u0301 का", ["cafe\u0301", "का"]),  # an accent of its own
+        ("ที่นี่ 2", ["ที่", "นี่", "2"]),  # no spaces: each letter with its vowel sign and its tone
+        ("我喜欢猫s", ["我", "喜", "欢", "猫", "s"]),
+        ("コーヒー", ["コ", "ー", "ヒ", "ー"]),
+        ("__init__ x_y 'so' '' \u2764\ufe0f", ["init", "x_y", "so"]),
+        ("\u0301 a", ["a"]),  # a mark on nothing
+    ],
+)
+def test_words_are_letters_with_their_marks(text: str, words: list[str]) -> None:
+    assert [text[start:end] for start, end in word_spans(text)] == words
+    letters = [(i, i + 1) for i in range(len(text))]
+    found = [owner for owner in words_of_pieces(text, letters) if owner is not None]
+    assert found == [(number, word) for number, word in enumerate(words) for _ in word]
 
 
 @pytest.mark.parametrize("word", ["the", "The", "don't", f"don{CURLY}t", "can't", "it's", "hasn't", "IS"])

@@ -193,10 +193,10 @@ CASES = {
         spoil.processes(3),
     ),
     "a file where --runs should be": Case(
-        "train $TRAIN --runs file", ("file: cannot write runs there", "is a file", "--runs"), spoil.write("file")
+        "train $TRAIN --runs file", ("file: cannot write there", "is a file", "--runs"), spoil.write("file")
     ),
     "--runs below a file": Case(
-        "train $TRAIN --runs file/runs", ("file/runs: cannot write runs there", "--runs"), spoil.write("file")
+        "train $TRAIN --runs file/runs", ("file/runs: cannot write there", "--runs"), spoil.write("file")
     ),
     # --- data
     "missing data file": Case(

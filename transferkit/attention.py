@@ -20,6 +20,7 @@ from transferkit.errors import ConfigError
 from transferkit.example_tokens import soft_names, token_names
 from transferkit.loading import layer_stack, quiet_transformers
 from transferkit.pooling import pool
+from transferkit.reread import read_through
 from transferkit.specs import Pooling
 from transferkit.tokens import Rows
 from transferkit.words import StopWords, words_of_pieces
@@ -79,16 +80,17 @@ class Look:
 def before_adaptation(embedder: BackboneEmbedder) -> Iterator[FrozenEmbedder]:
     """The decoder of ``embedder`` without what was learned: no soft tokens in its template, adapters switched off.
 
-    Where soft positions were pooled, the last one is: it stands where they stood and has read the same text.
+    Where soft positions are pooled, it reads what stands before them and its last position is pooled: that one has read
+    the same text and, like them, nothing of what follows.
     """
-    backbone = embedder.backbone
-    template = backbone.template
+    backbone, pooling = embedder.backbone, embedder.pooling
+    if pooling == "soft":
+        frozen, pooling = read_through(backbone, "".join(backbone.template.before), closed=False), "last"
+    else:
+        frozen = read_through(backbone, backbone.template.without_soft().source)
+    frozen.rows.max_length = backbone.rows.max_length  # the room of the soft tokens is for no more text
     with embedder.without_adapters() if isinstance(embedder, LoraEmbedder) else nullcontext():
-        backbone.use_template(template.without_soft().source)
-        try:
-            yield FrozenEmbedder(backbone, pooling="last" if embedder.pooling == "soft" else embedder.pooling)
-        finally:
-            backbone.use_template(template.source)
+        yield FrozenEmbedder(frozen, pooling=pooling)
 
 
 @torch.no_grad()

@@ -17,6 +17,7 @@ from transferkit.baselines import FrozenEmbedder, LoraEmbedder, PromptTuningEmbe
 from transferkit.embedder import BackboneEmbedder, PromptEmbedder
 from transferkit.errors import ConfigError, RunError
 from transferkit.example_tokens import one_line
+from transferkit.instructions import reads_instruction
 from transferkit.progress import texts_bar
 from transferkit.runs import write_json
 from transferkit.specs import Pooling
@@ -64,10 +65,13 @@ class Side:
 
 @dataclass(frozen=True)
 class Report:
-    """Shares of attention over texts; ``after`` is None for a decoder that nothing was adapted on."""
+    """Shares of attention over texts.
+
+    ``after`` is None for a decoder that nothing was adapted on, ``instruction`` for a method that reads none.
+    """
 
     backbone: str
-    instruction: str
+    instruction: str | None
     stop_words: str
     before: Side
     after: Side | None
@@ -148,7 +152,7 @@ def measure(
     Args:
         embedder: any method that embeds through a decoder.
         texts: at least one, none of them blank.
-        instruction: of the task, for all texts.
+        instruction: of the task, for all texts; not used by a method that reads none.
         stop_words: all other words of a text are content words.
         console: for progress, shown in a terminal alone.
 
@@ -171,7 +175,8 @@ def measure(
             before = _side(frozen, looks(frozen))
         if adapted:
             after = _side(embedder, looks(embedder))
-    return Report(embedder.backbone.spec.name, instruction, stop_words.name, before, after)
+    read = instruction if reads_instruction(embedder) else None
+    return Report(embedder.backbone.spec.name, read, stop_words.name, before, after)
 
 
 def write_report(report: Report, folder: Path) -> list[Path]:

@@ -12,7 +12,7 @@ from transferkit.backbone import FrozenBackbone
 from transferkit.embedder import BackboneEmbedder, Embedder, Group
 from transferkit.errors import ConfigError
 from transferkit.readout import Readout
-from transferkit.recipes import LoraSection
+from transferkit.recipes import LoraSection, Reads
 from transferkit.specs import Pooling
 from transferkit.writer import Writer
 
@@ -95,6 +95,19 @@ class PromptTuningEmbedder(BackboneEmbedder):
         return {"model": [self.prompt]}
 
 
+def check_reads_text(reads: Reads, *, where: str) -> None:
+    """Refuse a Prompting LLM whose soft tokens are the same for every text as an embedding.
+
+    Raises:
+        ConfigError: opens with ``where``.
+    """
+    if reads == "instruction":
+        raise ConfigError(
+            f"{where}: this Prompting LLM reads the instruction alone, so its tokens are the same for every text; the "
+            "row has no meaning"
+        )
+
+
 class PromptingAlone(Embedder):
     """The soft tokens themselves as the embedding, without any backbone.
 
@@ -107,11 +120,7 @@ class PromptingAlone(Embedder):
 
     def __init__(self, writer: Writer, *, join: Literal["mean", "side by side"]) -> None:
         super().__init__()
-        if writer.reads == "instruction":
-            raise ConfigError(
-                "prompting-llm-alone: this Prompting LLM reads the instruction alone, so its tokens are the same for "
-                "every text; the row has no meaning"
-            )
+        check_reads_text(writer.reads, where="prompting-llm-alone")
         self.writer = writer
         self.join = join
         prompting = writer.prompting

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -39,6 +40,7 @@ def save(
     target: Path,
     *,
     instructions: dict[str, str],
+    document_instructions: dict[str, str] | None = None,
     prompting_from: Path | None = None,
     lineage: str | None = None,
 ) -> None:
@@ -47,13 +49,15 @@ def save(
     Args:
         embedder: any method but TF-IDF.
         target: folder to create or replace.
-        instructions: task instruction a training set, kept for ``adapt`` and for users.
+        instructions: task instruction of the anchors of each training set, kept for ``adapt`` and for users.
+        document_instructions: of the other side, where a set has another one there.
         prompting_from: checkpoint whose frozen Prompting LLM this one shares; its files are hard-linked.
         lineage: equal for checkpoints that one recipe gave on the same data with different seeds.
     """
     description: dict[str, Any] = {
         "format": FORMAT,
         "instructions": instructions,
+        "document_instructions": instructions | (document_instructions or {}),
         "lineage": lineage,
         "versions": environment()["versions"],
     }
@@ -81,6 +85,12 @@ def read_description(folder: Path) -> dict[str, Any]:
     if description.get("format") != FORMAT:
         raise ConfigError(f"{folder}: checkpoint format {description.get('format')!r}, expected {FORMAT}")
     return description
+
+
+def document_instructions(description: Mapping[str, Any]) -> dict[str, str]:
+    """Training set -> instruction of its other side; checkpoints once kept that of the anchors alone."""
+    found: dict[str, str] = description.get("document_instructions", description["instructions"])
+    return found
 
 
 def given_folder(folder: Path) -> Path:
@@ -130,6 +140,7 @@ def load(folder: str | Path, *, backbone: str | None = None, device: str | None 
     embedder.readout = Readout(saved["kind"], saved["width"]).to(place)
     embedder.readout.load_state_dict(_below("readout", tensors) or embedder.readout.state_dict())
     embedder.instructions = description["instructions"]
+    embedder.document_instructions = document_instructions(description)
     return embedder.eval().requires_grad_(False)
 
 

@@ -1,19 +1,21 @@
 """A file of texts -> a file of vectors, in the same order, streaming, and resumable after a kill."""
 
-import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from rich.console import Console
 
 from transferkit.checkpoint import checkpoint_folder, load
 from transferkit.embedder import Embedder
 from transferkit.errors import ConfigError, RunError
+from transferkit.instructions import warn_of_instruction
 from transferkit.manifest import NAME, sha256_file
 from transferkit.progress import texts_bar
+from transferkit.runs import check_writable
 from transferkit.text_files import TextFile
 from transferkit.vector_files import SUFFIXES, VectorFile
 
@@ -42,7 +44,8 @@ def embed_file(
     Args:
         checkpoint: checkpoint or run folder.
         texts: text file with a text a line, ``.jsonl``, ``.csv``, ``.tsv``, ``.parquet``, or ``-`` for standard input.
-        out: ``.npy`` float32 (n, d), or ``.parquet`` or ``.jsonl`` with columns ``text`` and ``vector``.
+        out: ``.npy`` float32 (n, d), or ``.parquet`` or ``.jsonl`` with columns ``text`` and ``vector``; its folder is
+            made.
         column: holds the text, in files with columns.
         instruction: the task's; None: the checkpoint's, where it was trained with one alone.
         backbone: where the checkpoint's backbone lies now, if it has moved.
@@ -64,22 +67,21 @@ def embed_file(
         "instruction": repr(instruction),
         "input": source.fingerprint(),
     }
-    file = VectorFile(out, identity=identity)
+    file = VectorFile(out, identity=identity, again="the same command and --resume")
     if resume:
         file.resume()
     total = None if source.path is None else sum(1 for _ in source)  # reads every row once: a bad one is found here
     if total == 0:
         raise no_texts(source)
     embedder = load(checkpoint, backbone=backbone, device=place)
-    if instruction is None:
-        warn_of_several_instructions(embedder, console)
+    warn_of_instruction(embedder, instruction, console)
     try:
         with texts_bar(console) as bar:
             task = bar.add_task(out.name, total=total, completed=file.rows)
             for rows in embed_blocks(embedder, source, file, instruction=instruction, batch_size=batch_size):
                 bar.update(task, completed=rows)
     except KeyboardInterrupt:
-        message = f"interrupted; {file.rows} vectors are kept, go on with the same command and --resume"
+        message = f"interrupted; {file.rows} vectors are kept, go on with {file.again}"
         console.print(message, markup=False, highlight=False, soft_wrap=True)
         raise
     if file.rows == 0:
@@ -99,32 +101,61 @@ def embed_blocks(
     skipped = sum(1 for _ in islice(rest, file.rows))
     if skipped < file.rows:
         raise ConfigError(
-            f"{file.part}: holds {file.rows} vectors, the input {skipped} texts; give the same input with --resume"
+            f"{file.part}: holds {file.rows} vectors, the input {skipped} texts; give the same input, or remove the "
+            "file to start again"
         )
-    while block := list(islice(rest, BATCHES_PER_BLOCK * batch_size)):
-        try:
-            vectors = embedder.encode(block, instruction=instruction, batch_size=batch_size)
-        except torch.OutOfMemoryError:
-            raise RunError(
-                f"out of memory at {batch_size} texts a forward pass; the {file.rows} vectors before are kept, go on "
-                f"with --resume --batch-size {max(1, batch_size // 2)}"
-            ) from None
-        if not np.isfinite(vectors).all():
-            number = file.rows + int(np.flatnonzero(~np.isfinite(vectors).all(axis=1))[0]) + 1
-            raise RunError(
-                f"text {number}: its vector holds NaN or infinity; train again with embedding.dtype: float32"
-            )
+    blocks = in_blocks(
+        rest,
+        lambda block: embedder.encode(block, instruction=instruction, batch_size=batch_size),
+        batch_size=batch_size,
+        kept=lambda: f"the {file.rows} vectors before are kept, go on with {file.again}, at",
+        first=file.rows + 1,
+    )
+    for block, vectors in blocks:
         file.append(block, vectors)
         yield file.rows
 
 
-def warn_of_several_instructions(embedder: Embedder, console: Console) -> None:
-    """Say, where none was given, which ones a checkpoint was trained with; with one alone, that one is taken."""
-    known = sorted(set(embedder.instructions.values()))
-    if len(known) > 1:
-        shown = "; ".join(repr(one) for one in known[:5])
-        message = f"warning: no --instruction given; this checkpoint was trained with {shown}"
-        console.print(message, style="yellow", markup=False, highlight=False, soft_wrap=True)
+def in_blocks(
+    texts: Iterable[str],
+    encode: Callable[[list[str]], npt.NDArray[np.float32]],
+    *,
+    batch_size: int,
+    kept: Callable[[], str],
+    where: str = "",
+    first: int | None = None,
+) -> Iterator[tuple[list[str], npt.NDArray[np.float32]]]:
+    """Blocks of texts and their vectors; no more than one block is read ahead.
+
+    Args:
+        texts: in the order in which they are embedded.
+        encode: texts -> vectors (n, d).
+        batch_size: texts a forward pass; a block is a few of these.
+        kept: what is not lost where it fails, and how to go on, as a message says it before ``--batch-size``.
+        where: opens the message.
+        first: number of the first text; None: a message shows the text instead.
+
+    Raises:
+        RunError: memory that does not suffice, or a vector that is not finite.
+    """
+    rest, done = iter(texts), 0
+    while block := list(islice(rest, BATCHES_PER_BLOCK * batch_size)):
+        try:
+            vectors = encode(block)
+        except torch.OutOfMemoryError:
+            raise RunError(
+                f"{where}out of memory at {batch_size} texts a forward pass; {kept()} "
+                f"--batch-size {max(1, batch_size // 2)}"
+            ) from None
+        if not np.isfinite(vectors).all():
+            place = int(np.flatnonzero(~np.isfinite(vectors).all(axis=1))[0])
+            text = repr(block[place][:60]) if first is None else first + done + place
+            raise RunError(
+                f"{where}text {text}: its vector holds NaN or infinity; use float32 (train again with embedding.dtype: "
+                "float32, or read a frozen backbone with --dtype float32)"
+            )
+        yield block, vectors
+        done += len(block)
 
 
 def usable_device(device: str | None) -> str:
@@ -160,18 +191,12 @@ def _check_output(out: Path, *, resume: bool) -> None:
 
 
 def check_new_file(out: Path) -> None:
-    """Check that ``out`` can be written and does not exist.
+    """Check, without making anything, that ``out`` could be written and does not exist.
 
     Raises:
-        ConfigError: it does, or its folder is missing or read-only.
+        ConfigError: it does, or its folder is read-only or could not be made.
     """
-    try:
-        with tempfile.TemporaryFile(dir=out.parent):
-            pass
-    except OSError as error:
-        raise ConfigError(
-            f"--out {out}: cannot write into {out.parent} ({error.strerror}); choose another folder"
-        ) from None
+    check_writable(out.parent, option="--out")
     if out.exists():
         raise ConfigError(f"--out {out}: exists already; remove it or choose another name")
 

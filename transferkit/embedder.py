@@ -27,7 +27,8 @@ class Embedder(nn.Module):
 
     Attributes:
         readout: fitted after training; ``encode`` applies it, the loss never sees it.
-        instructions: training set -> task instruction that a loaded checkpoint was trained with.
+        instructions: training set -> task instruction that a loaded checkpoint was trained with, of the anchors.
+        document_instructions: the same of what the anchors belong to.
         tokens_read: backbone tokens processed since :meth:`take_tokens`, for the convergence table.
         dev_states: while it is trained, what its backbone has read of the dev texts.
     """
@@ -36,6 +37,7 @@ class Embedder(nn.Module):
     tokens_read: int = 0
     dev_states: TextStateMemory | None = None
     instructions: dict[str, str] = {}  # noqa: RUF012 - replaced, never filled
+    document_instructions: dict[str, str] = {}  # noqa: RUF012 - likewise
 
     def embed(self, texts: Sequence[str], instructions: Sequence[str]) -> Tensor:
         """Pooled vectors (B, d_out), fp32, of any norm, with gradient where something is trainable."""

@@ -10,10 +10,19 @@ from typing import Any, Literal, TypeVar
 
 import numpy as np
 
-from transferkit.errors import ConfigError, RunError
+from transferkit.errors import RunError
 from transferkit.recipes import ROLES, DataSection, DevSet
 from transferkit.rows import Columns, Source, TableReader, local_source
-from transferkit.scored_rows import CHECKS, read_corpus, read_judgements, read_queries, relevant_only
+from transferkit.scored_rows import (
+    CHECKS,
+    check_classes,
+    check_labels,
+    check_scores,
+    read_corpus,
+    read_judgements,
+    read_queries,
+    relevant_only,
+)
 from transferkit.scores import Vectors, knn_accuracy, ndcg_at_10, spearman, v_measure
 
 OTHERS_PER_ROW = 5  # under `limit`: so many labelled texts or documents a scored row
@@ -41,8 +50,9 @@ class DevSetData:
         """The score in percent, higher is better.
 
         knn: nearest-neighbour accuracy; sts: Spearman's rho; retrieval: nDCG@10; clustering: V-measure. Those of sts
-        and retrieval are the numbers that ``transferkit evaluate`` gives on the same texts; there a classification is
-        a logistic regression on a few texts a label, and a clustering the mean over ten samples.
+        and retrieval are the numbers that ``transferkit evaluate`` gives on the same texts under the same instructions;
+        there a classification is a logistic regression on a few texts a label, and a clustering the mean over ten
+        samples.
 
         Args:
             vectors: (texts, d), fp32 array or CSR matrix, of any norm; zero rows are allowed.
@@ -133,8 +143,7 @@ def _load_knn(reader: _Reader) -> DevSetData:
     train_source = reader.source(spec.train_path, subset=spec.subset, split=spec.train_split)
     train = reader.read(train_source, ("text", "label"))
     train = _sampled(train, spec.limit and OTHERS_PER_ROW * spec.limit)
-    if not set(queries["label"]) & set(train["label"]):
-        raise ConfigError(f"{source}: none of its labels occurs in {train_source.path or train_source}")
+    check_classes(source, queries["label"], train_source, train["label"])
     texts = queries["text"] + train["text"]
     return reader.finish(
         texts,
@@ -149,8 +158,7 @@ def _load_sts(reader: _Reader) -> DevSetData:
     spec = reader.spec
     source = reader.source(spec.path, subset=spec.subset, split=spec.split)
     pairs = _sampled(reader.read(source, ("sentence1", "sentence2", "score")), spec.limit)
-    if len(set(pairs["score"])) < 2:
-        raise ConfigError(f"{source}: all {len(pairs['score'])} scores are equal, so no correlation exists")
+    check_scores(source, pairs["score"])
     texts = pairs["sentence1"] + pairs["sentence2"]
     instructions = [spec.instruction] * len(texts)
     return reader.finish(texts, instructions, spearman, gold={"gold": pairs["score"]}, counts={})
@@ -160,8 +168,7 @@ def _load_clustering(reader: _Reader) -> DevSetData:
     spec = reader.spec
     source = reader.source(spec.path, subset=spec.subset, split=spec.split)
     rows = _sampled(reader.read(source, ("text", "label")), spec.limit)
-    if len(set(rows["label"])) < 2:
-        raise ConfigError(f"{source}: expected at least two labels, got {len(set(rows['label']))}")
+    check_labels(source, rows["label"])
     instructions = [spec.instruction] * len(rows["text"])
     return reader.finish(rows["text"], instructions, v_measure, gold={"labels": rows["label"]}, counts={})
 
@@ -169,14 +176,11 @@ def _load_clustering(reader: _Reader) -> DevSetData:
 def _load_retrieval(reader: _Reader) -> DevSetData:
     """Without files: subsets ``corpus``, ``queries`` and ``default``, or the one named, with the judgements."""
     spec = reader.spec
-    query_source = reader.part(spec.path, subset="queries")
-    queries = read_queries(reader, query_source)
+    queries = read_queries(reader, reader.part(spec.path, subset="queries"))
     documents = read_corpus(reader, reader.part(spec.corpus_path, subset="corpus"))
     qrels = reader.source(spec.qrels_path, subset=spec.subset or "default", split=spec.split)
-    judged = relevant_only(read_judgements(reader, qrels, queries, documents))
+    judged = relevant_only(qrels, read_judgements(reader, qrels, queries, documents))
     kept = _sample(sorted(judged), spec.limit)  # by id, so that the order of the judgements does not matter
-    if not kept:
-        raise ConfigError(f"{query_source}: no query has a relevant document")
     corpus = _kept_documents(documents, judged, kept, spec.limit)
     places = {document: place for place, document in enumerate(corpus)}
     relevant = [{places[document]: gain for document, gain in judged[query].items()} for query in kept]

@@ -12,7 +12,7 @@ from transferkit.alignment import Alignment, anchor_start, fit_quality, random_s
 from transferkit.anchors import shared_tokens
 from transferkit.backbone import FrozenBackbone
 from transferkit.baselines import FrozenEmbedder, LoraEmbedder, PromptingAlone, PromptTuningEmbedder
-from transferkit.checkpoint import load_writer, read_description
+from transferkit.checkpoint import document_instructions, load_writer, read_description
 from transferkit.embedder import Embedder, PromptEmbedder, SeveralPoolings
 from transferkit.errors import ConfigError
 from transferkit.identity import weights_sha256
@@ -52,7 +52,7 @@ def resolve_recipe(recipe: Recipe, *, source: Path | None) -> tuple[Recipe, Back
     prompting = recipe.prompting.model_copy(
         update={key: value for key, value in defaults.items() if getattr(recipe.prompting, key) is None}
     )
-    train = [_with_instruction(one, description.get("instructions", {})) for one in recipe.data.train]
+    train = [_with_instructions(one, description) for one in recipe.data.train]
     data = recipe.data.model_copy(update={"train": train})
     recipe = recipe.model_copy(update={"prompting": prompting, "data": data})
     if recipe.method in ("tfidf", "prompting-llm-alone"):
@@ -283,7 +283,12 @@ def _check_soft_place(template: str, pooling: Pooling) -> None:
         )
 
 
-def _with_instruction(one: TrainSet, known: dict[str, str]) -> TrainSet:
+def _with_instructions(one: TrainSet, description: dict[str, Any]) -> TrainSet:
+    """The source's own, on both sides, of a set that it was trained on and the recipe gives none for."""
     if one.instruction is not None:
         return one
-    return one.model_copy(update={"instruction": known.get(one.name, "")})
+    instruction = description.get("instructions", {}).get(one.name, "")
+    document = document_instructions(description).get(one.name) if description else None
+    if one.document_instruction is not None or document == instruction:
+        document = one.document_instruction  # null says the same as the anchors'
+    return one.model_copy(update={"instruction": instruction, "document_instruction": document})

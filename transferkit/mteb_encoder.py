@@ -6,23 +6,20 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import torch
 from mteb.abstasks import AbsTask
-from mteb.abstasks.abstask import get_abstask_prompt
 from mteb.abstasks.task_metadata import TaskMetadata
 from mteb.models import ModelMeta
 from mteb.models.abs_encoder import AbsEncoder
 from mteb.types import PromptType
 
+from transferkit.embed_files import in_blocks
 from transferkit.embedder import BackboneEmbedder, Embedder
-from transferkit.errors import RunError
-from transferkit.mteb_meta import model_meta, reads_instruction
+from transferkit.instructions import reads_instruction
+from transferkit.mteb_instructions import Instructions
+from transferkit.mteb_meta import model_meta
 from transferkit.reread import SharedPass
 from transferkit.specs import Pooling
 from transferkit.template_files import template_name
-
-_BATCHES_PER_BLOCK = 16  # between two steps of the progress bar
-_DOCUMENT = "-document"  # ends the key of an instruction for documents
 
 
 class TextEncoder(AbsEncoder):
@@ -34,7 +31,8 @@ class TextEncoder(AbsEncoder):
         template: its name, or its text; None where there is none.
         pooling: None where there is none.
         device: where it computes.
-        texts: different texts embedded since the encoder was made.
+        shares: whether texts that were read for another encoder of its group are not read again.
+        texts: different texts read since the encoder was made.
         seconds: time spent on them.
         on_progress: called with the texts done and in all of the present call.
     """
@@ -44,6 +42,7 @@ class TextEncoder(AbsEncoder):
     template: str | None = None
     pooling: Pooling | None = None
     device: str = "cpu"
+    shares: bool = False
 
     def __init__(self, meta: ModelMeta) -> None:
         self.mteb_model_meta: ModelMeta = meta
@@ -101,8 +100,7 @@ class MtebEncoder(TextEncoder):
         embedder: any method.
         name: see :class:`TextEncoder`.
         method: see there.
-        instructions: ``TASK`` or task type -> instruction of its texts and queries; ``TASK-document`` or
-            ``TYPE-document`` -> of its documents.
+        instructions: those that are given, see :class:`Instructions`.
         licence: of the weights, where it is known.
         shared: reads the texts, where the embedder is one of its views. Then :attr:`texts` are those that were
             not read for another view already.
@@ -124,18 +122,17 @@ class MtebEncoder(TextEncoder):
         self.embedder = embedder.eval()
         self.name = name
         self.method = method
-        self.instructions = dict(instructions or {})
+        self.instructions = Instructions(instructions or {}, embedder.instructions, embedder.document_instructions)
         self.shared = shared
+        self.shares = shared is not None
         self.device = str(embedder.device)
         if isinstance(embedder, BackboneEmbedder):
             self.template = template_name(embedder.backbone.template.source, soft=True)
             self.pooling = embedder.pooling
 
     def instruction(self, task: TaskMetadata, prompt_type: PromptType | None) -> str:
-        """See :func:`instruction_for`."""
-        if not reads_instruction(self.embedder):
-            return ""
-        return instruction_for(task, prompt_type, given=self.instructions, trained=self.embedder.instructions)
+        """See :meth:`Instructions.of`."""
+        return self.instructions.of(task, prompt_type) if reads_instruction(self.embedder) else ""
 
     def prepare(self, task: AbsTask) -> None:
         """A shared pass keeps the texts of one task."""
@@ -145,60 +142,22 @@ class MtebEncoder(TextEncoder):
     def _embed(self, texts: Sequence[str], instruction: str, batch_size: int, task: str) -> npt.NDArray[np.float32]:
         """Vectors of texts that are sorted by length already, so that blocks of them are as cheap as all at once."""
         self.texts += len(texts) if self.shared is None else self.shared.unread(texts, instruction=instruction)
-        blocks = [self.embedder.encode([])]
-        step = _BATCHES_PER_BLOCK * batch_size
-        self.on_progress(0, len(texts))
-        for start in range(0, len(texts), step):
-            block = texts[start : start + step]
-            try:
-                vectors = self._read(block, instruction, batch_size)
-            except torch.OutOfMemoryError:
-                raise RunError(
-                    f"{task}: out of memory at {batch_size} texts a forward pass; the tasks before are kept, go on "
-                    f"with --batch-size {max(1, batch_size // 2)}"
-                ) from None
-            if not np.isfinite(vectors).all():
-                text = block[int(np.flatnonzero(~np.isfinite(vectors).all(axis=1))[0])]
-                raise RunError(f"{task}: the vector of {text[:60]!r} holds NaN or infinity; use another dtype")
-            blocks.append(vectors)
-            self.on_progress(start + len(block), len(texts))
-        return np.concatenate(blocks)
+        found, done = [self.embedder.encode([])], 0
+        self.on_progress(done, len(texts))
+        blocks = in_blocks(
+            texts,
+            lambda block: self._read(block, instruction, batch_size),
+            batch_size=batch_size,
+            kept=lambda: "the tasks before are kept, go on with",
+            where=f"{task}: ",
+        )
+        for _, vectors in blocks:
+            found.append(vectors)
+            done += len(vectors)
+            self.on_progress(done, len(texts))
+        return np.concatenate(found)
 
     def _read(self, texts: Sequence[str], instruction: str, batch_size: int) -> npt.NDArray[np.float32]:
         if self.shared is None or self.pooling is None:
             return self.embedder.encode(texts, instruction=instruction, batch_size=batch_size)
         return self.shared.encode(texts, pooling=self.pooling, instruction=instruction, batch_size=batch_size)
-
-
-def instruction_for(
-    task: TaskMetadata, prompt_type: PromptType | None, *, given: Mapping[str, str], trained: Mapping[str, str]
-) -> str:
-    """The instruction that texts of a task are embedded with.
-
-    The first that exists: the one given for the task, for its type, the one that the checkpoint was trained with
-    under the task's name, the task's own prompt in mteb, mteb's prompt for tasks of that type. Documents of retrieval
-    and reranking get the one given for them or, where mteb's task has a prompt for documents, that; else none.
-
-    Args:
-        task: mteb's description of the task.
-        prompt_type: what mteb says of these texts.
-        given: ``TASK`` or type, with ``-document`` for documents -> instruction.
-        trained: training set -> instruction.
-    """
-    document = prompt_type == PromptType.document
-    for name in (task.name, task.type):
-        if (key := f"{name}{_DOCUMENT}" if document else name) in given:
-            return given[key]
-    prompt = task.prompt
-    if document:
-        return prompt.get("document", "") if isinstance(prompt, dict) else ""
-    if task.name in trained:
-        return trained[task.name]
-    own = prompt.get("query") if isinstance(prompt, dict) else prompt
-    return own or get_abstask_prompt(task.name)
-
-
-def instruction_keys(tasks: Sequence[TaskMetadata]) -> list[str]:
-    """The keys that :func:`instruction_for` looks up for any of these tasks."""
-    names = dict.fromkeys(name for task in tasks for name in (task.name, task.type))
-    return [f"{name}{ending}" for ending in ("", _DOCUMENT) for name in names]

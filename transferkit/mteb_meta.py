@@ -14,14 +14,8 @@ from transferkit.baselines import PromptingAlone
 from transferkit.checkpoint import describe
 from transferkit.embedder import BackboneEmbedder, Embedder, PromptEmbedder
 from transferkit.identity import tokenizer_sha256
+from transferkit.instructions import reads_instruction
 from transferkit.loading import input_embeddings, num_parameters
-
-
-def reads_instruction(embedder: Embedder) -> bool:
-    """Whether an instruction can change a vector: a Prompting LLM reads it, or the template holds it."""
-    if isinstance(embedder, PromptEmbedder | PromptingAlone):
-        return True
-    return isinstance(embedder, BackboneEmbedder) and "{instruction}" in embedder.backbone.template.parts
 
 
 def model_meta(embedder: Embedder, *, name: str, licence: str | None = None, weights: str | None = None) -> ModelMeta:
@@ -75,11 +69,15 @@ def revision(embedder: Embedder, *, weights: str | None = None) -> str:
         weights: its :func:`state_sha256`, where it is known.
     """
     facts = describe(embedder)
-    facts.pop("instructions", None)
-    if "backbone" in facts:
+    if isinstance(embedder, BackboneEmbedder):
         backbone = facts["backbone"]
         identity = {key: backbone["identity"][key] for key in ("config_sha256", "tokenizer_sha256")}
-        facts["backbone"] = backbone | {"spec": backbone["spec"]["tokenizer"], "identity": identity}
+        # Of the spec, only what its tokenizer does; where its positions cut a text is in what they leave for one.
+        facts["backbone"] = backbone | {
+            "spec": backbone["spec"]["tokenizer"],
+            "identity": identity,
+            "text_tokens": embedder.backbone.rows.max_length,
+        }
     if isinstance(embedder, PromptEmbedder | PromptingAlone):
         facts["prompting_tokenizer_sha256"] = tokenizer_sha256(embedder.writer.prompting.encoder.tokenizer)
     facts["weights_sha256"] = weights or state_sha256(embedder)

@@ -5,14 +5,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from transferkit.baselines import PromptingAlone
-from transferkit.checkpoint import checkpoint_folder, load, read_description
+from transferkit.baselines import PromptingAlone, check_reads_text
+from transferkit.checkpoint import checkpoint_folder, document_instructions, load, read_description
 from transferkit.embedder import BackboneEmbedder, PromptEmbedder
 from transferkit.errors import ConfigError
+from transferkit.instructions import can_read_instruction
 from transferkit.methods import variant_name
 from transferkit.mteb_encoder import MtebEncoder, TextEncoder
+from transferkit.mteb_instructions import Instructions
 from transferkit.mteb_meta import state_sha256
-from transferkit.mteb_reading import Reading, Way
+from transferkit.mteb_reading import MAX_LENGTH, Reading, TemplateAndPooling
 from transferkit.mteb_tfidf import TFIDF, TfidfEncoder
 from transferkit.open_model import find_decoder, is_checkpoint
 from transferkit.reread import SharedPass, reread
@@ -29,12 +31,12 @@ class Model:
     Attributes:
         name: see :class:`TextEncoder`.
         methods: of its encoders, in their order.
-        trained: training set -> instruction.
+        instructions: None where none of its encoders reads one.
     """
 
     name: str
     methods: Sequence[str]
-    trained: Mapping[str, str]
+    instructions: Instructions | None
     groups: Callable[[], Iterator[Group]] = field(repr=False)
 
 
@@ -50,58 +52,67 @@ class _Finder:
 
     def tfidf(self) -> Model:
         """The floor; no option concerns it."""
-        return Model(TFIDF, [TfidfEncoder.method], {}, lambda: iter([[TfidfEncoder()]]))
+        return Model(TFIDF, [TfidfEncoder.method], None, lambda: iter([[TfidfEncoder()]]))
 
     def frozen(self, given: str) -> Model:
         """A decoder as it is."""
         reading = self.reading
         decoder = find_decoder(given, template=reading.template, pooling=reading.pooling)
         spec = decoder.spec
-        ways = reading.ways(decoder.template, decoder.pooling, soft=False, model=given)
+        variants = reading.variants(decoder.template, decoder.pooling, soft=False, model=given)
 
         def groups() -> Iterator[Group]:
             embedder = decoder.load(
                 device=self.device,
-                quantization=reading.quantization,
-                dtype=reading.dtype,
-                max_length=reading.max_length,
+                quantization=reading.quantization or "none",
+                dtype=reading.dtype or "float32",
+                max_length=reading.max_length or MAX_LENGTH,
             )
             yield from _views(
-                embedder, ways, "frozen", name=spec.name, licence=spec.license, instructions=self.instructions
+                embedder, variants, "frozen", name=spec.name, licence=spec.license, instructions=self.instructions
             )
 
-        return Model(spec.name, [_method("frozen", way) for way in ways], {}, groups)
+        read = can_read_instruction([one.template for one in variants], prompting=False)
+        return Model(
+            spec.name,
+            [_method("frozen", one) for one in variants],
+            Instructions(self.instructions) if read else None,
+            groups,
+        )
 
-    def checkpoint(self, given: str) -> Model:
-        """A method as it was trained, or without its readout in the ways that were asked for."""
+    def checkpoint(self, given: str, description: Mapping[str, Any]) -> Model:
+        """A method as it was trained, or without its readout in the variants that were asked for."""
         folder = checkpoint_folder(Path(given))
-        description = read_description(folder)
         run = folder.parent if folder.name == "checkpoint" else folder
         name = str(BUNDLED) if Path(given) == BUNDLED else run.resolve().name
         record = read_json(run / "record.json") if (run / "record.json").is_file() else {}
         kind = description["kind"]
         method = record.get("label") or kind
-        ways = self._ways_of_checkpoint(description, given)
-        if ways:
+        variants = self._variants_of_checkpoint(description, given)
+        if variants:
             method = kind if description["readout"]["kind"] == "none" else f"{kind} without readout"
-        methods = [_method(method, way) for way in ways] or [method]
+        methods = [_method(method, one) for one in variants] or [method]
         alone = "prompting LLM alone" if self.prompting_alone and kind == "transfer" else None
         options: dict[str, Any] = {"instructions": self.instructions}
 
         def groups() -> Iterator[Group]:
             embedder = load(folder, backbone=self.backbone, device=self.device)
-            if isinstance(embedder, BackboneEmbedder) and ways:
-                yield from _views(embedder, ways, method, name=name, **options)
+            if isinstance(embedder, BackboneEmbedder) and variants:
+                yield from _views(embedder, variants, method, name=name, **options)
             else:
                 yield [MtebEncoder(embedder, name=name, method=method, **options)]
             if alone is not None and isinstance(embedder, PromptEmbedder):
                 soft = PromptingAlone(embedder.writer, join="mean")
                 soft.instructions = embedder.instructions
+                soft.document_instructions = embedder.document_instructions
                 yield [MtebEncoder(soft, name=f"{name}-prompting-alone", method=alone, **options)]
 
-        return Model(name, methods + ([] if alone is None else [alone]), description["instructions"], groups)
+        own = [description["backbone"]["template"]] if "backbone" in description else []
+        read = can_read_instruction([one.template for one in variants] or own, prompting="prompting" in description)
+        instructions = Instructions(self.instructions, description["instructions"], document_instructions(description))
+        return Model(name, methods + ([] if alone is None else [alone]), instructions if read else None, groups)
 
-    def _ways_of_checkpoint(self, description: Mapping[str, Any], given: str) -> list[Way]:
+    def _variants_of_checkpoint(self, description: Mapping[str, Any], given: str) -> list[TemplateAndPooling]:
         """Empty where it is read as it was trained."""
         if self.reading.several is None:
             return []
@@ -111,7 +122,7 @@ class _Finder:
             )
         own = description["backbone"]
         soft = description["kind"] in ("transfer", "prompt-tuning")
-        return self.reading.ways(own["template"], own["pooling"], soft=soft, model=given)
+        return self.reading.variants(own["template"], own["pooling"], soft=soft, model=given)
 
 
 def find_models(
@@ -138,7 +149,7 @@ def find_models(
 
     Raises:
         ConfigError: a name that is none of these or given twice, a damaged checkpoint, a template or pooling that
-            cannot be used.
+            cannot be used, or an option that none of the models heeds.
     """
     for name in given:
         if given.count(name) > 1:
@@ -147,42 +158,50 @@ def find_models(
     frozen = [name for name in given if name != TFIDF and name not in checkpoints]
     if backbone is not None and len(checkpoints) != 1:
         raise ConfigError(f"--backbone says where one checkpoint's backbone lies, got {len(checkpoints)} checkpoints")
-    if not frozen and (reading.template or reading.pooling):
-        option = "--template" if reading.template else "--pooling"
-        raise ConfigError(
-            f"{option} is for frozen backbones; a checkpoint is read as it was trained, or with {option}s NAME in "
-            "other ways"
-        )
+    if not frozen and (option := reading.frozen_only):
+        other = f", or with {option}s NAME in other ways" if option in ("--template", "--pooling") else ""
+        raise ConfigError(f"{option} is for frozen backbones, got none; a checkpoint is read as it was trained{other}")
     if frozen and reading.pooling == "soft":
         raise ConfigError("--pooling soft: a frozen backbone has no soft tokens; use last, mean, weighted_mean or max")
     if reading.several is not None and not frozen and not checkpoints:
         raise ConfigError(f"{reading.several} needs a decoder or a checkpoint, got {TFIDF} alone")
-    if prompting_alone and not checkpoints:
-        raise ConfigError("--prompting-alone needs a checkpoint that holds a Prompting LLM, got none")
+    descriptions = {name: read_description(Path(name)) for name in checkpoints}
+    if prompting_alone:
+        _check_prompting_alone(descriptions)
     finder = _Finder(reading, instructions, device, backbone, prompting_alone)
-    return [
-        finder.tfidf() if name == TFIDF else finder.checkpoint(name) if name in checkpoints else finder.frozen(name)
-        for name in given
-    ]
+
+    def found(name: str) -> Model:
+        if name == TFIDF:
+            return finder.tfidf()
+        return finder.checkpoint(name, descriptions[name]) if name in descriptions else finder.frozen(name)
+
+    return [found(name) for name in given]
+
+
+def _check_prompting_alone(descriptions: Mapping[str, Mapping[str, Any]]) -> None:
+    transfers = {name: one for name, one in descriptions.items() if one["kind"] == "transfer"}
+    if not transfers:
+        got = ", ".join(f"{name} ({one['kind']})" for name, one in descriptions.items()) or "none"
+        raise ConfigError(f"--prompting-alone needs a checkpoint of `train` or `adapt`, got {got}")
+    for name, one in transfers.items():
+        check_reads_text(one["prompting"]["reads"], where=f"--prompting-alone: {name}")
 
 
 def _views(
-    embedder: BackboneEmbedder, ways: Sequence[Way], method: str, **options: Any
+    embedder: BackboneEmbedder, variants: Sequence[TemplateAndPooling], method: str, **options: Any
 ) -> Iterator[Sequence[MtebEncoder]]:
-    """Encoders of the ways, those of a template together; ``options`` as for :class:`MtebEncoder`."""
+    """Encoders of the variants, those of a template together; ``options`` as for :class:`MtebEncoder`."""
     weights = None
-    for template in dict.fromkeys(template for template, _ in ways):
-        views = [reread(embedder, template=template, pooling=pooling) for one, pooling in ways if one == template]
+    for template in dict.fromkeys(one.template for one in variants):
+        own = [one for one in variants if one.template == template]
+        views = [reread(embedder, template=template, pooling=one.pooling) for one in own]
         weights = weights or state_sha256(views[0])
         shared = SharedPass(views) if len(views) > 1 else None
         yield [
-            MtebEncoder(
-                view, method=_method(method, (template, view.pooling)), shared=shared, weights=weights, **options
-            )
-            for view in views
+            MtebEncoder(view, method=_method(method, one), shared=shared, weights=weights, **options)
+            for view, one in zip(views, own, strict=True)
         ]
 
 
-def _method(method: str, way: Way) -> str:
-    template, pooling = way
-    return f"{method}, {variant_name(pooling, template)}"
+def _method(method: str, variant: TemplateAndPooling) -> str:
+    return f"{method}, {variant_name(variant.pooling, variant.template)}"

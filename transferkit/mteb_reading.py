@@ -3,14 +3,14 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Literal, get_args
+from typing import Any, Literal, NamedTuple, get_args
 
 from transferkit.errors import ConfigError, did_you_mean
 from transferkit.specs import Pooling, Quantization, available_poolings
 from transferkit.template import Template
 from transferkit.template_files import find_template, list_templates, template_text
 
-Way = tuple[str, Pooling]  # a template's text, and how what it holds is pooled
+MAX_LENGTH = 512  # tokens of a text that a frozen backbone reads unless more or fewer are asked for
 _ALL = "all"
 _VALUES = {
     "--pooling": get_args(Pooling),
@@ -20,9 +20,16 @@ _VALUES = {
 }
 
 
+class TemplateAndPooling(NamedTuple):
+    """What a model reads, as text, and how its states become one vector: what tells its variants apart."""
+
+    template: str
+    pooling: Pooling
+
+
 @dataclass(frozen=True)
 class Reading:
-    """How models are read.
+    """How models are read; None is what was not asked for.
 
     Attributes:
         template: of frozen backbones: text, or a name; None: the spec's.
@@ -30,26 +37,38 @@ class Reading:
         templates: names; every model with a decoder is read through each of them.
         poolings: every model with a decoder is pooled in each of these ways; ``all``: in those that its template
             allows.
-        dtype: of frozen backbones.
-        quantization: of frozen backbones.
-        max_length: tokens of a text that a frozen backbone reads.
+        dtype: of frozen backbones; None: float32.
+        quantization: of frozen backbones; None: none.
+        max_length: tokens of a text that a frozen backbone reads; None: :data:`MAX_LENGTH`.
     """
 
     template: str | None = None
     pooling: Pooling | None = None
     templates: tuple[str, ...] = ()
     poolings: tuple[Pooling, ...] | Literal["all"] = ()
-    dtype: str = "float32"
-    quantization: Quantization = "none"
-    max_length: int = 512
+    dtype: str | None = None
+    quantization: Quantization | None = None
+    max_length: int | None = None
 
     @property
     def several(self) -> str | None:
-        """The option that asks for several ways to read a model, if one does."""
+        """The option that asks for several variants of a model, if one does."""
         return "--templates" if self.templates else "--poolings" if self.poolings else None
 
-    def ways(self, template: str, pooling: Pooling, *, soft: bool, model: str) -> list[Way]:
-        """The ways to read a model, the product of both lists; its own where there is no list.
+    @property
+    def frozen_only(self) -> str | None:
+        """An option that frozen backbones alone heed, if one was given."""
+        options = {
+            "--template": self.template,
+            "--pooling": self.pooling,
+            "--dtype": self.dtype,
+            "--quantize": self.quantization,
+            "--max-length": self.max_length,
+        }
+        return next((name for name, value in options.items() if value is not None), None)
+
+    def variants(self, template: str, pooling: Pooling, *, soft: bool, model: str) -> list[TemplateAndPooling]:
+        """The variants of a model, the product of both lists; itself where there is no list.
 
         Args:
             template: the model's own, as text.
@@ -60,14 +79,14 @@ class Reading:
         Raises:
             ConfigError: ``soft`` pooling where no soft tokens stand behind the text.
         """
-        found: list[Way] = []
+        found: list[TemplateAndPooling] = []
         for text in [template_text(name, soft=soft) for name in self.templates] or [template]:
             there = available_poolings(text)
             for one in there if self.poolings == _ALL else self.poolings or (pooling,):
                 if one not in there:
                     problem = f"its template {text!r} has none behind the text" if soft else "it has no soft tokens"
                     raise ConfigError(f"--poolings {one}: {model}: {problem}; use {', '.join(there)}, or all")
-                found.append((text, one))
+                found.append(TemplateAndPooling(text, one))
         return found
 
 
@@ -77,9 +96,9 @@ def parse_reading(
     templates: str | None,
     pooling: str | None,
     poolings: str | None,
-    dtype: str,
-    quantize: str,
-    max_length: int,
+    dtype: str | None,
+    quantize: str | None,
+    max_length: int | None,
 ) -> Reading:
     """A reading from the options of the same names.
 
@@ -94,14 +113,14 @@ def parse_reading(
     names = list_templates() if templates == _ALL else _listed("--templates", templates)
     for name in names:
         _checked("--templates", partial(find_template, name))
-    ways: Any = _ALL if poolings == _ALL else tuple(_listed("--poolings", poolings))
-    for way in [] if ways == _ALL else ways:
-        _one_of("--poolings", way)
+    listed: Any = _ALL if poolings == _ALL else tuple(_listed("--poolings", poolings))
+    for one in [] if listed == _ALL else listed:
+        _one_of("--poolings", one)
     return Reading(
         template=template,
         pooling=_one_of("--pooling", pooling),
         templates=tuple(names),
-        poolings=ways,
+        poolings=listed,
         dtype=_one_of("--dtype", dtype),
         quantization=_one_of("--quantize", quantize),
         max_length=max_length,

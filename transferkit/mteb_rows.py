@@ -1,5 +1,6 @@
 """Rows of an evaluation and what follows from them: means as mteb's leaderboards take them, spread over templates."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import fmean, median
@@ -11,9 +12,10 @@ class TaskRow:
 
     Attributes:
         metric: which score is the main one.
-        seconds: of the task in all, data and scoring included.
+        seconds: of the task in all, data and scoring included; None, as the next two, where an earlier call began it.
         encoder_seconds: of them, those in the encoder.
-        texts: different texts that were embedded; not those that were read for another pooling already.
+        texts: different texts that were read.
+        shared: texts that were read for another pooling already were not read again, nor counted.
         kept: the score was there already; then the times are those of the run that measured it.
         problem: why there is no score.
         template: its name, or its text; None where there is none.
@@ -31,6 +33,7 @@ class TaskRow:
     encoder_seconds: float | None = None
     texts: int | None = None
     mteb_version: str | None = None
+    shared: bool = False
     kept: bool = False
     problem: str | None = None
     template: str | None = None
@@ -65,30 +68,32 @@ def ratio(part: float | None, whole: float | None) -> float | None:
 
 @dataclass(frozen=True)
 class Means:
-    """Mean over tasks, over the means of the types, and of each type; None while one of the scores is missing."""
+    """Mean over tasks, over the means of the types, and of each type; None while one of its scores is missing."""
 
     over_tasks: float | None
     over_types: float | None
     by_type: dict[str, float | None]
 
 
-def means(rows: Sequence[TaskRow], *, tasks: int) -> Means:
+def means(rows: Sequence[TaskRow], *, types: Sequence[str]) -> Means:
     """Means as on mteb's leaderboards.
 
     Args:
         rows: of one encoder.
-        tasks: how many there are when all are done; with fewer scores no mean over all of them is given.
+        types: one a task, of all that are run in the end.
     """
-    types = dict.fromkeys(row.type for row in rows)
-    by_type = {kind: _mean([row.score for row in rows if row.type == kind]) for kind in types}
-    if len(rows) < tasks:
-        return Means(None, None, by_type)
-    return Means(_mean([row.score for row in rows]), _mean(list(by_type.values())), by_type)
+    by_type = {
+        kind: _mean([row.score for row in rows if row.type == kind], of=number)
+        for kind, number in Counter(types).items()
+    }
+    over_tasks = _mean([row.score for row in rows], of=len(types))
+    return Means(over_tasks, _mean(list(by_type.values()), of=len(by_type)), by_type)
 
 
-def _mean(values: Sequence[float | None]) -> float | None:
+def _mean(values: Sequence[float | None], *, of: int) -> float | None:
+    """None with fewer than ``of`` numbers."""
     numbers = [value for value in values if value is not None]
-    return fmean(numbers) if numbers and len(numbers) == len(values) else None
+    return fmean(numbers) if numbers and len(numbers) == of else None
 
 
 def by_encoder(rows: Sequence[TaskRow]) -> list[list[TaskRow]]:
@@ -118,12 +123,12 @@ class Spread:
     high: float | None
 
 
-def spreads(rows: Sequence[TaskRow], *, tasks: int) -> list[Spread]:
+def spreads(rows: Sequence[TaskRow], *, types: Sequence[str]) -> list[Spread]:
     """For everything that was read through several templates: of the means over tasks, then of each task.
 
     Args:
         rows: of all encoders.
-        tasks: as for :func:`means`.
+        types: as for :func:`means`.
     """
     groups: dict[tuple[str, int], dict[str, list[TaskRow]]] = {}
     for own in by_encoder(rows):
@@ -137,7 +142,7 @@ def spreads(rows: Sequence[TaskRow], *, tasks: int) -> list[Spread]:
     for (label, _), by_template in groups.items():
         if len(by_template) < 2:
             continue
-        overall = [means(own, tasks=tasks).over_tasks for own in by_template.values()]
+        overall = [means(own, types=types).over_tasks for own in by_template.values()]
         found.append(_spread(label, None, overall))
         for task in dict.fromkeys(row.task for own in by_template.values() for row in own):
             scores = [next((row.score for row in own if row.task == task), None) for own in by_template.values()]

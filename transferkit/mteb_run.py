@@ -16,7 +16,6 @@ import mteb
 import sentence_transformers  # noqa: F401 - mteb imports it at its first task, whose time would then hold these seconds
 from mteb.abstasks import AbsTask
 from mteb.results.task_result import TaskResult
-from mteb.types import PromptType
 from rich.console import Console
 from rich.progress import Progress as Bar
 from rich.progress import TaskID
@@ -25,6 +24,7 @@ from transferkit.convergence.formats import count, percent, score, seconds
 from transferkit.dataset_columns import columns_in_blocks
 from transferkit.errors import ConfigError, RunError, TransferkitError, did_you_mean, first_line
 from transferkit.mteb_encoder import TextEncoder
+from transferkit.mteb_instructions import by_part, parts
 from transferkit.mteb_rows import TaskRow
 from transferkit.mteb_table import write_tables
 from transferkit.progress import texts_bar
@@ -86,8 +86,9 @@ def run_tasks(
 ) -> Iterator[TaskRow]:
     """A row for every encoder and task, as each is done; after each the tables in ``out`` are written.
 
-    Scores lie in ``out`` in mteb's own layout. One is taken from there where revision, data and instructions are what
-    they were; else the task is run. A task that fails, as when its data cannot be had, gives a row that says so.
+    Scores lie in ``out`` in mteb's own layout. One is taken from there where model, data, kind of task, instructions
+    and mteb are what they were; else the task is run, or the rest of it where a kill left a part. A task that fails, as
+    when its data cannot be had, gives a row that says so.
 
     Args:
         groups: encoders that share what is loaded and read; taken one by one, so that no more than one group needs to
@@ -109,7 +110,7 @@ def run_tasks(
                 row = _run_task(encoder, task, cache, batch_size)
             rows.append(row)
             _say(row, console)
-            write_tables(rows, out, tasks=len(tasks))
+            write_tables(rows, out, types=[task.metadata.type for task in tasks])
             yield row
         del group, encoder
         gc.collect()  # modules refer to each other in circles; the next one may need the memory
@@ -118,7 +119,7 @@ def run_tasks(
 def _run_task(encoder: TextEncoder, task: AbsTask, cache: Any, batch_size: int) -> TaskRow:
     name = task.metadata.name
     path = cache.get_task_result_path(name, encoder.mteb_model_meta)
-    wanted = {"dataset_revision": task.metadata.revision, "instructions": _instructions(encoder, task)}
+    wanted = _identity(encoder, task)
     before = _notes(path.parent).get(name, {})
     stored = _stored(path)
     same = stored is not None and stored.dataset_revision == task.metadata.revision
@@ -127,7 +128,9 @@ def _run_task(encoder: TextEncoder, task: AbsTask, cache: Any, batch_size: int) 
         return _row(encoder, task, stored, before, kept=True)
     if not same:
         path.unlink(missing_ok=True)  # so that what lies there, if a kill comes, was measured as noted
-    _note(path.parent, name, wanted | {"done": False})
+    # mteb writes the scores of an aggregate's parts anew: what was noted of those that were tasks too ends here.
+    ends = [part.metadata.name for part in parts(task) if part is not task]
+    _note(path.parent, name, wanted | {"done": False}, forget=ends)
     texts, encoder_seconds, started = encoder.texts, encoder.seconds, perf_counter()
     try:
         encoder.prepare(task)
@@ -150,9 +153,11 @@ def _run_task(encoder: TextEncoder, task: AbsTask, cache: Any, batch_size: int) 
         return _failed(encoder, task, problems[0] if problems else "mteb gave no result")
     measured = {
         "done": True,
-        "seconds": round(perf_counter() - started, 3),
-        "encoder_seconds": round(encoder.seconds - encoder_seconds, 3),
-        "texts": encoder.texts - texts,
+        # With a part that was there already, what the whole took and read is not known.
+        "seconds": None if same else round(perf_counter() - started, 3),
+        "encoder_seconds": None if same else round(encoder.seconds - encoder_seconds, 3),
+        "texts": None if same else encoder.texts - texts,
+        "shared": encoder.shares,
         "batch_size": batch_size,
         "device": encoder.device,
     }
@@ -161,10 +166,15 @@ def _run_task(encoder: TextEncoder, task: AbsTask, cache: Any, batch_size: int) 
     return _row(encoder, task, written or found.task_results[0], measured, kept=False)
 
 
-def _instructions(encoder: TextEncoder, task: AbsTask) -> dict[str, dict[str, str]]:
-    """Task, or each part of an aggregate -> the instructions of its queries and documents."""
-    parts = [part.metadata for part in getattr(task.metadata, "tasks", [task])]
-    return {part.name: {kind.value: encoder.instruction(part, kind) for kind in PromptType} for part in parts}
+def _identity(encoder: TextEncoder, task: AbsTask) -> dict[str, Any]:
+    """All that a score hangs on beside the model's revision."""
+    return {
+        "dataset_revision": task.metadata.revision,
+        "type": task.metadata.type,
+        "main_score": task.metadata.main_score,
+        "mteb_version": mteb.__version__,
+        "instructions": by_part(task, encoder.instruction),
+    }
 
 
 def _stored(path: Path) -> TaskResult | None:
@@ -183,10 +193,11 @@ def _notes(folder: Path) -> dict[str, dict[str, Any]]:
     return {row["task"]: row for row in read_metrics(folder)}
 
 
-def _note(folder: Path, task: str, facts: dict[str, Any]) -> None:
+def _note(folder: Path, task: str, facts: dict[str, Any], *, forget: Sequence[str] = ()) -> None:
+    notes = _notes(folder) | {task: {"task": task, **facts}}
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        write_metrics(folder, list((_notes(folder) | {task: {"task": task, **facts}}).values()))
+        write_metrics(folder, [facts for name, facts in notes.items() if name not in forget])
     except OSError as error:
         raise RunError(f"{folder}: could not be written ({error.strerror}); the tasks before are kept") from None
 
@@ -199,6 +210,7 @@ def _row(encoder: TextEncoder, task: AbsTask, found: TaskResult, facts: dict[str
         seconds=facts["seconds"],
         encoder_seconds=facts["encoder_seconds"],
         texts=facts["texts"],
+        shared=facts["shared"],
         mteb_version=found.mteb_version,
         kept=kept,
         problem="the score is not a number" if math.isnan(value) else None,
@@ -227,15 +239,19 @@ def _show_progress(encoder: TextEncoder, bar: Bar, shown: TaskID) -> None:
 
 
 def _say(row: TaskRow, console: Console) -> None:
-    parts = [row.label, row.task]
+    said = [row.label, row.task]
     if row.problem is not None:
-        parts.append(f"failed: {row.problem}")
+        said.append(f"failed: {row.problem}")
     else:
-        parts += [f"{row.metric} {score(row.score)}", f"{seconds(row.seconds)} s", f"{count(row.texts)} texts"]
-        parts += [f"{count(row.texts_per_second)} texts/s"] if row.texts else []
-        parts += [f"{percent(row.encoder_percent)} of the time in the encoder"]
-        parts += ["kept"] if row.kept else []
-    console.print("  ".join(parts), markup=False, highlight=False, soft_wrap=True)
+        said.append(f"{row.metric} {score(row.score)}")
+        if row.seconds is None:
+            said.append("begun by an earlier call")
+        else:
+            said += [f"{seconds(row.seconds)} s", f"{count(row.texts)} texts"]
+            said += [f"{count(row.texts_per_second)} texts/s"] if row.texts else []
+            said += [f"{percent(row.encoder_percent)} of the time in the encoder"]
+        said += ["kept"] if row.kept else []
+    console.print("  ".join(said), markup=False, highlight=False, soft_wrap=True)
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -19,10 +20,15 @@ _DIGITS = 6  # of raw numbers, as in mteb's files
 
 def throughput(rows: Sequence[TaskRow]) -> str:
     """What was run now, in words: texts, texts a second, share of the time in the encoder."""
-    run = [row for row in rows if not row.kept and row.texts is not None]
+    run = [row for row in rows if not row.kept]
     if not run:
         return "nothing was run: no weight, setting, instruction or text has changed"
-    texts, inside, whole = (sum(getattr(row, name) for row in run) for name in ("texts", "encoder_seconds", "seconds"))
+    whole_tasks = [row for row in run if row.seconds is not None]
+    if not whole_tasks:
+        return "no task was run from its beginning to its end"
+    texts, inside, whole = (
+        sum(getattr(row, name) for row in whole_tasks) for name in ("texts", "encoder_seconds", "seconds")
+    )
     rate, share = ratio(texts, inside), ratio(100 * inside, whole)
     return (
         f"{count(texts)} texts in {seconds(whole)} s: {count(round(rate or 0))} texts/s in the encoder, "
@@ -30,17 +36,21 @@ def throughput(rows: Sequence[TaskRow]) -> str:
     )
 
 
-def views(rows: Sequence[TaskRow], *, tasks: int) -> list[View]:
+def views(rows: Sequence[TaskRow], *, types: Sequence[str]) -> list[View]:
     """Means with a line an encoder, spread over templates, means of the types, and the tasks of each encoder.
 
     With several encoders only the first two stand in a terminal, where the others would be too wide or too long.
+
+    Args:
+        rows: of all encoders.
+        types: as for :func:`transferkit.mteb_rows.means`.
     """
     encoders = by_encoder(rows)
     lines = []
     for own in encoders:
-        mean = means(own, tasks=tasks)
+        mean = means(own, types=types)
         done = sum(row.score is not None for row in own)
-        lines.append((own[0].label, f"{done} of {tasks}", score(mean.over_tasks), score(mean.over_types)))
+        lines.append((own[0].label, f"{done} of {len(types)}", score(mean.over_tasks), score(mean.over_types)))
     overall = View(
         title="Means",
         header=("Model", "Tasks", "Over tasks", "Over types"),
@@ -48,11 +58,11 @@ def views(rows: Sequence[TaskRow], *, tasks: int) -> list[View]:
         caption="Main scores in percent: mean over all tasks, mean over the means of the types of task.",
     )
     alone = len(encoders) == 1
-    found = spreads(rows, tasks=tasks)
+    found = spreads(rows, types=types)
     return [
         overall,
         *([_spread_view(found)] if found else []),
-        _types_view(encoders, in_terminal=alone),
+        _types_view(encoders, types, in_terminal=alone),
         *[_tasks_view(own, in_terminal=alone) for own in encoders],
     ]
 
@@ -70,24 +80,22 @@ def _spread_view(found: Sequence[Spread]) -> View:
     )
 
 
-def _types_view(encoders: Sequence[Sequence[TaskRow]], *, in_terminal: bool) -> View:
+def _types_view(encoders: Sequence[Sequence[TaskRow]], types: Sequence[str], *, in_terminal: bool) -> View:
     """A line a type of task, or with several encoders a line each and a column a type."""
-    types = list(dict.fromkeys(row.type for own in encoders for row in own))
-    found = [means(own, tasks=len(own)).by_type for own in encoders]
+    found = [means(own, types=types).by_type for own in encoders]
     lines: list[tuple[str, ...]]
     if in_terminal:
-        counted = [(kind, str(sum(row.type == kind for row in encoders[0]))) for kind in types]
-        lines = [(kind, number, score(found[0][kind])) for kind, number in counted]
+        lines = [(kind, str(number), score(found[0][kind])) for kind, number in Counter(types).items()]
         header: tuple[str, ...] = ("Type", "Tasks", "Mean")
     else:
         one = zip(encoders, found, strict=True)
-        lines = [(own[0].label, "", *[score(by_type.get(kind)) for kind in types]) for own, by_type in one]
-        header = ("Model", "", *types)
+        lines = [(own[0].label, "", *map(score, by_type.values())) for own, by_type in one]
+        header = ("Model", "", *Counter(types))
     return View("Means of types", header, tuple(lines), "Mean of the main scores in percent.", in_terminal=in_terminal)
 
 
 def _tasks_view(rows: Sequence[TaskRow], *, in_terminal: bool) -> View:
-    shared = " No texts: they were read for another pooling." if any(row.texts == 0 for row in rows) else ""
+    shared = " Those that were read for another pooling are not counted." if any(row.shared for row in rows) else ""
     problems = [f" {row.task} failed: {row.problem}." for row in rows if row.problem is not None]
     metrics = ", ".join(dict.fromkeys(row.metric for row in rows))
     return View(
@@ -105,15 +113,15 @@ def _tasks_view(rows: Sequence[TaskRow], *, in_terminal: bool) -> View:
             )
             for row in rows
         ),
-        caption=f"Score: the task's main score ({metrics}) in percent. Texts: different ones that were embedded, and "
-        f"how many a second of the encoder's time. In encoder: share of the seconds.{shared}{''.join(problems)}",
+        caption=f"Score: the task's main score ({metrics}) in percent. Texts: different ones that were read, and how "
+        f"many a second of the encoder's time.{shared} In encoder: share of the seconds.{''.join(problems)}",
         in_terminal=in_terminal,
     )
 
 
-def to_markdown(rows: Sequence[TaskRow], *, tasks: int) -> str:
+def to_markdown(rows: Sequence[TaskRow], *, types: Sequence[str]) -> str:
     """All tables as GitHub-flavoured Markdown."""
-    parts = ["# Evaluation", *[markdown_table(view) for view in views(rows, tasks=tasks)]]
+    parts = ["# Evaluation", *[markdown_table(view) for view in views(rows, types=types)]]
     revisions = [f"- {own[0].label}: `{own[0].revision}`" for own in by_encoder(rows)]
     parts.append("\n".join(["## Revisions", "", *revisions]))
     return "\n\n".join(parts) + "\n"
@@ -129,15 +137,15 @@ def to_csv(rows: Sequence[TaskRow]) -> str:
     return out.getvalue()
 
 
-def to_json(rows: Sequence[TaskRow], *, tasks: int) -> str:
+def to_json(rows: Sequence[TaskRow], *, types: Sequence[str]) -> str:
     """Rows, means and spreads; null is unknown."""
     encoders = [
-        {"model": own[0].model, "method": own[0].method, **asdict(means(own, tasks=tasks))} for own in by_encoder(rows)
+        {"model": own[0].model, "method": own[0].method, **asdict(means(own, types=types))} for own in by_encoder(rows)
     ]
     content = {
         "rows": [_record(row) for row in rows],
         "means": encoders,
-        "spreads": [asdict(one) for one in spreads(rows, tasks=tasks)],
+        "spreads": [asdict(one) for one in spreads(rows, types=types)],
     }
     return json.dumps(content, indent=2, ensure_ascii=False) + "\n"
 
@@ -149,13 +157,13 @@ def _record(row: TaskRow) -> dict[str, Any]:
     return {key: round(value, _DIGITS) if isinstance(value, float) else value for key, value in record.items()}
 
 
-def write_tables(rows: Sequence[TaskRow], folder: Path, *, tasks: int) -> list[Path]:
-    """Write ``table.md`` and ``table.csv``.
+def write_tables(rows: Sequence[TaskRow], folder: Path, *, types: Sequence[str]) -> list[Path]:
+    """Write ``table.md`` and ``table.csv``, over those that are there.
 
     Raises:
         ConfigError: the folder cannot be written.
     """
-    texts = {"table.md": to_markdown(rows, tasks=tasks), "table.csv": to_csv(rows)}
+    texts = {"table.md": to_markdown(rows, types=types), "table.csv": to_csv(rows)}
     try:
         for name, text in texts.items():
             write_text(folder / name, text)

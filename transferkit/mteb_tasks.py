@@ -21,7 +21,16 @@ from transferkit.errors import ConfigError, did_you_mean
 from transferkit.manifest import sha256_file
 from transferkit.recipes import ROLES
 from transferkit.rows import SUFFIXES, Columns, Source, TableReader, bad_row
-from transferkit.scored_rows import CHECKS, read_corpus, read_judgements, read_queries, relevant_only
+from transferkit.scored_rows import (
+    CHECKS,
+    check_classes,
+    check_labels,
+    check_scores,
+    read_corpus,
+    read_judgements,
+    read_queries,
+    relevant_only,
+)
 
 OPTION = "--tasks-from"
 _LANGUAGE = "und-Latn"  # mteb wants one; a folder does not say which
@@ -84,8 +93,7 @@ def _classification(folder: SetFolder) -> Data:
     """A logistic regression is fitted on 8 texts a label, ten times; labels become numbers in their order."""
     rows = {split: folder.read(split, "text", "label") for split in ("train", "test")}
     labels = sorted({label for split in rows.values() for label in split["label"]})
-    if len(set(rows["train"]["label"])) < 2:
-        raise ConfigError(f"{folder.source('train')}: expected at least two labels, got one")
+    check_classes(folder.source("test"), rows["test"]["label"], folder.source("train"), rows["train"]["label"])
     place = {label: number for number, label in enumerate(labels)}
     splits = {
         split: Dataset.from_dict({"text": one["text"], "label": [place[label] for label in one["label"]]})
@@ -96,19 +104,15 @@ def _classification(folder: SetFolder) -> Data:
 
 def _sts(folder: SetFolder) -> Data:
     rows = folder.read("test", "sentence1", "sentence2", "score")
-    low, high = min(rows["score"]), max(rows["score"])
-    if low == high:
-        raise ConfigError(
-            f"{folder.source('test')}: all {len(rows['score'])} scores are equal, so no correlation exists"
-        )
-    return Data(DatasetDict(test=Dataset.from_dict(rows)), {"min_score": low, "max_score": high})
+    check_scores(folder.source("test"), rows["score"])
+    limits = {"min_score": min(rows["score"]), "max_score": max(rows["score"])}
+    return Data(DatasetDict(test=Dataset.from_dict(rows)), limits)
 
 
 def _clustering(folder: SetFolder) -> Data:
     """All texts are embedded; each of mteb's ten samples is as large as the set, or mteb's own size if that is less."""
     rows = folder.read("test", "text", "label")
-    if len(set(rows["label"])) < 2:
-        raise ConfigError(f"{folder.source('test')}: expected at least two labels, got one")
+    check_labels(folder.source("test"), rows["label"])
     sample = min(len(rows["text"]), AbsTaskClustering.max_documents_per_cluster)
     dataset = Dataset.from_dict({"sentences": rows["text"], "labels": rows["label"]})
     return Data(DatasetDict(test=dataset), {"max_documents_per_cluster": sample})
@@ -141,9 +145,7 @@ def _search(folder: SetFolder, *, reranking: bool) -> Data:
     documents = read_corpus(reader, folder.source("corpus"))
     qrels = folder.source("qrels_test")
     judged = read_judgements(reader, qrels, queries, documents)
-    relevant = relevant_only(judged)
-    if not relevant:
-        raise ConfigError(f"{qrels}: no query has a relevant document")
+    relevant = relevant_only(qrels, judged)
     for query, gains in relevant.items():
         for document, gain in gains.items():
             if not gain.is_integer():

@@ -8,11 +8,31 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from transferkit.backbone import FrozenBackbone
 from transferkit.embedder import BackboneEmbedder, SeveralPoolings
 from transferkit.readout import Readout
 from transferkit.specs import Pooling
 
 _KEEP_BYTES = 2**30  # vectors of one task's texts that a shared pass keeps
+
+
+def read_through(backbone: FrozenBackbone, template: str, *, closed: bool = True) -> FrozenBackbone:
+    """The same decoder on the same weights behind another template; the one given stays as it is.
+
+    Args:
+        backbone: any.
+        template: what the other one reads.
+        closed: whether its rows end with EOS where those of ``backbone`` do.
+
+    Raises:
+        ConfigError: template and soft tokens leave no room for text in the context.
+    """
+    other = copy.copy(backbone)
+    if not closed:
+        other.encoder = copy.copy(backbone.encoder)
+        other.encoder.eos = []
+    other.use_template(template)
+    return other
 
 
 def reread(embedder: BackboneEmbedder, *, template: str, pooling: Pooling) -> BackboneEmbedder:
@@ -24,8 +44,7 @@ def reread(embedder: BackboneEmbedder, *, template: str, pooling: Pooling) -> Ba
     Raises:
         ConfigError: template and soft tokens leave no room for text in the context.
     """
-    backbone = copy.copy(embedder.backbone)
-    backbone.use_template(template)
+    backbone = read_through(embedder.backbone, template)
     other = copy.copy(embedder)
     # A copied module shares the table of its parts with the first; this one has parts of its own.
     other._modules = embedder._modules | {

@@ -3,7 +3,7 @@
 import json
 import platform
 from collections.abc import Iterable, Sequence
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from hashlib import sha256
@@ -28,6 +28,7 @@ from transferkit.manifest import sha256_file
 from transferkit.methods import Built, Variant, build, resolve_recipe, variants
 from transferkit.progress import Progress
 from transferkit.recipes import Recipe, read_recipe, recipe_yaml
+from transferkit.run_lock import sole_use
 from transferkit.runs import (
     FORMAT,
     check_writable,
@@ -90,7 +91,7 @@ def resume(folder: Path, *, console: Console) -> Path:
     """Continue an interrupted run from its newest state; a finished one is left as it is.
 
     Raises:
-        ConfigError: not a run folder.
+        ConfigError: not a run folder, changed data or models, or another process has it.
     """
     record = read_record(folder)
     if record["status"] == "done":
@@ -164,6 +165,12 @@ class Prepared:
 
     def run(self, folder: Path, console: Console, *, begun: dict[str, Any] | None = None) -> Path:
         """Train or measure, and leave ``folder`` finished; ``begun`` is the record of the run that is continued."""
+        with sole_use(folder) if is_main() else nullcontext():
+            if begun is None or from_main(read_record(folder)["status"] if is_main() else None) != "done":
+                self._run(folder, console, begun)
+        return folder
+
+    def _run(self, folder: Path, console: Console, begun: dict[str, Any] | None) -> None:
         record = self.record(folder)
         if begun is not None:
             record = _continued(record, begun)
@@ -200,7 +207,6 @@ class Prepared:
         _write_record(folder, record)
         if is_main():
             drop_states(folder)
-        return folder
 
     @property
     def label(self) -> str:
@@ -287,6 +293,7 @@ class Prepared:
         if not is_main():
             return
         instructions = {one.name: one.instruction or "" for one in self.recipe.data.train}
+        documents = {one.spec.name: one.document_instruction for one in self.data.sets}
         shares = self.recipe.task == "adapt" or isinstance(embedder, PromptingAlone)
         source = self.inputs.source
         # A source that was replaced meanwhile holds another Prompting LLM than the one in memory: do not link that.
@@ -296,6 +303,7 @@ class Prepared:
             embedder,
             folder / "checkpoint",
             instructions=instructions,
+            document_instructions=documents,
             prompting_from=source,
             lineage=self.lineage(),
         )

@@ -114,9 +114,9 @@ def check_writable(parent: Path, *, option: str = "--runs") -> None:
     """
     there = next(folder for folder in (parent, *parent.absolute().parents) if folder.exists())
     if not there.is_dir():
-        raise ConfigError(f"{parent}: cannot write runs there ({there} is a file); choose another with {option}")
+        raise ConfigError(f"{parent}: cannot write there ({there} is a file); choose another with {option}")
     if not os.access(there, os.W_OK | os.X_OK):
-        raise ConfigError(f"{parent}: cannot write runs there ({there} is read-only); choose another with {option}")
+        raise ConfigError(f"{parent}: cannot write there ({there} is read-only); choose another with {option}")
 
 
 def new_run_folder(parent: Path, name: str, *, exactly: str | None = None) -> Path:

@@ -52,10 +52,36 @@ def read_judgements(
     return judged
 
 
-def relevant_only(judged: dict[str, dict[str, float]]) -> dict[str, dict[str, float]]:
-    """The judgements above 0, and the queries that have one."""
+def relevant_only(source: Source, judged: dict[str, dict[str, float]]) -> dict[str, dict[str, float]]:
+    """The judgements above 0, and the queries that have one.
+
+    Raises:
+        ConfigError: there is none.
+    """
     kept = {query: {document: gain for document, gain in gains.items() if gain > 0} for query, gains in judged.items()}
-    return {query: gains for query, gains in kept.items() if gains}
+    relevant = {query: gains for query, gains in kept.items() if gains}
+    if not relevant:
+        raise ConfigError(f"{source}: no query has a relevant document")
+    return relevant
+
+
+def check_scores(source: Source, scores: list[float]) -> None:
+    """Refuse scores that nothing can be correlated with."""
+    if len(set(scores)) < 2:
+        raise ConfigError(f"{source}: all {len(scores)} scores are equal, so no correlation exists")
+
+
+def check_labels(source: Source, labels: list[str]) -> None:
+    """Refuse labels that tell nothing apart."""
+    if (number := len(set(labels))) < 2:
+        raise ConfigError(f"{source}: expected at least two labels, got {number}")
+
+
+def check_classes(source: Source, labels: list[str], train: Source, train_labels: list[str]) -> None:
+    """Refuse labels to be found that no labelled text has, or labelled texts that are all alike."""
+    if not set(labels) & set(train_labels):
+        raise ConfigError(f"{source}: none of its labels occurs in {train.path or train}")
+    check_labels(train, train_labels)
 
 
 def _by_id(source: Source, rows: Columns) -> dict[str, str]:

@@ -72,10 +72,13 @@ class Index:
         folder: keeps the vectors, in a file named after checkpoint, instruction and texts: another one of these is
             another file, so nothing stale is ever served.
         instruction: of texts and questions; None: the checkpoint's, where it was trained with one alone.
+        batch_size: texts a forward pass.
+        again: what one gives to go on after an interruption, for messages.
         console: for progress.
 
     Raises:
         ConfigError: no checkpoint there, no entries, or a folder that cannot be written.
+        RunError: the disk or the device's memory is full; what was done is kept.
     """
 
     def __init__(
@@ -86,6 +89,7 @@ class Index:
         folder: Path,
         instruction: str | None = None,
         batch_size: int = 64,
+        again: str = "the same command",
         console: Console,
     ) -> None:
         if not entries:
@@ -99,20 +103,19 @@ class Index:
             digest.update(hashlib.sha256(entry.embedded.encode()).digest())
         file = folder / f"{digest.hexdigest()[:16]}.npy"
         if not file.is_file():
-            self._embed(file, batch_size=batch_size, console=console)
+            self._embed(VectorFile(file, identity={"texts": file.stem}, again=again), batch_size, console)
         self.vectors: Vectors = np.load(file, mmap_mode="r")
 
-    def _embed(self, file: Path, *, batch_size: int, console: Console) -> None:
-        with _written(file.parent):
-            part = VectorFile(file, identity={"texts": file.stem})
-            part.resume()
+    def _embed(self, file: VectorFile, batch_size: int, console: Console) -> None:
+        with _written(file.out.parent):
+            file.resume()
             texts = [entry.embedded for entry in self.entries]
             with texts_bar(console) as bar:
-                task = bar.add_task("reading the texts", total=len(texts), completed=part.rows)
-                blocks = embed_blocks(self.embedder, texts, part, instruction=self.instruction, batch_size=batch_size)
+                task = bar.add_task("reading the texts", total=len(texts), completed=file.rows)
+                blocks = embed_blocks(self.embedder, texts, file, instruction=self.instruction, batch_size=batch_size)
                 for rows in blocks:
                     bar.update(task, completed=rows)
-            part.finish()
+            file.finish()
 
     def search(self, question: str, *, top: int = 5) -> list[Hit]:
         """The ``top`` entries with the highest cosine, best first."""
@@ -129,4 +132,6 @@ def _written(folder: Path) -> Iterator[None]:
         folder.mkdir(parents=True, exist_ok=True)
         yield
     except OSError as error:
-        raise ConfigError(f"--index {folder}: cannot be written ({error.strerror}); choose another folder") from None
+        raise ConfigError(
+            f"{folder}: the index cannot be written there ({error.strerror}); choose another folder"
+        ) from None

@@ -13,6 +13,7 @@ from transferkit.recipes import Recipe, read_recipe
 from transferkit.resources import BUNDLED
 from transferkit.runs import Run, check_writable, read_record, read_run
 from transferkit.schema import Strict, parse, read_yaml
+from transferkit.specs import list_backbones
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -24,7 +25,7 @@ class StudyRun(Strict):
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9.-]*$", description="names the run folder and, in `source`, the run")
     recipe: str = Field(description="built-in family/task, or a .yaml file relative to the study")
     source: str | None = Field(None, description="name of a run of this study (its own seed), or a checkpoint folder")
-    targets: list[str] = Field([], description="one run each, folders relative to the study; none: the recipe's")
+    targets: list[str] = Field([], description="one run each, paths relative to the study; none: the recipe's")
     set: dict[str, Any] = Field({}, description="key.path: value, over the recipe")
     seeds: list[int] | None = Field(None, min_length=1, description="instead of the study's")
 
@@ -118,7 +119,7 @@ def _planned(run: StudyRun, study: Study, runs: Path, beside: Path, seed: int) -
     recipe_name = str(beside / run.recipe) if run.recipe.endswith((".yaml", ".yml")) else run.recipe
     targets: list[str | None] = [*run.targets] or [None]
     for target in targets:
-        if target is not None and (beside / target).exists():
+        if target is not None and target not in list_backbones() and _is_model(beside / target):
             target = str(beside / target)
         changes = {"seed": seed, **run.set, **({"embedding.backbone": target} if target else {})}
         overrides = [f"{key}={json.dumps(value)}" for key, value in changes.items()]
@@ -128,6 +129,11 @@ def _planned(run: StudyRun, study: Study, runs: Path, beside: Path, seed: int) -
             source=_source(run, study, runs, beside, seed),
             folder=_folder(run, target, seed, runs),
         )
+
+
+def _is_model(path: Path) -> bool:
+    """Whether a decoder or its spec lies there; the folder of its tables may have a decoder's name too."""
+    return (path / "config.json").is_file() or (path.suffix == ".yaml" and path.is_file())
 
 
 def _folder(run: StudyRun, target: str | None, seed: int, runs: Path) -> Path:
@@ -174,50 +180,75 @@ def run_all(planned: list[Planned], *, data_dir: Path | None, console: "Console"
     """Run what is not done yet: a finished run is left as it is, an interrupted one continued.
 
     Raises:
-        ConfigError: a run folder that holds a run of another recipe, or whatever a run raises.
+        ConfigError: a run folder that holds a run of another recipe or source (found before anything is run, where its
+            source is there), one that another process is running, or whatever a run raises.
     """
     from accelerate import PartialState
 
-    from transferkit import runner
     from transferkit.distributed import from_main, is_main
 
     PartialState()  # under torchrun or accelerate: the processes meet before the first run
     for runs in {one.folder.parent for one in planned}:
         check_writable(runs)
+    states = from_main([state_of(one.folder) for one in planned] if is_main() else None)
+    checked = {one.folder for one, state in zip(planned, states, strict=True) if state and _is_same_run(one)}
     for number, one in enumerate(planned, start=1):
-        state = from_main(state_of(one.folder) if is_main() else None)
+        done = from_main(state_of(one.folder) == "done" if is_main() else None)
         if is_main():
-            done = ", done before" if state == "done" else ""
+            before = ", done before" if done else ""
             console.print(
-                f"[{number}/{len(planned)}] {one.folder.name}{done}", markup=False, highlight=False, soft_wrap=True
+                f"[{number}/{len(planned)}] {one.folder.name}{before}", markup=False, highlight=False, soft_wrap=True
             )
-        if state is None:
-            inputs = runner.Inputs(source=one.source, data_dir=data_dir)
-            runner.start(one.recipe, inputs, runs=one.folder.parent, name=one.folder.name, console=console)
-            continue
-        _check_same_recipe(one)
-        if state != "done":
-            runner.resume(one.folder, console=console)
+        if one.folder not in checked and done:
+            _is_same_run(one)  # its source may be there by now
+        if not done:
+            _run(one, data_dir=data_dir, console=console)
 
 
-def _check_same_recipe(one: Planned) -> None:
-    """Refuse to take another run for this one; a source that is gone leaves nothing to compare with."""
+def _run(one: Planned, *, data_dir: Path | None, console: "Console") -> None:
+    """Begin a run, or continue it."""
+    from transferkit import runner
+    from transferkit.distributed import from_main, is_main
+
+    if from_main(state_of(one.folder) if is_main() else None) is None:
+        inputs = runner.Inputs(source=one.source, data_dir=data_dir)
+        runner.start(one.recipe, inputs, runs=one.folder.parent, name=one.folder.name, console=console)
+    else:
+        _is_same_run(one)
+        runner.resume(one.folder, console=console)
+
+
+def _is_same_run(one: Planned) -> bool:
+    """Whether the folder holds this run; False where its source has no checkpoint, so that nothing can be compared.
+
+    Raises:
+        ConfigError: it holds another one.
+    """
     from transferkit.checkpoint import given_folder
+    from transferkit.manifest import NAME
     from transferkit.methods import resolve_recipe
     from transferkit.runner import source_facts
 
-    if one.source is not None and not given_folder(one.source).is_dir():
-        return
+    recorded = read_record(one.folder)["source"] or {}
+    sha256 = None
+    if one.source is not None:
+        source = given_folder(one.source)
+        # A source that is gone, or not trained yet: a record that names another run still tells.
+        if not source.exists() and recorded.get("run") not in (source.name, source.parent.name):
+            raise _another("source", one)
+        if not any((folder / NAME).is_file() for folder in (source, source / "checkpoint")):
+            return False
+        sha256 = source_facts(source)["sha256"]
     wanted, _ = resolve_recipe(one.recipe, source=one.source)
-    source = None if one.source is None else source_facts(given_folder(one.source))["sha256"]
-    for what, same in (
-        ("recipe", read_recipe(str(one.folder / "recipe.yaml")) == wanted),
-        ("source", (read_record(one.folder)["source"] or {}).get("sha256") == source),
-    ):
-        if not same:
-            raise ConfigError(
-                f"{one.folder}: holds a run of another {what}; remove it, or choose another folder with --runs"
-            )
+    if read_recipe(str(one.folder / "recipe.yaml")) != wanted:
+        raise _another("recipe", one)
+    if recorded.get("sha256") != sha256:
+        raise _another("source", one)
+    return True
+
+
+def _another(what: str, one: Planned) -> ConfigError:
+    return ConfigError(f"{one.folder}: holds a run of another {what}; remove it, or choose another folder with --runs")
 
 
 def comparisons(planned: list[Planned]) -> dict[str, list[Run]]:

@@ -36,13 +36,15 @@ class VectorFile:
     Args:
         out: the finished file; its suffix decides the kind.
         identity: what the vectors come from; a part made from something else is not continued.
+        again: what one gives to go on after an interruption, for messages.
 
     Attributes:
         rows: vectors on disk so far.
     """
 
-    def __init__(self, out: Path, *, identity: dict[str, str]) -> None:
+    def __init__(self, out: Path, *, identity: dict[str, str], again: str = "the same command") -> None:
         self.out = out
+        self.again = again
         self.kind = _KINDS[out.suffix.lower()]
         self.identity = identity
         self.rows = 0
@@ -69,12 +71,12 @@ class VectorFile:
             return
         saved = read_json(self.progress)
         if saved.get("format") != FORMAT or saved["bytes"] > self.part.stat().st_size:
-            raise ConfigError(f"{self.part}: damaged or of another version; remove it and start again without --resume")
+            raise ConfigError(f"{self.part}: damaged or of another version; remove it to start again")
         different = [name for name, value in self.identity.items() if saved["identity"].get(name) != value]
         if different:
             raise ConfigError(
-                f"{self.part}: was begun with another {' and another '.join(different)}; give the same with --resume, "
-                "or remove the file to start again"
+                f"{self.part}: was begun with another {' and another '.join(different)}; give the same, or remove the "
+                "file to start again"
             )
         self.rows, self.bytes, self.width = saved["rows"], saved["bytes"], saved["width"]
 
@@ -86,6 +88,7 @@ class VectorFile:
         """
         try:
             if self.rows == 0:
+                self.out.parent.mkdir(parents=True, exist_ok=True)
                 self.progress.unlink(missing_ok=True)
                 self.width = vectors.shape[1]
             with self.part.open("r+b" if self.rows else "wb") as file:
@@ -102,7 +105,7 @@ class VectorFile:
         except OSError as error:
             raise RunError(
                 f"{self.part}: cannot be written ({error.strerror or error}); the {self.rows} vectors before are kept, "
-                "make room and go on with --resume"
+                f"make room and go on with {self.again}"
             ) from None
 
     def finish(self) -> None:
@@ -119,7 +122,7 @@ class VectorFile:
         except OSError as error:
             raise RunError(
                 f"{self.out}: cannot be written ({error.strerror or error}); all {self.rows} vectors are kept, make "
-                "room and go on with --resume"
+                f"room and go on with {self.again}"
             ) from None
 
     def _write_progress(self) -> None:

@@ -1,15 +1,47 @@
-"""Tokens of a text -> its words, and which of those are stop words."""
+"""The words of a text in any script, the word that a token is a piece of, and which words are stop words."""
 
 import re
+import unicodedata
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 from transferkit.errors import ConfigError
 
-_WORD = re.compile(r"\w+(?:['\u2019]\w+)*")
+# Written without spaces: each character counts as a word. The scripts that Japanese mixes are one.
+_JAPANESE = {"HIRAGANA": "CJK", "KATAKANA": "CJK"}
+_UNSPACED = {"CJK", "THAI", "LAO", "KHMER", "MYANMAR"}
+_WORD = re.compile("cm*|l[lm]*(?:jl[lm]*)*")  # over the kinds of a text's characters
 _CONTRACTED = re.compile(r"(?:n't|'.*)$")
+
+
+def word_spans(text: str) -> list[tuple[int, int]]:
+    """Start and end in ``text`` of its words: letters and digits with their marks (vowel signs, accents).
+
+    An apostrophe or underscore between two of them joins them. In scripts that are written without spaces each
+    character, with its marks, is a word.
+    """
+    return [found.span() for found in _WORD.finditer("".join(map(_kind, text)))]
+
+
+@lru_cache(maxsize=65536)
+def script(character: str) -> str:
+    """The script of a letter: its Unicode name begins with it."""
+    name = unicodedata.name(character, "").partition(" ")[0]
+    return _JAPANESE.get(name, name)
+
+
+@lru_cache(maxsize=65536)
+def _kind(character: str) -> str:
+    """``l``: letter or digit, ``c``: one of a script without spaces, ``m``: mark, ``j``: joins, space: all else."""
+    if character in "'\u2019_":
+        return "j"
+    category = unicodedata.category(character)[0]
+    if category in "LN":
+        return "c" if script(character) in _UNSPACED else "l"
+    return "m" if category == "M" else " "
 
 
 @dataclass(frozen=True)
@@ -58,15 +90,16 @@ def words_of_pieces(text: str, pieces: Sequence[tuple[int, int]]) -> list[tuple[
     """The word of ``text`` that each piece belongs to, with its number; None for punctuation and space.
 
     Args:
-        text: letters, digits, underscores and the apostrophes between them make its words.
+        text: as :func:`word_spans` reads it.
         pieces: (start, end) in ``text``. One that reaches over several words belongs to the one it covers most of.
     """
-    words = list(_WORD.finditer(text))
+    spans = word_spans(text)
+    words = [text[start:end] for start, end in spans]
     owner: list[int | None] = [None] * len(text)
-    for number, word in enumerate(words):
-        owner[word.start() : word.end()] = [number] * (word.end() - word.start())
+    for number, (start, end) in enumerate(spans):
+        owner[start:end] = [number] * (end - start)
     found: list[tuple[int, str] | None] = []
     for start, end in pieces:
         covered = Counter(number for number in owner[start:end] if number is not None).most_common(1)
-        found.append((covered[0][0], words[covered[0][0]].group()) if covered else None)
+        found.append((covered[0][0], words[covered[0][0]]) if covered else None)
     return found

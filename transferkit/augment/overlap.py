@@ -1,16 +1,14 @@
 """How near two texts are by their words, and whether they are written in the same script: no model, any language."""
 
 import unicodedata
-from functools import lru_cache
 
-# Written without spaces: each character counts as a word. The scripts that Japanese mixes are one.
-_JAPANESE = {"HIRAGANA": "CJK", "KATAKANA": "CJK"}
-_UNSPACED = {"CJK", "THAI", "LAO", "KHMER", "MYANMAR"}
+from transferkit.words import script, word_spans
 
 
 def words(text: str) -> list[str]:
-    """Runs of letters, marks and digits, compatibility forms and case folded; everything else separates them."""
-    return "".join(map(_part, unicodedata.normalize("NFKC", text).casefold())).split()
+    """The words of :func:`transferkit.words.word_spans`; compatibility forms and case folded, apostrophes straight."""
+    folded = unicodedata.normalize("NFKC", text).casefold().replace("\u2019", "'")
+    return [folded[start:end] for start, end in word_spans(folded)]
 
 
 def overlap(one: str, other: str) -> float:
@@ -25,23 +23,9 @@ def foreign_share(text: str, anchor: str) -> float:
     found, expected = _scripts(text), set(_scripts(anchor))
     if not found or not expected:
         return 0.0
-    return sum(script not in expected for script in found) / len(found)
+    return sum(one not in expected for one in found) / len(found)
 
 
 def _scripts(text: str) -> list[str]:
     """The script of each letter."""
-    return [_script(c) for c in unicodedata.normalize("NFKC", text) if c.isalpha()]
-
-
-@lru_cache(maxsize=65536)
-def _script(character: str) -> str:
-    """A character's Unicode name begins with its script."""
-    script = unicodedata.name(character, "").partition(" ")[0]
-    return _JAPANESE.get(script, script)
-
-
-@lru_cache(maxsize=65536)
-def _part(character: str) -> str:
-    if unicodedata.category(character)[0] not in "LMN":
-        return " "
-    return f" {character} " if _script(character) in _UNSPACED else character
+    return [script(c) for c in unicodedata.normalize("NFKC", text) if c.isalpha()]

@@ -153,7 +153,7 @@ class PairFile:
             "row": [pair.source.row for pair in pairs],
         }
         try:
-            self.folder.mkdir(exist_ok=True)
+            self.folder.mkdir(parents=True, exist_ok=True)
             if not self.blocks:
                 write_json(self.folder / "identity.json", {"format": FORMAT, "identity": self.identity})
             with _writer(self.folder / "next", asdict(block)) as writer:

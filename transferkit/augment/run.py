@@ -49,7 +49,7 @@ def augment_file(
 
     Args:
         texts: text file with a text a line, ``.jsonl``, ``.csv``, ``.tsv``, ``.parquet``, or ``-`` for standard input.
-        out: a parquet file that does not exist.
+        out: a parquet file that does not exist; its folder is made.
         ways: how candidates are made, at least one.
         setup: sampling, seed, batch size, dtype and device. Another batch size draws other texts; it may change when a
             run goes on.

@@ -45,7 +45,7 @@ class Limits:
     """What a generated candidate must keep to.
 
     The defaults of the word limits were measured on the STS benchmark. Of its 2,008 pairs with a score of 4 or more
-    98.9 % share at least 0.15 of their words and 98.1 % less than 0.9; put together at random, 97.5 % share less than
+    98.8 % share at least 0.15 of their words and 98.1 % less than 0.9; put together at random, 97 % share less than
     0.15. Words tell another subject, not another meaning: of the pairs with a score of 1 or less 64 % pass. That takes
     an embedder.
 

@@ -48,7 +48,8 @@ def attention(
 ) -> None:
     """Share of attention on template, soft tokens, stop words and content words, for the positions that are pooled.
 
-    A checkpoint is shown beside its decoder without what was learned: same template, no soft tokens, no adapters.
+    A checkpoint is shown beside its decoder without what was learned: no adapters, no soft tokens in its template and,
+    where those are pooled, nothing behind them. A decoder alone reads the first 128 tokens of a text.
 
     Example: transferkit attention runs/lora-... --text "how do I reset my card?" --out attention
     """
@@ -70,8 +71,9 @@ def attention(
     if not rows:
         raise ConfigError(f"{texts}: holds no texts, expected at least one")
     from transferkit.attention_report import measure
-    from transferkit.embed_files import usable_device, warn_of_several_instructions
+    from transferkit.embed_files import usable_device
     from transferkit.embedder import BackboneEmbedder
+    from transferkit.instructions import warn_of_instruction
     from transferkit.open_model import open_model
 
     console = Console(stderr=True, quiet=quiet)
@@ -79,9 +81,8 @@ def attention(
     embedder = open_model(model, template=template, pooling=pooling, backbone=backbone, device=place)
     if not isinstance(embedder, BackboneEmbedder):
         raise ConfigError(f"{model}: the Prompting LLM alone, so there is no decoder whose attention could be shown")
-    if instruction is None:
-        warn_of_several_instructions(embedder, console)
-        instruction = embedder.usual_instruction
+    warn_of_instruction(embedder, instruction, console)
+    instruction = embedder.usual_instruction if instruction is None else instruction
     report = measure(embedder, rows, instruction=instruction, stop_words=words, console=console)
     if json:
         print(json_module.dumps(report.to_json(), indent=2, ensure_ascii=False))

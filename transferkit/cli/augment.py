@@ -70,7 +70,11 @@ def augment(
     ] = _LIMITS.min_overlap,
     embedder: Annotated[
         str | None,
-        typer.Option("--embedder", help="Checkpoint, run folder or backbone whose cosine judges that instead."),
+        typer.Option(
+            "--embedder",
+            help="Checkpoint, run folder or backbone whose cosine judges that instead; a backbone reads the "
+            "first 128 tokens of a text.",
+        ),
     ] = None,
     min_similarity: Annotated[
         float | None,

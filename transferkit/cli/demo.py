@@ -15,9 +15,10 @@ def demo(
     data_dir: Annotated[
         Path | None, typer.Option("--data-dir", help="With --train: folder of the source's training data.")
     ] = None,
-    runs: Annotated[Path, typer.Option("--runs", help="Where run folders and the report are made.")] = Path(
-        "runs/demo"
-    ),
+    runs: Annotated[
+        Path,
+        typer.Option("--runs", help="Where run folders and the report are made; another folder gets the index too."),
+    ] = Path("runs/demo"),
 ) -> None:
     """Carry the bundled skill to a decoder that it never saw, beside LoRA and every other row, then search with it.
 
@@ -25,6 +26,8 @@ def demo(
 
     Example: transferkit demo
     """
+    import shlex
+
     from transferkit.errors import ConfigError
 
     if train and data_dir is None:
@@ -35,11 +38,15 @@ def demo(
     from transferkit.cli.study import taken_up_again
     from transferkit.convergence import compare, tables
     from transferkit.convergence.report import write_comparison
-    from transferkit.demo import QUESTION, adapted_checkpoint, planned_runs, run_demo
+    from transferkit.demo import QUESTION, RUNS, adapted_checkpoint, planned_runs, run_demo
     from transferkit.distributed import is_main
+    from transferkit.runs import check_writable
     from transferkit.search import Index, docstring_entries
 
     console = Console(stderr=True)
+    index = INDEX if runs == RUNS else runs / "search"
+    for folder in (runs, index):  # before the runs, which take minutes
+        check_writable(folder)
     with taken_up_again(console):
         rows = run_demo(planned_runs(runs, train=train), data_dir=data_dir, console=console)
     if not is_main():
@@ -47,8 +54,12 @@ def demo(
     comparison = compare(rows)
     report = write_comparison(comparison, runs / "report")
     tables.print_table(comparison, Console())
-    index = Index(adapted_checkpoint(runs), docstring_entries(INDEX), folder=INDEX, console=console)
+    checkpoint = adapted_checkpoint(runs)
+    command = f'transferkit search "{QUESTION}"'
+    if runs != RUNS:
+        command += f" --checkpoint {shlex.quote(str(checkpoint))} --index {shlex.quote(str(index))}"
+    found = Index(checkpoint, docstring_entries(index), folder=index, again=f"`{command}`", console=console)
     out = Console()
-    out.print(f'\nWith the adapted decoder: transferkit search "{QUESTION}"', highlight=False)
-    print_hits(index.search(QUESTION), out)
+    out.print(f"\nWith the adapted decoder: {command}", markup=False, highlight=False, soft_wrap=True)
+    print_hits(found.search(QUESTION), out)
     out.print(f"\nreport: {report[-1]}", markup=False, highlight=False, soft_wrap=True)

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from transferkit.cli.options import BatchSize, Column, Device, Quiet, Texts
+from transferkit.cli.options import BatchSize, Column, Device, Instruction, Quiet, Texts
 
 
 def embed(
@@ -14,10 +14,7 @@ def embed(
     texts: Texts,
     out: Annotated[Path, typer.Option("--out", help="Where to write: .npy, .parquet or .jsonl.")],
     column: Column = "text",
-    instruction: Annotated[
-        str | None,
-        typer.Option("--instruction", help="Task instruction; default: the checkpoint's, where it has one alone."),
-    ] = None,
+    instruction: Instruction = None,
     backbone: Annotated[
         str | None, typer.Option("--backbone", help="Where the same backbone lies now, if it moved.")
     ] = None,

@@ -41,7 +41,10 @@ def evaluate(
         typer.Option("--tasks-from", metavar="DIR", help="Folder KIND/SET/test.parquet with your own sets."),
     ] = None,
     out: Annotated[
-        Path, typer.Option("--out", help="Gets scores in mteb's layout, table.md and table.csv; what is there is kept.")
+        Path,
+        typer.Option(
+            "--out", help="Gets scores in mteb's layout, which are kept, and table.md and table.csv of the last call."
+        ),
     ] = Path("runs/evaluate"),
     instruction: Annotated[
         list[str] | None,
@@ -55,10 +58,11 @@ def evaluate(
         bool, typer.Option("--prompting-alone", help="Also the Prompting LLM alone of every transfer checkpoint.")
     ] = False,
     template: Annotated[
-        str | None, typer.Option("--template", help="What a backbone reads: a template's name, or text with {text}.")
+        str | None,
+        typer.Option("--template", help="What frozen backbones read: a template's name, or text with {text}."),
     ] = None,
     pooling: Annotated[
-        str | None, typer.Option("--pooling", help="How a backbone is pooled: last, mean, weighted_mean or max.")
+        str | None, typer.Option("--pooling", help="Of frozen backbones: last, mean, weighted_mean or max.")
     ] = None,
     templates: Annotated[
         str | None,
@@ -77,10 +81,15 @@ def evaluate(
         ),
     ] = None,
     max_length: Annotated[
-        int, typer.Option("--max-length", min=8, help="Tokens of a text that a backbone reads.")
-    ] = 512,
-    dtype: Annotated[str, typer.Option("--dtype", help="Of a backbone: float32 or bfloat16.")] = "float32",
-    quantize: Annotated[str, typer.Option("--quantize", help="nf4 loads a backbone in 4 bits.")] = "none",
+        int | None,
+        typer.Option("--max-length", min=8, help="Of frozen backbones: tokens of a text that are read; default: 512."),
+    ] = None,
+    dtype: Annotated[
+        str | None, typer.Option("--dtype", help="Of frozen backbones: float32, the default, or bfloat16.")
+    ] = None,
+    quantize: Annotated[
+        str | None, typer.Option("--quantize", help="Of frozen backbones: nf4 loads them in 4 bits; default: none.")
+    ] = None,
     backbone: Annotated[
         str | None, typer.Option("--backbone", help="Where the checkpoint's backbone lies now, if it moved.")
     ] = None,
@@ -135,10 +144,10 @@ def evaluate(
         prompting_alone=prompting_alone,
     )
     if dry_run:
-        _show(found, chosen, given)
+        _show(found, chosen)
         return
     rows = _run(found, chosen, out=out, batch_size=batch_size, console=console)
-    _finish(rows, out=out, tasks=len(chosen), console=console, json=json)
+    _finish(rows, out=out, types=[task.metadata.type for task in chosen], console=console, json=json)
 
 
 def _tasks(names: str | None, benchmark: str | None, folder: Path | None, console: Console) -> "Sequence[AbsTask]":
@@ -161,9 +170,9 @@ def _tasks(names: str | None, benchmark: str | None, folder: Path | None, consol
 
 
 def _instructions(given: list[str], tasks: "Sequence[AbsTask]") -> dict[str, str]:
-    from transferkit.mteb_encoder import instruction_keys
+    from transferkit.mteb_instructions import for_parts, instruction_keys
 
-    allowed = instruction_keys([task.metadata for task in tasks])
+    allowed = instruction_keys(tasks)
     found: dict[str, str] = {}
     for one in given:
         key, equals, text = one.partition("=")
@@ -176,27 +185,36 @@ def _instructions(given: list[str], tasks: "Sequence[AbsTask]") -> dict[str, str
         if key in found:
             raise ConfigError(f"--instruction {one!r}: {key!r} is given twice; give every key once")
         found[key] = text
-    return found
+    return for_parts(found, tasks)
 
 
-def _show(models: "Sequence[Model]", tasks: "Sequence[AbsTask]", given: dict[str, str]) -> None:
-    """The models, and every task with the instructions that a model which reads them would get."""
-    from mteb.types import PromptType
-
-    from transferkit.mteb_encoder import instruction_for
-
+def _show(models: "Sequence[Model]", tasks: "Sequence[AbsTask]") -> None:
+    """The models, and every task with the instructions that its texts get from the models that read any."""
     for model in models:
         for method in model.methods:
             print(f"{model.name}: {method}")
-    trained = {name: text for model in models for name, text in model.trained.items()}
     print(f"{len(tasks)} tasks")
     for task in tasks:
+        found = _instructions_of(task, models)
+        different = len({text for _, text in found}) > 1
         one = task.metadata
-        line = f"  {one.type}  {one.name}  {one.main_score}"
-        for kind in PromptType:
-            text = instruction_for(one, kind, given=given, trained=trained)
-            line += f"  {kind.value}: {text!r}" if text else ""
-        print(line)
+        print(f"  {one.type}  {one.name}  {one.main_score}{found[0][1] if found and not different else ''}")
+        for who, text in found if different else []:
+            print(f"    {who}{text}")
+
+
+def _instructions_of(task: "AbsTask", models: "Sequence[Model]") -> list[tuple[str, str]]:
+    """Model, with the part of an aggregate, and its instructions as a line shows them."""
+    from transferkit.mteb_instructions import by_part
+
+    found = []
+    for model in models:
+        if model.instructions is None:
+            continue
+        for part, texts in by_part(task, model.instructions.of).items():
+            who = model.name if part == task.metadata.name else f"{model.name}  {part}"
+            found.append((who, "".join(f"  {kind.value}: {text!r}" for kind, text in texts.items() if text)))
+    return found
 
 
 def _run(
@@ -212,25 +230,27 @@ def _run(
         for row in run_tasks(groups, tasks, out=out, batch_size=batch_size, console=console):
             rows.append(row)
     except KeyboardInterrupt:
-        message = f"interrupted; {len(rows)} finished tasks are kept in {out}, the same command goes on"
+        done = sum(row.problem is None for row in rows)
+        wanted = sum(len(model.methods) for model in models) * len(tasks)
+        message = f"interrupted; {done} of {wanted} scores in {out}, the same command goes on"
         console.print(message, markup=False, highlight=False, soft_wrap=True)
         raise typer.Exit(130) from None
     return rows
 
 
-def _finish(rows: "list[TaskRow]", *, out: Path, tasks: int, console: Console, json: bool) -> None:
+def _finish(rows: "list[TaskRow]", *, out: Path, types: "Sequence[str]", console: Console, json: bool) -> None:
     from transferkit.convergence.tables import rich_table
     from transferkit.mteb_table import throughput, to_json, views
 
     if json:
-        print(to_json(rows, tasks=tasks), end="")
+        print(to_json(rows, types=types), end="")
     else:
-        for view in views(rows, tasks=tasks):
+        for view in views(rows, types=types):
             if view.in_terminal:
                 Console().print(rich_table(view))
     console.print(throughput(rows), markup=False, highlight=False, soft_wrap=True)
     console.print(f"wrote {out / 'table.md'} and table.csv", markup=False, highlight=False, soft_wrap=True)
-    failed = [row for row in rows if row.problem is not None]
+    failed = list(dict.fromkeys(row.task for row in rows if row.problem is not None))
     if failed:
-        names = ", ".join(dict.fromkeys(row.task for row in failed))
-        raise RunError(f"{len(failed)} of {len(rows)} tasks failed ({names}); the same command tries them again")
+        names = ", ".join(failed)
+        raise RunError(f"{len(failed)} of {len(types)} tasks failed ({names}); the same command tries them again")

@@ -10,7 +10,8 @@ Texts = Annotated[
 ]
 Column = Annotated[str, typer.Option("--column", help="Column that holds the text, in files with columns.")]
 Instruction = Annotated[
-    str | None, typer.Option("--instruction", help="Task instruction; default: the checkpoint's, if it has one.")
+    str | None,
+    typer.Option("--instruction", help="Task instruction; default: the checkpoint's, where it has one alone."),
 ]
 DataDir = Annotated[Path | None, typer.Option("--data-dir", help="What relative data paths start from; default: here.")]
 BatchSize = Annotated[int, typer.Option("--batch-size", min=1, help="Texts a forward pass.")]

@@ -16,6 +16,7 @@ _COMPARED_KEYS = (
     "readout.kind",
     "readout.sample",
     "readout.ridge",
+    "eval.keep",
 )
 
 

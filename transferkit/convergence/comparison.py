@@ -11,7 +11,6 @@ from transferkit.convergence.series import Point, Series, build_series, selectin
 from transferkit.errors import ConfigError
 from transferkit.runs import Run
 
-MEASURES = ("steps", "examples", "tokens", "seconds")
 _SAME = 1e-9  # 0.9 * 74.0 is 66.60000000000001: a score of 66.6 has reached it
 
 
@@ -25,10 +24,11 @@ class Cell:
 
 @dataclass(frozen=True)
 class Target:
-    """A share of the reference's best score, and the score that it asks for in percent."""
+    """A share of the reference's best score, the score that it asks for in percent, and what the reference needs."""
 
     fraction: float
     score: float
+    cost: dict[str, Cell]  # by measure, each the lowest over the readouts of the reference's runs
 
 
 @dataclass(frozen=True)
@@ -37,12 +37,12 @@ class Crossing:
 
     target: Target
     cost: dict[str, Cell]  # by measure; a bound is a lower one
-    speedup: dict[str, Cell]  # steps and seconds of the reference over the row's; a bound is an upper one
+    speedup: dict[str, Cell]  # steps and seconds of the target's cost over the row's; a bound is an upper one
 
 
 @dataclass(frozen=True)
 class Row:
-    """One group with one readout; medians over its seeds."""
+    """One group with one readout; medians over its seeds. Best is the evaluation that a run keeps (``eval.keep``)."""
 
     series: Series
     seeds: int
@@ -78,7 +78,8 @@ def compare(
     """The convergence table of ``runs``; ``targets`` are shares of the best LoRA row's best score.
 
     The reference is the LoRA row (QLoRA where no LoRA was run), plain or with readout, with the highest best
-    score in the median over its seeds.
+    score in the median over its seeds. What it needs for a target is read from whichever of its readouts is there
+    at the lowest cost: a row that is read with a readout must not win by the readout alone.
 
     Raises:
         ConfigError: a target outside (0, 2], or runs that cannot be compared (see :func:`check_comparable`).
@@ -93,7 +94,8 @@ def compare(
     best_lora = _reference(series)
     levels: tuple[Target, ...] = ()
     if best_lora is not None:
-        levels = tuple(Target(fraction=f, score=f * _best(best_lora)) for f in fractions)
+        readouts = [one for one in series if (one.method, one.label) == (best_lora.method, best_lora.label)]
+        levels = tuple(_target(f, f * _best(best_lora), readouts) for f in fractions)
     rows = tuple(_row(one, reference=best_lora, targets=levels) for one in series)
     return Comparison(
         rows=rows,
@@ -107,8 +109,8 @@ def compare(
 
 
 def best_up_to(series: Series, step: int) -> float:
-    """Median over seeds of the best score at steps up to ``step``."""
-    return median(max(point.score for point in curve if point.step <= step) for curve in series.curves)
+    """Median over seeds of the score that a row would show if its runs had ended at ``step``."""
+    return median(point.score for point in series.kept(up_to=step))
 
 
 def _reference(series: list[Series]) -> Series | None:
@@ -120,21 +122,28 @@ def _reference(series: list[Series]) -> Series | None:
     return None
 
 
-def _best_points(series: Series) -> list[Point]:
-    """Every seed's best evaluation, the earliest of equal ones."""
-    return [max(curve, key=lambda point: (point.score, -point.step)) for curve in series.curves]
-
-
 def _best(series: Series) -> float:
-    return median(point.score for point in _best_points(series))
+    return median(point.score for point in series.kept())
 
 
 def _best_step(series: Series) -> float:
-    return median(point.step for point in _best_points(series))
+    return median(point.step for point in series.kept())
+
+
+def _target(fraction: float, score: float, readouts: list[Series]) -> Target:
+    cost = {measure: _lowest([_cost(one, score, read) for one in readouts]) for measure, read in _READ.items()}
+    return Target(fraction=fraction, score=score, cost=cost)
+
+
+def _lowest(cells: list[Cell]) -> Cell:
+    """The lowest value, or the lowest bound where there is no value."""
+    values = [cell.value for cell in cells if cell.value is not None]
+    bounds = [cell.bound for cell in cells if cell.bound is not None]
+    return Cell(value=min(values)) if values else Cell(bound=min(bounds, default=None))
 
 
 def _row(series: Series, *, reference: Series | None, targets: tuple[Target, ...]) -> Row:
-    best = _best_points(series)
+    best = series.kept()
     scores = [point.score for point in best]
     return Row(
         series=series,
@@ -147,7 +156,7 @@ def _row(series: Series, *, reference: Series | None, targets: tuple[Target, ...
         best_step=_best_step(series),
         share=None if reference is None else 100 * median(scores) / _best(reference),
         other=_median(point.other_score for point in best),
-        crossings=tuple(_crossing(series, target, reference=reference) for target in targets),
+        crossings=tuple(_crossing(series, target) for target in targets),
         peak_memory_bytes=_median(_peak_memory_bytes(run) for run in series.runs),
         unfinished=tuple(run_id(run) for run in series.runs if run.record["status"] != "done"),
     )
@@ -165,12 +174,9 @@ def _median(values: Iterable[float | None]) -> float | None:
     return None if any(value is None for value in known) else median(v for v in known if v is not None)
 
 
-def _crossing(series: Series, target: Target, *, reference: Series | None) -> Crossing:
-    cost = {measure: _cost(series, target.score, _READ[measure]) for measure in MEASURES}
-    speedup = {}
-    for measure in ("steps", "seconds"):
-        theirs = Cell() if reference is None else _cost(reference, target.score, _READ[measure])
-        speedup[measure] = _speedup(cost[measure], theirs)
+def _crossing(series: Series, target: Target) -> Crossing:
+    cost = {measure: _cost(series, target.score, read) for measure, read in _READ.items()}
+    speedup = {measure: _speedup(cost[measure], target.cost[measure]) for measure in ("steps", "seconds")}
     return Crossing(target=target, cost=cost, speedup=speedup)
 
 

@@ -1,8 +1,11 @@
 """Convergence table -> plain sentences on what was seen, every number taken from the table. No torch."""
 
-from transferkit.convergence.comparison import Comparison, Crossing, Row, best_up_to
+from math import inf, sqrt
+
+from transferkit.convergence.comparison import Cell, Comparison, Crossing, Row, best_up_to
 from transferkit.convergence.formats import READOUT_NAMES, count, level, percent, points, score, seconds
 from transferkit.convergence.series import source_of
+from transferkit.schema import read_yaml
 
 _SAME_POINTS = 0.05  # less than this prints as 0.0
 
@@ -34,9 +37,20 @@ def _reference(comparison: Comparison) -> str:
             "There is no LoRA run among these runs, so there are no targets and no speed-ups: "
             "the table shows best scores only."
         )
-    return (
-        f"The reference is {_name(reference)}: its best score is {_median_of(reference)}, "
-        f"reached after {count(reference.best_step)} steps."
+    what = "its last score" if reference.series.keep == "last" else "its best score"
+    sentence = (
+        f"The reference is {_name(reference)}: {what} is {_median_of(reference)}, "
+        f"reached after {count(reference.best_step)} steps"
+    )
+    if _still_rising(reference):
+        sentence += "; its best evaluation is its last one, so it might rise further with more steps"
+    return sentence + "."
+
+
+def _still_rising(row: Row) -> bool:
+    """Whether every seed scores higher at its last evaluation than at all before."""
+    return row.series.last_step > 0 and all(
+        curve[-1].score > max((point.score for point in curve[:-1]), default=inf) for curve in row.series.curves
     )
 
 
@@ -60,22 +74,24 @@ def _speed(row: Row, comparison: Comparison) -> str:
         )
     crossing = reached[-1]
     target = crossing.target
-    sentence = f"It reaches {level(target.fraction)} of LoRA's best ({score(target.score)}) {_after(crossing)}"
+    sentence = f"It reaches {level(target.fraction)} of LoRA's best ({score(target.score)}) {_after(crossing.cost)}"
     if len(reached) < len(row.crossings):
         missed = row.crossings[len(reached)].target
         sentence += f", but not {level(missed.fraction)} ({score(missed.score)})"
-    reference = next(c for c in _crossings(comparison.reference) if c.target == target)
-    if reference.cost["steps"].value is None:
+    if target.cost["steps"].value is None:
         return sentence + "; LoRA's median over seeds does not reach that score."
-    return f"{sentence}; LoRA is there {_after(reference)}{_times(crossing)}."
+    which = ", in whichever readout is sooner," if _has_two_readouts(comparison) else ""
+    return f"{sentence}; LoRA{which} is there {_after(target.cost)}{_times(crossing)}."
 
 
-def _crossings(row: Row | None) -> tuple[Crossing, ...]:
-    return row.crossings if row is not None else ()
+def _has_two_readouts(comparison: Comparison) -> bool:
+    """Whether the reference's runs stand in the table with and without readout."""
+    labels = [row.series.label for row in comparison.rows]
+    return comparison.reference is not None and labels.count(comparison.reference.series.label) > 1
 
 
-def _after(crossing: Crossing) -> str:
-    steps, took = crossing.cost["steps"].value, crossing.cost["seconds"].value
+def _after(cost: dict[str, Cell]) -> str:
+    steps, took = cost["steps"].value, cost["seconds"].value
     when = "at step 0" if steps == 0 else f"after {count(steps)} steps"
     return f"{when} ({seconds(took)} s)" if took is not None else when
 
@@ -90,7 +106,7 @@ def _times(crossing: Crossing) -> str:
     return f": transfer needs {' and '.join(parts)}" if parts else ""
 
 
-_RIVALS = {
+_RIVALS = {  # method -> its name, what a transfer that beats it shows, and one that does not
     "prompt-tuning": (
         "prompt tuning",
         "the carried skill is worth more than free vectors trained from scratch",
@@ -105,17 +121,23 @@ _RIVALS = {
 
 
 def _rival(row: Row, comparison: Comparison, method: str) -> str:
-    """Transfer against a rival's best row, plain or with readout, and at equal steps where both train."""
+    """Transfer against a rival's best row, plain or with readout, and at equal steps where both train.
+
+    What that shows is said where both have two seeds or more and all of one score above all of the other.
+    """
     name, meaning_if_better, meaning_if_not = _RIVALS[method]
     rival = _best(comparison, method, source=_source(row))
     if rival is None:
         of_this_source = " of the same source" if _best(comparison, method) is not None else ""
         return f"No run of {name}{of_this_source} is among these runs, so it is open whether transfer beats it."
     gap = row.best - rival.best
-    meaning = meaning_if_better if gap >= _SAME_POINTS else meaning_if_not
-    sentence = f"Transfer {_against(gap, name)} (best row: {_name(rival)}, {score(rival.best)}): {meaning}"
-    if gap >= _SAME_POINTS and _overlap(row, rival):
-        sentence += ", though the ranges over seeds overlap"
+    best = f"(best row: {_name(rival)}, {score(rival.best)})"
+    if doubt := _doubt(row, rival, name):
+        sentence = f"Transfer stands {_apart(gap, name)} {best}; {doubt}, so it is open whether {meaning_if_better}"
+    elif gap > 0:
+        sentence = f"Transfer beats {name} by {points(gap)} {best}: {meaning_if_better}"
+    else:
+        sentence = f"Transfer loses to {name} by {points(-gap)} {best}: {meaning_if_not}"
     shorter = min(row.series.last_step, rival.series.last_step)
     if 0 < shorter < max(row.series.last_step, rival.series.last_step):
         mine, theirs = best_up_to(row.series, shorter), best_up_to(rival.series, shorter)
@@ -124,10 +146,18 @@ def _rival(row: Row, comparison: Comparison, method: str) -> str:
     return sentence + "."
 
 
-def _against(gap: float, name: str) -> str:
+def _doubt(row: Row, rival: Row, name: str) -> str:
+    """Why the difference of two rows decides nothing; empty where it does."""
+    single = [who for who, one in (("transfer", row), (name, rival)) if one.seeds < 2]
+    if single:
+        return f"there is one seed of {' and of '.join(single)}"
+    return "the ranges over seeds overlap" if _overlap(row, rival) else ""
+
+
+def _apart(gap: float, name: str) -> str:
     if abs(gap) < _SAME_POINTS:
-        return f"is level with {name}"
-    return f"{'beats' if gap > 0 else 'loses to'} {name} by {points(abs(gap))}"
+        return f"level with {name}"
+    return f"{points(abs(gap))} {'above' if gap > 0 else 'below'} {name}"
 
 
 def _floors(row: Row, comparison: Comparison) -> list[str]:
@@ -136,9 +166,7 @@ def _floors(row: Row, comparison: Comparison) -> list[str]:
         floor = _best(comparison, method)
         if floor is None:
             continue
-        gap = row.best - floor.best
-        place = "level with" if abs(gap) < _SAME_POINTS else f"{points(abs(gap))} {'above' if gap > 0 else 'below'}"
-        parts.append(f"{place} {name} ({_name(floor)}: {score(floor.best)})")
+        parts.append(f"{_apart(row.best - floor.best, name)} ({_name(floor)}: {score(floor.best)})")
     return [f"Transfer stands {' and '.join(parts)}."] if parts else []
 
 
@@ -158,7 +186,22 @@ def _seeds(comparison: Comparison) -> str:
     single = [row for row in comparison.rows if row.seeds == 1 and row.series.last_step > 0]
     if not single:
         return ""
-    return "Rows with one seed have no range: take differences of a point or two between them as open."
+    return f"Rows with one seed have no range, so what they differ by is open{_sampling_error(comparison)}."
+
+
+def _sampling_error(comparison: Comparison) -> str:
+    """What the choice of the texts leaves open; said where the score is an accuracy and the recipe limits its texts."""
+    selecting = set(comparison.selecting)
+    recipe = read_yaml(comparison.runs[0].folder / "recipe.yaml")
+    dev = [one for one in recipe["data"]["dev"] if one["name"] in selecting]
+    if len(dev) != 1 or dev[0].get("kind") != "knn" or not dev[0].get("limit"):
+        return ""
+    best = (comparison.reference or max(comparison.rows, key=lambda row: row.best)).best
+    error = sqrt(best * (100 - best) / dev[0]["limit"])
+    return (
+        f"; an accuracy of {score(best)} over at most {count(dev[0]['limit'])} texts has a standard error of at least "
+        f"{points(error)} by the choice of these texts alone"
+    )
 
 
 def _best(comparison: Comparison, method: str, *, source: str | None = None) -> Row | None:

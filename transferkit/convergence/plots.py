@@ -5,6 +5,7 @@ medians over seeds, bands go from the lowest to the highest seed, what trains no
 """
 
 from collections.abc import Callable
+from math import lcm
 from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Any
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 # Okabe and Ito's colours, which the colour-blind tell apart, by method; several rows of a method share a
-# family of hues and differ in the line's style as well.
+# family of hues and differ in the line's style as well, and where these are used up in the mark at its end.
 COLOURS = {
     "transfer": ("#d55e00", "#e69f00", "#a8445f"),
     "lora": ("#0072b2", "#56b4e9", "#5b6ee1"),
@@ -30,6 +31,9 @@ MUTED = "#5c5f66"  # words of the levels
 PAPER = "#ffffff"  # the HTML page makes it transparent
 INK = "#2b2f36"  # text and axes; the HTML page replaces it with the page's own text colour
 _STYLES: tuple[Any, ...] = ("-", (0, (6, 1.5)), (0, (2, 1.2)), (0, (6, 1.5, 1.5, 1.5)))
+MARKS = ("o", "s", "^", "D")
+_BESIDE = 30  # characters that stand beside a panel
+_LEGEND = {3: 36, 2: 62, 1: 130}  # columns of the legend: characters of a name that one of them holds
 _SIZE = {
     "font.size": 10,
     "axes.titlesize": 11,
@@ -80,9 +84,10 @@ def _figure(comparison: Comparison) -> "Figure":
 
     readouts = [name for name in READOUT_NAMES if any(row.series.readout == name for row in comparison.rows)]
     looks = _looks(comparison)
-    columns = 3 if all(len(name) <= 36 for name in looks) else 2
+    longest = max(map(len, looks), default=0)
+    columns = next((columns for columns, fits in _LEGEND.items() if longest <= fits), 1)
     legend_rows = -(-len(looks) // columns)
-    legend_inches = 0.25 * legend_rows + 0.15 if looks else 0.0
+    legend_inches = 0.21 * legend_rows + 0.25 if looks else 0.0
     height = 3.55 * len(readouts) + 0.35 + legend_inches
     figure = Figure(figsize=(12, height))
     FigureCanvasAgg(figure)
@@ -117,7 +122,7 @@ def _trained(row: Row) -> bool:
 
 
 def _looks(comparison: Comparison) -> dict[str, dict[str, Any]]:
-    """Line colour and style of every trained label, in table order; the reference is drawn thicker."""
+    """Line colour, style and mark of every trained label, in table order; the reference is drawn thicker."""
     looks: dict[str, dict[str, Any]] = {}
     used: dict[str, int] = {}
     for row in comparison.rows:
@@ -131,6 +136,8 @@ def _looks(comparison: Comparison) -> dict[str, dict[str, Any]]:
         looks[series.label] = {
             "color": family[position % len(family)],
             "linestyle": _STYLES[position % len(_STYLES)],
+            "marker": MARKS[position // lcm(len(family), len(_STYLES)) % len(MARKS)],
+            "markersize": 4.5,
             "linewidth": 2.6 if is_reference else 1.9,
         }
     return looks
@@ -145,8 +152,8 @@ def _draw_curves(axes: "Axes", rows: list[Row], *, x: str, looks: dict[str, dict
         at = [[curve[step] for curve in _by_step(row.series)] for step in steps]
         xs = steps if x == "steps" else [median(point.seconds for point in points) for points in at]
         scores = [[point.score for point in points] for points in at]
-        axes.plot(xs, [median(values) for values in scores], zorder=3, solid_capstyle="round", **look)
-        axes.plot(xs[-1], median(scores[-1]), marker="o", markersize=4.5, color=look["color"], zorder=4)
+        medians = [median(values) for values in scores]
+        axes.plot(xs, medians, zorder=3, solid_capstyle="round", markevery=[-1], **look)
         if len(row.series.curves) > 1:
             low, high = [min(values) for values in scores], [max(values) for values in scores]
             axes.fill_between(xs, low, high, color=look["color"], alpha=0.22, linewidth=0, zorder=2)
@@ -167,7 +174,12 @@ def _common_steps(series: Series) -> list[int]:
 def _levels(rows: list[Row], comparison: Comparison) -> list[tuple[float, str, bool]]:
     """Score, words and whether it is a target, for every horizontal line."""
     levels = [(t.score, f"{level(t.fraction)} of LoRA's best", True) for t in comparison.targets]
-    return levels + [(row.best, row.series.label, False) for row in rows if not _trained(row)]
+    return levels + [(row.best, _level_name(row.series), False) for row in rows if not _trained(row)]
+
+
+def _level_name(series: Series) -> str:
+    """The label; where that is too long to stand beside a panel, the variant, which says how it was read."""
+    return series.label if len(series.label) <= _BESIDE else series.variant or series.label
 
 
 def _draw_levels(axes: "Axes", rows: list[Row], comparison: Comparison) -> None:
@@ -193,7 +205,7 @@ def _label_levels(axes: "Axes", levels: list[tuple[float, str, bool]], *, inches
             linewidth=0.7,
             clip_on=False,
         )
-        text = f"{score(value)}  {shorten(words)}"
+        text = f"{score(value)}  {shorten(words, _BESIDE)}"
         axes.text(1.032, place, text, transform=transform, va="center", ha="left", fontsize=9, color=colour)
 
 
@@ -217,9 +229,12 @@ def _end(cluster: list[float], gap: float) -> float:
     return _start(cluster, gap) + gap * (len(cluster) - 1)
 
 
-def shorten(words: str, limit: int = 30) -> str:
-    """``words``, cut where they are longer."""
-    return words if len(words) <= limit else words[: limit - 1].rstrip() + "…"
+def shorten(words: str, limit: int) -> str:
+    """``words``, where they are longer less their middle: what tells one row from another stands at the end."""
+    if len(words) <= limit:
+        return words
+    start = limit // 3
+    return words[:start].rstrip() + "…" + words[start + 1 - limit :].lstrip()
 
 
 def _scale_seconds(axes: "Axes", comparison: Comparison) -> str:
@@ -254,7 +269,7 @@ def _legend(
 
     reference = comparison.reference.series.label if comparison.reference is not None else None
     handles = [Line2D([], [], **look) for look in looks.values()]
-    names = [shorten(name, 62) + (" (reference)" if name == reference else "") for name in looks]
+    names = [shorten(name, _LEGEND[columns]) + (" (reference)" if name == reference else "") for name in looks]
     place = (0.05, 0.06 / height)
     figure.legend(
         handles, names, loc="lower left", bbox_to_anchor=place, ncols=columns, frameon=False, handlelength=3.2

@@ -12,7 +12,7 @@ from transferkit.convergence.comparable import run_id
 from transferkit.convergence.comparison import Comparison
 from transferkit.convergence.findings import findings
 from transferkit.convergence.formats import count, memory, seconds
-from transferkit.convergence.tables import View, to_csv, to_json, to_markdown, views
+from transferkit.convergence.tables import View, row_name, to_csv, to_json, to_markdown, views
 from transferkit.errors import ConfigError
 from transferkit.runs import Run, write_text
 
@@ -23,17 +23,21 @@ DEFINITIONS = {
     "to highest.",
     "Trained": "Numbers that the optimizer changes.",
     "Step 0": "Score before the first optimizer step; for transfer, the skill attached without any training.",
-    "Best": "The highest score of a run over all its evaluations, by the dev sets that select.",
+    "Best": "The highest score of a run over all its evaluations, by the dev sets that select; under eval.keep: last "
+    "the score of its last evaluation, whose weights such a run keeps. At step, range and other sets follow it.",
     "% of LoRA": "Best score over the reference's. The reference is the LoRA row with the highest best "
     "score, plain or with readout, so all other learning rates and poolings of LoRA stay rows.",
-    "Other sets": "Mean over the dev sets that select nothing, at each run's best step.",
+    "Other sets": "Mean over the dev sets that select nothing, at the evaluation of Best.",
     "Target": "A share of the reference's best score: the same score for every row, with or without readout.",
     "Steps, ..., seconds to target": "Read at the first evaluation that reaches it. "
     "Seconds count training and cache building and, for a readout, its fit; loading and evaluation are not "
     "in them. A seed that never arrives counts as endless; where half of them or more do not, the cell holds "
     "a lower bound of the median, from what was run: > 500.",
-    "2.0x": "The reference needs 2.0 times as much. Empty where row or reference do not reach the target.",
-    "Memory": "Peak memory of the run.",
+    "2.0x": "The reference needs 2.0 times as much, read plain or with readout, whichever needs less (each measure by "
+    "itself). Empty where row or reference do not reach the target.",
+    "Memory": "Peak memory of the run; on a CPU it is the peak resident size of the process, which includes its "
+    "libraries, what earlier runs of the same process left behind, and the dev texts that the run keeps read "
+    "(eval.keep_states_gib).",
 }
 
 _STYLE = """
@@ -156,7 +160,7 @@ def _table(view: View, comparison: Comparison) -> str:
     lines = []
     for position, cells in enumerate(view.rows):
         first = position == 0 or labels[position - 1] != cells[0]
-        is_reference = reference is not None and cells[0].removesuffix(" *") == reference.series.name
+        is_reference = reference is not None and cells[:2] == row_name(reference)
         classes = " ".join(name for name, on in (("first", first), ("reference", is_reference)) if on)
         numbers = "".join(f"<td>{escape(cell)}</td>" for cell in cells[2:])
         label = escape(cells[0]) if first else ""

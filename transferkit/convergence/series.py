@@ -2,8 +2,10 @@
 
 import json
 import re
-from collections.abc import Iterable, Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from math import inf
 from statistics import mean, median
 from typing import Any, Literal
 
@@ -13,6 +15,7 @@ from transferkit.schema import read_yaml
 from transferkit.template_files import template_name
 
 Readout = Literal["plain", "whiten", "center"]
+Keep = Literal["best", "last"]
 
 METHOD_ORDER = ("transfer", "lora", "qlora", "prompt-tuning", "prompting-llm-alone", "frozen", "tfidf")
 
@@ -52,6 +55,7 @@ class Series:
     variant: str | None  # pooling and template, where one run measured several
     runs: tuple[Run, ...]
     curves: tuple[tuple[Point, ...], ...]  # one a run, in steps' order
+    keep: Keep  # the recipe's eval.keep: which evaluation a run stands with
 
     @property
     def last_step(self) -> int:
@@ -62,6 +66,10 @@ class Series:
     def name(self) -> str:
         """Label and, where one was chosen, variant."""
         return f"{self.label}: {self.variant}" if self.variant else self.label
+
+    def kept(self, *, up_to: float = inf) -> list[Point]:
+        """The evaluation that each run stands with among those at steps up to ``up_to``."""
+        return [_kept([point for point in curve if point.step <= up_to], self.keep) for curve in self.curves]
 
 
 def build_series(runs: Iterable[Run]) -> list[Series]:
@@ -112,11 +120,16 @@ def _flat(prefix: str, value: Any) -> Iterator[tuple[str, Any]]:
         yield from _flat(f"{prefix}.{key}" if prefix else str(key), item)
 
 
-def _groups(runs: Iterable[Run]) -> list[tuple[str, tuple[Run, ...]]]:
-    """Label and runs of every group, sorted.
+def _kept(curve: Sequence[Point], keep: Keep) -> Point:
+    """The last evaluation, or the best one, the earliest of equal ones."""
+    return curve[-1] if keep == "last" else max(curve, key=lambda point: (point.score, -point.step))
 
-    Runs of one label whose recipes differ in more than the seed are not seeds of each other: they become
-    groups of their own and what differs is added to the label.
+
+def _groups(runs: Iterable[Run]) -> list[tuple[str, tuple[Run, ...]]]:
+    """Label and runs of every group, sorted; no two have the same label.
+
+    Runs of one label whose recipes differ in more than the seed are not seeds of each other: they become groups of
+    their own, and where one differs from most of them the label says in what.
     """
     by_label: dict[tuple[int, str, str], dict[str, list[Run]]] = {}
     for run in sorted(runs, key=run_id):
@@ -126,25 +139,65 @@ def _groups(runs: Iterable[Run]) -> list[tuple[str, tuple[Run, ...]]]:
         groups.setdefault(json.dumps(_identity(run), sort_keys=True, default=str), []).append(run)
     named = []
     for (order, _, label), groups in by_label.items():
-        identities = [json.loads(key) for key in groups]
-        keys = sorted({key for facts in identities for key in facts})
-        differing = [key for key in keys if len({json.dumps(facts.get(key)) for facts in identities}) > 1]
-        for facts, group in zip(identities, groups.values(), strict=True):
-            suffix = ", ".join(f"{key} {_shown(key, facts.get(key))}" for key in differing)
+        sources = _source_names([run for group in groups.values() for run in group])
+        for differing, group in zip(_unusual(groups), groups.values(), strict=True):
+            suffix = ", ".join(f"{key} {_shown(key, value, sources)}" for key, value in differing.items())
             named.append((order, f"{label} [{suffix}]" if suffix else label, tuple(group)))
+    times = Counter(label for _, label, _ in named)
+    unique = [
+        (order, label if times[label] == 1 else f"{label} ({run_id(group[0])})", group) for order, label, group in named
+    ]
     return [
-        (label, group) for _, label, group in sorted(named, key=lambda item: (item[0], item[1], run_id(item[2][0])))
+        (label, group) for _, label, group in sorted(unique, key=lambda item: (item[0], item[1], run_id(item[2][0])))
     ]
 
 
-def _shown(key: str, value: Any) -> Any:
-    """A value as labels name it: a template by its name, where it has one."""
-    is_template = re.fullmatch(r"embedding\.template|frozen\.templates\.\d+", key)
-    return template_name(value, soft=True) if is_template and value is not None else value
+def _unusual(groups: dict[str, list[Run]]) -> list[dict[str, Any]]:
+    """Of each group, the facts in which it differs from most runs; where no value leads, all groups say theirs.
+
+    Args:
+        groups: identity as JSON -> its runs.
+    """
+    identities = [json.loads(key) for key in groups]
+    usual = {}
+    for key in sorted({key for facts in identities for key in facts}):
+        runs: Counter[str] = Counter()
+        for facts, group in zip(identities, groups.values(), strict=True):
+            runs[json.dumps(facts.get(key))] += len(group)
+        (value, most), *others = runs.most_common(2)
+        usual[key] = None if others and others[0][1] == most else value
+    return [
+        {key: facts.get(key) for key, value in usual.items() if json.dumps(facts.get(key)) != value}
+        for facts in identities
+    ]
+
+
+def _shown(key: str, value: Any, sources: dict[str, str]) -> Any:
+    """A value as labels name it: a template or a source by its name, where it has one."""
+    if value is None:
+        return "not set"
+    if key == "source":
+        return sources[value]
+    return (
+        template_name(value, soft=True) if re.fullmatch(r"embedding\.template|frozen\.templates\.\d+", key) else value
+    )
+
+
+def _source_names(runs: list[Run]) -> dict[str, str]:
+    """What :func:`source_of` gives -> the name of the source's run less its seed, where only that one has it."""
+    names: dict[str, set[str]] = {}
+    for run in runs:
+        if (source := source_of(run)) is not None:
+            name = run.record["source"]["run"].removesuffix(f"-s{run.record['seed']}")
+            names.setdefault(source, set()).add(name)
+    times = Counter(name for found in names.values() for name in found)
+    return {
+        source: min(found) if len(found) == 1 and times[min(found)] == 1 else source for source, found in names.items()
+    }
 
 
 def _identity(run: Run) -> dict[str, Any]:
-    """What the seeds of one group share: recipe, source, target and how it is loaded."""
+    """What the seeds of one group share: recipe, source, target and how it is loaded; what is not set is left out."""
     facts = {
         key: value
         for key, value in recipe_facts(run).items()
@@ -154,7 +207,7 @@ def _identity(run: Run) -> dict[str, Any]:
     facts["source"] = source_of(run)
     facts["backbone"] = backbone.get("name")
     facts["quantization"], facts["dtype"] = backbone.get("quantization"), backbone.get("dtype")
-    return facts
+    return {key: value for key, value in facts.items() if value is not None}
 
 
 def _series(label: str, group: tuple[Run, ...], *, key: str) -> Series | None:
@@ -169,14 +222,23 @@ def _series(label: str, group: tuple[Run, ...], *, key: str) -> Series | None:
             scored[variant] = [run for run, _ in kept], [curve for _, curve in kept]
     if not scored:
         return None
+    facts = recipe_facts(group[0])
+    keep: Keep = "last" if facts.get("eval.keep") == "last" else "best"
     # The best variant is the floor that a user would take; the first in name order wins a tie.
-    best = max(scored, key=lambda name: median(max(p.score for p in curve) for curve in scored[name][1]))
+    best = max(scored, key=lambda name: median(_kept(curve, keep).score for curve in scored[name][1]))
     runs, curves = scored[best]
     readout: Readout = "plain"
     if key == "readout":
-        readout = "center" if recipe_facts(group[0]).get("readout.kind") == "center" else "whiten"
-    method = group[0].record["method"]
-    return Series(method=method, label=label, readout=readout, variant=best, runs=tuple(runs), curves=tuple(curves))
+        readout = "center" if facts.get("readout.kind") == "center" else "whiten"
+    return Series(
+        method=group[0].record["method"],
+        label=label,
+        readout=readout,
+        variant=best,
+        runs=tuple(runs),
+        curves=tuple(curves),
+        keep=keep,
+    )
 
 
 def _curve(run: Run, *, key: str, variant: str | None) -> tuple[Point, ...]:

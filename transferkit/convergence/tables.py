@@ -19,7 +19,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from transferkit.convergence.comparable import run_id
-from transferkit.convergence.comparison import MEASURES, Cell, Comparison, Crossing, Row
+from transferkit.convergence.comparison import Cell, Comparison, Crossing, Row
 from transferkit.convergence.findings import findings
 from transferkit.convergence.formats import (
     READOUT_NAMES,
@@ -181,10 +181,10 @@ def _flat_row(row: Row) -> dict[str, Any]:
     }
     for crossing in row.crossings:
         target = f"{100 * crossing.target.fraction:g}".replace(".", "_") + "_percent"
-        for measure in MEASURES:
-            flat |= _flat_cell(f"{measure}_to_{target}", crossing.cost[measure])
-        for measure in ("steps", "seconds"):
-            flat |= _flat_cell(f"speedup_{measure}_to_{target}", crossing.speedup[measure])
+        for measure, cell in crossing.cost.items():
+            flat |= _flat_cell(f"{measure}_to_{target}", cell)
+        for measure, cell in crossing.speedup.items():
+            flat |= _flat_cell(f"speedup_{measure}_to_{target}", cell)
     flat["peak_memory_bytes"] = _raw(row.peak_memory_bytes)
     flat["unfinished_runs"] = len(row.unfinished)
     flat["runs"] = [run_id(run) for run in series.runs]
@@ -223,7 +223,7 @@ def _scores(comparison: Comparison) -> View:
     return View(
         title=_SCORES,
         header=("Method", "Readout", *[name for name, _ in columns]),
-        rows=tuple((*_row_name(row), *[read(row) for _, read in columns]) for row in comparison.rows),
+        rows=tuple((*row_name(row), *[read(row) for _, read in columns]) for row in comparison.rows),
         caption=f"Score: mean over {', '.join(comparison.selecting)}; medians over seeds.{other}",
     )
 
@@ -231,17 +231,19 @@ def _scores(comparison: Comparison) -> View:
 def _costs(comparison: Comparison, title: str, read: Callable[[Crossing], str]) -> View:
     """A table with a column a target; rows that train nothing and reach nothing are left out."""
     header = [f"{level(target.fraction)} ({score(target.score)})" for target in comparison.targets]
-    rows = [(*_row_name(row), *[read(crossing) for crossing in row.crossings]) for row in comparison.rows]
+    rows = [(*row_name(row), *[read(crossing) for crossing in row.crossings]) for row in comparison.rows]
     return View(
         title=title,
         header=("Method", "Readout", *header),
         rows=tuple(row for row in rows if any(row[2:])),
         caption="Columns: share of LoRA's best score (that score). '> 500': half of the seeds or more did "
-        "not reach it, so the median is above 500. '2.0x': the reference needs 2.0 times as much.",
+        "not reach it, so the median is above 500. '2.0x': the reference needs 2.0 times as much, in whichever readout "
+        "it needs less.",
     )
 
 
-def _row_name(row: Row) -> tuple[str, str]:
+def row_name(row: Row) -> tuple[str, str]:
+    """The first two cells of a row in every view: its name, starred where a run is unfinished, and its readout."""
     return row.series.name + (" *" if row.unfinished else ""), READOUT_NAMES[row.series.readout]
 
 

@@ -1,0 +1,36 @@
+"""A run folder belongs to one process at a time: a lock beside it, which the system frees when the process dies."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from transferkit.errors import ConfigError
+
+
+@contextmanager
+def sole_use(folder: Path) -> Iterator[None]:
+    """Keep other processes out of a run folder, which need not exist yet, until the block ends.
+
+    The lock is a file beside the folder, so that a run that cannot begin leaves no folder. Only processes that ask for
+    it are kept out. It goes with the block; one that a kill left behind locks nothing.
+
+    Raises:
+        ConfigError: another process has it.
+    """
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    file = folder.with_name(f".{folder.name}.lock")
+    lock = FileLock(file, timeout=0)
+    try:
+        lock.acquire()
+    except Timeout:
+        raise ConfigError(
+            f"{folder}: is being run by another process; wait for it, or choose another folder with --runs"
+        ) from None
+    try:
+        yield
+    finally:
+        with suppress(OSError):
+            file.unlink()  # before the release: afterwards it may be another process's lock
+        lock.release()
