@@ -316,6 +316,7 @@ def test_a_run_that_another_process_has_is_left_to_it(tiny: Tiny, tmp_path: Path
     run_all(planned, data_dir=tiny.data, console=QUIET)  # a finished run is nobody's
 
 
+@pytest.mark.slow  # imports everything in two processes of their own; test_distributed.py has the arithmetic
 def test_two_processes_share_the_runs_and_one_of_them_speaks(tiny: Tiny, tmp_path: Path) -> None:
     file = write_study(tiny, tmp_path, [RUNS[2], RUNS[3]])
     arguments = ["study", str(file), "--runs", str(tmp_path / "runs"), "--data-dir", str(tiny.data)]
