@@ -185,6 +185,7 @@ def run_all(planned: list[Planned], *, data_dir: Path | None, console: "Console"
     """
     from accelerate import PartialState
 
+    from transferkit import runner
     from transferkit.distributed import from_main, is_main
 
     PartialState()  # under torchrun or accelerate: the processes meet before the first run
@@ -193,29 +194,20 @@ def run_all(planned: list[Planned], *, data_dir: Path | None, console: "Console"
     states = from_main([state_of(one.folder) for one in planned] if is_main() else None)
     checked = {one.folder for one, state in zip(planned, states, strict=True) if state and _is_same_run(one)}
     for number, one in enumerate(planned, start=1):
-        done = from_main(state_of(one.folder) == "done" if is_main() else None)
+        state = from_main(state_of(one.folder) if is_main() else None)
         if is_main():
-            before = ", done before" if done else ""
+            done = ", done before" if state == "done" else ""
             console.print(
-                f"[{number}/{len(planned)}] {one.folder.name}{before}", markup=False, highlight=False, soft_wrap=True
+                f"[{number}/{len(planned)}] {one.folder.name}{done}", markup=False, highlight=False, soft_wrap=True
             )
-        if one.folder not in checked and done:
+        if state is None:
+            inputs = runner.Inputs(source=one.source, data_dir=data_dir)
+            runner.start(one.recipe, inputs, runs=one.folder.parent, name=one.folder.name, console=console)
+            continue
+        if one.folder not in checked:
             _is_same_run(one)  # its source may be there by now
-        if not done:
-            _run(one, data_dir=data_dir, console=console)
-
-
-def _run(one: Planned, *, data_dir: Path | None, console: "Console") -> None:
-    """Begin a run, or continue it."""
-    from transferkit import runner
-    from transferkit.distributed import from_main, is_main
-
-    if from_main(state_of(one.folder) if is_main() else None) is None:
-        inputs = runner.Inputs(source=one.source, data_dir=data_dir)
-        runner.start(one.recipe, inputs, runs=one.folder.parent, name=one.folder.name, console=console)
-    else:
-        _is_same_run(one)
-        runner.resume(one.folder, console=console)
+        if state != "done":
+            runner.resume(one.folder, console=console)
 
 
 def _is_same_run(one: Planned) -> bool:

@@ -8,7 +8,7 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-from transferkit.cli.options import Column, Device, Instruction, Quiet
+from transferkit.cli.options import Backbone, Column, Device, Instruction, Quiet
 from transferkit.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -39,9 +39,7 @@ def attention(
     stop_words: Annotated[
         Path | None, typer.Option("--stop-words", help="File, a word a line; default: scikit-learn's English list.")
     ] = None,
-    backbone: Annotated[
-        str | None, typer.Option("--backbone", help="Where a checkpoint's backbone lies now, if it moved.")
-    ] = None,
+    backbone: Backbone = None,
     device: Device = None,
     json: Annotated[bool, typer.Option("--json", help="Print the numbers as JSON.")] = False,
     quiet: Quiet = False,

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from transferkit.cli.options import BatchSize, Column, Device, Instruction, Quiet, Texts
+from transferkit.cli.options import Backbone, BatchSize, Column, Device, Instruction, Quiet, Texts
 
 
 def embed(
@@ -15,9 +15,7 @@ def embed(
     out: Annotated[Path, typer.Option("--out", help="Where to write: .npy, .parquet or .jsonl.")],
     column: Column = "text",
     instruction: Instruction = None,
-    backbone: Annotated[
-        str | None, typer.Option("--backbone", help="Where the same backbone lies now, if it moved.")
-    ] = None,
+    backbone: Backbone = None,
     batch_size: BatchSize = 64,
     device: Device = None,
     resume: Annotated[bool, typer.Option("--resume", help="Continue an interrupted output.")] = False,

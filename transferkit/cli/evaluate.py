@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
-from transferkit.cli.options import BatchSize, Device, Quiet
+from transferkit.cli.options import Backbone, BatchSize, Device, Quiet
 from transferkit.errors import ConfigError, RunError, did_you_mean
 
 if TYPE_CHECKING:
@@ -90,9 +90,7 @@ def evaluate(
     quantize: Annotated[
         str | None, typer.Option("--quantize", help="Of frozen backbones: nf4 loads them in 4 bits; default: none.")
     ] = None,
-    backbone: Annotated[
-        str | None, typer.Option("--backbone", help="Where the checkpoint's backbone lies now, if it moved.")
-    ] = None,
+    backbone: Backbone = None,
     batch_size: BatchSize = 64,
     device: Device = None,
     dry_run: Annotated[
