@@ -71,12 +71,18 @@ def digests(module: nn.Module) -> dict[str, str]:
     }
 
 
-def source_checkpoint(tiny: Tiny, folder: Path) -> Path:
-    """A checkpoint such as ``train`` writes: the tiny Prompting LLM aligned with the source backbone, untrained."""
+def source_checkpoint(tiny: Tiny, folder: Path, *, backbone: Path | None = None, offsets: float = 0.0) -> Path:
+    """A checkpoint such as ``train`` writes: the tiny Prompting LLM aligned with a backbone, untrained.
+
+    ``backbone``: the tiny source where nothing is given. ``offsets``: their standard deviation.
+    """
     prompting = load_prompting(tiny.prompting)
-    backbone = load_backbone(tiny.source)
-    start = random_start(prompting.token_table().detach(), backbone.token_table(), seed=4)
-    embedder = PromptEmbedder(Writer(prompting), Alignment(start, tokens=3, offset=True), backbone)
+    decoder = load_backbone(backbone or tiny.source)
+    start = random_start(prompting.token_table().detach(), decoder.token_table(), seed=4)
+    alignment = Alignment(start, tokens=3, offset=True)
+    assert alignment.offset is not None
+    nn.init.normal_(alignment.offset, std=offsets, generator=torch.Generator().manual_seed(2))
+    embedder = PromptEmbedder(Writer(prompting), alignment, decoder)
     save(embedder, folder, instructions={"intents": "find the cat", "pairs": "see"})
     return folder
 

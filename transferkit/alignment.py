@@ -23,7 +23,7 @@ class Alignment(nn.Module):
     def __init__(self, weight: Tensor, *, tokens: int, offset: bool) -> None:
         super().__init__()
         self.weight = nn.Parameter(weight.detach().float().clone())
-        # Started at zero: offsets started at sampled tokens spoil the zero-shot score.
+        # Zero where nothing was learned before: offsets started at sampled tokens spoil the zero-shot score.
         self.offset = nn.Parameter(torch.zeros(tokens, weight.shape[1], device=weight.device)) if offset else None
 
     def forward(self, soft: Tensor) -> Tensor:

@@ -16,9 +16,9 @@ from transformers.cache_utils import Cache
 
 from transferkit.errors import ConfigError
 from transferkit.exactness import Exactness, measure, measure_stack_scale
-from transferkit.identity import Identity, config_sha256, tokenizer_sha256, weights_sha256
+from transferkit.identity import Identity, identify
 from transferkit.kvcache import fork
-from transferkit.loading import DTYPES, config_file, input_embeddings, load_tokenizer, load_trunk, num_quantized_layers
+from transferkit.loading import DTYPES, input_embeddings, load_tokenizer, load_trunk, num_quantized_layers
 from transferkit.perlayer import per_layer_inputs
 from transferkit.specs import BackboneSpec, Quantization
 from transferkit.template import Template
@@ -140,11 +140,8 @@ class FrozenBackbone(nn.Module):
         backbone.output_width = probe.states.shape[-1]
         backbone.exactness = measure(backbone, name=spec.name)
         _compare_with_spec(backbone, spec)
-        backbone.identity = Identity(
-            config_sha256=config_sha256(config_file(spec.location, revision=spec.revision)),
-            tokenizer_sha256=tokenizer_sha256(tokenizer),
-            weights_sha256=weights_sha256(spec.location, revision=spec.revision),
-            embedding_scale=backbone._embedding_scale(),
+        backbone.identity = identify(
+            spec.location, revision=spec.revision, tokenizer=tokenizer, embedding_scale=backbone._embedding_scale()
         )
         return backbone
 

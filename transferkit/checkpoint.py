@@ -3,7 +3,7 @@
 import os
 import shutil
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -163,6 +163,38 @@ def _writer(folder: Path, settings: dict[str, Any], device: torch.device) -> Wri
         if saved is not None:
             writer.gate.data.copy_(saved)
     return writer
+
+
+@dataclass(frozen=True)
+class SourceAlignment:
+    """What a source learned for its own backbone: W (d_p, d_s), offsets (k, d_s) or none, and which backbone it was."""
+
+    weight: Tensor
+    offset: Tensor | None
+    spec: BackboneSpec
+    identity: Identity
+
+
+def load_source_alignment(folder: Path) -> SourceAlignment:
+    """The alignment of a ``train`` or ``adapt`` checkpoint, on the CPU; no backbone is loaded.
+
+    Raises:
+        ConfigError: another kind of checkpoint.
+    """
+    folder = checkpoint_folder(folder)
+    description = read_description(folder)
+    if "alignment" not in description:
+        raise ConfigError(
+            f"{folder}: a {description['kind']} checkpoint holds no alignment; use --set alignment.init=anchors"
+        )
+    tensors = load_tensors(folder / _LEARNED)
+    saved = description["backbone"]
+    return SourceAlignment(
+        weight=tensors["alignment.weight"],
+        offset=tensors.get("alignment.offset"),
+        spec=BackboneSpec.model_validate(saved["spec"]),
+        identity=Identity(**saved["identity"]),
+    )
 
 
 def load_tensors(file: Path) -> dict[str, Tensor]:

@@ -164,11 +164,17 @@ def _backbone(prepared: Prepared) -> list[tuple[str, list[str]]]:
     sections = [(f"backbone: {backbone.spec.name}", _table(rows))]
     alignment = prepared.built.facts.get("alignment")
     if alignment is not None:
-        start = "a random draw of matched size"
-        if "anchors" in alignment:
-            start = f"{alignment['anchors']:,} tokens that both vocabularies share, R2 {alignment['anchor_r2']:.4f}"
-        sections.append(("alignment", _table([("W starts from", start), ("offsets", alignment["offset"])])))
+        sections.append(("alignment", _table([("W starts from", _start(alignment)), ("offsets", alignment["offset"])])))
     return sections
+
+
+def _start(alignment: dict[str, Any]) -> str:
+    """In words what the record says of the start."""
+    learned = f"the source's own W for {alignment['through']}" if "through" in alignment else ""
+    if "anchors" not in alignment:
+        return learned or "a random draw of matched size"
+    shared = f"{alignment['anchors']:,} tokens that both vocabularies share, R2 {alignment['anchor_r2']:.4f}"
+    return f"{learned}, through {shared}" if learned else shared
 
 
 def _path(embedder: BackboneEmbedder, batch: Batch) -> str:

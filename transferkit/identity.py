@@ -15,6 +15,7 @@ from transformers import PreTrainedTokenizerBase
 from transformers.utils import cached_file
 
 from transferkit.errors import ConfigError
+from transferkit.loading import config_file
 from transferkit.runs import read_json
 
 _VOLATILE = {  # keys of config.json that change between library versions and ways of loading, not between models
@@ -45,6 +46,18 @@ class Identity:
         if abs(self.embedding_scale - other.embedding_scale) > 1e-3 * abs(self.embedding_scale):
             names.append("embedding_scale")
         return [name.removesuffix("_sha256") for name in names]
+
+
+def identify(
+    location: str, *, revision: str | None, tokenizer: PreTrainedTokenizerBase, embedding_scale: float
+) -> Identity:
+    """Identity of the decoder at ``location``, whose tokenizer and embedding scale are known."""
+    return Identity(
+        config_sha256=config_sha256(config_file(location, revision=revision)),
+        tokenizer_sha256=tokenizer_sha256(tokenizer),
+        weights_sha256=weights_sha256(location, revision=revision),
+        embedding_scale=embedding_scale,
+    )
 
 
 def config_sha256(file: Path) -> str:

@@ -8,8 +8,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from transferkit.alignment import Alignment, anchor_start, fit_quality, random_start
-from transferkit.anchors import shared_tokens
 from transferkit.backbone import FrozenBackbone
 from transferkit.baselines import FrozenEmbedder, LoraEmbedder, PromptingAlone, PromptTuningEmbedder
 from transferkit.checkpoint import document_instructions, load_writer, read_description
@@ -21,11 +19,10 @@ from transferkit.prompting import PromptingLLM
 from transferkit.recipes import Recipe, TrainSet, required_backbone
 from transferkit.several_backbones import SeveralBackbones
 from transferkit.specs import BackboneSpec, Pooling, without_soft_tokens
+from transferkit.start import start_alignment
 from transferkit.template import Template
 from transferkit.template_files import template_name
 from transferkit.writer import Writer
-
-FEWEST_ANCHORS = 32  # below this many shared tokens a regression to them says nothing
 
 
 @dataclass
@@ -54,7 +51,9 @@ def resolve_recipe(recipe: Recipe, *, source: Path | None) -> tuple[Recipe, Back
     )
     train = [_with_instructions(one, description) for one in recipe.data.train]
     data = recipe.data.model_copy(update={"train": train})
-    recipe = recipe.model_copy(update={"prompting": prompting, "data": data})
+    init = recipe.alignment.init or ("source" if recipe.task == "adapt" else "anchors")
+    alignment = recipe.alignment.model_copy(update={"init": init})
+    recipe = recipe.model_copy(update={"prompting": prompting, "alignment": alignment, "data": data})
     if recipe.method in ("tfidf", "prompting-llm-alone"):
         return recipe, None
     spec = resolve(required_backbone(recipe))
@@ -170,40 +169,6 @@ def _columns(place: int, width: int) -> Callable[[Tensor], Tensor]:
     return lambda vectors: vectors[:, place * width : (place + 1) * width]
 
 
-def start_alignment(writer: Writer, backbone: FrozenBackbone, recipe: Recipe) -> tuple[Alignment, dict[str, Any]]:
-    """W0 by the recipe's ``alignment.init``, and what the record says of it.
-
-    Raises:
-        ConfigError: ``anchors`` where the two vocabularies share too few tokens, or without token embeddings.
-    """
-    prompting = writer.prompting
-    facts: dict[str, Any] = recipe.alignment.model_dump()
-    with torch.no_grad():
-        prompting_table = prompting.token_table().float()
-    if recipe.alignment.init == "random":
-        width_matched = (
-            prompting_table
-            if prompting.width == prompting_table.shape[1]
-            else prompting_table.new_ones(1, prompting.width)
-        )
-        weight = random_start(width_matched, backbone.token_table().float(), seed=recipe.seed)
-    else:
-        ids_p, ids_e = shared_tokens(
-            prompting.encoder.tokenizer,
-            backbone.encoder.tokenizer,
-            rows=(prompting.encoder.num_rows, backbone.encoder.num_rows),
-        )
-        if len(ids_p) < FEWEST_ANCHORS or prompting.width != prompting_table.shape[1]:
-            raise ConfigError(
-                f"alignment.init: 'anchors' needs tokens that both vocabularies share (found {len(ids_p)}) and soft "
-                "tokens made of token embeddings; use 'random'"
-            )
-        x, y = prompting_table[ids_p], backbone.token_table(ids_e).float()
-        weight = anchor_start(x.to(y.device), y)
-        facts |= {"anchors": len(ids_p), "anchor_r2": round(fit_quality(weight, x.to(y.device), y), 4)}
-    return Alignment(weight, tokens=prompting.tokens, offset=recipe.alignment.offset == "position"), facts
-
-
 def _build_prompt_embedder(
     recipe: Recipe, backbone: FrozenBackbone, pooling: Pooling, *, source: Path | None, device: torch.device
 ) -> Built:
@@ -223,7 +188,7 @@ def _build_prompt_embedder(
             prompting.add_lora(settings.lora, seed=recipe.seed)
         writer = Writer(prompting, reads=settings.reads)
         origin = {"prompting_weights_sha256": weights_sha256(spec.location, revision=spec.revision)}
-    alignment, facts = start_alignment(writer, backbone, recipe)
+    alignment, facts = start_alignment(writer, backbone, recipe, source=source)
     embedder = PromptEmbedder(writer, alignment.to(device), backbone, pooling=pooling)
     others, fits = _others(recipe, writer, pooling, device=device)
     if others:

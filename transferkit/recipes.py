@@ -43,7 +43,7 @@ class PromptingSection(Strict):
 class AlignmentSection(Strict):
     """The matrix W (d_p, d_e) and, with ``offset: position``, one vector a soft position."""
 
-    init: Literal["anchors", "random"] = "anchors"
+    init: Literal["source", "anchors", "random"] | None = Field(None, description="None: source in adapt, else anchors")
     offset: Literal["none", "position"] = "position"
     basis: Literal["own", "whitened"] = Field("own", description="adapt only: coordinates in which W is learned")
 
@@ -281,6 +281,8 @@ class Recipe(Strict):
             raise ValueError("embedding.more_backbones: only in train do several backbones share a Prompting LLM")
         if self.task != "adapt" and self.alignment.basis != "own":
             raise ValueError("alignment.basis: only in adapt are soft tokens fixed, so only there they can be whitened")
+        if self.task != "adapt" and self.alignment.init == "source":
+            raise ValueError("alignment.init: 'source' is for adapt, only there is a source to start from")
         if self.task != "baseline" and self.method is not None:
             raise ValueError(f"method: only a baseline has one, this is a {self.task} recipe")
         return self

@@ -1,0 +1,168 @@
+"""The start that carries over what the source learned, in float64, and the ways in which it cannot be had."""
+
+import shutil
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from parts import TEXTS, load_backbone, source_checkpoint
+from run_parts import trial
+from safetensors.torch import load_file
+from tiny import Tiny
+from zoo import FAMILIES, WORDS, save
+
+from transferkit.anchors import shared_tokens
+from transferkit.checkpoint import load, load_source_alignment
+from transferkit.embedder import PromptEmbedder
+from transferkit.errors import ConfigError
+from transferkit.loading import load_tokenizer
+
+
+@pytest.fixture(scope="module")
+def learned(tiny: Tiny, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A source with offsets that are not zero."""
+    return source_checkpoint(tiny, tmp_path_factory.mktemp("source") / "checkpoint", offsets=0.1)
+
+
+def started(tiny: Tiny, source: Path, **changes: Any) -> PromptEmbedder:
+    embedder = trial(tiny, tiny.recipe("adapt", **changes), source=source).embedder
+    assert isinstance(embedder, PromptEmbedder)
+    return embedder
+
+
+def weights(source: Path) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+    tensors = load_file(source / "learned.safetensors")
+    return tensors["alignment.weight"].double().numpy(), tensors["alignment.offset"].double().numpy()
+
+
+def across(tiny: Tiny) -> np.ndarray[Any, Any]:
+    """A by least squares on the augmented system, from the tables that the two backbones hand to their layers."""
+    source, target = load_backbone(tiny.source), load_backbone(tiny.target)
+    tokenizers = [load_tokenizer(str(folder)) for folder in (tiny.source, tiny.target)]
+    rows = (source.encoder.num_rows, target.encoder.num_rows)
+    ids_s, ids_e = shared_tokens(tokenizers[0], tokenizers[1], rows=rows)
+    x, y = source.token_table(ids_s).double().numpy(), target.token_table(ids_e).double().numpy()
+    c = 0.1 * np.square(x).sum() / x.shape[1]
+    width = x.shape[1]
+    augmented = np.concatenate([x, np.sqrt(c) * np.eye(width)]), np.concatenate([y, np.zeros((width, y.shape[1]))])
+    return np.asarray(np.linalg.lstsq(*augmented, rcond=None)[0])
+
+
+def test_w_and_offsets_of_the_source_arrive_through_the_tokens_that_the_backbones_share(
+    tiny: Tiny, learned: Path
+) -> None:
+    alignment = started(tiny, learned).alignment
+    weight, offset = weights(learned)
+    assert alignment.offset is not None
+    np.testing.assert_allclose(alignment.weight.detach().numpy(), weight @ across(tiny), rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(alignment.offset.detach().numpy(), offset @ across(tiny), rtol=1e-4, atol=1e-6)
+
+
+def test_without_offsets_w_alone_is_carried_over(tiny: Tiny, learned: Path) -> None:
+    alignment = started(tiny, learned, alignment={"offset": "none"}).alignment
+    assert alignment.offset is None
+    np.testing.assert_allclose(
+        alignment.weight.detach().numpy(), weights(learned)[0] @ across(tiny), rtol=1e-4, atol=1e-6
+    )
+
+
+@pytest.mark.parametrize("tokens", [2, 5])
+def test_offsets_of_positions_that_both_have(tiny: Tiny, learned: Path, tokens: int) -> None:
+    """The source writes three."""
+    offset = started(tiny, learned, prompting={"tokens": tokens}).alignment.offset
+    assert offset is not None
+    expected = np.zeros((tokens, offset.shape[1]))
+    common = min(tokens, 3)
+    expected[:common] = (weights(learned)[1] @ across(tiny))[:common]
+    np.testing.assert_allclose(offset.detach().numpy(), expected, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_on_its_own_backbone_the_source_goes_on_as_it_was(tiny: Tiny, learned: Path, dtype: str) -> None:
+    """Bit for bit, in any precision: nothing is regressed."""
+    embedder = started(tiny, learned, embedding={"backbone": str(tiny.source), "dtype": dtype})
+    for name, value in load(learned).state_dict().items():
+        if name.startswith("alignment."):
+            assert torch.equal(embedder.state_dict()[name], value), name
+    if dtype == "float32":
+        whole = load(learned).encode(TEXTS, instruction="see")
+        np.testing.assert_allclose(embedder.eval().encode(TEXTS, instruction="see"), whole, atol=1e-6)
+
+
+def test_scale_of_the_embeddings_counts(tiny: Tiny, tmp_path: Path) -> None:
+    """A source backbone whose layers receive its weight rows times sqrt(d)."""
+    save(FAMILIES["gemma3"], tmp_path / "scaled", vocabulary=WORDS)
+    source = source_checkpoint(tiny, tmp_path / "checkpoint", backbone=tmp_path / "scaled", offsets=0.1)
+    assert load(source).backbone.identity.embedding_scale > 2  # type: ignore[attr-defined]
+    backbone, target = load_backbone(tmp_path / "scaled"), load_backbone(tiny.target)
+    found = started(tiny, source).alignment.weight.detach()
+    ids = shared_tokens(
+        backbone.encoder.tokenizer,
+        target.encoder.tokenizer,
+        rows=(backbone.encoder.num_rows, target.encoder.num_rows),
+    )
+    x, y = backbone.token_table(ids[0]).double(), target.token_table(ids[1]).double()
+    gram = x.T @ x
+    expected = torch.tensor(weights(source)[0]) @ torch.linalg.solve(
+        gram + 0.1 * gram.diagonal().mean() * torch.eye(len(gram), dtype=gram.dtype), x.T @ y
+    )
+    torch.testing.assert_close(found.double(), expected, rtol=1e-3, atol=1e-5)
+
+
+def _gone(tiny: Tiny, folder: Path) -> None:
+    shutil.rmtree(folder)
+
+
+def _another(tiny: Tiny, folder: Path) -> None:
+    shutil.rmtree(folder)
+    shutil.copytree(tiny.target, folder)
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [(_gone, "no such model folder"), (_another, "differs from what the source was trained on in config, tokenizer")],
+)
+def test_source_backbone_that_cannot_be_had(tiny: Tiny, tmp_path: Path, change: Any, says: str) -> None:
+    shutil.copytree(tiny.source, tmp_path / "decoder")
+    source = source_checkpoint(tiny, tmp_path / "checkpoint", backbone=tmp_path / "decoder")
+    change(tiny, tmp_path / "decoder")
+    with pytest.raises(ConfigError, match=says) as caught:
+        started(tiny, source)
+    assert str(caught.value).endswith("start without it: --set alignment.init=anchors")
+    assert str(caught.value).startswith("alignment.init: 'source' needs the token embeddings")
+    started(tiny, source, alignment={"init": "anchors"})
+
+
+def test_other_soft_tokens_than_the_source_wrote(tiny: Tiny, learned: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    hidden = replace(load_source_alignment(learned), weight=torch.zeros(7, 48))
+    monkeypatch.setattr("transferkit.start.load_source_alignment", lambda _: hidden)
+    with pytest.raises(ConfigError, match=r"as the source wrote them \(width 7\), these have 48; use 'random'"):
+        started(tiny, learned)
+
+
+def test_backbones_that_share_too_few_tokens(tiny: Tiny, learned: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("transferkit.start.FEWEST_ANCHORS", 1000)
+    with pytest.raises(ConfigError, match=r"tokens that source and target share \(found \d+\); use 'random'"):
+        started(tiny, learned)
+
+
+def test_record_says_through_what(tiny: Tiny, learned: Path) -> None:
+    from transferkit.methods import build, resolve_recipe
+
+    recipe, spec = resolve_recipe(tiny.recipe("adapt"), source=learned)
+    assert recipe.alignment.init == "source"
+    built = build(recipe, spec, source=learned, device=torch.device("cpu"))
+    facts = built.facts["alignment"]
+    assert built.label == "transfer, W + offsets, source start"
+    assert facts["through"] == "source"
+    source, target = (load_tokenizer(str(folder)) for folder in (tiny.source, tiny.target))
+    assert facts["anchors"] == len(shared_tokens(source, target, rows=(999, 999))[0])
+    assert 0 < facts["anchor_r2"] < 1
+
+
+def test_only_adapt_has_a_source_to_start_from(tiny: Tiny) -> None:
+    with pytest.raises(ConfigError, match="'source' is for adapt, only there is a source to start from"):
+        tiny.recipe("train", alignment={"init": "source"})
