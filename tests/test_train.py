@@ -305,15 +305,22 @@ def test_metrics_rows(tiny: Tiny, source: Path, tmp_path: Path) -> None:
     fitted = one.fit(tmp_path)
     rows = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
     assert rows == fitted.state.metrics
+    assert isinstance(one.embedder, PromptEmbedder)
     assert [row["step"] for row in rows] == [0, 3, 6, 8]
     assert [row["examples"] for row in rows] == [0, 24, 48, 64]
     assert (rows[0]["loss"], rows[0]["collapse"], rows[0]["tokens"]) == (None, None, 0)
-    # Step 0 costs what its soft tokens took to write, since later steps find them written.
-    memory = one.embedder.writer.memory if isinstance(one.embedder, PromptEmbedder) else None
+    memory, dev_memory = one.embedder.writer.memory, one.embedder.writer.dev_memory
     assert memory is not None
-    assert 0 < rows[0]["seconds"] <= fitted.state.cache_seconds == memory.seconds <= fitted.state.seconds
+    assert dev_memory is not None
+    assert rows[0]["seconds"] == 0  # what an evaluation writes is no training ...
+    assert 0 < fitted.state.cache_seconds == memory.seconds < fitted.state.seconds
+    trained_on = {text for step in range(8) for text in one.data.batch(step).inputs()[0]}
+    assert {prompt.split("\n")[1] for group in memory.groups for prompt in group} == trained_on
+    evaluated = {*one.scorer.sample[0], *(text for text, _ in one.scorer.unique)}
+    assert {prompt.split("\n")[1] for group in dev_memory.groups for prompt in group} == evaluated
+    # ... and a readout costs the writing of its sample at every step.
+    assert all(row["readout_seconds"] > one.scorer.sample_writing_seconds > 0 for row in rows)
     assert [row["loss"] for row in rows[1:]] == [one.progress.losses[i - 1] for i in (3, 6, 8)]
-    assert isinstance(one.embedder, PromptEmbedder)
     tokens = 0
     for step in range(8):
         batch = one.data.batch(step)
@@ -482,7 +489,7 @@ def test_training_reads_past_the_memory(tiny: Tiny, source: Path) -> None:
     assert embedder.dev_states.used_bytes > 0
 
 
-def test_the_readouts_sample_is_read_anew_and_its_writing_is_no_reading(
+def test_the_readouts_sample_is_read_anew_and_costs_its_writing_each_time(
     tiny: Tiny, source: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     one = make(tiny, "adapt", source, readout={"kind": "whiten", "sample": 20})
@@ -503,18 +510,21 @@ def test_the_readouts_sample_is_read_anew_and_its_writing_is_no_reading(
     assert asked == [True] * dev_batches + [False] * (len(asked) - dev_batches)
     assert len(asked) > dev_batches
     assert one.embedder.dev_states is not None
-    assert (first.dev_seconds, first.sample_seconds) == (1, 1)
+    assert (first.seconds, first.sample_seconds) == (2, 1)
 
     memory = one.embedder.writer.memory
     assert memory is not None
     whole_pooled = type(one.embedder).pooled
 
     def pooled(self: PromptEmbedder, texts: list[str], *arguments: Any, **options: Any) -> torch.Tensor:
-        memory.seconds += 0.25  # as if it had written
+        memory.seconds += writing
         return whole_pooled(self, texts, *arguments, **options)
 
     monkeypatch.setattr(type(one.embedder), "pooled", pooled)
-    assert one.scorer.read(one.embedder).sample_seconds == 0.75
+    writing = 0.25  # as if dev texts had been written, then the sample
+    assert one.scorer.read(one.embedder).sample_seconds == 1
+    writing = 0.0
+    assert one.scorer.read(one.embedder).sample_seconds == 1.25  # what is kept since then counts too
 
 
 @pytest.mark.parametrize("keep", ["best", "last"])

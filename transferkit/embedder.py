@@ -221,7 +221,7 @@ class PromptEmbedder(BackboneEmbedder):
     @property
     def writing_seconds(self) -> float:
         """Of a frozen Prompting LLM; one that learns writes anew at each step."""
-        return 0.0 if self.writer.memory is None else self.writer.memory.seconds
+        return self.writer.seconds
 
     def trainable(self) -> dict[Group, list[nn.Parameter]]:
         """Whatever of the Prompting LLM is not frozen, W and, where there are any, the offsets."""

@@ -43,12 +43,12 @@ class Evaluation:
 
 @dataclass(frozen=True)
 class Vectors:
-    """What one pass of an embedder over all texts gave: pooled vectors, and the seconds that each part took."""
+    """What one pass of an embedder over all texts gave: pooled vectors, and the seconds that it took."""
 
     dev: Any  # (n, d), a sparse matrix from TF-IDF
     sample: "Tensor | None"  # (m, d) of the readout's sample; None where none is fitted
-    dev_seconds: float
-    sample_seconds: float  # without the writing of soft tokens, which counts as training
+    seconds: float  # of the whole pass
+    sample_seconds: float  # that whoever wants the readout alone would pay for
 
     def part(self, of: Callable[["Tensor"], "Tensor"]) -> "Vectors":
         """The vectors that ``of`` takes out of these; each such part would have taken as long by itself."""
@@ -77,6 +77,7 @@ class Scorer:
         self.sample = sample
         self.readout = readout
         self.batch_size = batch_size
+        self.sample_writing_seconds = 0.0
         pairs = [pair for dev in dev_sets for pair in zip(dev.texts, dev.instructions, strict=True)]
         self.unique = list(dict.fromkeys(pairs))
         place = {pair: i for i, pair in enumerate(self.unique)}
@@ -94,12 +95,16 @@ class Scorer:
         started = perf_counter()
         texts, instructions = [text for text, _ in self.unique], [task for _, task in self.unique]
         dev = embedder.pooled(texts, instructions, batch_size=self.batch_size)
-        dev_seconds = perf_counter() - started
         if self.readout.kind == "none":
-            return Vectors(dev, None, dev_seconds, 0.0)
-        started, written = perf_counter(), embedder.writing_seconds
+            return Vectors(dev, None, perf_counter() - started, 0.0)
+        sample_started, written = perf_counter(), embedder.writing_seconds
         sample = self._read_sample(embedder)
-        return Vectors(dev, sample, dev_seconds, perf_counter() - started - (embedder.writing_seconds - written))
+        ended = perf_counter()
+        # Soft tokens of the sample are written at the first evaluation and kept; every step's readout needs them.
+        writing = embedder.writing_seconds - written
+        self.sample_writing_seconds = writing or self.sample_writing_seconds
+        sample_seconds = ended - sample_started - writing + self.sample_writing_seconds
+        return Vectors(dev, sample, ended - started, sample_seconds)
 
     def score(self, vectors: Vectors) -> Evaluation:
         """Score the dev vectors, fit the readout to the sample's, score again."""
@@ -116,7 +121,7 @@ class Scorer:
             for i, dev in enumerate(self.dev_sets)
         }
         score = {"plain": self._mean(plain), "readout": None if fitted is None else self._mean(fitted)}
-        seconds = vectors.dev_seconds + vectors.sample_seconds + perf_counter() - started
+        seconds = vectors.seconds + perf_counter() - started
         return Evaluation(scores, score, readout_seconds, seconds, readout)
 
     def fit(self, embedder: "Embedder") -> "Readout":

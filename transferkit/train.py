@@ -27,6 +27,7 @@ from transferkit.runs import write_metrics
 from transferkit.scoring import Scorer
 from transferkit.state import Best, TrainState, load_newest_state, save_state
 from transferkit.textstates import TextStateMemory
+from transferkit.writer import SoftTokenMemory
 
 COLLAPSED = 1e-3  # below this share of variance across texts, soft tokens no longer depend on the text
 
@@ -73,6 +74,7 @@ def fit(
         memory.restore(state.soft_token_groups, write=embedder.writer.prompting)
         memory.seconds = state.cache_seconds
         state.soft_token_groups = memory.groups
+        embedder.writer.dev_memory = SoftTokenMemory(budget_bytes=memory.budget_bytes)
     if isinstance(embedder, PromptEmbedder) and recipe.alignment.basis == "whitened":
         change_basis(embedder, recipe, scorer, state, resumed=saved is not None)
     if isinstance(embedder, BackboneEmbedder):
@@ -98,6 +100,8 @@ def fit(
             batch = data.batch(state.step).slice(*world())
             loss = training_step(embedder, batch, recipe, optimizer, parameters, step=state.step)
             state.seconds += perf_counter() - started
+            if isinstance(embedder, PromptEmbedder) and embedder.writer.memory is not None:
+                state.cache_seconds = embedder.writer.memory.seconds
             state.after_step(
                 loss,
                 examples=len(batch) * world()[1],
@@ -263,12 +267,8 @@ def evaluate(
     keep: Literal["best", "last"],
 ) -> None:
     """Score the current step, note it in the state, and keep the weights if they are the best so far or the last."""
-    written_before = embedder.writing_seconds
     evaluation = scorer(embedder)
     embedder.take_tokens()  # evaluation is no training
-    # What an evaluation writes, later steps find written: it counts as training wherever it was written.
-    state.seconds += embedder.writing_seconds - written_before
-    state.cache_seconds = embedder.writing_seconds
     row = state.metrics_row(evaluation, peak_memory_bytes=peak_memory_bytes())
     state.metrics.append(row)
     state.evaluated = state.step

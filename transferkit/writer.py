@@ -24,11 +24,18 @@ class Writer(nn.Module):
         # Started small: the task's prompt first, what the text adds is learned.
         self.gate = nn.Parameter(torch.tensor(0.1, device=prompting.device)) if reads == "instruction+text" else None
         self.memory: SoftTokenMemory | None = None
+        # Of evaluations while something is trained, kept apart: training pays for its own texts and for no others.
+        self.dev_memory: SoftTokenMemory | None = None
 
     def freeze(self, *, memory_bytes: int = 1 << 30) -> None:
         """Adapt: nothing here learns any more, so each prompt's soft tokens are computed once and kept."""
         self.requires_grad_(False)
         self.memory = SoftTokenMemory(budget_bytes=memory_bytes)
+
+    @property
+    def seconds(self) -> float:
+        """Seconds spent so far on soft tokens that are written once and kept."""
+        return sum(memory.seconds for memory in (self.memory, self.dev_memory) if memory is not None)
 
     def forward(self, texts: Sequence[str], instructions: Sequence[str]) -> Tensor:
         """Soft tokens (B, k, d_p), fp32."""
@@ -43,7 +50,8 @@ class Writer(nn.Module):
     def _written(self, prompts: list[str]) -> Tensor:
         """Soft tokens of ``prompts``; equal prompts are written once."""
         unique = list(dict.fromkeys(prompts))
-        written = self.prompting(unique) if self.memory is None else self.memory.get(unique, write=self.prompting)
+        memory = self.memory if self.training or self.dev_memory is None else self.dev_memory
+        written = self.prompting(unique) if memory is None else memory.get(unique, write=self.prompting)
         if len(unique) == len(prompts):
             return written
         place = {prompt: i for i, prompt in enumerate(unique)}
