@@ -176,7 +176,7 @@ def test_a_study_runs_once_is_taken_up_and_its_seeds_share_a_row(tiny: Tiny, tmp
     transfer = [row for row in comparison.rows if row.series.method == "transfer"]
     # Two sources of different seeds are one experiment: one row with two seeds, not two rows.
     assert [row.seeds for row in transfer] == [2]
-    assert [row.series.label for row in transfer] == ["transfer, W + offsets, anchors start"]
+    assert [row.series.label for row in transfer] == ["transfer, W + offsets, source start"]
     assert comparison.reference is not None
 
 
