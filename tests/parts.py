@@ -4,6 +4,7 @@ import hashlib
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from tiny import Tiny
 from torch import Tensor, nn
@@ -61,6 +62,15 @@ def relative(value: Tensor, truth: Tensor) -> float:
     """Relative error in the norm; infinite where something is NaN."""
     error = float((value.detach().double() - truth.detach().double()).norm() / truth.detach().double().norm())
     return error if error == error else float("inf")
+
+
+def ridge_regression(x: np.ndarray, y: np.ndarray, *, ridge: float = 0.1) -> np.ndarray:
+    """W of ``x W = y`` in float64, c = ridge x mean diagonal of X'X: least squares augmented with sqrt(c) I, no X'X."""
+    x, y = x.astype(float), y.astype(float)
+    width = x.shape[1]
+    c = ridge * np.square(x).sum() / width
+    augmented = np.concatenate([x, np.sqrt(c) * np.eye(width)]), np.concatenate([y, np.zeros((width, y.shape[1]))])
+    return np.asarray(np.linalg.lstsq(*augmented, rcond=None)[0])
 
 
 def digests(module: nn.Module) -> dict[str, str]:

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from parts import TEXTS, load_backbone, load_prompting, relative
+from parts import TEXTS, load_backbone, load_prompting, relative, ridge_regression
 from tiny import Tiny
 from torch import Tensor
 
@@ -26,11 +26,7 @@ def tables(n: int, *, seed: int = 0) -> tuple[Tensor, Tensor]:
 @pytest.mark.parametrize("n", [40, 3])
 @pytest.mark.parametrize("ridge", [0.1, 1.0, 1e-3])
 def test_anchor_start_is_ridge_regression(n: int, ridge: float) -> None:
-    """Least squares on the system augmented with sqrt(c) I, which never forms X'X."""
-    x, y = (table.double().numpy() for table in tables(n))
-    c = ridge * np.square(x).sum() / x.shape[1]
-    augmented = np.concatenate([x, np.sqrt(c) * np.eye(7)]), np.concatenate([y, np.zeros((7, 4))])
-    expected = np.linalg.lstsq(*augmented, rcond=None)[0]
+    expected = ridge_regression(*(table.numpy() for table in tables(n)), ridge=ridge)
     found = anchor_start(*tables(n), ridge=ridge)
     assert found.dtype == torch.float32
     np.testing.assert_allclose(found.numpy(), expected, rtol=1e-5, atol=1e-6)

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from parts import ridge_regression
 from rich.console import Console
 from tiny import Tiny
 from torch import Tensor, nn
@@ -99,8 +100,7 @@ def test_adapt_learns_the_alignment_alone_and_tells_where_it_starts(tiny: Tiny, 
         model.get_input_embeddings().weight.detach().double().numpy()[[vocabulary[token] for token in shared]]
         for model, vocabulary in zip((trained, AutoModel.from_pretrained(tiny.target)), vocabularies, strict=True)
     )
-    ridge = np.sqrt(0.1 * np.mean(np.sum(x**2, axis=0))) * np.eye(48)  # as 48 more rows of a plain regression
-    weight = np.linalg.lstsq(np.vstack([x, ridge]), np.vstack([y, np.zeros((48, 48))]), rcond=None)[0]
+    weight = ridge_regression(x, y)
     r2 = 1 - np.sum((y - x @ weight) ** 2) / np.sum((y - y.mean(0)) ** 2)
     assert abs(float(found[2]) - r2) <= 1e-4
     texts = {line.split(",")[0] for name in ("intents", "intents_dev") for line in _rows(tiny, f"{name}.csv")}

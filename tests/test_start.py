@@ -8,17 +8,20 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from parts import TEXTS, load_backbone, source_checkpoint
+from parts import TEXTS, load_backbone, load_prompting, ridge_regression, source_checkpoint
 from run_parts import trial
 from safetensors.torch import load_file
 from tiny import Tiny
 from zoo import FAMILIES, WORDS, save
 
 from transferkit.anchors import shared_tokens
-from transferkit.checkpoint import load, load_source_alignment
+from transferkit.baselines import PromptingAlone
+from transferkit.checkpoint import Source, load, open_source
+from transferkit.checkpoint import save as save_checkpoint
 from transferkit.embedder import PromptEmbedder
 from transferkit.errors import ConfigError
 from transferkit.loading import load_tokenizer
+from transferkit.writer import Writer
 
 
 @pytest.fixture(scope="module")
@@ -38,17 +41,14 @@ def weights(source: Path) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
     return tensors["alignment.weight"].double().numpy(), tensors["alignment.offset"].double().numpy()
 
 
-def across(tiny: Tiny) -> np.ndarray[Any, Any]:
-    """A by least squares on the augmented system, from the tables that the two backbones hand to their layers."""
-    source, target = load_backbone(tiny.source), load_backbone(tiny.target)
-    tokenizers = [load_tokenizer(str(folder)) for folder in (tiny.source, tiny.target)]
-    rows = (source.encoder.num_rows, target.encoder.num_rows)
-    ids_s, ids_e = shared_tokens(tokenizers[0], tokenizers[1], rows=rows)
-    x, y = source.token_table(ids_s).double().numpy(), target.token_table(ids_e).double().numpy()
-    c = 0.1 * np.square(x).sum() / x.shape[1]
-    width = x.shape[1]
-    augmented = np.concatenate([x, np.sqrt(c) * np.eye(width)]), np.concatenate([y, np.zeros((width, y.shape[1]))])
-    return np.asarray(np.linalg.lstsq(*augmented, rcond=None)[0])
+def across(source: Path, target: Path) -> np.ndarray[Any, Any]:
+    """A, from the tables that the two backbones hand to their layers."""
+    backbones = [load_backbone(folder) for folder in (source, target)]
+    ids = shared_tokens(
+        *(one.encoder.tokenizer for one in backbones), rows=tuple(one.encoder.num_rows for one in backbones)
+    )
+    x, y = (one.token_table(chosen).numpy() for one, chosen in zip(backbones, ids, strict=True))
+    return ridge_regression(x, y)
 
 
 def test_w_and_offsets_of_the_source_arrive_through_the_tokens_that_the_backbones_share(
@@ -57,15 +57,19 @@ def test_w_and_offsets_of_the_source_arrive_through_the_tokens_that_the_backbone
     alignment = started(tiny, learned).alignment
     weight, offset = weights(learned)
     assert alignment.offset is not None
-    np.testing.assert_allclose(alignment.weight.detach().numpy(), weight @ across(tiny), rtol=1e-4, atol=1e-6)
-    np.testing.assert_allclose(alignment.offset.detach().numpy(), offset @ across(tiny), rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(
+        alignment.weight.detach().numpy(), weight @ across(tiny.source, tiny.target), rtol=1e-4, atol=1e-6
+    )
+    np.testing.assert_allclose(
+        alignment.offset.detach().numpy(), offset @ across(tiny.source, tiny.target), rtol=1e-4, atol=1e-6
+    )
 
 
 def test_without_offsets_w_alone_is_carried_over(tiny: Tiny, learned: Path) -> None:
     alignment = started(tiny, learned, alignment={"offset": "none"}).alignment
     assert alignment.offset is None
     np.testing.assert_allclose(
-        alignment.weight.detach().numpy(), weights(learned)[0] @ across(tiny), rtol=1e-4, atol=1e-6
+        alignment.weight.detach().numpy(), weights(learned)[0] @ across(tiny.source, tiny.target), rtol=1e-4, atol=1e-6
     )
 
 
@@ -76,7 +80,7 @@ def test_offsets_of_positions_that_both_have(tiny: Tiny, learned: Path, tokens: 
     assert offset is not None
     expected = np.zeros((tokens, offset.shape[1]))
     common = min(tokens, 3)
-    expected[:common] = (weights(learned)[1] @ across(tiny))[:common]
+    expected[:common] = (weights(learned)[1] @ across(tiny.source, tiny.target))[:common]
     np.testing.assert_allclose(offset.detach().numpy(), expected, rtol=1e-4, atol=1e-6)
 
 
@@ -97,19 +101,9 @@ def test_scale_of_the_embeddings_counts(tiny: Tiny, tmp_path: Path) -> None:
     save(FAMILIES["gemma3"], tmp_path / "scaled", vocabulary=WORDS)
     source = source_checkpoint(tiny, tmp_path / "checkpoint", backbone=tmp_path / "scaled", offsets=0.1)
     assert load(source).backbone.identity.embedding_scale > 2  # type: ignore[attr-defined]
-    backbone, target = load_backbone(tmp_path / "scaled"), load_backbone(tiny.target)
-    found = started(tiny, source).alignment.weight.detach()
-    ids = shared_tokens(
-        backbone.encoder.tokenizer,
-        target.encoder.tokenizer,
-        rows=(backbone.encoder.num_rows, target.encoder.num_rows),
-    )
-    x, y = backbone.token_table(ids[0]).double(), target.token_table(ids[1]).double()
-    gram = x.T @ x
-    expected = torch.tensor(weights(source)[0]) @ torch.linalg.solve(
-        gram + 0.1 * gram.diagonal().mean() * torch.eye(len(gram), dtype=gram.dtype), x.T @ y
-    )
-    torch.testing.assert_close(found.double(), expected, rtol=1e-3, atol=1e-5)
+    found = started(tiny, source).alignment.weight.detach().numpy()
+    expected = weights(source)[0] @ across(tmp_path / "scaled", tiny.target)
+    np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-5)
 
 
 def _gone(tiny: Tiny, folder: Path) -> None:
@@ -137,10 +131,18 @@ def test_source_backbone_that_cannot_be_had(tiny: Tiny, tmp_path: Path, change: 
 
 
 def test_other_soft_tokens_than_the_source_wrote(tiny: Tiny, learned: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    hidden = replace(load_source_alignment(learned), weight=torch.zeros(7, 48))
-    monkeypatch.setattr("transferkit.start.load_source_alignment", lambda _: hidden)
+    hidden = replace(open_source(learned).alignment(), weight=torch.zeros(7, 48))
+    monkeypatch.setattr(Source, "alignment", lambda _: hidden)
     with pytest.raises(ConfigError, match=r"as the source wrote them \(width 7\), these have 48; use 'random'"):
         started(tiny, learned)
+
+
+def test_source_that_learned_no_alignment(tiny: Tiny, tmp_path: Path) -> None:
+    alone = PromptingAlone(Writer(load_prompting(tiny.prompting)), join="mean")
+    save_checkpoint(alone, tmp_path / "alone", instructions={})
+    with pytest.raises(ConfigError, match="a prompting-llm-alone checkpoint holds no alignment; use --set alignment"):
+        started(tiny, tmp_path / "alone")
+    started(tiny, tmp_path / "alone", alignment={"init": "anchors"})
 
 
 def test_backbones_that_share_too_few_tokens(tiny: Tiny, learned: Path, monkeypatch: pytest.MonkeyPatch) -> None:

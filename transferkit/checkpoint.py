@@ -144,27 +144,6 @@ def load(folder: str | Path, *, backbone: str | None = None, device: str | None 
     return embedder.eval().requires_grad_(False)
 
 
-def load_writer(folder: Path, *, device: torch.device, **changes: Any) -> Writer:
-    """The Prompting LLM of a checkpoint with its settings; ``changes`` override k, tau, relaxation or reads."""
-    folder = checkpoint_folder(folder)
-    settings = read_description(folder).get("prompting")
-    if settings is None:
-        raise ConfigError(f"{folder}: holds no Prompting LLM; --source needs the checkpoint of a train or adapt run")
-    return _writer(folder, settings | {key: value for key, value in changes.items() if value is not None}, device)
-
-
-def _writer(folder: Path, settings: dict[str, Any], device: torch.device) -> Writer:
-    """The same from a description that was read, whose files were hashed then."""
-    settings = dict(settings)
-    reads = settings.pop("reads")
-    writer = Writer(PromptingLLM.load(str(folder / _PROMPTING), device=device, **settings), reads=reads)
-    if writer.gate is not None:
-        saved = load_tensors(folder / _LEARNED).get("gate")
-        if saved is not None:
-            writer.gate.data.copy_(saved)
-    return writer
-
-
 @dataclass(frozen=True)
 class SourceAlignment:
     """What a source learned for its own backbone: W (d_p, d_s), offsets (k, d_s) or none, and which backbone it was."""
@@ -175,26 +154,62 @@ class SourceAlignment:
     identity: Identity
 
 
-def load_source_alignment(folder: Path) -> SourceAlignment:
-    """The alignment of a ``train`` or ``adapt`` checkpoint, on the CPU; no backbone is loaded.
+@dataclass(frozen=True)
+class Source:
+    """A checkpoint that a skill is taken from. Its files were hashed when it was opened, once for all that is read."""
+
+    folder: Path
+    description: dict[str, Any]
+
+    def writer(self, *, device: torch.device, **changes: Any) -> Writer:
+        """Its Prompting LLM with its settings; ``changes`` override k, tau, relaxation or reads."""
+        changed = {key: value for key, value in changes.items() if value is not None}
+        return _writer(self.folder, self.description["prompting"] | changed, device)
+
+    def alignment(self) -> SourceAlignment:
+        """What it learned for its own backbone, on the CPU; that backbone is not loaded.
+
+        Raises:
+            ConfigError: the checkpoint of a Prompting LLM alone.
+        """
+        if "alignment" not in self.description:
+            raise ConfigError(
+                f"{self.folder}: a {self.description['kind']} checkpoint holds no alignment; use --set "
+                "alignment.init=anchors"
+            )
+        tensors = load_tensors(self.folder / _LEARNED)
+        saved = self.description["backbone"]
+        return SourceAlignment(
+            weight=tensors["alignment.weight"],
+            offset=tensors.get("alignment.offset"),
+            spec=BackboneSpec.model_validate(saved["spec"]),
+            identity=Identity(**saved["identity"]),
+        )
+
+
+def open_source(folder: Path) -> Source:
+    """The source in a checkpoint or run folder.
 
     Raises:
-        ConfigError: another kind of checkpoint.
+        ConfigError: as :func:`read_description`, or a checkpoint without a Prompting LLM.
     """
     folder = checkpoint_folder(folder)
     description = read_description(folder)
-    if "alignment" not in description:
-        raise ConfigError(
-            f"{folder}: a {description['kind']} checkpoint holds no alignment; use --set alignment.init=anchors"
-        )
-    tensors = load_tensors(folder / _LEARNED)
-    saved = description["backbone"]
-    return SourceAlignment(
-        weight=tensors["alignment.weight"],
-        offset=tensors.get("alignment.offset"),
-        spec=BackboneSpec.model_validate(saved["spec"]),
-        identity=Identity(**saved["identity"]),
-    )
+    if "prompting" not in description:
+        raise ConfigError(f"{folder}: holds no Prompting LLM; --source needs the checkpoint of a train or adapt run")
+    return Source(folder, description)
+
+
+def _writer(folder: Path, settings: dict[str, Any], device: torch.device) -> Writer:
+    """A checkpoint's Prompting LLM with ``settings``; its files were hashed when its description was read."""
+    settings = dict(settings)
+    reads = settings.pop("reads")
+    writer = Writer(PromptingLLM.load(str(folder / _PROMPTING), device=device, **settings), reads=reads)
+    if writer.gate is not None:
+        saved = load_tensors(folder / _LEARNED).get("gate")
+        if saved is not None:
+            writer.gate.data.copy_(saved)
+    return writer
 
 
 def load_tensors(file: Path) -> dict[str, Tensor]:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from transferkit.backbone import FrozenBackbone
 from transferkit.baselines import FrozenEmbedder, LoraEmbedder, PromptingAlone, PromptTuningEmbedder
-from transferkit.checkpoint import document_instructions, load_writer, read_description
+from transferkit.checkpoint import Source, document_instructions, open_source, read_description
 from transferkit.embedder import Embedder, PromptEmbedder, SeveralPoolings
 from transferkit.errors import ConfigError
 from transferkit.identity import weights_sha256
@@ -80,7 +80,7 @@ def build(recipe: Recipe, spec: BackboneSpec | None, *, source: Path | None, dev
     """
     if recipe.method == "prompting-llm-alone":
         assert source is not None
-        return Built(PromptingAlone(load_writer(source, device=device), join="mean"), "prompting LLM alone")
+        return Built(PromptingAlone(open_source(source).writer(device=device), join="mean"), "prompting LLM alone")
     assert spec is not None
     backbone = load_backbone(recipe, spec, device=device)
     pooling = recipe.embedding.pooling
@@ -174,9 +174,11 @@ def _build_prompt_embedder(
 ) -> Built:
     settings = recipe.prompting
     chosen = {key: getattr(settings, key) for key in ("tokens", "tau", "relaxation", "max_length")}
+    opened: Source | None = None
     if recipe.task == "adapt":
         assert source is not None
-        writer = load_writer(source, device=device, reads=settings.reads, **chosen)
+        opened = open_source(source)
+        writer = opened.writer(device=device, reads=settings.reads, **chosen)
         writer.freeze()
         origin: dict[str, Any] = {}
     else:
@@ -188,7 +190,7 @@ def _build_prompt_embedder(
             prompting.add_lora(settings.lora, seed=recipe.seed)
         writer = Writer(prompting, reads=settings.reads)
         origin = {"prompting_weights_sha256": weights_sha256(spec.location, revision=spec.revision)}
-    alignment, facts = start_alignment(writer, backbone, recipe, source=source)
+    alignment, facts = start_alignment(writer, backbone, recipe, source=opened)
     embedder = PromptEmbedder(writer, alignment.to(device), backbone, pooling=pooling)
     others, fits = _others(recipe, writer, pooling, device=device)
     if others:

@@ -1,15 +1,15 @@
 """Where the alignment starts: what the source learned, carried over; a regression between vocabularies; or a draw."""
 
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
+from transformers import PreTrainedTokenizerBase
 
 from transferkit.alignment import Alignment, anchor_start, fit_quality, random_start
 from transferkit.anchors import shared_tokens
 from transferkit.backbone import FrozenBackbone
-from transferkit.checkpoint import SourceAlignment, load_source_alignment
+from transferkit.checkpoint import Source, SourceAlignment
 from transferkit.errors import ConfigError
 from transferkit.identity import identify
 from transferkit.loading import input_embeddings, load_config, load_tokenizer, load_trunk
@@ -20,7 +20,7 @@ FEWEST_ANCHORS = 32  # below this many shared tokens a regression to them says n
 
 
 def start_alignment(
-    writer: Writer, backbone: FrozenBackbone, recipe: Recipe, *, source: Path | None = None
+    writer: Writer, backbone: FrozenBackbone, recipe: Recipe, *, source: Source | None = None
 ) -> tuple[Alignment, dict[str, Any]]:
     """W0 and the offsets' start by the recipe's ``alignment.init``, and what the record says of it.
 
@@ -28,7 +28,7 @@ def start_alignment(
         writer: whose soft tokens are aligned.
         backbone: that reads them.
         recipe: a resolved one.
-        source: the source's checkpoint, for ``init: source``.
+        source: for ``init: source``.
 
     Raises:
         ConfigError: too few shared tokens, soft tokens without token embeddings (``anchors``), or a source whose
@@ -41,7 +41,7 @@ def start_alignment(
             weight = _random(writer, backbone, seed=recipe.seed)
         case "source":
             assert source is not None
-            weight, offset, fit = _carried_over(load_source_alignment(source), writer, backbone)
+            weight, offset, fit = _carried_over(source.alignment(), writer, backbone)
             facts |= fit
         case _:
             weight, fit = _anchors(writer, backbone)
@@ -55,8 +55,7 @@ def start_alignment(
 
 def _random(writer: Writer, backbone: FrozenBackbone, *, seed: int) -> Tensor:
     prompting = writer.prompting
-    with torch.no_grad():
-        table = prompting.token_table().float()
+    table = prompting.token_table().detach().float()
     if prompting.width != table.shape[1]:  # hidden states are about as large as ones
         table = table.new_ones(1, prompting.width)
     return random_start(table, backbone.token_table().float(), seed=seed)
@@ -65,8 +64,7 @@ def _random(writer: Writer, backbone: FrozenBackbone, *, seed: int) -> Tensor:
 def _anchors(writer: Writer, backbone: FrozenBackbone) -> tuple[Tensor, dict[str, Any]]:
     """The regression from the Prompting LLM's token embeddings to the backbone's."""
     prompting = writer.prompting
-    with torch.no_grad():
-        table = prompting.token_table().float()
+    table = prompting.token_table().detach().float()
     ids_p, ids_e = shared_tokens(
         prompting.encoder.tokenizer,
         backbone.encoder.tokenizer,
@@ -117,7 +115,7 @@ def _regression(x: Tensor, y: Tensor) -> tuple[Tensor, dict[str, Any]]:
     return weight, {"anchors": len(x), "anchor_r2": round(fit_quality(weight, x, y), 4)}
 
 
-def _source_tokens(learned: SourceAlignment) -> tuple[Tensor, Any]:
+def _source_tokens(learned: SourceAlignment) -> tuple[Tensor, PreTrainedTokenizerBase]:
     """Rows (V, d) of the source backbone's embedding as its files hold them, and its tokenizer.
 
     Raises:

@@ -70,7 +70,8 @@ def fit(
     named = {name: p for name, p in embedder.named_parameters() if any(p is q for q in parameters)}
     saved = load_newest_state(folder, named, optimizer, warn=progress.warn)
     state = saved or TrainState()
-    if isinstance(embedder, PromptEmbedder) and (memory := embedder.writer.memory) is not None:
+    memory = embedder.writer.memory if isinstance(embedder, PromptEmbedder) else None
+    if isinstance(embedder, PromptEmbedder) and memory is not None:
         memory.restore(state.soft_token_groups, write=embedder.writer.prompting)
         memory.seconds = state.cache_seconds
         state.soft_token_groups = memory.groups
@@ -100,8 +101,8 @@ def fit(
             batch = data.batch(state.step).slice(*world())
             loss = training_step(embedder, batch, recipe, optimizer, parameters, step=state.step)
             state.seconds += perf_counter() - started
-            if isinstance(embedder, PromptEmbedder) and embedder.writer.memory is not None:
-                state.cache_seconds = embedder.writer.memory.seconds
+            if memory is not None:
+                state.cache_seconds = memory.seconds
             state.after_step(
                 loss,
                 examples=len(batch) * world()[1],
