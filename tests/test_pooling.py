@@ -1,20 +1,28 @@
 """Every pooling against a loop over single rows, under every placement of padding."""
 
+from typing import get_args
+
 import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
-from transferkit.pooling import POOLINGS, pool
+from transferkit.pooling import STATE_POOLINGS, pool, pooled_width
 from transferkit.specs import Pooling
 
+POOLINGS: tuple[Pooling, ...] = get_args(Pooling)
 LENGTHS = (6, 3, 1, 4)  # real positions of each row; the last two or fewer are soft
-WIDTH, SOFT = 5, 2
+WIDTH, SOFT, STATIC = 5, 2, 3
 
 
-def by_hand(row: np.ndarray, soft: np.ndarray, how: Pooling) -> np.ndarray:
-    """One row of real positions (L, d) alone, in float64."""
+def by_hand(row: np.ndarray, soft: np.ndarray, static: np.ndarray, how: str) -> np.ndarray:
+    """One row of real positions (L, d) and its token embeddings (d_e,) alone, in float64."""
+    if how.endswith("+static"):
+        pair = (by_hand(row, soft, static, how.removesuffix("+static")), static)
+        return np.concatenate([part / np.linalg.norm(part) for part in pair])
     match how:
+        case "static":
+            return static
         case "soft":
             return row[soft].mean(0)
         case "last":
@@ -26,44 +34,48 @@ def by_hand(row: np.ndarray, soft: np.ndarray, how: Pooling) -> np.ndarray:
             return sum(w * state for w, state in zip(weights, row, strict=True)) / weights.sum()
         case "max":
             return row.max(0)
+        case _:
+            raise ValueError(how)
 
 
-def batch(padding: str, *, fill: float) -> tuple[Tensor, Tensor, Tensor, list[tuple[np.ndarray, np.ndarray]]]:
-    """States, mask and soft (4, 8) with ``fill`` at padded positions, and the rows alone."""
+def batch(padding: str, *, fill: float) -> tuple[tuple[Tensor, Tensor, Tensor, Tensor], list[tuple[np.ndarray, ...]]]:
+    """States, mask and soft (4, 8) with ``fill`` at padded positions, token embeddings, and the rows alone."""
     rng = np.random.default_rng(3)
     states, mask, soft = np.full((4, 8, WIDTH), fill), np.zeros((4, 8), bool), np.zeros((4, 8), bool)
-    rows = []
+    static = rng.normal(size=(4, STATIC))
+    rows: list[tuple[np.ndarray, ...]] = []
     for i, length in enumerate(LENGTHS):
         row, row_soft = rng.normal(size=(length, WIDTH)), np.arange(length) >= length - SOFT
         start = {"left": 8 - length, "right": 0, "both": 1}[padding]
         states[i, start : start + length], soft[i, start : start + length] = row, row_soft
         mask[i, start : start + length] = True
-        rows.append((row, row_soft))
-    return torch.tensor(states), torch.tensor(mask), torch.tensor(soft), rows
+        rows.append((row, row_soft, static[i]))
+    return (torch.tensor(states), torch.tensor(mask), torch.tensor(soft), torch.tensor(static)), rows
 
 
 @pytest.mark.parametrize("padding", ["left", "right", "both"])
-@pytest.mark.parametrize("how", sorted(POOLINGS))
+@pytest.mark.parametrize("how", POOLINGS)
 def test_equals_single_rows(how: Pooling, padding: str) -> None:
-    states, mask, soft, rows = batch(padding, fill=99.0)
-    pooled = pool(states, mask, soft, how=how)
+    read, rows = batch(padding, fill=99.0)
+    pooled = pool(*read, how=how)
     assert pooled.dtype == torch.float32
-    expected = np.stack([by_hand(row, row_soft, how) for row, row_soft in rows])
+    assert pooled.shape == (4, pooled_width(how, states=WIDTH, static=STATIC))
+    expected = np.stack([by_hand(*row, how) for row in rows])
     np.testing.assert_allclose(pooled.numpy(), expected, rtol=1e-5, atol=1e-6)
 
 
-@pytest.mark.parametrize("how", sorted(POOLINGS))
+@pytest.mark.parametrize("how", POOLINGS)
 def test_padding_never_matters(how: Pooling) -> None:
-    plain = pool(*batch("left", fill=0.0)[:3], how=how)
-    assert torch.equal(pool(*batch("left", fill=-1e4)[:3], how=how), plain)
+    plain = pool(*batch("left", fill=0.0)[0], how=how)
+    assert torch.equal(pool(*batch("left", fill=-1e4)[0], how=how), plain)
 
 
-@pytest.mark.parametrize("how", sorted(POOLINGS))
+@pytest.mark.parametrize("how", sorted(STATE_POOLINGS))
 def test_gradient_reaches_what_is_pooled_and_nothing_else(how: Pooling) -> None:
-    states, mask, soft, _ = batch("left", fill=0.0)
+    (states, mask, soft, static), _ = batch("left", fill=0.0)
     states.requires_grad_()
     weights = torch.randn(4, WIDTH, generator=torch.Generator().manual_seed(0))
-    (pool(states, mask, soft, how=how) * weights).sum().backward()
+    (pool(states, mask, soft, static, how=how) * weights).sum().backward()
     assert states.grad is not None
     touched = states.grad.abs().sum(-1) > 0
     last = mask & (torch.arange(8) == 7)
@@ -79,4 +91,4 @@ def test_low_precision_is_pooled_in_fp32() -> None:
     states = torch.full((1, 512, 1), 1.0, dtype=torch.bfloat16)
     states[0, 0] = 3.0  # a bfloat16 sum stops growing at 256
     mask = torch.ones(1, 512, dtype=torch.bool)
-    assert float(pool(states, mask, mask, how="mean")) == pytest.approx(514 / 512)
+    assert float(pool(states, mask, mask, torch.zeros(1, 1), how="mean")) == pytest.approx(514 / 512)

@@ -19,9 +19,9 @@ from transferkit.embedder import BackboneEmbedder
 from transferkit.errors import ConfigError
 from transferkit.example_tokens import soft_names, token_names
 from transferkit.loading import layer_stack, quiet_transformers
-from transferkit.pooling import pool
+from transferkit.pooling import STATE_POOLINGS, of_states
 from transferkit.reread import read_through
-from transferkit.specs import Pooling
+from transferkit.specs import Pooling, reads_soft
 from transferkit.tokens import Rows
 from transferkit.words import StopWords, words_of_pieces
 
@@ -84,7 +84,7 @@ def before_adaptation(embedder: BackboneEmbedder) -> Iterator[FrozenEmbedder]:
     the same text and, like them, nothing of what follows.
     """
     backbone, pooling = embedder.backbone, embedder.pooling
-    if pooling == "soft":
+    if reads_soft(pooling):
         frozen, pooling = read_through(backbone, "".join(backbone.template.before), closed=False), "last"
     else:
         frozen = read_through(backbone, backbone.template.without_soft().source)
@@ -98,9 +98,15 @@ def check_readable(embedder: BackboneEmbedder, text: str, instruction: str) -> N
     """Refuse a decoder whose attention weights cannot be had, or are not those that its vectors come from.
 
     Raises:
-        ConfigError: no layer hands out weights, or handing them out changes the hidden states.
+        ConfigError: the pooling reads no state, no layer hands out weights, or handing them out changes the hidden
+            states.
     """
     backbone = embedder.backbone
+    if of_states(embedder.pooling) is None:
+        raise ConfigError(
+            f"{backbone.spec.name}: pooling {embedder.pooling!r} reads token embeddings, which look nowhere; choose "
+            "one that reads hidden states, such as mean"
+        )
     rows, soft = backbone.rows([text], [instruction]), embedder.soft_prompt([text], [instruction])
     plain = backbone.full_pass(rows, soft).states.float()
     with eager(backbone):
@@ -209,13 +215,16 @@ def _rounding(dtype: torch.dtype) -> float:
 
 
 def _pooled_weights(hidden: Hidden, pooling: Pooling) -> np.ndarray:
-    """How much each position of one row counts in its vector, (L,): the pooling's own derivative.
+    """How much the state of each position of one row counts in its vector, (L,): the pooling's own derivative.
 
-    Exact for every mean; of a maximum it is the part of the vector's numbers that a position gives.
+    Exact for every mean; of a maximum it is the part of the vector's numbers that a position gives. Token embeddings
+    beside the states look nowhere and are left aside.
     """
+    by_states = of_states(pooling)
+    assert by_states is not None  # see check_readable
     with torch.enable_grad():
         states = hidden.states.detach().float().requires_grad_()
-        (gradient,) = torch.autograd.grad(pool(states, hidden.mask, hidden.soft, how=pooling).sum(), states)
+        (gradient,) = torch.autograd.grad(STATE_POOLINGS[by_states](states, hidden.mask, hidden.soft).sum(), states)
     weights: np.ndarray = gradient[0].double().mean(dim=1).cpu().numpy()
     return weights / weights.sum()
 

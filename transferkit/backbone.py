@@ -20,7 +20,8 @@ from transferkit.identity import Identity, identify
 from transferkit.kvcache import fork
 from transferkit.loading import DTYPES, input_embeddings, load_tokenizer, load_trunk, num_quantized_layers
 from transferkit.perlayer import per_layer_inputs
-from transferkit.specs import BackboneSpec, Quantization
+from transferkit.pooling import pool, pooled_width
+from transferkit.specs import BackboneSpec, Pooling, Quantization
 from transferkit.template import Template
 from transferkit.textstates import TextState, TextStateMemory
 from transferkit.tokens import Rows, TemplateEncoder, TextEncoder, pad_left, positions
@@ -28,15 +29,21 @@ from transferkit.tokens import Rows, TemplateEncoder, TextEncoder, pad_left, pos
 
 @dataclass
 class Hidden:
-    """Last hidden states of a batch: ``states`` (B, L, d_out), ``mask`` and ``soft`` (B, L) booleans.
+    """What was read of a batch: last hidden ``states`` (B, L, d_out), ``mask`` and ``soft`` (B, L) booleans.
 
     ``mask`` is True at the positions that may be pooled: real tokens and soft tokens, without BOS wherever the row
-    has anything else (its state is nearly constant and would drown a mean).
+    has anything else (its state is nearly constant and would drown a mean). ``static`` (B, d_e) are mean token
+    embeddings, soft tokens left aside.
     """
 
     states: Tensor
     mask: Tensor
     soft: Tensor
+    static: Tensor
+
+    def pool(self, how: Pooling) -> Tensor:
+        """One vector a row, as :func:`transferkit.pooling.pool` gives it."""
+        return pool(self.states, self.mask, self.soft, self.static, how=how)
 
 
 class FrozenBackbone(nn.Module):
@@ -236,7 +243,8 @@ class FrozenBackbone(nn.Module):
         out = self.run(input_ids=ids, inputs_embeds=embeds, mask=mask, cache=fork(state.cache))
         soft_at = torch.zeros_like(mask)
         soft_at[:, state.mask.shape[1] : state.mask.shape[1] + soft.shape[1]] = True
-        return Hidden(torch.cat([state.states, self._states(out)], dim=1), self._poolable(mask), soft_at)
+        states = torch.cat([state.states, self._states(out)], dim=1)
+        return Hidden(states, self._poolable(mask), soft_at, self.static(rows))
 
     def takes_cached_path(self, rows: Rows) -> bool:
         """Whether soft tokens in ``rows`` run on top of cached text: exact on this decoder, and columns line up.
@@ -262,7 +270,20 @@ class FrozenBackbone(nn.Module):
             embeds = torch.cat([self.embed_ids(before), soft, self.embed_ids(after)], dim=1)
             embeds = embeds.gather(1, order.unsqueeze(-1).expand_as(embeds))
         out = self.run(input_ids=ids, inputs_embeds=embeds, mask=mask)
-        return Hidden(self._states(out), self._poolable(mask), soft_at)
+        return Hidden(self._states(out), self._poolable(mask), soft_at, self.static(rows))
+
+    @torch.no_grad()
+    def static(self, rows: Rows) -> Tensor:
+        """Mean token embedding (B, d_e) of each row in fp32, without BOS wherever the row has anything else."""
+        tokens = [before + after for before, after in zip(rows.before, rows.after, strict=True)]
+        own = [row[len(self.encoder.bos) :] or row for row in tokens]
+        ids, mask = pad_left(own, device=self.device)
+        weights = mask / mask.sum(1, keepdim=True)
+        return (self.embed_ids(ids).float() * weights.unsqueeze(-1)).sum(1)
+
+    def pooled_width(self, pooling: Pooling) -> int:
+        """Length of the vectors that a pooling gives."""
+        return pooled_width(pooling, states=self.output_width, static=self.embedding_width)
 
     def _states(self, out: Any) -> Tensor:
         """Last hidden states (B, L, d_out), or the mean over the last layers' where several are asked for."""

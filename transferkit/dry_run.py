@@ -158,7 +158,7 @@ def _backbone(prepared: Prepared) -> list[tuple[str, list[str]]]:
     rows = [
         ("path", _path(embedder, prepared.data.batch(0))),
         ("exactness, measured", f"{errors} (relative error to single rows without padding)"),
-        ("widths", f"embeddings {backbone.embedding_width:,}, vectors {backbone.output_width:,}"),
+        ("widths", f"embeddings {backbone.embedding_width:,}, vectors {len(embedder.readout.mean):,}"),
         ("weights", f"{str(backbone.dtype).removeprefix('torch.')}, quantization {backbone.quantization}"),
     ]
     sections = [(f"backbone: {backbone.spec.name}", _table(rows))]

@@ -13,9 +13,8 @@ from torch import Tensor, nn
 from transferkit.alignment import Alignment
 from transferkit.backbone import FrozenBackbone, Hidden
 from transferkit.errors import ConfigError
-from transferkit.pooling import pool
 from transferkit.readout import Readout
-from transferkit.specs import Pooling
+from transferkit.specs import Pooling, reads_soft
 from transferkit.textstates import TextStateMemory
 from transferkit.writer import Writer
 
@@ -129,14 +128,14 @@ class BackboneEmbedder(Embedder):
 
     def __init__(self, backbone: FrozenBackbone, *, pooling: Pooling, readout: Readout | None = None) -> None:
         super().__init__()
-        if pooling == "soft" and not backbone.template.soft_sees_text:
+        if reads_soft(pooling) and not backbone.template.soft_sees_text:
             raise ConfigError(
-                f"pooling 'soft' needs soft tokens after the text, the template is {backbone.template.source!r}; "
+                f"pooling {pooling!r} needs soft tokens after the text, the template is {backbone.template.source!r}; "
                 "use last, mean, weighted_mean or max"
             )
         self.backbone = backbone
         self.pooling: Pooling = pooling
-        self.readout = (readout or Readout("none", backbone.output_width)).to(backbone.device)
+        self.readout = (readout or Readout("none", backbone.pooled_width(pooling))).to(backbone.device)
 
     @property
     def path(self) -> Literal["cached", "full"]:
@@ -150,8 +149,7 @@ class BackboneEmbedder(Embedder):
 
     def embed(self, texts: Sequence[str], instructions: Sequence[str]) -> Tensor:
         """Pooled vectors (B, d_out) of the template filled with each text."""
-        hidden = self.read(texts, instructions)
-        return pool(hidden.states, hidden.mask, hidden.soft, how=self.pooling)
+        return self.read(texts, instructions).pool(self.pooling)
 
     def read(self, texts: Sequence[str], instructions: Sequence[str]) -> Hidden:
         """Last hidden states of the template filled with each text."""
@@ -163,20 +161,24 @@ class BackboneEmbedder(Embedder):
 
 
 class SeveralPoolings(Embedder):
-    """A method that reads each text once and pools it in several ways: vectors side by side, (B, n d_out)."""
+    """A method that reads each text once and pools it in several ways: vectors side by side."""
 
     def __init__(self, method: BackboneEmbedder, *, poolings: Sequence[Pooling]) -> None:
         super().__init__()
         self.method = method
         self.poolings = tuple(poolings)
-        width = len(self.poolings) * method.backbone.output_width
-        self.readout = Readout("none", width).to(method.backbone.device)
+        self.widths = [method.backbone.pooled_width(how) for how in self.poolings]
+        self.readout = Readout("none", sum(self.widths)).to(method.backbone.device)
 
     @torch.no_grad()
     def embed(self, texts: Sequence[str], instructions: Sequence[str]) -> Tensor:
-        """Pooled vectors (B, n d_out), without gradient and without a readout."""
+        """Pooled vectors (B, sum of widths), without gradient and without a readout."""
         hidden = self.method.read(texts, instructions)
-        return torch.cat([pool(hidden.states, hidden.mask, hidden.soft, how=how) for how in self.poolings], 1)
+        return torch.cat([hidden.pool(how) for how in self.poolings], 1)
+
+    def part(self, vectors: Tensor, pooling: Pooling) -> Tensor:
+        """The columns of ``vectors`` (n, sum of widths) that are those of one pooling."""
+        return vectors.split(self.widths, dim=1)[self.poolings.index(pooling)]
 
     def trainable(self) -> dict[Group, list[nn.Parameter]]:
         """Nothing."""

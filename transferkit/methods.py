@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from transferkit.probe import resolve
 from transferkit.prompting import PromptingLLM
 from transferkit.recipes import Recipe, TrainSet, required_backbone
 from transferkit.several_backbones import SeveralBackbones
-from transferkit.specs import BackboneSpec, Pooling, without_soft_tokens
+from transferkit.specs import BackboneSpec, Pooling, reads_soft, without_soft_tokens
 from transferkit.start import start_alignment
 from transferkit.template import Template
 from transferkit.template_files import template_name
@@ -144,18 +145,19 @@ def variants(recipe: Recipe, built: Built) -> Iterator[tuple[Embedder, list[Vari
         return
     assert isinstance(built.embedder, FrozenEmbedder)
     backbone = built.embedder.backbone
-    poolings, width = recipe.frozen.poolings, backbone.output_width
+    poolings = recipe.frozen.poolings
     for template in recipe.frozen.templates:
         backbone.use_template(template)
+        together = SeveralPoolings(FrozenEmbedder(backbone, pooling=poolings[0]), poolings=poolings)
         yield (
-            SeveralPoolings(FrozenEmbedder(backbone, pooling=poolings[0]), poolings=poolings),
+            together,
             [
                 Variant(
                     variant_name(pooling, template),
                     FrozenEmbedder(backbone, pooling=pooling),
-                    _columns(place, width),
+                    partial(together.part, pooling=pooling),
                 )
-                for place, pooling in enumerate(poolings)
+                for pooling in poolings
             ],
         )
 
@@ -163,10 +165,6 @@ def variants(recipe: Recipe, built: Built) -> Iterator[tuple[Embedder, list[Vari
 def variant_name(pooling: Pooling, template: str) -> str:
     """What a way to read a backbone is called."""
     return f"{pooling} · {template_name(template, soft=True)}"
-
-
-def _columns(place: int, width: int) -> Callable[[Tensor], Tensor]:
-    return lambda vectors: vectors[:, place * width : (place + 1) * width]
 
 
 def _build_prompt_embedder(
@@ -243,10 +241,10 @@ def _check_soft_place(template: str, pooling: Pooling) -> None:
             f"embedding.template: {template!r} has no {{soft}}, so the soft tokens have no place; write for example "
             "'{text}{soft}'"
         )
-    if pooling == "soft" and not parsed.soft_sees_text:
+    if reads_soft(pooling) and not parsed.soft_sees_text:
         raise ConfigError(
-            f"embedding.pooling: 'soft' reads positions that stand before the text in template {template!r} and never "
-            "see it; use last, mean, weighted_mean or max, or put {soft} after {text}"
+            f"embedding.pooling: {pooling!r} reads positions that stand before the text in template {template!r} and "
+            "never see it; use last, mean, weighted_mean or max, or put {soft} after {text}"
         )
 
 

@@ -20,6 +20,7 @@ from transferkit.open_model import find_decoder, is_checkpoint
 from transferkit.reread import SharedPass, reread
 from transferkit.resources import BUNDLED
 from transferkit.runs import read_json
+from transferkit.specs import reads_soft
 
 Group = Sequence[TextEncoder]  # encoders of one loaded model that share their passes over the texts
 
@@ -161,8 +162,10 @@ def find_models(
     if not frozen and (option := reading.frozen_only):
         other = f", or with {option}s NAME in other ways" if option in ("--template", "--pooling") else ""
         raise ConfigError(f"{option} is for frozen backbones, got none; a checkpoint is read as it was trained{other}")
-    if frozen and reading.pooling == "soft":
-        raise ConfigError("--pooling soft: a frozen backbone has no soft tokens; use last, mean, weighted_mean or max")
+    if frozen and reading.pooling is not None and reads_soft(reading.pooling):
+        raise ConfigError(
+            f"--pooling {reading.pooling}: a frozen backbone has no soft tokens; use last, mean, weighted_mean or max"
+        )
     if reading.several is not None and not frozen and not checkpoints:
         raise ConfigError(f"{reading.several} needs a decoder or a checkpoint, got {TFIDF} alone")
     descriptions = {name: read_description(Path(name)) for name in checkpoints}

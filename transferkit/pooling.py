@@ -1,11 +1,14 @@
-"""Hidden states of a sequence -> one vector: the table of poolings."""
+"""Hidden states and token embeddings of a sequence -> one vector: the table of poolings."""
 
 from collections.abc import Callable
 
 import torch
 from torch import Tensor
+from torch.nn.functional import normalize
 
 from transferkit.specs import Pooling
+
+STATIC = "static"
 
 
 def _mean(states: Tensor, weights: Tensor) -> Tensor:
@@ -36,7 +39,7 @@ def _max(states: Tensor, mask: Tensor, soft: Tensor) -> Tensor:
     return states.masked_fill(~mask.unsqueeze(-1), float("-inf")).max(dim=1).values
 
 
-POOLINGS: dict[Pooling, Callable[[Tensor, Tensor, Tensor], Tensor]] = {
+STATE_POOLINGS: dict[str, Callable[[Tensor, Tensor, Tensor], Tensor]] = {
     "soft": _soft,
     "last": _last,
     "mean": _mean_all,
@@ -45,16 +48,34 @@ POOLINGS: dict[Pooling, Callable[[Tensor, Tensor, Tensor], Tensor]] = {
 }
 
 
-def pool(states: Tensor, mask: Tensor, soft: Tensor, *, how: Pooling) -> Tensor:
+def of_states(pooling: Pooling) -> str | None:
+    """The part of a pooling that reads hidden states, a name of ``STATE_POOLINGS``; None: it reads none."""
+    states = pooling.removesuffix(f"+{STATIC}")
+    return None if states == STATIC else states
+
+
+def pooled_width(pooling: Pooling, *, states: int, static: int) -> int:
+    """Length of a pooled vector, from the widths of hidden states and token embeddings."""
+    return (of_states(pooling) is not None) * states + pooling.endswith(STATIC) * static
+
+
+def pool(states: Tensor, mask: Tensor, soft: Tensor, static: Tensor, *, how: Pooling) -> Tensor:
     """One vector a row, in fp32.
 
     Args:
         states: (B, L, d) last hidden states.
         mask: (B, L) True at real positions, soft tokens included.
         soft: (B, L) True at soft positions.
-        how: ``soft`` reads the soft positions alone, ``last`` the last real position, the others all real ones.
+        static: (B, d_e) mean token embeddings.
+        how: ``soft`` reads the soft positions alone, ``last`` the last real position, ``static`` no state but the
+            token embeddings, the others all real positions. ``X+static``: unit vectors of both, side by side. Upper
+            layers of a causal decoder keep little of the words that they read; there they are.
 
     Returns:
-        (B, d) float32.
+        (B, d), (B, d_e) or (B, d + d_e) float32.
     """
-    return POOLINGS[how](states.float(), mask, soft)
+    by_states = of_states(how)
+    if by_states is None:
+        return static.float()
+    pooled = STATE_POOLINGS[by_states](states.float(), mask, soft)
+    return torch.cat([normalize(pooled), normalize(static.float())], dim=1) if how.endswith(STATIC) else pooled

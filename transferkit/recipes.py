@@ -8,7 +8,7 @@ from pydantic import Field, field_validator, model_validator
 from transferkit.errors import ConfigError, did_you_mean
 from transferkit.resources import builtin_dir
 from transferkit.schema import Strict, dump_yaml, parse, parse_yaml, read_yaml
-from transferkit.specs import Pooling, Quantization
+from transferkit.specs import FrozenPooling, Pooling, Quantization, reads_soft
 from transferkit.template import Template
 from transferkit.template_files import template_text
 
@@ -67,13 +67,13 @@ class EmbeddingSection(Strict):
 
     @model_validator(mode="after")
     def _soft_pooling_can_see_the_text(self) -> "EmbeddingSection":
-        if self.template is None or self.pooling != "soft":
+        if self.template is None or self.pooling is None or not reads_soft(self.pooling):
             return self
         template = Template.parse(self.template)
         if template.has_soft and not template.soft_sees_text:
             raise ValueError(
-                f"pooling: 'soft' reads positions that stand before the text in template {self.template!r} and "
-                "never see it, allowed there: last, mean, weighted_mean, max"
+                f"pooling: {self.pooling!r} reads positions that stand before the text in template "
+                f"{self.template!r} and never see it, allowed there: last, mean, weighted_mean, max"
             )
         return self
 
@@ -82,7 +82,7 @@ class FrozenSection(Strict):
     """Baseline ``frozen`` only: every template x pooling is a variant, and the best one is the row."""
 
     templates: list[str] = Field(["{text}"], min_length=1)
-    poolings: list[Literal["last", "mean", "weighted_mean", "max"]] = Field(["mean"], min_length=1)
+    poolings: list[FrozenPooling] = Field(["mean"], min_length=1)
 
     @field_validator("templates")
     @classmethod

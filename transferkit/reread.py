@@ -49,7 +49,7 @@ def reread(embedder: BackboneEmbedder, *, template: str, pooling: Pooling) -> Ba
     # A copied module shares the table of its parts with the first; this one has parts of its own.
     other._modules = embedder._modules | {
         "backbone": backbone,
-        "readout": Readout("none", backbone.output_width).to(backbone.device),
+        "readout": Readout("none", backbone.pooled_width(pooling)).to(backbone.device),
     }
     other.pooling = pooling
     return other
@@ -67,14 +67,11 @@ class SharedPass:
     """
 
     def __init__(self, views: Sequence[BackboneEmbedder], *, keep_bytes: int = _KEEP_BYTES) -> None:
-        poolings = [view.pooling for view in views]
-        self.reader = SeveralPoolings(views[0], poolings=poolings).eval()
+        self.reader = SeveralPoolings(views[0], poolings=[view.pooling for view in views]).eval()
         self.keep_bytes = keep_bytes
-        self._place = {pooling: place for place, pooling in enumerate(poolings)}
-        self._width = views[0].backbone.output_width
         self._task: str | None = None
         self._used_bytes = 0
-        self._kept: dict[tuple[str, str], Tensor] = {}  # (instruction, text) -> (poolings x d_out)
+        self._kept: dict[tuple[str, str], Tensor] = {}  # (instruction, text) -> (sum of widths,)
 
     def begin(self, task: str) -> None:
         """Forget the texts of any other task."""
@@ -97,6 +94,6 @@ class SharedPass:
             self._used_bytes += read.nbytes
         keys = [(instruction, text) for text in texts]
         vectors = [fresh[key] if key in fresh else self._kept[key] for key in keys]
-        start = self._place[pooling] * self._width
-        own = torch.stack(vectors)[:, start : start + self._width] if vectors else torch.zeros(0, self._width)
-        return self.reader.method.readout(own.to(self.reader.method.device)).cpu().numpy()
+        every = torch.stack(vectors) if vectors else torch.zeros(0, sum(self.reader.widths))
+        own = self.reader.part(every, pooling).to(self.reader.method.device)
+        return self.reader.method.readout(own).cpu().numpy()

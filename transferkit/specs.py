@@ -1,7 +1,7 @@
 """Backbone specs: what is known about a decoder before it is loaded. The folder ``backbones/`` is the registry."""
 
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Literal, cast, get_args
 
 from pydantic import Field, field_validator, model_validator
 
@@ -10,7 +10,19 @@ from transferkit.resources import builtin_dir, bundled_dir
 from transferkit.schema import Strict, parse, read_yaml
 from transferkit.template import Template
 
-Pooling = Literal["soft", "last", "mean", "weighted_mean", "max"]
+# How the states of a row become one vector; `+static` puts the row's mean token embedding beside it.
+FrozenPooling = Literal[
+    "last",
+    "mean",
+    "weighted_mean",
+    "max",
+    "static",
+    "last+static",
+    "mean+static",
+    "weighted_mean+static",
+    "max+static",
+]
+Pooling = Literal["soft", "soft+static", FrozenPooling]
 Quantization = Literal["none", "nf4"]
 
 
@@ -71,15 +83,21 @@ class BackboneSpec(Strict):
         return "bundled" if self.bundled else self.location
 
 
-def without_soft_tokens(template: str, pooling: Pooling) -> tuple[str, Pooling]:
-    """How a method without soft tokens reads what was chosen for one with them: ``soft`` pooling becomes ``mean``."""
-    return Template.parse(template).without_soft().source, "mean" if pooling == "soft" else pooling
+def reads_soft(pooling: Pooling) -> bool:
+    """Whether a pooling reads the soft positions."""
+    return pooling in ("soft", "soft+static")
+
+
+def without_soft_tokens(template: str, pooling: Pooling) -> tuple[str, FrozenPooling]:
+    """How a method without soft tokens reads what was chosen for one with them: ``mean`` in the place of ``soft``."""
+    without: dict[Pooling, FrozenPooling] = {"soft": "mean", "soft+static": "mean+static"}
+    return Template.parse(template).without_soft().source, without.get(pooling) or cast(FrozenPooling, pooling)
 
 
 def available_poolings(template: str) -> list[Pooling]:
-    """The poolings that a template allows: ``soft`` only where soft tokens stand behind the text."""
+    """The poolings that a template allows: those of soft positions only where soft tokens stand behind the text."""
     soft = Template.parse(template).soft_sees_text
-    return [pooling for pooling in get_args(Pooling) if soft or pooling != "soft"]
+    return [pooling for pooling in get_args(Pooling) if soft or not reads_soft(pooling)]
 
 
 def list_backbones() -> list[str]:
