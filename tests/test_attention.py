@@ -221,6 +221,14 @@ def test_a_decoder_without_attention_is_one_sentence(tmp_path: Path) -> None:
         report(embedder)
 
 
+def test_a_pooling_without_states_is_one_sentence(tiny: Tiny) -> None:
+    backbone = load_backbone(tiny.source, template="{text}", soft_tokens=0)
+    with pytest.raises(ConfigError, match="pooling 'static' reads token embeddings, which look nowhere"):
+        report(FrozenEmbedder(backbone, pooling="static"))
+    beside, alone = (report(FrozenEmbedder(backbone, pooling=how)).before for how in ("last+static", "last"))
+    np.testing.assert_array_equal(beside.shares, alone.shares)
+
+
 def test_weights_of_another_computation_are_refused(tmp_path: Path) -> None:
     """Falcon's fast attention takes another mask when it is asked for weights, and its states change."""
     save(FAMILIES["falcon"], tmp_path)

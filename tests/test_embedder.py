@@ -11,6 +11,7 @@ from tiny import Tiny
 from transferkit.baselines import FrozenEmbedder, PromptTuningEmbedder
 from transferkit.embedder import PromptEmbedder
 from transferkit.errors import ConfigError
+from transferkit.loading import input_embeddings
 from transferkit.readout import Readout
 from transferkit.specs import Pooling
 
@@ -93,6 +94,28 @@ def test_soft_tokens_and_text_are_both_read(tiny: Tiny, template: str, pooling: 
     np.testing.assert_allclose(one_prompt[2], plain[2], atol=1e-5)  # "no" kept its own
 
 
+@pytest.mark.parametrize("model", ["source", "target"])
+def test_static_is_the_mean_token_embedding_without_bos(tiny: Tiny, model: str) -> None:
+    backbone = load_backbone(getattr(tiny, model), template="{text}")
+    embedder = FrozenEmbedder(backbone, pooling="static")
+    tokenizer, table = backbone.encoder.tokenizer, input_embeddings(backbone.trunk).weight.detach().double()
+    texts = [text for text in TEXTS if text]
+    ids = [tokenizer(text, add_special_tokens=False)["input_ids"][: backbone.rows.max_length] for text in texts]
+    expected = backbone.stack_scale * torch.stack([table[row].mean(0) for row in ids])
+    found = embedder.embed(texts, [""] * len(texts))
+    torch.testing.assert_close(found.double(), expected, rtol=1e-5, atol=1e-6)
+    nothing = embedder.embed([""], [""])[0].double()
+    alone = (backbone.encoder.bos or [backbone.encoder.filler])[0]
+    torch.testing.assert_close(nothing, backbone.stack_scale * table[alone], rtol=1e-5, atol=1e-6)
+
+
+def test_soft_tokens_stand_beside_static_ones(tiny: Tiny) -> None:
+    beside, soft = (prompt_embedder(tiny, pooling=pooling) for pooling in ("soft+static", "soft"))
+    static = FrozenEmbedder(load_backbone(soft.backbone.spec.location, template="{text}"), pooling="static")
+    expected = np.concatenate([soft.encode(TEXTS), static.encode(TEXTS)], axis=1) / 2**0.5
+    np.testing.assert_allclose(beside.encode(TEXTS), expected, atol=1e-5)
+
+
 def test_instruction_reaches_the_prompt_alone(embedder: PromptEmbedder) -> None:
     plain, asked = embedder.encode(TEXTS), embedder.encode(TEXTS, instruction="find the cat")
     assert np.linalg.norm(plain - asked, axis=1).min() > 1e-3
@@ -148,6 +171,8 @@ def test_combinations_without_meaning_are_refused(tiny: Tiny, embedder: PromptEm
     prefix, plain = (load_backbone(tiny.target, template=t) for t in ("{soft}{text}", "{text}"))
     with pytest.raises(ConfigError, match="pooling 'soft' needs soft tokens after the text"):
         PromptEmbedder(embedder.writer, embedder.alignment, prefix, pooling="soft")
+    with pytest.raises(ConfigError, match=r"pooling 'soft\+static' needs soft tokens after the text"):
+        PromptEmbedder(embedder.writer, embedder.alignment, prefix, pooling="soft+static")
     with pytest.raises(ConfigError, match=r"has no \{soft\}"):
         PromptEmbedder(embedder.writer, embedder.alignment, plain, pooling="mean")
     with pytest.raises(ConfigError, match=r"has no \{soft\}"):

@@ -4,6 +4,7 @@ import csv
 import io
 import statistics
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -26,11 +27,12 @@ from transferkit.mteb_table import to_csv, views
 from transferkit.readout import Readout
 from transferkit.recipes import LoraSection
 from transferkit.reread import SharedPass, reread
-from transferkit.specs import Pooling, available_poolings
+from transferkit.specs import FrozenPooling, Pooling, available_poolings
 from transferkit.template_files import find_template, list_templates
 
 PROMPTEOL, SUMMARY = (find_template(name).template for name in ("prompteol", "summary"))
-POOLINGS: list[Pooling] = ["last", "mean", "weighted_mean", "max"]
+POOLINGS: list[Pooling] = list(get_args(FrozenPooling))
+SOFT: list[Pooling] = ["soft", "soft+static"]
 
 
 @pytest.fixture(scope="module", name="sets")
@@ -149,7 +151,7 @@ def test_a_checkpoint_behind_another_template(
     (trained,) = evaluated(capsys)["rows"]
     assert evaluate(monkeypatch, *common, "--templates", "plain,summary", "--poolings", "all") == 0
     rows = evaluated(capsys)["rows"]
-    own = POOLINGS if method == "lora" else ["soft", *POOLINGS]
+    own = POOLINGS if method == "lora" else SOFT + POOLINGS
     assert [(row["template"], row["pooling"]) for row in rows] == [(t, p) for t in ("plain", "summary") for p in own]
     assert {row["method"] for row in rows} == {
         f"{method} without readout, {pooling} · {template}" for pooling in own for template in ("plain", "summary")
@@ -187,7 +189,7 @@ def test_rereading_equals_a_method_that_was_made_so(tiny: Tiny, tmp_path: Path, 
 
 def test_a_shared_pass_gives_what_each_view_gives(tiny: Tiny, read: list[str]) -> None:
     embedder = prompt_embedder(tiny)
-    views = [reread(embedder, template="so: {text}{soft}", pooling=pooling) for pooling in ("soft", *POOLINGS)]
+    views = [reread(embedder, template="so: {text}{soft}", pooling=pooling) for pooling in SOFT + POOLINGS]
     expected = {(view.pooling, task): plain(view, task) for view in views for task in ("", "see")}
     for keep_bytes, passes in ((2**20, 1), (0, len(views))):
         shared = SharedPass(views, keep_bytes=keep_bytes)
@@ -208,14 +210,18 @@ def test_a_shared_pass_gives_what_each_view_gives(tiny: Tiny, read: list[str]) -
 
 def test_poolings_of_one_pass_stand_side_by_side(tiny: Tiny) -> None:
     embedder = prompt_embedder(tiny)
-    together = SeveralPoolings(embedder, poolings=["max", "soft"]).pooled(TEXTS, ["see"] * len(TEXTS), batch_size=3)
-    maxima = prompt_embedder(tiny, pooling="max")
-    alone = [one.pooled(TEXTS, ["see"] * len(TEXTS), batch_size=3) for one in (maxima, embedder)]
+    poolings: list[Pooling] = ["max", "static", "soft+static", "soft"]
+    shared = SeveralPoolings(embedder, poolings=poolings)
+    together = shared.pooled(TEXTS, ["see"] * len(TEXTS), batch_size=3)
+    each = [prompt_embedder(tiny, pooling=pooling) for pooling in poolings]
+    alone = [one.pooled(TEXTS, ["see"] * len(TEXTS), batch_size=3) for one in each]
     torch.testing.assert_close(together, torch.cat(alone, 1), rtol=0, atol=1e-6)
+    for pooling, vectors in zip(poolings, alone, strict=True):
+        torch.testing.assert_close(shared.part(together, pooling), vectors, rtol=0, atol=1e-6)
 
 
 def test_which_poolings_a_template_allows() -> None:
-    assert available_poolings("{text}{soft}") == ["soft", *POOLINGS]
+    assert available_poolings("{text}{soft}") == SOFT + POOLINGS
     assert available_poolings("{text}") == POOLINGS
     assert available_poolings("{soft}{text}") == POOLINGS  # soft positions that never see the text
 

@@ -62,7 +62,7 @@ def evaluate(
         typer.Option("--template", help="What frozen backbones read: a template's name, or text with {text}."),
     ] = None,
     pooling: Annotated[
-        str | None, typer.Option("--pooling", help="Of frozen backbones: last, mean, weighted_mean or max.")
+        str | None, typer.Option("--pooling", help="Of frozen backbones: last, mean, weighted_mean, max, static, or one+static.")
     ] = None,
     templates: Annotated[
         str | None,
@@ -77,7 +77,7 @@ def evaluate(
         typer.Option(
             "--poolings",
             metavar="all|A,B",
-            help="A row each for every model with a decoder: last, mean, weighted_mean, max; soft with soft tokens.",
+            help="A row each for every model with a decoder: last, mean, weighted_mean, max, static; one+static.",
         ),
     ] = None,
     max_length: Annotated[
