@@ -59,7 +59,7 @@ KINDS: dict[str, Callable[[Tiny], Embedder]] = {
     "lora": lora,
     "prompt tuning": lambda tiny: PromptTuningEmbedder(load_backbone(tiny.target), pooling="soft", tokens=3, seed=1),
     "frozen": lambda tiny: FrozenEmbedder(load_backbone(tiny.target, template="see: {text}"), pooling="last"),
-    "prompting alone": lambda tiny: PromptingAlone(Writer(load_prompting(tiny.prompting)), join="side by side"),
+    "prompting alone": lambda tiny: PromptingAlone(Writer(load_prompting(tiny.prompting)), join="side by side+static"),
 }
 
 

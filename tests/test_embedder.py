@@ -37,7 +37,7 @@ def make_embedder(tiny: Tiny) -> PromptEmbedder:
 def test_same_vector_for_every_batch_size_and_neighbour(tiny: Tiny, template: str, pooling: Pooling) -> None:
     embedder = prompt_embedder(tiny, template=template, pooling=pooling)
     whole = embedder.encode(TEXTS, instruction="see")
-    assert whole.shape == (len(TEXTS), embedder.backbone.pooled_width(pooling))
+    assert whole.shape == (len(TEXTS), embedder.pooled_width(pooling))
     assert whole.dtype == np.float32
     np.testing.assert_allclose(np.linalg.norm(whole, axis=1), 1, atol=1e-5)
     for batch_size in (1, 2, 7):

@@ -127,6 +127,15 @@ def test_no_relaxation_hands_over_hidden_states(tiny: Tiny) -> None:
             inputs = torch.cat([inputs, state], dim=1)
 
 
+def test_static_is_the_mean_token_embedding(tiny: Tiny) -> None:
+    prompting = load_prompting(tiny.prompting)
+    tokenizer, table = prompting.encoder.tokenizer, prompting.token_table().detach().double()
+    texts = [text for text in TEXTS if text]
+    ids = [tokenizer(text, add_special_tokens=False)["input_ids"] for text in texts]
+    assert relative(prompting.static(texts), torch.stack([table[row].mean(0) for row in ids])) < 1e-6
+    torch.testing.assert_close(prompting.static([""])[0].double(), table[prompting.encoder.filler])
+
+
 def test_rows_beyond_the_tokenizer_get_no_weight(tiny: Tiny) -> None:
     prompting = load_prompting(tiny.prompting)
     assert prompting.encoder.vocabulary_rows == ENTRIES < VOCABULARY_SIZE

@@ -19,10 +19,10 @@ TEXTS = ["a red bird", "what is the weather like", "x", "a longer text that says
     [
         (
             "frozen",
-            {"frozen": {"templates": ["{text}", 'Text: "{text}" means'], "poolings": ["mean", "last", "max"]}},
+            {"frozen": {"templates": ["{text}", 'Text: "{text}" means'], "poolings": ["mean", "static", "last+static"]}},
             6,
         ),
-        ("prompting-llm-alone", {}, 2),
+        ("prompting-llm-alone", {}, 4),
     ],
 )
 def test_ways_that_share_a_pass_equal_each_way_alone(

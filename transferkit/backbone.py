@@ -20,7 +20,7 @@ from transferkit.identity import Identity, identify
 from transferkit.kvcache import fork
 from transferkit.loading import DTYPES, input_embeddings, load_tokenizer, load_trunk, num_quantized_layers
 from transferkit.perlayer import per_layer_inputs
-from transferkit.pooling import pool, pooled_width
+from transferkit.pooling import mean, pool
 from transferkit.specs import BackboneSpec, Pooling, Quantization
 from transferkit.template import Template
 from transferkit.textstates import TextState, TextStateMemory
@@ -278,12 +278,7 @@ class FrozenBackbone(nn.Module):
         tokens = [before + after for before, after in zip(rows.before, rows.after, strict=True)]
         own = [row[len(self.encoder.bos) :] or row for row in tokens]
         ids, mask = pad_left(own, device=self.device)
-        weights = mask / mask.sum(1, keepdim=True)
-        return (self.embed_ids(ids).float() * weights.unsqueeze(-1)).sum(1)
-
-    def pooled_width(self, pooling: Pooling) -> int:
-        """Length of the vectors that a pooling gives."""
-        return pooled_width(pooling, states=self.output_width, static=self.embedding_width)
+        return mean(self.embed_ids(ids).float(), mask)
 
     def _states(self, out: Any) -> Tensor:
         """Last hidden states (B, L, d_out), or the mean over the last layers' where several are asked for."""

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
@@ -11,6 +12,7 @@ from transferkit.adapters import add_lora
 from transferkit.backbone import FrozenBackbone
 from transferkit.embedder import BackboneEmbedder, Embedder, Group
 from transferkit.errors import ConfigError
+from transferkit.pooling import STATIC, side_by_side
 from transferkit.readout import Readout
 from transferkit.recipes import LoraSection, Reads
 from transferkit.specs import Pooling
@@ -108,6 +110,22 @@ def check_reads_text(reads: Reads, *, where: str) -> None:
         )
 
 
+Join = Literal["mean", "side by side", "mean+static", "side by side+static"]
+
+
+@dataclass
+class Written:
+    """What a Prompting LLM gives of a batch: ``soft`` (B, k, d_p) tokens, ``static`` (B, d_p) mean token embeddings."""
+
+    soft: Tensor
+    static: Tensor
+
+    def pool(self, how: Join) -> Tensor:
+        """One vector a row: see :class:`PromptingAlone`."""
+        soft = self.soft.mean(1) if how.startswith("mean") else self.soft.flatten(1)
+        return side_by_side(soft, self.static) if how.endswith(STATIC) else soft
+
+
 class PromptingAlone(Embedder):
     """The soft tokens themselves as the embedding, without any backbone.
 
@@ -115,22 +133,31 @@ class PromptingAlone(Embedder):
 
     Args:
         writer: the Prompting LLM.
-        join: ``mean`` of the k soft tokens (d_p), or all of them ``side by side`` (k d_p).
+        join: ``mean`` of the k soft tokens (d_p), or all of them ``side by side`` (k d_p); ``+static`` puts the mean
+            of the Prompting LLM's own token embeddings beside them (d_p more).
     """
 
-    def __init__(self, writer: Writer, *, join: Literal["mean", "side by side"]) -> None:
+    def __init__(self, writer: Writer, *, join: Join) -> None:
         super().__init__()
         check_reads_text(writer.reads, where="prompting-llm-alone")
         self.writer = writer
-        self.join = join
-        prompting = writer.prompting
-        self.readout = Readout("none", prompting.width * (prompting.tokens if join == "side by side" else 1))
+        self.join: Join = join
+        self.readout = Readout("none", self.pooled_width(join))
+
+    def pooled_width(self, join: Join) -> int:
+        """Length of the vectors that a join gives."""
+        prompting = self.writer.prompting
+        soft = prompting.width * (1 if join.startswith("mean") else prompting.tokens)
+        return soft + join.endswith(STATIC) * prompting.token_table().shape[1]
 
     @torch.no_grad()
+    def read(self, texts: Sequence[str], instructions: Sequence[str]) -> Written:
+        """Soft tokens and token embeddings, without gradient."""
+        return Written(self.writer(texts, instructions).float(), self.writer.prompting.static(texts))
+
     def embed(self, texts: Sequence[str], instructions: Sequence[str]) -> Tensor:
-        """Joined soft tokens (B, d_p) or (B, k d_p), without gradient."""
-        soft = self.writer(texts, instructions).float()
-        return soft.mean(1) if self.join == "mean" else soft.flatten(1)
+        """Joined vectors (B, :meth:`pooled_width`), without gradient."""
+        return self.read(texts, instructions).pool(self.join)
 
     def trainable(self) -> dict[Group, list[nn.Parameter]]:
         """Nothing."""

@@ -4,7 +4,7 @@ A method gives ``embed(texts, instructions)`` and ``trainable()``; the training 
 """
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from transferkit.alignment import Alignment
 from transferkit.backbone import FrozenBackbone, Hidden
 from transferkit.errors import ConfigError
+from transferkit.pooling import pooled_width
 from transferkit.readout import Readout
 from transferkit.specs import Pooling, reads_soft
 from transferkit.textstates import TextStateMemory
@@ -135,7 +136,12 @@ class BackboneEmbedder(Embedder):
             )
         self.backbone = backbone
         self.pooling: Pooling = pooling
-        self.readout = (readout or Readout("none", backbone.pooled_width(pooling))).to(backbone.device)
+        self.readout = (readout or Readout("none", self.pooled_width(pooling))).to(backbone.device)
+
+    def pooled_width(self, pooling: Pooling) -> int:
+        """Length of the vectors that a pooling gives."""
+        states, static = self.backbone.output_width, self.backbone.embedding_width
+        return pooled_width(pooling, states=states, static=static)
 
     @property
     def path(self) -> Literal["cached", "full"]:
@@ -161,14 +167,19 @@ class BackboneEmbedder(Embedder):
 
 
 class SeveralPoolings(Embedder):
-    """A method that reads each text once and pools it in several ways: vectors side by side."""
+    """A method that reads each text once and pools it in several ways: vectors side by side.
 
-    def __init__(self, method: BackboneEmbedder, *, poolings: Sequence[Pooling]) -> None:
+    Args:
+        method: has ``read``, whose result has ``pool``, and ``pooled_width``.
+        poolings: that ``pool`` knows.
+    """
+
+    def __init__(self, method: Any, *, poolings: Sequence[str]) -> None:
         super().__init__()
         self.method = method
         self.poolings = tuple(poolings)
-        self.widths = [method.backbone.pooled_width(how) for how in self.poolings]
-        self.readout = Readout("none", sum(self.widths)).to(method.backbone.device)
+        self.widths = [method.pooled_width(how) for how in self.poolings]
+        self.readout = Readout("none", sum(self.widths)).to(method.device)
 
     @torch.no_grad()
     def embed(self, texts: Sequence[str], instructions: Sequence[str]) -> Tensor:
@@ -176,7 +187,13 @@ class SeveralPoolings(Embedder):
         hidden = self.method.read(texts, instructions)
         return torch.cat([hidden.pool(how) for how in self.poolings], 1)
 
-    def part(self, vectors: Tensor, pooling: Pooling) -> Tensor:
+    @property
+    def writing_seconds(self) -> float:
+        """Of the method."""
+        seconds: float = self.method.writing_seconds
+        return seconds
+
+    def part(self, vectors: Tensor, pooling: str) -> Tensor:
         """The columns of ``vectors`` (n, sum of widths) that are those of one pooling."""
         return vectors.split(self.widths, dim=1)[self.poolings.index(pooling)]
 

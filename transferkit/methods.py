@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from transferkit.backbone import FrozenBackbone
-from transferkit.baselines import FrozenEmbedder, LoraEmbedder, PromptingAlone, PromptTuningEmbedder
+from transferkit.baselines import FrozenEmbedder, Join, LoraEmbedder, PromptingAlone, PromptTuningEmbedder
 from transferkit.checkpoint import Source, document_instructions, open_source, read_description
 from transferkit.embedder import Embedder, PromptEmbedder, SeveralPoolings
 from transferkit.errors import ConfigError
@@ -125,21 +125,28 @@ class Variant:
     part: Callable[[Tensor], Tensor]
 
 
+_JOINS: dict[Join, str] = {
+    "mean": "mean of the soft tokens",
+    "side by side": "soft tokens side by side",
+    "mean+static": "mean of the soft tokens + static",
+    "side by side+static": "soft tokens side by side + static",
+}
+
+
 def variants(recipe: Recipe, built: Built) -> Iterator[tuple[Embedder, list[Variant]]]:
-    """The ways in which a method without training is read: templates x poolings, or the two joins of soft tokens.
+    """The ways in which a method without training is read: templates x poolings, or the joins of soft tokens.
 
     Each item is what reads the texts once, and the ways that share its pass; a way's own embedder gives the same
     vectors alone.
     """
     if isinstance(built.embedder, PromptingAlone):
-        writer = built.embedder.writer
-        whole = PromptingAlone(writer, join="side by side")
-        k = writer.prompting.tokens
+        alone = built.embedder
+        joins = SeveralPoolings(alone, poolings=list(_JOINS))
         yield (
-            whole,
+            joins,
             [
-                Variant("mean of the soft tokens", built.embedder, lambda soft: soft.unflatten(1, (k, -1)).mean(1)),
-                Variant("soft tokens side by side", whole, lambda soft: soft),
+                Variant(name, PromptingAlone(alone.writer, join=join), partial(joins.part, pooling=join))
+                for join, name in _JOINS.items()
             ],
         )
         return

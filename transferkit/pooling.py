@@ -11,13 +11,14 @@ from transferkit.specs import Pooling
 STATIC = "static"
 
 
-def _mean(states: Tensor, weights: Tensor) -> Tensor:
+def mean(states: Tensor, weights: Tensor) -> Tensor:
+    """Mean of ``states`` (B, L, d) over positions by ``weights`` (B, L), which may be a mask: (B, d)."""
     weights = weights.to(states.dtype)
     return (states * weights.unsqueeze(-1)).sum(1) / weights.sum(1, keepdim=True)
 
 
 def _soft(states: Tensor, mask: Tensor, soft: Tensor) -> Tensor:
-    return _mean(states, soft)
+    return mean(states, soft)
 
 
 def _last(states: Tensor, mask: Tensor, soft: Tensor) -> Tensor:
@@ -27,12 +28,12 @@ def _last(states: Tensor, mask: Tensor, soft: Tensor) -> Tensor:
 
 
 def _mean_all(states: Tensor, mask: Tensor, soft: Tensor) -> Tensor:
-    return _mean(states, mask)
+    return mean(states, mask)
 
 
 def _weighted_mean(states: Tensor, mask: Tensor, soft: Tensor) -> Tensor:
     # SGPT's weights: the n-th real token counts n times, since later positions have read more of the text.
-    return _mean(states, mask.long().cumsum(1) * mask)
+    return mean(states, mask.long().cumsum(1) * mask)
 
 
 def _max(states: Tensor, mask: Tensor, soft: Tensor) -> Tensor:
@@ -78,4 +79,9 @@ def pool(states: Tensor, mask: Tensor, soft: Tensor, static: Tensor, *, how: Poo
     if by_states is None:
         return static.float()
     pooled = STATE_POOLINGS[by_states](states.float(), mask, soft)
-    return torch.cat([normalize(pooled), normalize(static.float())], dim=1) if how.endswith(STATIC) else pooled
+    return side_by_side(pooled, static.float()) if how.endswith(STATIC) else pooled
+
+
+def side_by_side(first: Tensor, second: Tensor) -> Tensor:
+    """Unit vectors of (B, m) and (B, n) in one, (B, m + n)."""
+    return torch.cat([normalize(first), normalize(second)], dim=1)

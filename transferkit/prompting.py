@@ -18,6 +18,7 @@ from transferkit.errors import ConfigError
 from transferkit.kvcache import fork
 from transferkit.loading import input_embeddings, load_causal_lm, load_tokenizer
 from transferkit.perlayer import per_layer_inputs
+from transferkit.pooling import mean
 from transferkit.recipes import LoraSection, Relaxation
 from transferkit.tokens import TextEncoder, pad_left, positions
 
@@ -105,6 +106,13 @@ class PromptingLLM(nn.Module):
     def token_table(self) -> Tensor:
         """(V_p, d_p) embeddings of all real tokens, as the embedding module outputs them (scaled in some families)."""
         return input_embeddings(self.model)(torch.arange(self.encoder.vocabulary_rows, device=self.device))
+
+    @torch.no_grad()
+    def static(self, texts: Sequence[str]) -> Tensor:
+        """Mean token embedding (B, d_p) of each text in fp32."""
+        rows = self.encoder.texts(texts, max_length=self.max_length)
+        ids, mask = pad_left([row or [self.encoder.filler] for row in rows], device=self.device)
+        return mean(input_embeddings(self.model)(ids).float(), mask)
 
     def forward(self, prompts: Sequence[str]) -> Tensor:
         """Soft tokens (B, k, d_p), fp32, one row a prompt; gradients reach every weight that is used."""

@@ -49,7 +49,7 @@ def reread(embedder: BackboneEmbedder, *, template: str, pooling: Pooling) -> Ba
     # A copied module shares the table of its parts with the first; this one has parts of its own.
     other._modules = embedder._modules | {
         "backbone": backbone,
-        "readout": Readout("none", backbone.pooled_width(pooling)).to(backbone.device),
+        "readout": Readout("none", embedder.pooled_width(pooling)).to(backbone.device),
     }
     other.pooling = pooling
     return other

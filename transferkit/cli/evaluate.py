@@ -62,7 +62,8 @@ def evaluate(
         typer.Option("--template", help="What frozen backbones read: a template's name, or text with {text}."),
     ] = None,
     pooling: Annotated[
-        str | None, typer.Option("--pooling", help="Of frozen backbones: last, mean, weighted_mean, max, static, or one+static.")
+        str | None,
+        typer.Option("--pooling", help="Of frozen backbones: last, mean, weighted_mean, max, static, X+static."),
     ] = None,
     templates: Annotated[
         str | None,
@@ -77,7 +78,7 @@ def evaluate(
         typer.Option(
             "--poolings",
             metavar="all|A,B",
-            help="A row each for every model with a decoder: last, mean, weighted_mean, max, static; one+static.",
+            help="A row each for every model with a decoder: last, mean, weighted_mean, max, static, X+static, soft.",
         ),
     ] = None,
     max_length: Annotated[
