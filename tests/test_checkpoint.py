@@ -52,6 +52,7 @@ def with_adapters(tiny: Tiny) -> Embedder:
 
 KINDS: dict[str, Callable[[Tiny], Embedder]] = {
     "transfer": prompt_embedder,
+    "transfer, static": lambda tiny: prompt_embedder(tiny, pooling="soft+static"),
     "transfer, prefix": lambda tiny: prompt_embedder(tiny, template="{soft} {text}.", pooling="weighted_mean"),
     "transfer, instruction": lambda tiny: prompt_embedder(tiny, reads="instruction"),
     "transfer, instruction+text": gated,

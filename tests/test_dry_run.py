@@ -159,6 +159,27 @@ def test_examples_are_what_the_tokenizers_say(tiny: Tiny, source: Path) -> None:
     assert lines[2].split("reads")[1].split() == ["<s>", *tokens(tiny.target, anchor), *soft]
 
 
+@pytest.mark.parametrize(("pooling", "marked"), [("soft+static", [1, 2, 3]), ("last+static", [3])])
+def test_states_are_marked_where_token_embeddings_stand_beside_them(
+    tiny: Tiny, source: Path, pooling: str, marked: list[int]
+) -> None:
+    text = plan(tiny, "adapt", source=source, embedding={"pooling": pooling})
+    title = (
+        f"examples, as tokens (states at {POOLED} and the text's token embeddings make the vector; pooling {pooling}"
+    )
+    shown = section(text, title)[2]
+    assert shown.count(POOLED) == len(marked)
+    assert all(f"{POOLED}⟨soft {i}⟩" in shown for i in marked)
+
+
+def test_widths_of_a_frozen_decoders_variants(tiny: Tiny) -> None:
+    width = AutoModel.from_pretrained(tiny.target).get_input_embeddings().weight.shape[1]
+    frozen = {"templates": ["{text}"], "poolings": ["static", "mean", "mean+static"]}
+    text = plan(tiny, "baseline", method="frozen", frozen=frozen)
+    assert row(text, "widths") == f"embeddings {width}, vectors {width} or {2 * width}"
+    assert POOLED not in "".join(section(text, "examples")[1::2])  # the first variant reads no state
+
+
 def test_mean_pooling_marks_every_token_but_bos(tiny: Tiny) -> None:
     embedding = {"template": "{soft}the {text}", "pooling": "mean"}
     text = plan(tiny, "baseline", method="prompt-tuning", prompting={"tokens": 2}, embedding=embedding)

@@ -10,6 +10,7 @@ from zoo import FAMILIES, ROW_TEXTS, Family, save
 
 from transferkit.alignment import Alignment, random_start
 from transferkit.backbone import FrozenBackbone
+from transferkit.baselines import FrozenEmbedder
 from transferkit.embedder import PromptEmbedder
 from transferkit.errors import ConfigError
 from transferkit.losses import contrastive_loss
@@ -49,6 +50,7 @@ def test_backbone(name: str, tmp_path: Path, prompting: PromptingLLM) -> None:
     writer = Writer(prompting)
     embedder = PromptEmbedder(writer, Alignment(start, tokens=2, offset=True), backbone)
     same_vector_in_any_batch(embedder)
+    static_is_the_texts_mean_token_embedding(backbone)
     adapt_step_changes_the_alignment_alone(embedder)
 
 
@@ -56,6 +58,18 @@ def test_backbone(name: str, tmp_path: Path, prompting: PromptingLLM) -> None:
 def test_refused_in_one_sentence(name: str, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"this decoder cannot embed batches: .* choose another decoder"):
         load(REFUSED[name], tmp_path)
+
+
+def static_is_the_texts_mean_token_embedding(backbone: FrozenBackbone) -> None:
+    """Against the embedding module called on each text alone, whose length does not matter to a cosine."""
+    embedder = FrozenEmbedder(backbone, pooling="mean+static")
+    assert embedder.pooled_width("mean+static") == backbone.output_width + backbone.embedding_width
+    table, tokenizer = backbone.trunk.get_input_embeddings(), backbone.encoder.tokenizer
+    assert table is not None
+    for text, vector in zip(TEXTS, FrozenEmbedder(backbone, pooling="static").encode(TEXTS), strict=True):
+        with torch.no_grad():
+            expected = table(torch.tensor(tokenizer(text, add_special_tokens=False)["input_ids"])).double().mean(0)
+        np.testing.assert_allclose(vector, expected / expected.norm(), atol=1e-5)
 
 
 def equals_unpadded_rows(backbone: FrozenBackbone) -> None:

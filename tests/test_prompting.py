@@ -132,8 +132,8 @@ def test_static_is_the_mean_token_embedding(tiny: Tiny) -> None:
     tokenizer, table = prompting.encoder.tokenizer, prompting.token_table().detach().double()
     texts = [text for text in TEXTS if text]
     ids = [tokenizer(text, add_special_tokens=False)["input_ids"] for text in texts]
-    assert relative(prompting.static(texts), torch.stack([table[row].mean(0) for row in ids])) < 1e-6
-    torch.testing.assert_close(prompting.static([""])[0].double(), table[prompting.encoder.filler])
+    assert relative(prompting.mean_token_embeddings(texts), torch.stack([table[row].mean(0) for row in ids])) < 1e-6
+    torch.testing.assert_close(prompting.mean_token_embeddings([""])[0].double(), table[prompting.encoder.filler])
 
 
 def test_rows_beyond_the_tokenizer_get_no_weight(tiny: Tiny) -> None:

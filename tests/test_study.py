@@ -193,6 +193,15 @@ def test_a_folder_with_another_recipe_is_not_taken_for_the_run(tiny: Tiny, tmp_p
     with pytest.raises(ConfigError, match="tfidf-s3: holds a run of another recipe; remove it, or choose"):
         run_all(changed[-1:], data_dir=tiny.data, console=QUIET)
     assert read_metrics(tfidf.folder) == scores
+    # A section that this method does not heed may change.
+    settings = {"method": "tfidf", "frozen.poolings": ["max"], "lora.r": 2}
+    same = plan(
+        read_study(write_study(tiny, tmp_path, [{**RUNS[-1], "set": settings}])),
+        runs=tmp_path / "runs",
+        beside=tmp_path,
+    )
+    run_all(same[-1:], data_dir=tiny.data, console=QUIET)
+    assert read_metrics(tfidf.folder) == scores
 
 
 def test_command_lists_runs_and_writes_a_report(tiny: Tiny, tmp_path: Path) -> None:

@@ -19,7 +19,12 @@ TEXTS = ["a red bird", "what is the weather like", "x", "a longer text that says
     [
         (
             "frozen",
-            {"frozen": {"templates": ["{text}", 'Text: "{text}" means'], "poolings": ["mean", "static", "last+static"]}},
+            {
+                "frozen": {
+                    "templates": ["{text}", 'Text: "{text}" means'],
+                    "poolings": ["mean", "static", "last+static"],
+                }
+            },
             6,
         ),
         ("prompting-llm-alone", {}, 4),

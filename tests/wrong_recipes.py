@@ -156,13 +156,25 @@ CASES = {
     "{text} twice": Case(
         f"train $TRAIN --set {TEMPLATE}=\"'{{text}}{{text}}{{soft}}'\"", ("needs {text} exactly once", "2 times")
     ),
+    "static alone learns nothing": Case(
+        "adapt $ADAPT --source $SOURCE --set embedding.pooling=static",
+        ("embedding.pooling: 'static' reads no hidden state", "nothing would learn", "use soft+static"),
+    ),
+    "static alone learns nothing in LoRA": Case(
+        "baseline $BASELINE --method lora --set embedding.pooling=static",
+        ("embedding.pooling: 'static' reads no hidden state", "mean+static without soft tokens"),
+    ),
+    "pooling soft+static, prefix template": Case(
+        f"train $TRAIN --set {TEMPLATE}=\"'{{soft}}{{text}}'\" --set embedding.pooling=soft+static",
+        ("pooling: 'soft+static'", "never see it", "last, mean, weighted_mean, max, static"),
+    ),
     "pooling soft, prefix template": Case(
         f"train $TRAIN --set {TEMPLATE}=\"'{{soft}}{{text}}'\" --set embedding.pooling=soft",
         ("pooling: 'soft'", "never see it", "last, mean, weighted_mean, max"),
     ),
     "pooling soft by default, prefix template": Case(
         f"train $TRAIN --set {TEMPLATE}=\"'{{soft}}{{text}}'\"",
-        ("embedding.pooling: 'soft'", "never see it", "last, mean, weighted_mean or max"),
+        ("embedding.pooling: 'soft'", "never see it", "last, mean, weighted_mean, max, static"),
     ),
     "--set without =": Case("train $TRAIN --set optim.steps", ("--set optim.steps: expected key.path=value",)),
     "--set to a position out of range": Case(

@@ -19,9 +19,9 @@ from transferkit.embedder import BackboneEmbedder
 from transferkit.errors import ConfigError
 from transferkit.example_tokens import soft_names, token_names
 from transferkit.loading import layer_stack, quiet_transformers
-from transferkit.pooling import STATE_POOLINGS, of_states
+from transferkit.pooling import STATE_POOLINGS
 from transferkit.reread import read_through
-from transferkit.specs import Pooling, reads_soft
+from transferkit.specs import Pooling, of_states, reads_soft
 from transferkit.tokens import Rows
 from transferkit.words import StopWords, words_of_pieces
 

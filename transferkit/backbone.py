@@ -5,8 +5,9 @@ gradient on top of it. Whether a decoder's cached pass is exact is measured when
 """
 
 import inspect
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -21,7 +22,7 @@ from transferkit.kvcache import fork
 from transferkit.loading import DTYPES, input_embeddings, load_tokenizer, load_trunk, num_quantized_layers
 from transferkit.perlayer import per_layer_inputs
 from transferkit.pooling import mean, pool
-from transferkit.specs import BackboneSpec, Pooling, Quantization
+from transferkit.specs import BackboneSpec, Quantization
 from transferkit.template import Template
 from transferkit.textstates import TextState, TextStateMemory
 from transferkit.tokens import Rows, TemplateEncoder, TextEncoder, pad_left, positions
@@ -32,16 +33,16 @@ class Hidden:
     """What was read of a batch: last hidden ``states`` (B, L, d_out), ``mask`` and ``soft`` (B, L) booleans.
 
     ``mask`` is True at the positions that may be pooled: real tokens and soft tokens, without BOS wherever the row
-    has anything else (its state is nearly constant and would drown a mean). ``static`` (B, d_e) are mean token
-    embeddings, soft tokens left aside.
+    has anything else (its state is nearly constant and would drown a mean). ``static`` gives the texts' mean token
+    embeddings (B, d_e).
     """
 
     states: Tensor
     mask: Tensor
     soft: Tensor
-    static: Tensor
+    static: Callable[[], Tensor]
 
-    def pool(self, how: Pooling) -> Tensor:
+    def pool(self, how: str) -> Tensor:
         """One vector a row, as :func:`transferkit.pooling.pool` gives it."""
         return pool(self.states, self.mask, self.soft, self.static, how=how)
 
@@ -244,7 +245,7 @@ class FrozenBackbone(nn.Module):
         soft_at = torch.zeros_like(mask)
         soft_at[:, state.mask.shape[1] : state.mask.shape[1] + soft.shape[1]] = True
         states = torch.cat([state.states, self._states(out)], dim=1)
-        return Hidden(states, self._poolable(mask), soft_at, self.static(rows))
+        return Hidden(states, self._poolable(mask), soft_at, partial(self.mean_token_embeddings, rows))
 
     def takes_cached_path(self, rows: Rows) -> bool:
         """Whether soft tokens in ``rows`` run on top of cached text: exact on this decoder, and columns line up.
@@ -270,14 +271,12 @@ class FrozenBackbone(nn.Module):
             embeds = torch.cat([self.embed_ids(before), soft, self.embed_ids(after)], dim=1)
             embeds = embeds.gather(1, order.unsqueeze(-1).expand_as(embeds))
         out = self.run(input_ids=ids, inputs_embeds=embeds, mask=mask)
-        return Hidden(self._states(out), self._poolable(mask), soft_at, self.static(rows))
+        return Hidden(self._states(out), self._poolable(mask), soft_at, partial(self.mean_token_embeddings, rows))
 
     @torch.no_grad()
-    def static(self, rows: Rows) -> Tensor:
-        """Mean token embedding (B, d_e) of each row in fp32, without BOS wherever the row has anything else."""
-        tokens = [before + after for before, after in zip(rows.before, rows.after, strict=True)]
-        own = [row[len(self.encoder.bos) :] or row for row in tokens]
-        ids, mask = pad_left(own, device=self.device)
+    def mean_token_embeddings(self, rows: Rows) -> Tensor:
+        """Of each text alone, (B, d_e) in fp32: what the pooling ``static`` gives, without any pass."""
+        ids, mask = pad_left([text or [self.encoder.filler] for text in rows.texts], device=self.device)
         return mean(self.embed_ids(ids).float(), mask)
 
     def _states(self, out: Any) -> Tensor:

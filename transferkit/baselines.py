@@ -1,8 +1,9 @@
 """The methods that transfer is measured against, behind the same contract."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal
 
 import torch
@@ -12,10 +13,11 @@ from transferkit.adapters import add_lora
 from transferkit.backbone import FrozenBackbone
 from transferkit.embedder import BackboneEmbedder, Embedder, Group
 from transferkit.errors import ConfigError
-from transferkit.pooling import STATIC, side_by_side
+from transferkit.loading import input_embeddings
+from transferkit.pooling import side_by_side
 from transferkit.readout import Readout
 from transferkit.recipes import LoraSection, Reads
-from transferkit.specs import Pooling
+from transferkit.specs import STATIC, Pooling, parts_of
 from transferkit.writer import Writer
 
 
@@ -28,7 +30,7 @@ class FrozenEmbedder(BackboneEmbedder):
 
     @torch.no_grad()
     def embed(self, texts: Sequence[str], instructions: Sequence[str]) -> Tensor:
-        """Pooled vectors (B, d_out), without gradient."""
+        """Pooled vectors (B, d), without gradient."""
         return super().embed(texts, instructions)
 
 
@@ -115,15 +117,15 @@ Join = Literal["mean", "side by side", "mean+static", "side by side+static"]
 
 @dataclass
 class Written:
-    """What a Prompting LLM gives of a batch: ``soft`` (B, k, d_p) tokens, ``static`` (B, d_p) mean token embeddings."""
+    """What a Prompting LLM gives of a batch: ``soft`` (B, k, d_p) tokens, ``static`` mean token embeddings (B, d_p)."""
 
     soft: Tensor
-    static: Tensor
+    static: Callable[[], Tensor]
 
-    def pool(self, how: Join) -> Tensor:
+    def pool(self, how: str) -> Tensor:
         """One vector a row: see :class:`PromptingAlone`."""
-        soft = self.soft.mean(1) if how.startswith("mean") else self.soft.flatten(1)
-        return side_by_side(soft, self.static) if how.endswith(STATIC) else soft
+        made = {"mean": lambda: self.soft.mean(1), "side by side": lambda: self.soft.flatten(1), STATIC: self.static}
+        return side_by_side([made[part]() for part in parts_of(how)])
 
 
 class PromptingAlone(Embedder):
@@ -144,16 +146,18 @@ class PromptingAlone(Embedder):
         self.join: Join = join
         self.readout = Readout("none", self.pooled_width(join))
 
-    def pooled_width(self, join: Join) -> int:
+    def pooled_width(self, join: str) -> int:
         """Length of the vectors that a join gives."""
         prompting = self.writer.prompting
-        soft = prompting.width * (1 if join.startswith("mean") else prompting.tokens)
-        return soft + join.endswith(STATIC) * prompting.token_table().shape[1]
+        static = input_embeddings(prompting.model).weight.shape[1]
+        widths = {"mean": prompting.width, "side by side": prompting.width * prompting.tokens, STATIC: static}
+        return sum(widths[part] for part in parts_of(join))
 
     @torch.no_grad()
     def read(self, texts: Sequence[str], instructions: Sequence[str]) -> Written:
         """Soft tokens and token embeddings, without gradient."""
-        return Written(self.writer(texts, instructions).float(), self.writer.prompting.static(texts))
+        static = partial(self.writer.prompting.mean_token_embeddings, texts)
+        return Written(self.writer(texts, instructions).float(), static)
 
     def embed(self, texts: Sequence[str], instructions: Sequence[str]) -> Tensor:
         """Joined vectors (B, :meth:`pooled_width`), without gradient."""

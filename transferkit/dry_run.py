@@ -15,6 +15,7 @@ from transferkit.memory_estimate import MemoryEstimate, estimate_memory
 from transferkit.methods import resolve_recipe, variant_name, variants
 from transferkit.recipes import Recipe, recipe_yaml
 from transferkit.runner import Inputs, Prepared
+from transferkit.specs import STATIC, parts_of
 from transferkit.tfidf import Tfidf
 
 _EXAMPLES = 3
@@ -148,6 +149,12 @@ def _skipped(facts: dict[str, Any]) -> str:
     return f"{facts['skipped_rows']:,} skipped"
 
 
+def _vector_widths(recipe: Recipe, embedder: BackboneEmbedder) -> str:
+    """Of the method, or of its variants."""
+    poolings = recipe.frozen.poolings if isinstance(embedder, FrozenEmbedder) else [embedder.pooling]
+    return " or ".join(f"{width:,}" for width in sorted({embedder.pooled_width(pooling) for pooling in poolings}))
+
+
 def _backbone(prepared: Prepared) -> list[tuple[str, list[str]]]:
     embedder = prepared.built.embedder if prepared.built else None
     if prepared.built is None or not isinstance(embedder, BackboneEmbedder):
@@ -158,7 +165,7 @@ def _backbone(prepared: Prepared) -> list[tuple[str, list[str]]]:
     rows = [
         ("path", _path(embedder, prepared.data.batch(0))),
         ("exactness, measured", f"{errors} (relative error to single rows without padding)"),
-        ("widths", f"embeddings {backbone.embedding_width:,}, vectors {len(embedder.readout.mean):,}"),
+        ("widths", f"embeddings {backbone.embedding_width:,}, vectors {_vector_widths(prepared.recipe, embedder)}"),
         ("weights", f"{str(backbone.dtype).removeprefix('torch.')}, quantization {backbone.quantization}"),
     ]
     sections = [(f"backbone: {backbone.spec.name}", _table(rows))]
@@ -197,6 +204,8 @@ def _examples_title(prepared: Prepared) -> str:
     if isinstance(embedder, FrozenEmbedder):
         return f"{title}; the first variant)"
     if isinstance(embedder, BackboneEmbedder):
+        if STATIC in parts_of(embedder.pooling):
+            title = f"examples, as tokens (states at {POOLED} and the text's token embeddings make the vector"
         return f"{title}; pooling {embedder.pooling}, template {one_line(embedder.backbone.template.source)!r})"
     return f"{title})"
 
@@ -209,6 +218,7 @@ def _examples(prepared: Prepared) -> list[str]:
     embedder = prepared.built.embedder
     if not embedder.trainable():
         embedder = next(variants(prepared.recipe, prepared.built))[1][0].embedder
+    assert isinstance(embedder, BackboneEmbedder | PromptingAlone)
     return [line for text, instruction in chosen for line in example(embedder, text, instruction).lines()]
 
 

@@ -13,9 +13,9 @@ from torch import Tensor, nn
 from transferkit.alignment import Alignment
 from transferkit.backbone import FrozenBackbone, Hidden
 from transferkit.errors import ConfigError
-from transferkit.pooling import pooled_width
+from transferkit.pooling import side_by_side
 from transferkit.readout import Readout
-from transferkit.specs import Pooling, reads_soft
+from transferkit.specs import STATIC, Pooling, available_poolings, of_states, parts_of, reads_soft
 from transferkit.textstates import TextStateMemory
 from transferkit.writer import Writer
 
@@ -40,7 +40,7 @@ class Embedder(nn.Module):
     document_instructions: dict[str, str] = {}  # noqa: RUF012 - likewise
 
     def embed(self, texts: Sequence[str], instructions: Sequence[str]) -> Tensor:
-        """Pooled vectors (B, d_out), fp32, of any norm, with gradient where something is trainable."""
+        """Pooled vectors (B, d), fp32, of any norm, with gradient where something is trainable."""
         raise NotImplementedError
 
     def trainable(self) -> dict[Group, list[nn.Parameter]]:
@@ -84,7 +84,7 @@ class Embedder(nn.Module):
             readout: False leaves the readout away (unit norm of the pooled vector).
 
         Returns:
-            (n, d_out) float32.
+            (n, d) float32.
 
         Raises:
             ConfigError: a single string instead of a list, something that is not text, or instructions that are
@@ -107,7 +107,7 @@ class Embedder(nn.Module):
 
     @torch.no_grad()
     def pooled(self, texts: Sequence[str], instructions: Sequence[str], *, batch_size: int) -> Tensor:
-        """Pooled vectors (n, d_out) on the CPU, without gradient, in the order of ``texts``."""
+        """Pooled vectors (n, d) on the CPU, without gradient, in the order of ``texts``."""
         order = sorted(range(len(texts)), key=lambda i: len(texts[i]), reverse=True)
         result: Tensor | None = None
         for start in range(0, len(order), batch_size):
@@ -132,16 +132,16 @@ class BackboneEmbedder(Embedder):
         if reads_soft(pooling) and not backbone.template.soft_sees_text:
             raise ConfigError(
                 f"pooling {pooling!r} needs soft tokens after the text, the template is {backbone.template.source!r}; "
-                "use last, mean, weighted_mean or max"
+                f"use {', '.join(available_poolings(backbone.template.source))}"
             )
         self.backbone = backbone
         self.pooling: Pooling = pooling
         self.readout = (readout or Readout("none", self.pooled_width(pooling))).to(backbone.device)
 
-    def pooled_width(self, pooling: Pooling) -> int:
+    def pooled_width(self, pooling: str) -> int:
         """Length of the vectors that a pooling gives."""
         states, static = self.backbone.output_width, self.backbone.embedding_width
-        return pooled_width(pooling, states=states, static=static)
+        return sum(static if part == STATIC else states for part in parts_of(pooling))
 
     @property
     def path(self) -> Literal["cached", "full"]:
@@ -154,7 +154,9 @@ class BackboneEmbedder(Embedder):
         return None
 
     def embed(self, texts: Sequence[str], instructions: Sequence[str]) -> Tensor:
-        """Pooled vectors (B, d_out) of the template filled with each text."""
+        """Pooled vectors (B, d) of the template filled with each text."""
+        if of_states(self.pooling) is None:
+            return self.backbone.mean_token_embeddings(self.backbone.rows(texts, instructions))
         return self.read(texts, instructions).pool(self.pooling)
 
     def read(self, texts: Sequence[str], instructions: Sequence[str]) -> Hidden:
@@ -167,7 +169,7 @@ class BackboneEmbedder(Embedder):
 
 
 class SeveralPoolings(Embedder):
-    """A method that reads each text once and pools it in several ways: vectors side by side.
+    """A method that reads each text once and pools it in several ways; :meth:`part` gives the vectors of one of them.
 
     Args:
         method: has ``read``, whose result has ``pool``, and ``pooled_width``.
@@ -177,15 +179,15 @@ class SeveralPoolings(Embedder):
     def __init__(self, method: Any, *, poolings: Sequence[str]) -> None:
         super().__init__()
         self.method = method
-        self.poolings = tuple(poolings)
-        self.widths = [method.pooled_width(how) for how in self.poolings]
-        self.readout = Readout("none", sum(self.widths)).to(method.device)
+        # What several poolings put side by side with others is made and kept once.
+        self.widths = {part: method.pooled_width(part) for pooling in poolings for part in parts_of(pooling)}
+        self.readout = Readout("none", sum(self.widths.values())).to(method.device)
 
     @torch.no_grad()
     def embed(self, texts: Sequence[str], instructions: Sequence[str]) -> Tensor:
-        """Pooled vectors (B, sum of widths), without gradient and without a readout."""
-        hidden = self.method.read(texts, instructions)
-        return torch.cat([hidden.pool(how) for how in self.poolings], 1)
+        """What the poolings are made of, (B, sum of widths), without gradient and without a readout."""
+        read = self.method.read(texts, instructions)
+        return torch.cat([read.pool(part) for part in self.widths], 1)
 
     @property
     def writing_seconds(self) -> float:
@@ -194,8 +196,9 @@ class SeveralPoolings(Embedder):
         return seconds
 
     def part(self, vectors: Tensor, pooling: str) -> Tensor:
-        """The columns of ``vectors`` (n, sum of widths) that are those of one pooling."""
-        return vectors.split(self.widths, dim=1)[self.poolings.index(pooling)]
+        """The vectors of one pooling, from what :meth:`embed` gave."""
+        parts = dict(zip(self.widths, vectors.split(list(self.widths.values()), dim=1), strict=True))
+        return side_by_side([parts[part] for part in parts_of(pooling)])
 
     def trainable(self) -> dict[Group, list[nn.Parameter]]:
         """Nothing."""

@@ -8,10 +8,12 @@ from transformers import PreTrainedTokenizerBase
 
 from transferkit.backbone import FrozenBackbone, Hidden
 from transferkit.baselines import PromptingAlone
-from transferkit.embedder import BackboneEmbedder, Embedder, PromptEmbedder
+from transferkit.embedder import BackboneEmbedder, PromptEmbedder
+from transferkit.specs import of_states
 from transferkit.tokens import Rows
 
 POOLED = "▸"
+Reader = BackboneEmbedder | PromptingAlone
 _SHOWN = 12  # tokens at either end of a long row
 
 
@@ -43,7 +45,7 @@ class Example:
 
 
 @torch.no_grad()
-def example(embedder: Embedder, text: str, instruction: str) -> Example:
+def example(embedder: Reader, text: str, instruction: str) -> Example:
     """Run ``embedder`` on one text and note what its models received."""
     prompts, passes = _watch(embedder, text, instruction)
     read = []
@@ -60,7 +62,7 @@ def example(embedder: Embedder, text: str, instruction: str) -> Example:
     return Example(text, instruction, read, tokens, [True] * len(tokens), alone=True)
 
 
-def _watch(embedder: Embedder, text: str, instruction: str) -> tuple[list[str], list[tuple[Rows, Hidden]]]:
+def _watch(embedder: Reader, text: str, instruction: str) -> tuple[list[str], list[tuple[Rows, Hidden]]]:
     """What the Prompting LLM and the backbone are called with while one text is embedded."""
     prompts: list[str] = []
     passes: list[tuple[Rows, Hidden]] = []
@@ -72,7 +74,7 @@ def _watch(embedder: Embedder, text: str, instruction: str) -> tuple[list[str], 
     if isinstance(embedder, BackboneEmbedder):
         hooks.append(embedder.backbone.register_forward_hook(lambda _, args, hidden: passes.append((args[0], hidden))))
     try:
-        embedder.embed([text], [instruction])
+        embedder.read([text], [instruction])
     finally:
         for hook in hooks:
             hook.remove()
@@ -108,8 +110,11 @@ def soft_names(count: int) -> list[str]:
 
 def _pooled(hidden: Hidden, pooling: str) -> list[bool]:
     """Positions whose states make the vector. With ``max`` each of them may give some of its numbers."""
-    mask: list[bool] = (hidden.soft if pooling == "soft" else hidden.mask)[0].tolist()
-    if pooling == "last":
+    states = of_states(pooling)
+    mask: list[bool] = (hidden.soft if states == "soft" else hidden.mask)[0].tolist()
+    if states is None:
+        return [False] * len(mask)
+    if states == "last":
         last = max(i for i, real in enumerate(mask) if real)
         return [i == last for i in range(len(mask))]
     return mask

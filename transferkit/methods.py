@@ -19,7 +19,7 @@ from transferkit.probe import resolve
 from transferkit.prompting import PromptingLLM
 from transferkit.recipes import Recipe, TrainSet, required_backbone
 from transferkit.several_backbones import SeveralBackbones
-from transferkit.specs import BackboneSpec, Pooling, reads_soft, without_soft_tokens
+from transferkit.specs import BackboneSpec, Pooling, available_poolings, of_states, reads_soft, without_soft_tokens
 from transferkit.start import start_alignment
 from transferkit.template import Template
 from transferkit.template_files import template_name
@@ -64,6 +64,11 @@ def resolve_recipe(recipe: Recipe, *, source: Path | None) -> tuple[Recipe, Back
     layers = recipe.embedding.layers or from_source.get("layers") or 1
     if recipe.method in ("lora", "qlora", "frozen"):
         template, pooling = without_soft_tokens(template, pooling)
+    if of_states(pooling) is None and recipe.method != "frozen":
+        raise ConfigError(
+            f"embedding.pooling: {pooling!r} reads no hidden state, so nothing would learn; use soft+static, or "
+            "mean+static without soft tokens"
+        )
     if recipe.method in (None, "prompt-tuning"):
         _check_soft_place(template, pooling)
     quantization = "nf4" if recipe.method == "qlora" else recipe.embedding.quantization
@@ -251,7 +256,7 @@ def _check_soft_place(template: str, pooling: Pooling) -> None:
     if reads_soft(pooling) and not parsed.soft_sees_text:
         raise ConfigError(
             f"embedding.pooling: {pooling!r} reads positions that stand before the text in template {template!r} and "
-            "never see it; use last, mean, weighted_mean or max, or put {soft} after {text}"
+            f"never see it; use {', '.join(available_poolings(template))}, or put {{soft}} after {{text}}"
         )
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from transferkit.baselines import PromptingAlone, check_reads_text
 from transferkit.checkpoint import checkpoint_folder, document_instructions, load, read_description
@@ -20,7 +20,7 @@ from transferkit.open_model import find_decoder, is_checkpoint
 from transferkit.reread import SharedPass, reread
 from transferkit.resources import BUNDLED
 from transferkit.runs import read_json
-from transferkit.specs import reads_soft
+from transferkit.specs import FrozenPooling, reads_soft
 
 Group = Sequence[TextEncoder]  # encoders of one loaded model that share their passes over the texts
 
@@ -164,7 +164,8 @@ def find_models(
         raise ConfigError(f"{option} is for frozen backbones, got none; a checkpoint is read as it was trained{other}")
     if frozen and reading.pooling is not None and reads_soft(reading.pooling):
         raise ConfigError(
-            f"--pooling {reading.pooling}: a frozen backbone has no soft tokens; use last, mean, weighted_mean or max"
+            f"--pooling {reading.pooling}: a frozen backbone has no soft tokens; use "
+            f"{', '.join(get_args(FrozenPooling))}"
         )
     if reading.several is not None and not frozen and not checkpoints:
         raise ConfigError(f"{reading.several} needs a decoder or a checkpoint, got {TFIDF} alone")

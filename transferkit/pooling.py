@@ -1,14 +1,12 @@
-"""Hidden states and token embeddings of a sequence -> one vector: the table of poolings."""
+"""Hidden states of a sequence -> one vector, alone or beside token embeddings: the table of poolings."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from transferkit.specs import Pooling
-
-STATIC = "static"
+from transferkit.specs import STATIC, parts_of
 
 
 def mean(states: Tensor, weights: Tensor) -> Tensor:
@@ -49,39 +47,24 @@ STATE_POOLINGS: dict[str, Callable[[Tensor, Tensor, Tensor], Tensor]] = {
 }
 
 
-def of_states(pooling: Pooling) -> str | None:
-    """The part of a pooling that reads hidden states, a name of ``STATE_POOLINGS``; None: it reads none."""
-    states = pooling.removesuffix(f"+{STATIC}")
-    return None if states == STATIC else states
-
-
-def pooled_width(pooling: Pooling, *, states: int, static: int) -> int:
-    """Length of a pooled vector, from the widths of hidden states and token embeddings."""
-    return (of_states(pooling) is not None) * states + pooling.endswith(STATIC) * static
-
-
-def pool(states: Tensor, mask: Tensor, soft: Tensor, static: Tensor, *, how: Pooling) -> Tensor:
+def pool(states: Tensor, mask: Tensor, soft: Tensor, static: Callable[[], Tensor], *, how: str) -> Tensor:
     """One vector a row, in fp32.
 
     Args:
         states: (B, L, d) last hidden states.
         mask: (B, L) True at real positions, soft tokens included.
         soft: (B, L) True at soft positions.
-        static: (B, d_e) mean token embeddings.
+        static: gives the mean token embeddings (B, d_e), where they are asked for.
         how: ``soft`` reads the soft positions alone, ``last`` the last real position, ``static`` no state but the
-            token embeddings, the others all real positions. ``X+static``: unit vectors of both, side by side. Upper
-            layers of a causal decoder keep little of the words that they read; there they are.
+            token embeddings, the others all real positions. ``X+static``: both, see :func:`side_by_side`.
 
     Returns:
         (B, d), (B, d_e) or (B, d + d_e) float32.
     """
-    by_states = of_states(how)
-    if by_states is None:
-        return static.float()
-    pooled = STATE_POOLINGS[by_states](states.float(), mask, soft)
-    return side_by_side(pooled, static.float()) if how.endswith(STATIC) else pooled
+    made = [static() if part == STATIC else STATE_POOLINGS[part](states.float(), mask, soft) for part in parts_of(how)]
+    return side_by_side(made)
 
 
-def side_by_side(first: Tensor, second: Tensor) -> Tensor:
-    """Unit vectors of (B, m) and (B, n) in one, (B, m + n)."""
-    return torch.cat([normalize(first), normalize(second)], dim=1)
+def side_by_side(vectors: Sequence[Tensor]) -> Tensor:
+    """One (B, m) as it is; of several the unit vectors in one, (B, sum of widths)."""
+    return vectors[0] if len(vectors) == 1 else torch.cat([normalize(one) for one in vectors], dim=1)

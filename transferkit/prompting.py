@@ -108,8 +108,8 @@ class PromptingLLM(nn.Module):
         return input_embeddings(self.model)(torch.arange(self.encoder.vocabulary_rows, device=self.device))
 
     @torch.no_grad()
-    def static(self, texts: Sequence[str]) -> Tensor:
-        """Mean token embedding (B, d_p) of each text in fp32."""
+    def mean_token_embeddings(self, texts: Sequence[str]) -> Tensor:
+        """Of each text, (B, d_p) in fp32, without any pass."""
         rows = self.encoder.texts(texts, max_length=self.max_length)
         ids, mask = pad_left([row or [self.encoder.filler] for row in rows], device=self.device)
         return mean(input_embeddings(self.model)(ids).float(), mask)

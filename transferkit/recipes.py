@@ -8,7 +8,7 @@ from pydantic import Field, field_validator, model_validator
 from transferkit.errors import ConfigError, did_you_mean
 from transferkit.resources import builtin_dir
 from transferkit.schema import Strict, dump_yaml, parse, parse_yaml, read_yaml
-from transferkit.specs import FrozenPooling, Pooling, Quantization, reads_soft
+from transferkit.specs import FrozenPooling, Pooling, Quantization, available_poolings, reads_soft
 from transferkit.template import Template
 from transferkit.template_files import template_text
 
@@ -73,7 +73,7 @@ class EmbeddingSection(Strict):
         if template.has_soft and not template.soft_sees_text:
             raise ValueError(
                 f"pooling: {self.pooling!r} reads positions that stand before the text in template "
-                f"{self.template!r} and never see it, allowed there: last, mean, weighted_mean, max"
+                f"{self.template!r} and never see it, allowed there: {', '.join(available_poolings(self.template))}"
             )
         return self
 

@@ -71,7 +71,7 @@ class SharedPass:
         self.keep_bytes = keep_bytes
         self._task: str | None = None
         self._used_bytes = 0
-        self._kept: dict[tuple[str, str], Tensor] = {}  # (instruction, text) -> (sum of widths,)
+        self._kept: dict[tuple[str, str], Tensor] = {}  # (instruction, text) -> what the poolings are made of
 
     def begin(self, task: str) -> None:
         """Forget the texts of any other task."""
@@ -85,7 +85,7 @@ class SharedPass:
     def encode(
         self, texts: Sequence[str], *, pooling: Pooling, instruction: str, batch_size: int
     ) -> npt.NDArray[np.float32]:
-        """Unit vectors (n, d_out) of different texts in their order, as the view of ``pooling`` encodes them."""
+        """Unit vectors (n, d) of different texts in their order, as the view of ``pooling`` encodes them."""
         new = [text for text in texts if (instruction, text) not in self._kept]
         read = self.reader.pooled(new, [instruction] * len(new), batch_size=batch_size)
         fresh = {(instruction, text): vector for text, vector in zip(new, read, strict=True)}
@@ -94,6 +94,6 @@ class SharedPass:
             self._used_bytes += read.nbytes
         keys = [(instruction, text) for text in texts]
         vectors = [fresh[key] if key in fresh else self._kept[key] for key in keys]
-        every = torch.stack(vectors) if vectors else torch.zeros(0, sum(self.reader.widths))
+        every = torch.stack(vectors) if vectors else torch.zeros(0, len(self.reader.readout.mean))
         own = self.reader.part(every, pooling).to(self.reader.method.device)
         return self.reader.method.readout(own).cpu().numpy()

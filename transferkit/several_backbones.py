@@ -27,7 +27,7 @@ class SeveralBackbones(PromptEmbedder):
         self.turn = step % (1 + len(self.others))
 
     def embed(self, texts: Sequence[str], instructions: Sequence[str]) -> Tensor:
-        """Pooled vectors (B, d_out) of the backbone whose turn it is; outside of training the first one's."""
+        """Pooled vectors (B, d) of the backbone whose turn it is; outside of training the first one's."""
         if not self.training or self.turn == 0:
             return super().embed(texts, instructions)
         other = self.others[self.turn - 1]

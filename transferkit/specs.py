@@ -10,7 +10,7 @@ from transferkit.resources import builtin_dir, bundled_dir
 from transferkit.schema import Strict, parse, read_yaml
 from transferkit.template import Template
 
-# How the states of a row become one vector; `+static` puts the row's mean token embedding beside it.
+STATIC = "static"  # the text's mean token embedding; X+static: beside what X makes of the hidden states
 FrozenPooling = Literal[
     "last",
     "mean",
@@ -83,15 +83,25 @@ class BackboneSpec(Strict):
         return "bundled" if self.bundled else self.location
 
 
-def reads_soft(pooling: Pooling) -> bool:
+def parts_of(pooling: str) -> list[str]:
+    """The vectors that a pooling puts side by side: ``soft+static`` is ``soft`` and ``static``."""
+    return pooling.split("+")
+
+
+def of_states(pooling: str) -> str | None:
+    """The part of a pooling that reads hidden states; None: it reads none."""
+    return next((part for part in parts_of(pooling) if part != STATIC), None)
+
+
+def reads_soft(pooling: str) -> bool:
     """Whether a pooling reads the soft positions."""
-    return pooling in ("soft", "soft+static")
+    return of_states(pooling) == "soft"
 
 
 def without_soft_tokens(template: str, pooling: Pooling) -> tuple[str, FrozenPooling]:
     """How a method without soft tokens reads what was chosen for one with them: ``mean`` in the place of ``soft``."""
-    without: dict[Pooling, FrozenPooling] = {"soft": "mean", "soft+static": "mean+static"}
-    return Template.parse(template).without_soft().source, without.get(pooling) or cast(FrozenPooling, pooling)
+    without = pooling.replace("soft", "mean") if reads_soft(pooling) else pooling
+    return Template.parse(template).without_soft().source, cast(FrozenPooling, without)
 
 
 def available_poolings(template: str) -> list[Pooling]:

@@ -1,7 +1,7 @@
 """Text -> token ids, the same for every caller: plain text, left padding, ids that exist in the embedding."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -101,10 +101,11 @@ class TextEncoder:
 
 @dataclass(frozen=True)
 class Rows:
-    """Token ids of a batch, split at the soft tokens: ``before[i]`` + soft + ``after[i]``."""
+    """Token ids of a batch, split at the soft tokens: ``before[i]`` + soft + ``after[i]``; and of its texts alone."""
 
     before: list[list[int]]
     after: list[list[int]]
+    texts: list[list[int]] = field(default_factory=list)
 
     def num_tokens(self) -> int:
         """Real tokens in the batch, soft tokens not counted."""
@@ -137,7 +138,7 @@ class TemplateEncoder:
             closing[i] += self.encoder.eos
             if not before[i] and (self.template.soft_sees_text or not after[i]):
                 before[i] = [self.encoder.filler]
-        return Rows(before=before, after=after)
+        return Rows(before=before, after=after, texts=filled["{text}"])
 
     def _join(self, parts: Sequence[str], filled: dict[str, list[list[int]]], count: int) -> list[list[int]]:
         rows: list[list[int]] = [[] for _ in range(count)]

@@ -34,7 +34,8 @@ def attention(
         str | None, typer.Option("--template", help="For a decoder: what it reads, a name or text with {text}.")
     ] = None,
     pooling: Annotated[
-        str | None, typer.Option("--pooling", help="For a decoder: last, mean, weighted_mean or max.")
+        str | None,
+        typer.Option("--pooling", help="For a decoder: last, mean, weighted_mean or max; or X+static."),
     ] = None,
     stop_words: Annotated[
         Path | None, typer.Option("--stop-words", help="File, a word a line; default: scikit-learn's English list.")

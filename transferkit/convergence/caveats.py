@@ -11,6 +11,7 @@ from transferkit.runs import Run
 _COMPARED_KEYS = (
     "embedding.dtype",
     "embedding.max_length",
+    "embedding.pooling",
     "loss.temperature",
     "loss.symmetric",
     "readout.kind",
