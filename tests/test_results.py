@@ -66,6 +66,25 @@ def test_published_table_comes_out_of_its_records_again(table: Path) -> None:
         assert (table.parent / f"table.{name}").read_text(encoding="utf-8") == text(comparison), f"table.{name}"
 
 
+def _first_table(text: str) -> list[dict[str, str]]:
+    """The rows of the first Markdown table in ``text``, by its header."""
+    lines = [line.strip().strip("|") for line in text.splitlines()]
+    start = next(i for i, line in enumerate(lines) if re.fullmatch(r"[ |:-]*-{3}[ |:-]*", line))
+    header, *rows = ([cell.strip() for cell in line.split(" | ")] for line in (lines[start - 1], *lines[start + 1 :]))
+    return [dict(zip(header, row, strict=True)) for row in rows if len(row) == len(header)]
+
+
+def test_readme_repeats_the_published_table() -> None:
+    text = (RESULTS.parent / "README.md").read_text(encoding="utf-8").split("## What it reaches so far")[1]
+    link = re.search(r"\[table\]\((results/[^)]*/table\.md)\)", text)
+    assert link is not None
+    published = _first_table((RESULTS.parent / link[1]).read_text(encoding="utf-8"))
+    shown = _first_table(text.split("\n## ")[0])
+    assert len(shown) >= 5
+    for row in shown:
+        assert any(row.items() <= one.items() for one in published), row
+
+
 @pytest.mark.parametrize(
     "folder",
     [bundled_dir("source"), *sorted(record.parent for record in RESULTS.glob("*/runs/*/record.json"))],
