@@ -72,6 +72,7 @@ def make_run(
     carried = method in ("transfer", "prompting-llm-alone")
     resolved = {
         "task": task,
+        "method": method if task == "baseline" else None,
         "seed": seed,
         "readout": {"kind": "whiten"},
         "optim": {"steps": metrics[-1]["step"] if metrics else 0, "batch_size": 48, "lr": 0.001},

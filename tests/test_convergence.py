@@ -188,6 +188,15 @@ def test_runs_of_one_label_with_other_settings_are_not_seeds_of_each_other(tmp_p
     assert any("Batch sizes differ" in note and "96 (lora [optim.batch_size 96])" in note for note in comparison.notes)
 
 
+def test_settings_of_other_methods_split_no_row(tmp_path: Path) -> None:
+    runs = [
+        lora(tmp_path, "a", seed=1, recipe={"frozen": {"poolings": ["mean"]}}),
+        lora(tmp_path, "b", seed=2, recipe={"frozen": {"poolings": ["mean", "static"]}}),
+        lora(tmp_path, "c", seed=3, recipe={"lora": {"r": 4}}),
+    ]
+    assert sorted(row.seeds for row in compare(runs).rows) == [1, 2]
+
+
 def test_other_source_makes_another_row_and_other_paths_do_not(tmp_path: Path) -> None:
     rows = [metric(0, 60), metric(50, 70)]
     elsewhere = {"data": {"train": [{"name": "mixture", "path": "/other/train.jsonl"}]}}

@@ -288,6 +288,15 @@ class Recipe(Strict):
         return self
 
 
+_METHODS_OF_SECTION = {"frozen": ("frozen",), "lora": ("lora", "qlora")}
+
+
+def heeded(mapping: dict[str, Any]) -> dict[str, Any]:
+    """A recipe's mapping without the sections that only other methods than its own read."""
+    method = mapping.get("method")
+    return {key: value for key, value in mapping.items() if method in _METHODS_OF_SECTION.get(key, (method,))}
+
+
 def required_backbone(recipe: Recipe) -> str:
     """What the recipe calls its backbone.
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import Field, model_validator
 
 from transferkit.errors import ConfigError, did_you_mean
-from transferkit.recipes import FrozenSection, LoraSection, Recipe, read_recipe
+from transferkit.recipes import Recipe, heeded, read_recipe
 from transferkit.resources import BUNDLED
 from transferkit.runs import Run, check_writable, read_record, read_run
 from transferkit.schema import Strict, parse, read_yaml
@@ -232,21 +232,12 @@ def _is_same_run(one: Planned) -> bool:
             return False
         sha256 = source_facts(source)["sha256"]
     wanted, _ = resolve_recipe(one.recipe, source=one.source)
-    if _heeded(read_recipe(str(one.folder / "recipe.yaml"))) != _heeded(wanted):
+    recorded_recipe = read_recipe(str(one.folder / "recipe.yaml"))
+    if heeded(recorded_recipe.model_dump()) != heeded(wanted.model_dump()):
         raise _another("recipe", one)
     if recorded.get("sha256") != sha256:
         raise _another("source", one)
     return True
-
-
-def _heeded(recipe: Recipe) -> Recipe:
-    """``recipe`` with the sections of other methods left at their defaults."""
-    update: dict[str, Any] = {}
-    if recipe.method != "frozen":
-        update["frozen"] = FrozenSection()
-    if recipe.method not in ("lora", "qlora"):
-        update["lora"] = LoraSection()
-    return recipe.model_copy(update=update)
 
 
 def _another(what: str, one: Planned) -> ConfigError:

@@ -10,6 +10,7 @@ from statistics import mean, median
 from typing import Any, Literal
 
 from transferkit.convergence.comparable import run_id
+from transferkit.recipes import heeded
 from transferkit.runs import Run
 from transferkit.schema import read_yaml
 from transferkit.template_files import template_name
@@ -84,12 +85,12 @@ def build_series(runs: Iterable[Run]) -> list[Series]:
 
 
 def recipe_facts(run: Run) -> dict[str, Any]:
-    """Flat ``section.key`` -> value of the run's resolved recipe; list items by position.
+    """Flat ``section.key`` -> value of what the run heeded of its resolved recipe; list items by position.
 
     Raises:
         ConfigError: no readable ``recipe.yaml`` in the run folder.
     """
-    return dict(_flat("", read_yaml(run.folder / "recipe.yaml")))
+    return dict(_flat("", heeded(read_yaml(run.folder / "recipe.yaml"))))
 
 
 def source_of(run: Run) -> str | None:
