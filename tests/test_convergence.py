@@ -188,6 +188,19 @@ def test_runs_of_one_label_with_other_settings_are_not_seeds_of_each_other(tmp_p
     assert any("Batch sizes differ" in note and "96 (lora [optim.batch_size 96])" in note for note in comparison.notes)
 
 
+def test_token_embeddings_beside_the_states_of_some_rows_are_told(tmp_path: Path) -> None:
+    def noted(*poolings: str) -> list[str]:
+        runs = [
+            lora(tmp_path / "-".join(poolings), f"run{i}", label=pooling, recipe={"embedding": {"pooling": pooling}})
+            for i, pooling in enumerate(poolings)
+        ]
+        return [note for note in compare(runs).notes if "token embeddings" in note]
+
+    assert noted("mean", "last") == noted("mean+static", "last+static") == []
+    (note,) = noted("mean", "mean+static")
+    assert "no (mean); yes (mean+static)" in note
+
+
 def test_settings_of_other_methods_split_no_row(tmp_path: Path) -> None:
     runs = [
         lora(tmp_path, "a", seed=1, recipe={"frozen": {"poolings": ["mean"]}}),

@@ -21,6 +21,7 @@ from transferkit.embedder import Embedder, Group
 from transferkit.errors import ConfigError
 from transferkit.example_tokens import POOLED
 from transferkit.memory_estimate import estimate_memory
+from transferkit.methods import JOINS
 from transferkit.recipes import read_recipe
 from transferkit.runner import Inputs
 
@@ -125,7 +126,7 @@ def test_lora_and_prompt_tuning_count_their_own(tiny: Tiny) -> None:
 
 @pytest.mark.parametrize("method", ["frozen", "tfidf", "prompting-llm-alone"])
 def test_methods_without_training_say_so(method: str, tiny: Tiny, source: Path) -> None:
-    frozen = {"templates": ["{text}", "a {text} is"], "poolings": ["last", "mean"]}
+    frozen = {"templates": ["{text}", "a {text} is"], "poolings": ["last", "static", "mean"]}
     given = source if method == "prompting-llm-alone" else None
     text = plan(tiny, "baseline", source=given, method=method, frozen=frozen)
     assert section(text, "steps") == ["  none: every dev set is scored once a variant"]
@@ -137,13 +138,14 @@ def test_methods_without_training_say_so(method: str, tiny: Tiny, source: Path) 
             assert POOLED not in examples
         case "frozen":
             assert row(text, "trainable") == f"0 of {count(AutoModel, tiny.target):,} (0.000%)"
-            names = ["last · plain", "mean · plain", "last · a {text} is", "mean · a {text} is"]
+            names = ["last · plain", "static · plain", "mean · plain", "last · a {text} is", "mean · a {text} is"]
             assert [line.strip() for line in section(text, "method")[1:]] == names
             reads = [line for line in examples.splitlines() if "backbone reads" in line]
             assert [line.count(POOLED) for line in reads] == [1, 1, 1]
             assert all(line.split()[-1].startswith(POOLED) for line in reads)
         case _:
             assert row(text, "trainable") == f"0 of {count(AutoModelForCausalLM, tiny.prompting):,} (0.000%)"
+            assert [line.strip() for line in section(text, "method")[1:]] == list(JOINS.values())
             assert examples.count("soft tokens it wrote ▸⟨soft 1⟩ ▸⟨soft 2⟩ ▸⟨soft 3⟩") == 3
             assert not re.search("^backbone", text, flags=re.MULTILINE)
 

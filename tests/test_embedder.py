@@ -9,8 +9,9 @@ from parts import TEXTS, load_backbone, prompt_embedder, relative
 from tiny import Tiny
 
 from transferkit.baselines import FrozenEmbedder, PromptTuningEmbedder
-from transferkit.embedder import PromptEmbedder
+from transferkit.embedder import PromptEmbedder, SeveralPoolings
 from transferkit.errors import ConfigError
+from transferkit.instructions import reads_instruction
 from transferkit.loading import input_embeddings
 from transferkit.readout import Readout
 from transferkit.specs import Pooling
@@ -108,6 +109,17 @@ def test_static_is_the_mean_token_embedding_of_the_text_alone(tiny: Tiny, templa
     torch.testing.assert_close(found.double(), expected, rtol=1e-5, atol=1e-6)
     nothing = embedder.embed([""], [""])[0].double()
     torch.testing.assert_close(nothing, table[backbone.encoder.filler], rtol=1e-5, atol=1e-6)
+
+
+def test_no_pass_where_static_alone_is_read(tiny: Tiny) -> None:
+    backbone = load_backbone(tiny.target, template="{instruction} {text}")
+    embedder = FrozenEmbedder(backbone, pooling="static")
+    expected = embedder.encode(TEXTS)
+    backbone.trunk.register_forward_hook(lambda *_: pytest.fail("a pass over the decoder, which nothing reads"))
+    together = SeveralPoolings(embedder, poolings=["static"])
+    np.testing.assert_array_equal(together.encode(TEXTS), expected)
+    assert not reads_instruction(embedder)
+    assert reads_instruction(FrozenEmbedder(backbone, pooling="mean+static"))
 
 
 def test_soft_tokens_stand_beside_static_ones(tiny: Tiny) -> None:

@@ -25,7 +25,7 @@ TEXTS = ["a red bird", "what is the weather like", "x", "a longer text that says
                     "poolings": ["mean", "static", "last+static"],
                 }
             },
-            6,
+            5,
         ),
         ("prompting-llm-alone", {}, 4),
     ],

@@ -117,7 +117,7 @@ Join = Literal["mean", "side by side", "mean+static", "side by side+static"]
 
 @dataclass
 class Written:
-    """What a Prompting LLM gives of a batch: ``soft`` (B, k, d_p) tokens, ``static`` mean token embeddings (B, d_p)."""
+    """What a Prompting LLM gives of a batch: ``soft`` (B, k, d_p) tokens; ``static`` gives mean token embeddings."""
 
     soft: Tensor
     static: Callable[[], Tensor]
@@ -136,7 +136,7 @@ class PromptingAlone(Embedder):
     Args:
         writer: the Prompting LLM.
         join: ``mean`` of the k soft tokens (d_p), or all of them ``side by side`` (k d_p); ``+static`` puts the mean
-            of the Prompting LLM's own token embeddings beside them (d_p more).
+            of the Prompting LLM's own token embeddings beside them.
     """
 
     def __init__(self, writer: Writer, *, join: Join) -> None:

@@ -12,7 +12,7 @@ from transferkit.embedder import BackboneEmbedder, Embedder
 from transferkit.example_tokens import POOLED, example, one_line
 from transferkit.loading import num_parameters
 from transferkit.memory_estimate import MemoryEstimate, estimate_memory
-from transferkit.methods import resolve_recipe, variant_name, variants
+from transferkit.methods import JOINS, frozen_readings, resolve_recipe, variant_name, variants
 from transferkit.recipes import Recipe, recipe_yaml
 from transferkit.runner import Inputs, Prepared
 from transferkit.specs import STATIC, parts_of
@@ -61,9 +61,8 @@ def _method(prepared: Prepared) -> list[str]:
 def _variant_names(recipe: Recipe, embedder: Embedder) -> list[str]:
     """Without making them: a variant sets the backbone's template."""
     if isinstance(embedder, PromptingAlone):
-        return ["mean of the soft tokens", "soft tokens side by side"]
-    frozen = recipe.frozen
-    return [variant_name(pooling, template) for template in frozen.templates for pooling in frozen.poolings]
+        return list(JOINS.values())
+    return [variant_name(one, template) for template, poolings in frozen_readings(recipe.frozen) for one in poolings]
 
 
 def _parameters(embedder: Embedder | None) -> list[str]:

@@ -186,6 +186,9 @@ class SeveralPoolings(Embedder):
     @torch.no_grad()
     def embed(self, texts: Sequence[str], instructions: Sequence[str]) -> Tensor:
         """What the poolings are made of, (B, sum of widths), without gradient and without a readout."""
+        if list(self.widths) == [STATIC]:
+            alone: Tensor = self.method.embed(texts, instructions)  # no pass
+            return alone
         read = self.method.read(texts, instructions)
         return torch.cat([read.pool(part) for part in self.widths], 1)
 

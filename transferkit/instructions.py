@@ -6,11 +6,14 @@ from rich.console import Console
 
 from transferkit.baselines import PromptingAlone
 from transferkit.embedder import BackboneEmbedder, Embedder, PromptEmbedder
+from transferkit.specs import of_states
 from transferkit.template import Template
 
 
 def reads_instruction(embedder: Embedder) -> bool:
     """Whether an instruction can change a vector."""
+    if isinstance(embedder, BackboneEmbedder) and of_states(embedder.pooling) is None:
+        return False
     templates = [embedder.backbone.template.source] if isinstance(embedder, BackboneEmbedder) else []
     return can_read_instruction(templates, prompting=isinstance(embedder, PromptEmbedder | PromptingAlone))
 

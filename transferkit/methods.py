@@ -17,9 +17,17 @@ from transferkit.errors import ConfigError
 from transferkit.identity import weights_sha256
 from transferkit.probe import resolve
 from transferkit.prompting import PromptingLLM
-from transferkit.recipes import Recipe, TrainSet, required_backbone
+from transferkit.recipes import FrozenSection, Recipe, TrainSet, required_backbone
 from transferkit.several_backbones import SeveralBackbones
-from transferkit.specs import BackboneSpec, Pooling, available_poolings, of_states, reads_soft, without_soft_tokens
+from transferkit.specs import (
+    BackboneSpec,
+    FrozenPooling,
+    Pooling,
+    available_poolings,
+    of_states,
+    reads_soft,
+    without_soft_tokens,
+)
 from transferkit.start import start_alignment
 from transferkit.template import Template
 from transferkit.template_files import template_name
@@ -130,7 +138,7 @@ class Variant:
     part: Callable[[Tensor], Tensor]
 
 
-_JOINS: dict[Join, str] = {
+JOINS: dict[Join, str] = {
     "mean": "mean of the soft tokens",
     "side by side": "soft tokens side by side",
     "mean+static": "mean of the soft tokens + static",
@@ -146,19 +154,18 @@ def variants(recipe: Recipe, built: Built) -> Iterator[tuple[Embedder, list[Vari
     """
     if isinstance(built.embedder, PromptingAlone):
         alone = built.embedder
-        joins = SeveralPoolings(alone, poolings=list(_JOINS))
+        joins = SeveralPoolings(alone, poolings=list(JOINS))
         yield (
             joins,
             [
                 Variant(name, PromptingAlone(alone.writer, join=join), partial(joins.part, pooling=join))
-                for join, name in _JOINS.items()
+                for join, name in JOINS.items()
             ],
         )
         return
     assert isinstance(built.embedder, FrozenEmbedder)
     backbone = built.embedder.backbone
-    poolings = recipe.frozen.poolings
-    for template in recipe.frozen.templates:
+    for template, poolings in frozen_readings(recipe.frozen):
         backbone.use_template(template)
         together = SeveralPoolings(FrozenEmbedder(backbone, pooling=poolings[0]), poolings=poolings)
         yield (
@@ -172,6 +179,14 @@ def variants(recipe: Recipe, built: Built) -> Iterator[tuple[Embedder, list[Vari
                 for pooling in poolings
             ],
         )
+
+
+def frozen_readings(frozen: FrozenSection) -> Iterator[tuple[str, list[FrozenPooling]]]:
+    """Each template and its poolings. One that reads no state comes once: no template changes it."""
+    for number, template in enumerate(frozen.templates):
+        poolings = [pooling for pooling in frozen.poolings if number == 0 or of_states(pooling) is not None]
+        if poolings:
+            yield template, poolings
 
 
 def variant_name(pooling: Pooling, template: str) -> str:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, get_args
 
-from transferkit.baselines import PromptingAlone, check_reads_text
+from transferkit.baselines import Join, PromptingAlone, check_reads_text
 from transferkit.checkpoint import checkpoint_folder, document_instructions, load, read_description
 from transferkit.embedder import BackboneEmbedder, PromptEmbedder
 from transferkit.errors import ConfigError
@@ -20,7 +20,7 @@ from transferkit.open_model import find_decoder, is_checkpoint
 from transferkit.reread import SharedPass, reread
 from transferkit.resources import BUNDLED
 from transferkit.runs import read_json
-from transferkit.specs import FrozenPooling, reads_soft
+from transferkit.specs import STATIC, FrozenPooling, parts_of, reads_soft
 
 Group = Sequence[TextEncoder]  # encoders of one loaded model that share their passes over the texts
 
@@ -103,7 +103,9 @@ class _Finder:
             else:
                 yield [MtebEncoder(embedder, name=name, method=method, **options)]
             if alone is not None and isinstance(embedder, PromptEmbedder):
-                soft = PromptingAlone(embedder.writer, join="mean")
+                # Whatever the transfer has beside its states, its rival has too.
+                join: Join = "mean+static" if STATIC in parts_of(embedder.pooling) else "mean"
+                soft = PromptingAlone(embedder.writer, join=join)
                 soft.instructions = embedder.instructions
                 soft.document_instructions = embedder.document_instructions
                 yield [MtebEncoder(soft, name=f"{name}-prompting-alone", method=alone, **options)]

@@ -288,7 +288,12 @@ class Recipe(Strict):
         return self
 
 
-_METHODS_OF_SECTION = {"frozen": ("frozen",), "lora": ("lora", "qlora")}
+_METHODS_OF_SECTION: dict[str, tuple[str | None, ...]] = {
+    "frozen": ("frozen",),
+    "lora": ("lora", "qlora"),
+    "alignment": (None,),
+    "embedding": (None, "lora", "qlora", "prompt-tuning", "frozen"),
+}
 
 
 def heeded(mapping: dict[str, Any]) -> dict[str, Any]:

@@ -51,7 +51,7 @@ class Vectors:
     sample_seconds: float  # that whoever wants the readout alone would pay for
 
     def part(self, of: Callable[["Tensor"], "Tensor"]) -> "Vectors":
-        """The vectors that ``of`` takes out of these; each such part would have taken as long by itself."""
+        """The vectors that ``of`` takes out of these; each such part is charged the whole pass."""
         return replace(self, dev=of(self.dev), sample=None if self.sample is None else of(self.sample))
 
 

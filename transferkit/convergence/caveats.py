@@ -6,12 +6,12 @@ from typing import Any
 from transferkit.convergence.comparable import run_id
 from transferkit.convergence.series import Series, recipe_facts
 from transferkit.runs import Run
+from transferkit.specs import STATIC, parts_of
 
 # Keys of the recipe in which rows of one table should agree, or the reader must know.
 _COMPARED_KEYS = (
     "embedding.dtype",
     "embedding.max_length",
-    "embedding.pooling",
     "loss.temperature",
     "loss.symmetric",
     "readout.kind",
@@ -36,6 +36,11 @@ def comparison_notes(series: list[Series]) -> tuple[str, ...]:
             "Backbones were loaded with quantization {values}",
             by_label,
             lambda run: (run.record["backbone"] or {}).get("quantization"),
+        ),
+        _differing(
+            "The text's token embeddings stand beside the states (`static` in the recipe's pooling): {values}",
+            trained,
+            lambda run: "yes" if STATIC in parts_of(str(recipe_facts(run).get("embedding.pooling"))) else "no",
         ),
         *(_differing(f"{key} differs: {{values}}", trained, _of_recipe(key)) for key in _COMPARED_KEYS),
         _differing("Devices differ, so seconds and memory cannot be compared: {values}", by_label, _device),
