@@ -1,16 +1,15 @@
 """What is published: every study can be planned, every table comes out again from its records, byte for byte."""
 
 import re
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from transferkit.convergence import compare
+from transferkit.convergence.series import _flat, recipe_facts
 from transferkit.convergence.tables import to_csv, to_json, to_markdown
 from transferkit.probe import resolve
-from transferkit.recipes import heeded, read_recipe
+from transferkit.recipes import heeded
 from transferkit.resources import bundled_dir
 from transferkit.runs import read_run
 from transferkit.study import _is_same_run, comparisons, plan, read_study, short_name
@@ -63,21 +62,13 @@ def test_published_table_comes_out_of_its_records_again(table: Path) -> None:
     for one in planned:
         if (one.folder / "record.json").is_file() and not _is_same_run(one):
             # A source that is published without its weights: what the recipe leaves to it cannot be compared.
-            recorded = dict(_leaves(heeded(read_recipe(str(one.folder / "recipe.yaml")).model_dump())))
-            asked = {key: value for key, value in _leaves(heeded(one.recipe.model_dump())) if value is not None}
+            recorded = recipe_facts(read_run(one.folder))
+            asked = {key: value for key, value in _flat("", heeded(one.recipe.model_dump())) if value is not None}
             assert asked == {key: recorded.get(key) for key in asked}, one.folder.name
     found = {short_name(target): runs for target, runs in comparisons(planned).items()}
     comparison = compare(found[table.parent.name])
     for name, text in (("md", to_markdown), ("csv", to_csv), ("json", to_json)):
         assert (table.parent / f"table.{name}").read_text(encoding="utf-8") == text(comparison), f"table.{name}"
-
-
-def _leaves(value: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
-    if isinstance(value, dict | list):
-        for key, item in value.items() if isinstance(value, dict) else enumerate(value):
-            yield from _leaves(item, f"{prefix}.{key}")
-    else:
-        yield prefix, value
 
 
 def _first_table(text: str) -> list[dict[str, str]]:

@@ -7,11 +7,13 @@ import subprocess
 import sys
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cached_property
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 from transferkit.errors import ConfigError
+from transferkit.schema import read_yaml
 
 FORMAT = 1
 RECORD_KEYS = ("run", "task", "method", "label", "status", "seed", "source", "backbone", "data", "parameters")
@@ -26,6 +28,15 @@ class Run:
     folder: Path
     record: dict[str, Any]
     metrics: list[dict[str, Any]]
+
+    @cached_property
+    def recipe(self) -> dict[str, Any]:
+        """Its resolved recipe as a mapping, read from the folder once.
+
+        Raises:
+            ConfigError: no readable ``recipe.yaml``.
+        """
+        return read_yaml(self.folder / "recipe.yaml")
 
 
 def read_run(folder: Path) -> Run:

@@ -5,7 +5,6 @@ from math import inf, sqrt
 from transferkit.convergence.comparison import Cell, Comparison, Crossing, Row, best_up_to
 from transferkit.convergence.formats import READOUT_NAMES, count, level, percent, points, score, seconds
 from transferkit.convergence.series import source_of
-from transferkit.schema import read_yaml
 
 _SAME_POINTS = 0.05  # less than this prints as 0.0
 
@@ -192,7 +191,7 @@ def _seeds(comparison: Comparison) -> str:
 def _sampling_error(comparison: Comparison) -> str:
     """What the choice of the texts leaves open; said where the score is an accuracy and the recipe limits its texts."""
     selecting = set(comparison.selecting)
-    recipe = read_yaml(comparison.runs[0].folder / "recipe.yaml")
+    recipe = comparison.runs[0].recipe
     dev = [one for one in recipe["data"]["dev"] if one["name"] in selecting]
     if len(dev) != 1 or dev[0].get("kind") != "knn" or not dev[0].get("limit"):
         return ""

@@ -12,7 +12,6 @@ from typing import Any, Literal
 from transferkit.convergence.comparable import run_id
 from transferkit.recipes import heeded
 from transferkit.runs import Run
-from transferkit.schema import read_yaml
 from transferkit.template_files import template_name
 
 Readout = Literal["plain", "whiten", "center"]
@@ -90,7 +89,7 @@ def recipe_facts(run: Run) -> dict[str, Any]:
     Raises:
         ConfigError: no readable ``recipe.yaml`` in the run folder.
     """
-    return dict(_flat("", heeded(read_yaml(run.folder / "recipe.yaml"))))
+    return dict(_flat("", heeded(run.recipe)))
 
 
 def source_of(run: Run) -> str | None:
