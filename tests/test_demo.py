@@ -22,6 +22,7 @@ from transferkit.embedder import Embedder
 from transferkit.errors import ConfigError, RunError
 from transferkit.recipes import Recipe
 from transferkit.resources import BUNDLED, bundled_dir
+from transferkit.runner import source_facts
 from transferkit.runs import Run
 from transferkit.search import Entry
 from transferkit.study import Planned
@@ -171,6 +172,7 @@ def test_bundled_is_a_name_wherever_one_stands(tmp_path: Path, monkeypatch: pyte
     (tmp_path / "bundled").mkdir()
     assert given_folder(BUNDLED) == bundled_dir("source")
     assert given_folder(tmp_path / "bundled") == tmp_path / "bundled"
+    assert [source_facts(folder)["run"] for folder in (BUNDLED, bundled_dir("source"))] == ["bundled", "bundled"]
 
 
 def test_train_begins_with_the_recipe_of_the_bundled_source() -> None:

@@ -28,6 +28,7 @@ from transferkit.manifest import sha256_file
 from transferkit.methods import Built, Variant, build, resolve_recipe, variants
 from transferkit.progress import Progress
 from transferkit.recipes import Recipe, read_recipe, recipe_yaml
+from transferkit.resources import BUNDLED
 from transferkit.run_lock import sole_use
 from transferkit.runs import (
     FORMAT,
@@ -439,9 +440,11 @@ def _backbone_facts(embedder: Embedder | None) -> dict[str, Any] | None:
 
 
 def source_facts(source: Path) -> dict[str, Any]:
-    """What tells the source of a run from another: its run, the hash of its checkpoint, its lineage."""
+    """What tells the source of a run from another: its run or ``bundled``, the hash of its checkpoint, its lineage."""
     folder = checkpoint_folder(source)
     run = folder.parent.name if folder.name == "checkpoint" else folder.name
+    if folder == checkpoint_folder(BUNDLED):
+        run = BUNDLED.name
     return {
         "run": run,
         "sha256": sha256_file(folder / "manifest.json"),
