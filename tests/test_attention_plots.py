@@ -3,16 +3,15 @@
 import json
 import xml.etree.ElementTree as ElementTree
 from dataclasses import replace
-from itertools import combinations
 from pathlib import Path
 
 import numpy as np
 import pytest
+from pictures import assert_words_stay_apart
 
 from transferkit.attention import GROUPS, Look, Token
 from transferkit.attention_plots import draw
 from transferkit.attention_report import Report, Side, write_report
-from transferkit.convergence.plots import STYLE
 
 LONG = "a template that is far longer than any picture is wide, and says so at great length: "
 
@@ -60,24 +59,7 @@ def many_texts(layers: int, *, adapted: bool = True, groups: int = len(GROUPS)) 
     ],
 )
 def test_nothing_in_a_picture_overlaps_or_leaves_it(made: Report) -> None:
-    import matplotlib
-    from matplotlib.text import Text
-
-    with matplotlib.rc_context(STYLE):
-        figure = draw(made)
-        figure.canvas.draw()
-        texts = [text for text in figure.findobj(Text) if text.get_visible() and text.get_text().strip()]
-        boxes = [(text.get_text(), text.get_window_extent()) for text in texts]
-    width, height = figure.canvas.get_width_height()
-    for words, box in boxes:
-        assert box.x0 >= 0, words
-        assert box.y0 >= 0, words
-        assert box.x1 <= width, words
-        assert box.y1 <= height, words
-    for (one, first), (other, second) in combinations(boxes, 2):
-        beside = min(first.x1, second.x1) - max(first.x0, second.x0) <= 1
-        above = min(first.y1, second.y1) - max(first.y0, second.y0) <= 1
-        assert beside or above, (one, other)
+    assert_words_stay_apart(lambda: draw(made))
 
 
 def test_same_numbers_give_the_same_bytes(tmp_path: Path) -> None:

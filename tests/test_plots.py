@@ -4,13 +4,13 @@ import xml.etree.ElementTree as ElementTree
 from collections import Counter
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
 import pytest
+from pictures import drawn
 from run_builder import every_method, make_run, metric
 
 from transferkit.convergence import plots
-from transferkit.convergence.comparison import Comparison, compare
+from transferkit.convergence.comparison import compare
 from transferkit.convergence.plots import shorten, spread, write_curves
 
 
@@ -60,27 +60,23 @@ def test_spread_keeps_labels_apart_and_in_order() -> None:
     assert sum(places[:3]) == pytest.approx(sum(values[:3]))  # a cluster stays around its own middle
 
 
-def drawn(comparison: Comparison, monkeypatch: pytest.MonkeyPatch) -> Any:
-    """The figure itself, before it is written."""
-    figures: list[Any] = []
-    monkeypatch.setattr(plots, "write_figure", lambda draw, folder, name: figures.append(draw()))
-    write_curves(comparison, Path())
-    return figures[0]
-
-
 def test_long_labels_stay_apart_in_the_legend(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     start = "transfer, W + offsets, anchors start [prompting.reads instruction"
     labels = [f"{start}{end}-bundled-llama-5m]" for end in (", source source-instruction", "+text, source source-both")]
     rows = [metric(0, 40.0), metric(50, 60.0)]
     runs = [make_run(tmp_path, str(i), rows, method="transfer", label=label) for i, label in enumerate(labels)]
-    (legend,) = drawn(compare(runs), monkeypatch).legends
+    (legend,) = drawn(write_curves, compare(runs), monkeypatch).legends
     assert sorted(text.get_text() for text in legend.get_texts()) == sorted(labels)
 
 
 def test_no_two_of_many_lines_look_alike(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     rows = [metric(0, 40.0), metric(50, 60.0)]
     runs = [make_run(tmp_path, f"{i:02d}", rows, method="transfer", label=f"row {i:02d}") for i in range(24)]
-    lines = [line for line in drawn(compare(runs), monkeypatch).axes[0].lines if line.get_marker() in plots.MARKS]
+    lines = [
+        line
+        for line in drawn(write_curves, compare(runs), monkeypatch).axes[0].lines
+        if line.get_marker() in plots.MARKS
+    ]
     # Three colours and two marks; each pair as often as there are dashes, which lines do not tell of themselves.
     assert sorted(Counter((line.get_color(), line.get_marker()) for line in lines).values()) == [4] * 6
 
@@ -97,7 +93,7 @@ def test_a_long_label_of_a_level_gives_way_to_how_it_was_read(tmp_path: Path, mo
         )
         for pooling in ("last", "mean", "weighted_mean")
     ]
-    beside = {text.get_text() for axes in drawn(compare(runs), monkeypatch).axes for text in axes.texts}
+    beside = {text.get_text() for axes in drawn(write_curves, compare(runs), monkeypatch).axes for text in axes.texts}
     assert sorted(beside) == [
         "40.0  last · prompteol",
         "40.0  mean · prompteol",

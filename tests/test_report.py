@@ -53,7 +53,8 @@ def written(runs: list[Run], tmp_path_factory: pytest.TempPathFactory) -> list[P
 
 
 def test_all_files_are_written_and_listed(written: list[Path]) -> None:
-    names = ["table.md", "table.csv", "table.json", "curves.png", "curves.svg", "report.html"]
+    pictures = [f"{name}.{kind}" for name in ("curves", "scores") for kind in ("png", "svg")]
+    names = ["table.md", "table.csv", "table.json", *pictures, "report.html"]
     assert [path.name for path in written] == names
     assert sorted(path.name for path in written[0].parent.iterdir()) == sorted(names)
 

@@ -1,4 +1,4 @@
-"""``compare``: run folders -> convergence table, curves and report."""
+"""``compare``: run folders -> convergence table, pictures and report."""
 
 from pathlib import Path
 from typing import Annotated
@@ -10,7 +10,7 @@ from rich.console import Console
 def compare(
     runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Run folders of one target and one data set.")],
     out: Annotated[
-        Path | None, typer.Option("--out", help="Folder for table.md/.csv/.json, curves and report.html.")
+        Path | None, typer.Option("--out", help="Folder for table.md/.csv/.json, curves, scores and report.html.")
     ] = None,
     allow_unfinished: Annotated[
         bool, typer.Option("--allow-unfinished", help="Take runs that are not done, marked.")

@@ -40,6 +40,11 @@ DEFINITIONS = {
     "(eval.keep_states_gib).",
 }
 
+CURVES_CAPTION = (
+    "Lines: median over seeds; bands: lowest to highest seed. Dotted: targets. Dashed grey: what trains nothing."
+)
+SCORES_CAPTION = "Dots: the best score of each row and what it scores on the other sets; bars: lowest to highest seed."
+
 _STYLE = """
 :root {
   color-scheme: light dark;
@@ -79,12 +84,13 @@ code { font-size: .85rem; }
 
 
 def write_comparison(comparison: Comparison, folder: Path) -> list[Path]:
-    """Write table.md, table.csv, table.json, curves.png, curves.svg and report.html; the folder is made.
+    """Write table.md, .csv and .json, curves and scores as .png and .svg, and report.html; the folder is made.
 
     Raises:
         ConfigError: the folder cannot be written.
     """
     from transferkit.convergence.plots import write_curves
+    from transferkit.convergence.score_plot import write_scores
 
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -92,23 +98,25 @@ def write_comparison(comparison: Comparison, folder: Path) -> list[Path]:
         for name, text in (("md", to_markdown), ("csv", to_csv), ("json", to_json)):
             written.append(folder / f"table.{name}")
             write_text(written[-1], text(comparison))
-        written += write_curves(comparison, folder)
+        written += write_curves(comparison, folder) + write_scores(comparison, folder)
+        curves, scores = ((folder / f"{name}.svg").read_text(encoding="utf-8") for name in ("curves", "scores"))
         written.append(folder / "report.html")
-        write_text(written[-1], to_html(comparison, svg=(folder / "curves.svg").read_text(encoding="utf-8")))
+        write_text(written[-1], to_html(comparison, curves=curves, scores=scores))
     except OSError as error:
         raise ConfigError(f"{folder}: cannot write the comparison there ({error.strerror}); choose another") from None
     return written
 
 
-def to_html(comparison: Comparison, *, svg: str) -> str:
-    """The page; ``svg`` is the text of ``curves.svg``."""
+def to_html(comparison: Comparison, *, curves: str, scores: str) -> str:
+    """The page; ``curves`` and ``scores`` are the texts of ``curves.svg`` and ``scores.svg``."""
     found = "".join(f"<li>{escape(sentence)}</li>" for sentence in findings(comparison))
     notes = "".join(f"<li>{escape(note)}</li>" for note in comparison.notes)
     sections = [
         "<h1>Convergence table</h1>",
         f'<p class="soft">{escape(_subtitle(comparison))}</p>',
         f'<ul class="findings">{found}</ul>',
-        _figure(svg),
+        _figure(curves, "Dev score against steps and against seconds", CURVES_CAPTION),
+        _figure(scores, "Best dev score of every row, and that on the other sets", SCORES_CAPTION),
         *[_table(view, comparison) for view in views(comparison)],
         f"<h2>Notes</h2><ul>{notes}</ul>" if notes else "",
         f"<h2>What the columns mean</h2>{_definitions(DEFINITIONS)}",
@@ -136,7 +144,7 @@ def _has_target(run: Run) -> bool:
     return run.record["backbone"] is not None and run.record["method"] != "prompting-llm-alone"
 
 
-def _figure(svg: str) -> str:
+def _figure(svg: str, label: str, caption: str) -> str:
     """The drawing without prolog and metadata, in colours that follow the page."""
     from transferkit.convergence.plots import COLOURS, INK, MUTED, OTHER_COLOUR, PAPER
 
@@ -146,11 +154,8 @@ def _figure(svg: str) -> str:
     for position, colour in enumerate(colours, start=1):
         drawing = drawing.replace(colour, f"var(--c{position}, {colour})")
     drawing = drawing.replace(INK, "currentColor").replace(f"fill: {PAPER}", "fill: none")
-    drawing = drawing.replace("<svg", '<svg role="img" aria-label="Dev score against steps and against seconds"', 1)
-    return (
-        f"<figure>{drawing}<figcaption>Lines: median over seeds; bands: lowest to highest seed. "
-        "Dotted: targets. Dashed grey: what trains nothing.</figcaption></figure>"
-    )
+    drawing = drawing.replace("<svg", f'<svg role="img" aria-label="{label}"', 1)
+    return f"<figure>{drawing}<figcaption>{caption}</figcaption></figure>"
 
 
 def _table(view: View, comparison: Comparison) -> str:

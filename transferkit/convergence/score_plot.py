@@ -1,0 +1,124 @@
+"""Convergence table -> one line a row: where it starts, how far it comes, what that is worth on the other sets.
+
+Curves show how a few rows get there; this shows many rows, untrained ones too, at a glance. matplotlib is imported
+inside the functions only.
+"""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from transferkit.convergence.comparison import Comparison, Row
+from transferkit.convergence.formats import READOUT_NAMES, score
+from transferkit.convergence.plots import COLOURS, INK, MUTED, OTHER_COLOUR, PAPER, shorten, write_figure
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+_NAME = 76  # characters of a label that stand beside the panels
+_SETS = 24  # characters of the sets' names that stand below a panel
+_LINE = 0.34  # inches a label
+
+
+def write_scores(comparison: Comparison, folder: Path) -> list[Path]:
+    """Write ``scores.png`` and ``scores.svg``; the same records give the same bytes."""
+    return write_figure(lambda: _figure(comparison), folder, "scores")
+
+
+def _figure(comparison: Comparison) -> "Figure":
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    labels = list(dict.fromkeys(row.series.label for row in comparison.rows))
+    names = [shorten(label, _NAME) for label in labels]
+    left = 0.3 + 0.073 * max(map(len, names))  # inches; 9.5 points of DejaVu Sans
+    height = _LINE * len(labels) + 1.4
+    figure = Figure(figsize=(left + 7.5, height))
+    FigureCanvasAgg(figure)
+    grid = figure.subplots(1, 2, sharey=True, width_ratios=(3, 2))
+    for axes, other in zip(grid, (False, True), strict=True):
+        _draw(axes, comparison, labels, other=other)
+    grid[0].set_yticks(range(len(labels)), names)
+    grid[0].set_ylim(len(labels) - 0.4, -0.6)
+    grid[1].tick_params(labelleft=False)
+    figure.subplots_adjust(
+        left=left / (left + 7.5), right=0.985, top=1 - 0.35 / height, bottom=0.95 / height, wspace=0.05
+    )
+    _legend(figure, comparison, x=left / (left + 7.5), height=height)
+    return figure
+
+
+def _draw(axes: "Axes", comparison: Comparison, labels: list[str], *, other: bool) -> None:
+    """The rows' scores, or with ``other`` those on the sets that select nothing."""
+    reference = comparison.reference
+    level = None if reference is None else reference.other if other else reference.best
+    for row in comparison.rows:
+        plain = row.series.readout == "plain"
+        y = labels.index(row.series.label) + (0.16 if plain else -0.16)
+        colour = COLOURS.get(row.series.method, (OTHER_COLOUR,))[0]
+        if other:
+            if row.other is not None:
+                _dot(axes, row.other, y, colour, hollow=plain)
+            continue
+        if row.best_low < row.best_high:
+            axes.plot(
+                [row.best_low, row.best_high], [y, y], color=colour, alpha=0.3, lw=6, solid_capstyle="butt", zorder=2
+            )
+        if row.initial is not None and row.series.last_step > 0:
+            axes.plot([row.initial, row.best], [y, y], color=colour, linewidth=1.2, zorder=3)
+            axes.plot([row.initial], [y], color=colour, marker="|", markersize=7, zorder=3)
+        _dot(axes, row.best, y, colour, hollow=plain)
+    sets = f"{_sets(comparison.others)}, which choose nothing" if other else _sets(comparison.selecting)
+    axes.set_xlabel(f"{sets}, %")
+    axes.grid(axis="both", color=OTHER_COLOUR, alpha=0.18, linewidth=0.7)
+    axes.margins(x=0.06)
+    if level is not None:
+        axes.axvline(level, color=INK, linestyle=(0, (1, 2)), linewidth=1.0, zorder=1)
+        # The words stay inside their panel: they end at a line that stands on its right.
+        left, right = axes.get_xlim()
+        end = level > (left + right) / 2
+        axes.text(
+            level,
+            1.01,
+            f"LoRA's {'' if other else 'best '}{score(level)}",
+            transform=axes.get_xaxis_transform(),
+            ha="right" if end else "left",
+            va="bottom",
+            fontsize=9,
+        )
+
+
+def _sets(names: tuple[str, ...]) -> str:
+    """What a panel's score is the mean of: the sets, or how many they are where their names are too long."""
+    words = ", ".join(names)
+    return words if len(words) <= _SETS else f"mean of {len(names)} sets"
+
+
+def _dot(axes: "Axes", x: float, y: float, colour: str, *, hollow: bool) -> None:
+    axes.plot([x], [y], zorder=4, **_mark(colour, hollow=hollow))
+
+
+def _mark(colour: str, *, hollow: bool) -> dict[str, Any]:
+    face = PAPER if hollow else colour
+    return {"color": colour, "marker": "o", "markersize": 6, "markerfacecolor": face, "markeredgewidth": 1.4}
+
+
+def _legend(figure: "Figure", comparison: Comparison, *, x: float, height: float) -> None:
+    from matplotlib.lines import Line2D
+
+    def line(**look: Any) -> Line2D:
+        return Line2D([], [], linestyle="none", **{"color": MUTED, **look})
+
+    readouts: list[Row] = list({row.series.readout: row for row in comparison.rows}.values())
+    entries = [
+        (line(**_mark(MUTED, hollow=row.series.readout == "plain")), READOUT_NAMES[row.series.readout])
+        for row in readouts
+    ]
+    if any(row.series.last_step > 0 for row in comparison.rows):
+        entries.append((line(marker="|", markersize=8), "step 0"))
+    if any(row.best_low < row.best_high for row in comparison.rows):
+        entries.append((Line2D([], [], color=MUTED, alpha=0.3, linewidth=6), "lowest to highest seed"))
+    handles, names = zip(*entries, strict=True)
+    figure.legend(
+        handles, names, loc="lower left", bbox_to_anchor=(x - 0.01, 0.04 / height), ncols=len(names), frameon=False
+    )
