@@ -375,6 +375,19 @@ def test_runs_that_keep_the_last_step_are_rows_of_their_last_step(tmp_path: Path
     assert any("eval.keep differs: best (transfer); last (lora)" in note for note in comparison.notes)
 
 
+def test_a_run_that_keeps_its_last_step_has_a_target_only_where_it_stays_there(tmp_path: Path) -> None:
+    last = {"eval": {"keep": "last"}}
+    curves = {"falls": [60.0, 80.0, 60.0], "returns": [80.0, 60.0, 75.0], "stays": [60.0, 75.0, 80.0]}
+    runs = [make_run(tmp_path, "lora", [metric(0, 40.0), metric(50, 75.0)])]
+    for name, scores in curves.items():
+        rows = [metric(50 * i, value) for i, value in enumerate(scores)]
+        runs.append(make_run(tmp_path, name, rows, method="transfer", label=name, recipe=last))
+    found = {row.series.label: row.crossings[-1].cost["steps"] for row in compare(runs).rows}
+    assert (found["falls"].value, found["falls"].bound) == (None, 100)
+    assert found["returns"].value == 100
+    assert found["stays"].value == 50
+
+
 def test_of_two_lora_rows_that_keep_the_last_step_the_better_last_step_is_the_reference(tmp_path: Path) -> None:
     last = {"eval": {"keep": "last"}}
     peak = make_run(tmp_path, "a", [metric(0, 40), metric(50, 90), metric(100, 60)], label="peak", recipe=last)

@@ -36,7 +36,10 @@ def text(runs: list[Run]) -> str:
 
 def test_a_faster_transfer(tmp_path: Path) -> None:
     found = text([reference(tmp_path), transfer(tmp_path)])
-    assert "The reference is LoRA r 8, plain: its best score is 80.0 (one seed), reached after 200 steps.\n" in found
+    assert (
+        "The reference is LoRA r 8, plain: its best score is 80.0 (one seed), reached after 200 of 250 steps.\n"
+        in found
+    )
     assert "The transfer row, W, plain, scores 77.0 (one seed), 96.2 % of LoRA's best, after 50 of 50 steps" in found
     assert "It reaches 95 % of LoRA's best (76.0) after 50 steps (8.0 s), but not 98 % (78.4)" in found
     assert (
@@ -52,20 +55,24 @@ def test_lora_is_read_in_the_readout_that_is_sooner(tmp_path: Path) -> None:
     )
 
 
-@pytest.mark.parametrize(("scores", "rising"), [([80.0, 81.0], True), ([79.0, 81.0], False), ([70.0, 79.0], False)])
+@pytest.mark.parametrize(
+    ("scores", "rising"), [([80.0, 81.0], True), ([79.0, 81.0], True), ([70.0, 78.0, 81.0], False)]
+)
 def test_a_reference_that_still_rises_is_said_to(tmp_path: Path, scores: list[float], rising: bool) -> None:
     runs = []
     for seed, last in enumerate(scores):
         rows = [metric(0, 40.0), metric(50, 79.0), metric(100, last)]
         runs.append(make_run(tmp_path, f"lora{seed}", rows, seed=seed))
-    said = "; its best evaluation is its last one, so it might rise further with more steps." in text(runs)
+    said = "; it is best where it ends, so it might rise further with more steps, and all targets with it." in text(
+        runs
+    )
     assert said == rising
 
 
 def test_a_reference_that_keeps_its_last_step_is_not_called_best_or_rising(tmp_path: Path) -> None:
     rows = [metric(0, 40.0), metric(50, 79.0), metric(100, 70.0)]
     found = text([make_run(tmp_path, "lora", rows, recipe={"eval": {"keep": "last"}})])
-    assert "its last score is 70.0 (one seed), reached after 100 steps.\n" in found
+    assert "its last score is 70.0 (one seed), reached after 100 of 100 steps.\n" in found
 
 
 def test_a_slower_transfer_is_called_slower(tmp_path: Path) -> None:
@@ -93,7 +100,7 @@ def test_a_transfer_that_reaches_nothing(tmp_path: Path) -> None:
         ("prompt-tuning", 77.5, "stands 0.5 points below prompt tuning (best row: rival, plain, 77.5); the ranges"),
         ("prompting-llm-alone", 70.0, "beats the Prompting LLM alone by 7.0 points"),
         ("prompting-llm-alone", 79.5, "loses to the Prompting LLM alone by 2.5 points "
-         "(best row: rival, plain, 79.5): the Prompting LLM would do as well without the backbone"),
+         "(best row: rival, plain, 79.5; by seed -2.5, -2.5, -2.5): the Prompting LLM would do as well without"),
     ],
 )  # fmt: skip
 def test_rivals(tmp_path: Path, method: str, rival: float, words: str) -> None:
@@ -106,14 +113,19 @@ def test_rivals(tmp_path: Path, method: str, rival: float, words: str) -> None:
     ("mine", "theirs", "who"),
     [
         ([77.0], [60.0], "transfer and of prompt tuning"),
-        ([77.0], [60.0, 61.0], "transfer"),
-        ([76.0, 77.0], [60.0], "prompt tuning"),
+        ([76.0, 77.0], [60.0, 61.0, 62.0], "transfer"),
+        ([76.0, 77.0, 78.0], [60.0, 61.0], "prompt tuning"),
     ],
 )
-def test_one_seed_decides_nothing(tmp_path: Path, mine: list[float], theirs: list[float], who: str) -> None:
+def test_fewer_than_three_seeds_decide_nothing(
+    tmp_path: Path, mine: list[float], theirs: list[float], who: str
+) -> None:
     runs = [*seeds(tmp_path, "transfer", mine), *seeds(tmp_path, "prompt-tuning", theirs)]
     found = text([reference(tmp_path), *runs])
-    assert f"); there is one seed of {who}, so it is open whether the carried skill is worth more than free" in found
+    assert (
+        f"); there are fewer than three seeds of {who}, so it is open whether the carried skill is worth more than free"
+        in found
+    )
     assert "Transfer beats" not in found
     assert "Rows with one seed have no range, so what they differ by is open.\n" in f"{found}\n"
 
@@ -156,6 +168,67 @@ def test_missing_rivals_and_missing_transfer_are_said(tmp_path: Path) -> None:
     found = text([reference(tmp_path), transfer(tmp_path)])
     assert "No run of prompt tuning is among these runs, so it is open whether transfer beats it." in found
     assert "There is no transfer run" in text([reference(tmp_path / "alone")])
+
+
+def test_differences_to_the_source_are_paired_by_seed(tmp_path: Path) -> None:
+    mine = seeds(tmp_path, "transfer", [70.0, 75.0, 80.0])
+    theirs = seeds(tmp_path, "prompting-llm-alone", [68.0, 71.0, 77.0], label="alone")
+    found = text([reference(tmp_path), *mine[::-1], *theirs])
+    assert (
+        "stands 4.0 points above the Prompting LLM alone (best row: alone, plain, 71.0; by seed +2.0, +4.0, +3.0); "
+        in found
+    )
+    assert "the ranges over seeds overlap, so it is open" in found
+
+
+def test_a_floor_within_the_range_over_seeds_is_said_to_be(tmp_path: Path) -> None:
+    mine = seeds(tmp_path, "transfer", [70.0, 75.0, 80.0])
+    floors = [
+        make_run(tmp_path, "tfidf", [metric(0, 71.0)], method="tfidf", label="TF-IDF"),
+        make_run(tmp_path, "frozen", [metric(0, 60.0)], method="frozen", label="frozen"),
+    ]
+    found = text([reference(tmp_path), *mine, *floors])
+    assert (
+        "stands 15.0 points above the best frozen backbone (frozen, plain: 60.0) and 4.0 points above TF-IDF (" in found
+    )
+    assert "(TF-IDF, plain: 71.0; within transfer's range over seeds)." in found
+
+
+def test_seeds_that_need_other_steps_are_shown_one_by_one(tmp_path: Path) -> None:
+    curves = [[(0, 78.0), (50, 79.0)], [(0, 60.0), (50, 77.0)], [(0, 60.0), (50, 70.0)]]
+    runs = [
+        make_run(
+            tmp_path,
+            f"t{seed}",
+            [metric(step, best, seconds=float(step)) for step, best in curve],
+            method="transfer",
+            seed=seed,
+        )
+        for seed, curve in enumerate(curves)
+    ]
+    assert "It reaches 95 % of LoRA's best (76.0) after 50 steps (by seed 0, 50, never; 50.0 s)" in text(
+        [reference(tmp_path), *runs]
+    )
+
+
+def test_seconds_of_a_machine_that_changes_its_pace_are_not_compared(tmp_path: Path) -> None:
+    runs = [
+        make_run(
+            tmp_path,
+            f"t{seed}",
+            [metric(0, 60.0), metric(50, 77.0, seconds=took)],
+            method="transfer",
+            seed=seed,
+            label="W",
+        )
+        for seed, took in enumerate((10.0, 14.0))
+    ]
+    comparison = compare([reference(tmp_path), *runs])
+    found = "\n".join(findings(comparison))
+    assert "It reaches 95 % of LoRA's best (76.0) after 50 steps, but" in found
+    assert "LoRA is there after 200 steps: transfer needs 4.0 times fewer steps.\n" in found
+    said = "A step took longer in one seed than in another, so compare steps rather than seconds: W (1.4 times)."
+    assert said in comparison.notes
 
 
 def test_floors_and_sets_that_choose_nothing(tmp_path: Path) -> None:

@@ -44,7 +44,7 @@ class Page(HTMLParser):
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> list[Run]:
-    return every_method(tmp_path_factory.mktemp("runs"), seeds=(17, 18))
+    return every_method(tmp_path_factory.mktemp("runs"), seeds=(17, 18, 19))
 
 
 @pytest.fixture(scope="module")

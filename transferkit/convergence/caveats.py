@@ -21,6 +21,9 @@ _COMPARED_KEYS = (
 )
 
 
+UNEVEN = 1.3  # seeds of one row whose seconds a step differ by more ran on a machine that others used too
+
+
 def comparison_notes(series: list[Series]) -> tuple[str, ...]:
     """Caveats under the table, in a fixed order; empty where the runs differ in nothing that matters."""
     by_label = {one.label: one.runs for one in series}
@@ -44,6 +47,7 @@ def comparison_notes(series: list[Series]) -> tuple[str, ...]:
         ),
         *(_differing(f"{key} differs: {{values}}", trained, _of_recipe(key)) for key in _COMPARED_KEYS),
         _differing("Devices differ, so seconds and memory cannot be compared: {values}", by_label, _device),
+        _uneven(series),
         *_unfinished(by_label),
         *_seed_twice(by_label),
         _uncommitted(by_label),
@@ -76,6 +80,15 @@ def _device(run: Run) -> str | None:
     facts = [run.record.get(key) for key in ("device", "device_name", "threads")]
     named = [str(fact) for fact in facts if fact is not None]
     return " ".join(named) if named else None
+
+
+def _uneven(series: list[Series]) -> str | None:
+    """A machine that others use too, or several machines: seconds then say little."""
+    found = {one.label: one.uneven_pace() for one in series if one.uneven_pace() > UNEVEN}
+    if not found:
+        return None
+    rows = "; ".join(f"{label} ({factor:.1f} times)" for label, factor in found.items())
+    return f"A step took longer in one seed than in another, so compare steps rather than seconds: {rows}."
 
 
 def _unfinished(groups: dict[str, tuple[Run, ...]]) -> list[str]:

@@ -11,8 +11,6 @@ from transferkit.convergence.series import Point, Series, build_series, selectin
 from transferkit.errors import ConfigError
 from transferkit.runs import Run
 
-_SAME = 1e-9  # 0.9 * 74.0 is 66.60000000000001: a score of 66.6 has reached it
-
 
 @dataclass(frozen=True)
 class Cell:
@@ -42,7 +40,11 @@ class Crossing:
 
 @dataclass(frozen=True)
 class Row:
-    """One group with one readout; medians over its seeds. Best is the evaluation that a run keeps (``eval.keep``)."""
+    """One group with one readout; medians over its seeds.
+
+    Best is the evaluation that a run keeps by this readout's scores (``eval.keep``): the checkpoint's own where the
+    readout is the recipe's.
+    """
 
     series: Series
     seeds: int
@@ -52,6 +54,7 @@ class Row:
     best_low: float
     best_high: float
     best_step: float
+    last: float  # score of the last evaluation, which nothing chose
     share: float | None  # percent of the reference's best
     other: float | None  # at each seed's best step, mean over the dev sets that select nothing
     crossings: tuple[Crossing, ...]
@@ -108,6 +111,17 @@ def compare(
     )
 
 
+def decoders(comparison: Comparison) -> list[str]:
+    """Names of the decoders that embed in these runs; rows that use none have no part in it."""
+    return sorted(
+        {
+            run.record["backbone"]["name"]
+            for run in comparison.runs
+            if run.record["backbone"] is not None and run.record["method"] != "prompting-llm-alone"
+        }
+    )
+
+
 def best_up_to(series: Series, step: int) -> float:
     """Median over seeds of the score that a row would show if its runs had ended at ``step``."""
     return median(point.score for point in series.kept(up_to=step))
@@ -154,6 +168,7 @@ def _row(series: Series, *, reference: Series | None, targets: tuple[Target, ...
         best_low=min(scores),
         best_high=max(scores),
         best_step=_best_step(series),
+        last=median(curve[-1].score for curve in series.curves),
         share=None if reference is None else 100 * median(scores) / _best(reference),
         other=_median(point.other_score for point in best),
         crossings=tuple(_crossing(series, target) for target in targets),
@@ -189,15 +204,14 @@ _READ: dict[str, Callable[[Point], float | None]] = {
 
 
 def _cost(series: Series, score: float, read: Callable[[Point], float | None]) -> Cell:
-    """Median over seeds of what ``read`` says at the first evaluation that reaches ``score``.
+    """Median over seeds of what ``read`` says at the evaluation from which a run has ``score``.
 
     Where half of the seeds or more never reach it the median is unknown. Its lower bound counts those seeds
     with what they ran; a method that trains nothing has none.
     """
     needed: list[float] = []
     at_least: list[float] = []
-    for curve in series.curves:
-        hit = next((point for point in curve if point.score >= score - _SAME), None)
+    for curve, hit in zip(series.curves, series.reached(score), strict=True):
         value = read(hit if hit is not None else curve[-1])
         if value is None:
             return Cell()

@@ -1,12 +1,15 @@
 """Convergence table -> plain sentences on what was seen, every number taken from the table. No torch."""
 
 from math import inf, sqrt
+from statistics import median
 
+from transferkit.convergence.caveats import UNEVEN
 from transferkit.convergence.comparison import Cell, Comparison, Crossing, Row, best_up_to
 from transferkit.convergence.formats import READOUT_NAMES, count, level, percent, points, score, seconds
 from transferkit.convergence.series import source_of
 
 _SAME_POINTS = 0.05  # less than this prints as 0.0
+_SEEDS = 3  # fewer decide nothing: of two equal methods one has both seeds above the other's in a third of all cases
 
 
 def findings(comparison: Comparison) -> list[str]:
@@ -37,29 +40,33 @@ def _reference(comparison: Comparison) -> str:
             "the table shows best scores only."
         )
     what = "its last score" if reference.series.keep == "last" else "its best score"
-    sentence = (
-        f"The reference is {_name(reference)}: {what} is {_median_of(reference)}, "
-        f"reached after {count(reference.best_step)} steps"
-    )
+    sentence = f"The reference is {_name(reference)}: {what} is {_median_of(reference)}, reached {_at(reference)}"
     if _still_rising(reference):
-        sentence += "; its best evaluation is its last one, so it might rise further with more steps"
+        sentence += "; it is best where it ends, so it might rise further with more steps, and all targets with it"
     return sentence + "."
 
 
 def _still_rising(row: Row) -> bool:
-    """Whether every seed scores higher at its last evaluation than at all before."""
-    return row.series.last_step > 0 and all(
+    """Whether half of the seeds or more score higher at their last evaluation than at all before."""
+    highest_last = [
         curve[-1].score > max((point.score for point in curve[:-1]), default=inf) for curve in row.series.curves
-    )
+    ]
+    return row.series.last_step > 0 and median(highest_last) > 0
+
+
+def _at(row: Row) -> str:
+    """The step that a row stands with, of those that it ran."""
+    if row.best_step == 0:
+        return "at step 0"
+    return f"after {count(row.best_step)} of {count(row.series.last_step)} steps"
 
 
 def _transfer(row: Row, comparison: Comparison) -> str:
-    at = "at step 0" if row.best_step == 0 else f"after {count(row.best_step)} of {count(row.series.last_step)} steps"
     share = f", {percent(row.share)} of LoRA's best" if row.share is not None else ""
     more = sum(one.series.method == "transfer" for one in comparison.rows) > 1
     who = "The best transfer row" if more else "The transfer row"
     trained = f"with {count(row.trainable)} trained numbers"
-    return f"{who}, {_name(row)}, scores {_median_of(row)}{share}, {at}, {trained}."
+    return f"{who}, {_name(row)}, scores {_median_of(row)}{share}, {_at(row)}, {trained}."
 
 
 def _speed(row: Row, comparison: Comparison) -> str:
@@ -73,14 +80,30 @@ def _speed(row: Row, comparison: Comparison) -> str:
         )
     crossing = reached[-1]
     target = crossing.target
-    sentence = f"It reaches {level(target.fraction)} of LoRA's best ({score(target.score)}) {_after(crossing.cost)}"
+    theirs = _soonest(comparison, crossing)
+    timed = all(one is None or one.series.uneven_pace() <= UNEVEN for one in (row, theirs))
+    sentence = f"It reaches {level(target.fraction)} of LoRA's best ({score(target.score)}) "
+    sentence += _after(crossing.cost, row, target.score, timed=timed)
     if len(reached) < len(row.crossings):
         missed = row.crossings[len(reached)].target
         sentence += f", but not {level(missed.fraction)} ({score(missed.score)})"
-    if target.cost["steps"].value is None:
+    if theirs is None:
         return sentence + "; LoRA's median over seeds does not reach that score."
     which = ", in whichever readout is sooner," if _has_two_readouts(comparison) else ""
-    return f"{sentence}; LoRA{which} is there {_after(target.cost)}{_times(crossing)}."
+    there = _after(target.cost, theirs, target.score, timed=timed)
+    return f"{sentence}; LoRA{which} is there {there}{_times(crossing, timed=timed)}."
+
+
+def _soonest(comparison: Comparison, crossing: Crossing) -> Row | None:
+    """The reference in the readout that needs the fewest steps for a target; None where neither reaches it."""
+    wanted = crossing.target.cost["steps"].value
+    assert comparison.reference is not None
+    for row in comparison.rows:
+        if row.series.label == comparison.reference.series.label and wanted is not None:
+            (mine,) = (one for one in row.crossings if one.target == crossing.target)
+            if mine.cost["steps"].value == wanted:
+                return row
+    return None
 
 
 def _has_two_readouts(comparison: Comparison) -> bool:
@@ -89,17 +112,24 @@ def _has_two_readouts(comparison: Comparison) -> bool:
     return comparison.reference is not None and labels.count(comparison.reference.series.label) > 1
 
 
-def _after(cost: dict[str, Cell]) -> str:
+def _after(cost: dict[str, Cell], row: Row, target: float, *, timed: bool) -> str:
+    """When a row is at a score: the median, and each seed where there are several."""
     steps, took = cost["steps"].value, cost["seconds"].value
     when = "at step 0" if steps == 0 else f"after {count(steps)} steps"
-    return f"{when} ({seconds(took)} s)" if took is not None else when
+    each = [None if point is None else point.step for point in row.series.reached(target)]
+    details = []
+    if len(set(each)) > 1:
+        details.append(f"by seed {', '.join('never' if step is None else count(step) for step in each)}")
+    if timed and took is not None:
+        details.append(f"{seconds(took)} s")
+    return f"{when} ({'; '.join(details)})" if details else when
 
 
-def _times(crossing: Crossing) -> str:
+def _times(crossing: Crossing, *, timed: bool) -> str:
     """How much sooner the row is there than the reference, or later."""
     parts = [
         f"{max(value, 1 / value):.1f} times {'fewer' if value > 1 else 'as many'} {unit}"
-        for unit in ("steps", "seconds")
+        for unit in ("steps", "seconds")[: 2 if timed else 1]
         if (value := crossing.speedup[unit].value) is not None and f"{max(value, 1 / value):.1f}" != "1.0"
     ]
     return f": transfer needs {' and '.join(parts)}" if parts else ""
@@ -122,7 +152,8 @@ _RIVALS = {  # method -> its name, what a transfer that beats it shows, and one 
 def _rival(row: Row, comparison: Comparison, method: str) -> str:
     """Transfer against a rival's best row, plain or with readout, and at equal steps where both train.
 
-    What that shows is said where both have two seeds or more and all of one score above all of the other.
+    What that shows is said where both have three seeds or more and all of one score above all of the other. Where
+    runs of one seed share their source and their texts, their differences are given one by one.
     """
     name, meaning_if_better, meaning_if_not = _RIVALS[method]
     rival = _best(comparison, method, source=_source(row))
@@ -130,7 +161,7 @@ def _rival(row: Row, comparison: Comparison, method: str) -> str:
         of_this_source = " of the same source" if _best(comparison, method) is not None else ""
         return f"No run of {name}{of_this_source} is among these runs, so it is open whether transfer beats it."
     gap = row.best - rival.best
-    best = f"(best row: {_name(rival)}, {score(rival.best)})"
+    best = f"(best row: {_name(rival)}, {score(rival.best)}{_pairs(row, rival)})"
     if doubt := _doubt(row, rival, name):
         sentence = f"Transfer stands {_apart(gap, name)} {best}; {doubt}, so it is open whether {meaning_if_better}"
     elif gap > 0:
@@ -147,10 +178,23 @@ def _rival(row: Row, comparison: Comparison, method: str) -> str:
 
 def _doubt(row: Row, rival: Row, name: str) -> str:
     """Why the difference of two rows decides nothing; empty where it does."""
-    single = [who for who, one in (("transfer", row), (name, rival)) if one.seeds < 2]
-    if single:
-        return f"there is one seed of {' and of '.join(single)}"
+    few = [who for who, one in (("transfer", row), (name, rival)) if one.seeds < _SEEDS]
+    if few:
+        return f"there are fewer than three seeds of {' and of '.join(few)}"
     return "the ranges over seeds overlap" if _overlap(row, rival) else ""
+
+
+def _pairs(row: Row, rival: Row) -> str:
+    """What transfer has over a rival from the same source, seed by seed."""
+    if _source(rival) is None or row.seeds < 2:
+        return ""
+    mine, theirs = ({_seed(one, i): p.score for i, p in enumerate(one.series.kept())} for one in (row, rival))
+    gaps = [mine[seed] - theirs[seed] for seed in sorted(mine.keys() & theirs.keys())]
+    return f"; by seed {', '.join(f'{gap:+.1f}' for gap in gaps)}" if len(gaps) > 1 else ""
+
+
+def _seed(row: Row, position: int) -> int:
+    return int(row.series.runs[position].record["seed"])
 
 
 def _apart(gap: float, name: str) -> str:
@@ -165,7 +209,8 @@ def _floors(row: Row, comparison: Comparison) -> list[str]:
         floor = _best(comparison, method)
         if floor is None:
             continue
-        parts.append(f"{_apart(row.best - floor.best, name)} ({_name(floor)}: {score(floor.best)})")
+        within = "; within transfer's range over seeds" if row.best_low <= floor.best <= row.best_high else ""
+        parts.append(f"{_apart(row.best - floor.best, name)} ({_name(floor)}: {score(floor.best)}{within})")
     return [f"Transfer stands {' and '.join(parts)}."] if parts else []
 
 

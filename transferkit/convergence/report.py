@@ -12,7 +12,7 @@ from transferkit.convergence.comparable import run_id
 from transferkit.convergence.comparison import Comparison
 from transferkit.convergence.findings import findings
 from transferkit.convergence.formats import count, memory, seconds
-from transferkit.convergence.tables import View, row_name, to_csv, to_json, to_markdown, views
+from transferkit.convergence.tables import View, row_name, title, to_csv, to_json, to_markdown, views
 from transferkit.errors import ConfigError
 from transferkit.runs import Run, write_text
 
@@ -24,15 +24,18 @@ DEFINITIONS = {
     "Trained": "Numbers that the optimizer changes.",
     "Step 0": "Score before the first optimizer step; for transfer, the skill attached without any training.",
     "Best": "The highest score of a run over all its evaluations, by the dev sets that select; under eval.keep: last "
-    "the score of its last evaluation, whose weights such a run keeps. At step, range and other sets follow it.",
+    "the score of its last evaluation, whose weights such a run keeps. At step, range and other sets follow it. It is "
+    "the highest of several on the very texts that it is reported on, which flatters what was evaluated often.",
+    "Last": "The score of the last evaluation, which nothing chose.",
     "% of LoRA": "Best score over the reference's. The reference is the LoRA row with the highest best "
     "score, plain or with readout, so all other learning rates and poolings of LoRA stay rows.",
     "Other sets": "Mean over the dev sets that select nothing, at the evaluation of Best.",
     "Target": "A share of the reference's best score: the same score for every row, with or without readout.",
-    "Steps, ..., seconds to target": "Read at the first evaluation that reaches it. "
-    "Seconds count training and cache building and, for a readout, its fit; loading and evaluation are not "
-    "in them. A seed that never arrives counts as endless; where half of them or more do not, the cell holds "
-    "a lower bound of the median, from what was run: > 500.",
+    "Steps, ..., seconds to target": "Read at the first evaluation that reaches it, under eval.keep: last at the first "
+    "one from which the score stays there. Seconds count training and cache building and, for a readout, its fit; "
+    "loading, evaluation and the training of a transfer's source, which is done once, are not in them. A seed that "
+    "never arrives counts as endless; where half of them or more do not, the cell holds a lower bound of the median, "
+    "from what was run: > 500.",
     "2.0x": "The reference needs 2.0 times as much, read plain or with readout, whichever needs less (each measure by "
     "itself). Empty where row or reference do not reach the target.",
     "Memory": "Peak memory of the run; on a CPU it is the peak resident size of the process, which includes its "
@@ -112,7 +115,7 @@ def to_html(comparison: Comparison, *, curves: str, scores: str) -> str:
     found = "".join(f"<li>{escape(sentence)}</li>" for sentence in findings(comparison))
     notes = "".join(f"<li>{escape(note)}</li>" for note in comparison.notes)
     sections = [
-        "<h1>Convergence table</h1>",
+        f"<h1>{escape(title(comparison))}</h1>",
         f'<p class="soft">{escape(_subtitle(comparison))}</p>',
         f'<ul class="findings">{found}</ul>',
         _figure(curves, "Dev score against steps and against seconds", CURVES_CAPTION),
@@ -127,21 +130,13 @@ def to_html(comparison: Comparison, *, curves: str, scores: str) -> str:
     return (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>Convergence table</title>\n<style>{_STYLE}</style>\n</head>\n<body>\n"
+        f"<title>{escape(title(comparison))}</title>\n<style>{_STYLE}</style>\n</head>\n<body>\n"
         f"<main>\n{body}\n</main>\n</body>\n</html>\n"
     )
 
 
 def _subtitle(comparison: Comparison) -> str:
-    names = sorted(
-        {row.series.runs[0].record["backbone"]["name"] for row in comparison.rows if _has_target(row.series.runs[0])}
-    )
-    on = f" on {', '.join(names)}" if names else ""
-    return f"{len(comparison.runs)} runs{on}. Score: mean over {', '.join(comparison.selecting)}, in percent."
-
-
-def _has_target(run: Run) -> bool:
-    return run.record["backbone"] is not None and run.record["method"] != "prompting-llm-alone"
+    return f"{len(comparison.runs)} runs. Score: mean over {', '.join(comparison.selecting)}, in percent."
 
 
 def _figure(svg: str, label: str, caption: str) -> str:

@@ -19,6 +19,8 @@ Keep = Literal["best", "last"]
 
 METHOD_ORDER = ("transfer", "lora", "qlora", "prompt-tuning", "prompting-llm-alone", "frozen", "tfidf")
 
+_SAME = 1e-9  # 0.9 * 74.0 is 66.60000000000001: a score of 66.6 has reached it
+
 # Recipe keys that change neither what is learned nor how it is measured, or that the record's facts cover.
 _IGNORED_KEYS = {
     "seed",
@@ -66,6 +68,18 @@ class Series:
     def name(self) -> str:
         """Label and, where one was chosen, variant."""
         return f"{self.label}: {self.variant}" if self.variant else self.label
+
+    def reached(self, score: float) -> list[Point | None]:
+        """Of each run the evaluation from which it has ``score``: the first one, under ``eval.keep: last`` for good.
+
+        None for a run that never does.
+        """
+        return [_reached(curve, score, self.keep) for curve in self.curves]
+
+    def uneven_pace(self) -> float:
+        """How many times longer a step took in the slowest of its runs than in the fastest; 1 where nothing trains."""
+        paces = [curve[-1].seconds / curve[-1].step for curve in self.curves if curve[-1].step]
+        return max(paces) / min(paces) if paces and min(paces) > 0 else 1.0
 
     def kept(self, *, up_to: float = inf) -> list[Point]:
         """The evaluation that each run stands with among those at steps up to ``up_to``."""
@@ -123,6 +137,15 @@ def _flat(prefix: str, value: Any) -> Iterator[tuple[str, Any]]:
 def _kept(curve: Sequence[Point], keep: Keep) -> Point:
     """The last evaluation, or the best one, the earliest of equal ones."""
     return curve[-1] if keep == "last" else max(curve, key=lambda point: (point.score, -point.step))
+
+
+def _reached(curve: Sequence[Point], score: float, keep: Keep) -> Point | None:
+    has = [point.score >= score - _SAME for point in curve]
+    if keep == "best":
+        return next((point for point, there in zip(curve, has, strict=True) if there), None)
+    below = [i for i, there in enumerate(has) if not there]
+    start = below[-1] + 1 if below else 0
+    return curve[start] if start < len(curve) else None
 
 
 def _groups(runs: Iterable[Run]) -> list[tuple[str, tuple[Run, ...]]]:

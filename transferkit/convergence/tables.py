@@ -19,7 +19,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from transferkit.convergence.comparable import run_id
-from transferkit.convergence.comparison import Cell, Comparison, Crossing, Row
+from transferkit.convergence.comparison import Cell, Comparison, Crossing, Row, decoders
 from transferkit.convergence.findings import findings
 from transferkit.convergence.formats import (
     READOUT_NAMES,
@@ -34,7 +34,7 @@ from transferkit.convergence.formats import (
 
 FORMAT = 1
 _SCORES = "Scores in percent"
-_MEMORY = "Memory"
+_DISPENSABLE = ("Last", "Memory")  # columns that a narrow terminal misses least; the others would be cut
 _WRAPPING = "Best (range)"
 _WIDE = 96  # characters of a terminal that hold all columns
 _DIGITS = 6  # of raw numbers: far below what a measurement can tell, above float noise
@@ -61,14 +61,21 @@ def views(comparison: Comparison) -> list[View]:
     return found
 
 
+def title(comparison: Comparison) -> str:
+    """What a table is called: after the decoder that its runs embed with."""
+    names = decoders(comparison)
+    return f"Convergence table: {', '.join(names)}" if names else "Convergence table"
+
+
 def print_table(comparison: Comparison, console: Console) -> None:
     """Print findings, tables and notes on a rich console."""
+    console.print(f"[bold]{escape(title(comparison))}[/]")
     for sentence in findings(comparison):
         console.print(escape(sentence))
     for view in views(comparison):
         if view.in_terminal:
             console.print()
-            console.print(rich_table(view if console.width >= _WIDE else _without_memory(view)))
+            console.print(rich_table(view if console.width >= _WIDE else _narrowed(view)))
     for note in comparison.notes:
         console.print(f"[yellow]note:[/] {escape(note)}")
 
@@ -100,19 +107,20 @@ def rich_table(view: View) -> Table:
     return table
 
 
-def _without_memory(view: View) -> View:
-    """The view less the column that a narrow terminal misses least; the other columns would be cut."""
-    if _MEMORY not in view.header:
+def _narrowed(view: View) -> View:
+    """The view less its dispensable columns."""
+    dropped = [name for name in view.header if name in _DISPENSABLE]
+    if not dropped:
         return view
-    drop = view.header.index(_MEMORY)
-    rows = tuple((*row[:drop], *row[drop + 1 :]) for row in view.rows)
-    header = (*view.header[:drop], *view.header[drop + 1 :])
-    return replace(view, header=header, rows=rows, caption=f"{view.caption} Memory: on a wider terminal or in a file.")
+    keep = [i for i, name in enumerate(view.header) if name not in dropped]
+    header, *rows = (tuple(row[i] for i in keep) for row in (view.header, *view.rows))
+    where = f"{', '.join(dropped)}: on a wider terminal or in a file."
+    return replace(view, header=header, rows=tuple(rows), caption=f"{view.caption} {where}")
 
 
 def to_markdown(comparison: Comparison) -> str:
     """The tables, the findings above them and the run ids below, as GitHub-flavoured Markdown."""
-    parts = ["# Convergence table", "\n".join(f"- {_md(sentence)}" for sentence in findings(comparison))]
+    parts = [f"# {_md(title(comparison))}", "\n".join(f"- {_md(sentence)}" for sentence in findings(comparison))]
     parts += [markdown_table(view) for view in views(comparison)]
     parts.append("\n".join(["## Runs", "", *_md_runs(comparison)]))
     if comparison.notes:
@@ -175,6 +183,7 @@ def _flat_row(row: Row) -> dict[str, Any]:
         "best_score_min": _raw(row.best_low),
         "best_score_max": _raw(row.best_high),
         "best_step": _raw(row.best_step),
+        "last_score": _raw(row.last),
         "percent_of_lora_best": _raw(row.share),
         "other_sets_score": _raw(row.other),
         "last_step": series.last_step,
@@ -211,20 +220,26 @@ def _scores(comparison: Comparison) -> View:
         ("Step 0", lambda row: score(row.initial)),
         (_WRAPPING, _best_with_range),
         ("At step", lambda row: count(row.best_step)),
+        ("Last", lambda row: score(row.last)),
         ("% of LoRA", lambda row: score(row.share)),
         ("Other sets", lambda row: score(row.other)),
-        (_MEMORY, lambda row: memory(row.peak_memory_bytes)),
+        ("Memory", lambda row: memory(row.peak_memory_bytes)),
     ]
     if comparison.reference is None:
         columns = [column for column in columns if column[0] != "% of LoRA"]
     if not comparison.others:
         columns = [column for column in columns if column[0] != "Other sets"]
-    other = f" Other sets: {', '.join(comparison.others)}; they choose nothing." if comparison.others else ""
+    caption = (
+        f"Score: mean over {', '.join(comparison.selecting)}; medians over seeds. Best is the highest of a row's "
+        "evaluations on these very texts, which flatters rows with many of them; nothing chose the last one."
+    )
+    if comparison.others:
+        caption += f" Other sets: {', '.join(comparison.others)}; they choose nothing."
     return View(
         title=_SCORES,
         header=("Method", "Readout", *[name for name, _ in columns]),
         rows=tuple((*row_name(row), *[read(row) for _, read in columns]) for row in comparison.rows),
-        caption=f"Score: mean over {', '.join(comparison.selecting)}; medians over seeds.{other}",
+        caption=caption,
     )
 
 
@@ -238,7 +253,7 @@ def _costs(comparison: Comparison, title: str, read: Callable[[Crossing], str]) 
         rows=tuple(row for row in rows if any(row[2:])),
         caption="Columns: share of LoRA's best score (that score). '> 500': half of the seeds or more did "
         "not reach it, so the median is above 500. '2.0x': the reference needs 2.0 times as much, in whichever readout "
-        "it needs less.",
+        "it needs less. The training of a transfer's source, done once, is in none of them.",
     )
 
 
