@@ -32,7 +32,7 @@ def demo(
 
     if train and data_dir is None:
         raise ConfigError(
-            "--train: the source was trained on files; name their folder with --data-dir (see the README)"
+            "--train: the source was trained on files; name their folder with --data-dir (results/README.md lists them)"
         )
     from transferkit.cli.search import INDEX, print_hits
     from transferkit.cli.study import taken_up_again
