@@ -57,7 +57,7 @@ def test_words_stay_apart_wherever_the_reference_stands(
     for i in range(30):
         rows = [metric(0, 10.0, other=30.0), metric(50, 60.0 + i / 2, 62.0 + i / 2, other=50.0)]
         runs.append(
-            make_run(tmp_path, f"{i}", rows, method="transfer", label=f"transfer {i} " + "with a long name " * 8)
+            make_run(tmp_path, f"{i}", rows, method="transfer", label=f"transfer {i} " + "[in a long way] " * 8)
         )
     comparison = compare(runs)
     assert_words_stay_apart(lambda: drawn(write_scores, comparison, monkeypatch))

@@ -15,9 +15,9 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-_NAME = 76  # characters of a label that stand beside the panels
+_NAME = 60  # characters of a line of a label that stand beside the panels
 _SETS = 24  # characters of the sets' names that stand below a panel
-_LINE = 0.34  # inches a label
+_LINE = 0.36  # inches a label
 
 
 def write_scores(comparison: Comparison, folder: Path) -> list[Path]:
@@ -30,15 +30,15 @@ def _figure(comparison: Comparison) -> "Figure":
     from matplotlib.figure import Figure
 
     labels = list(dict.fromkeys(row.series.label for row in comparison.rows))
-    names = [shorten(label, _NAME) for label in labels]
-    left = 0.3 + 0.073 * max(map(len, names))  # inches; 9.5 points of DejaVu Sans
+    names = [[shorten(line, _NAME) for line in label.replace(" [", "\n[", 1).split("\n")] for label in labels]
+    left = 0.3 + 0.067 * max(len(line) for lines in names for line in lines)  # inches; 8.5 points of DejaVu Sans
     height = _LINE * len(labels) + 1.4
     figure = Figure(figsize=(left + 7.5, height))
     FigureCanvasAgg(figure)
     grid = figure.subplots(1, 2, sharey=True, width_ratios=(3, 2))
     for axes, other in zip(grid, (False, True), strict=True):
         _draw(axes, comparison, labels, other=other)
-    grid[0].set_yticks(range(len(labels)), names)
+    grid[0].set_yticks(range(len(labels)), ["\n".join(lines) for lines in names], fontsize=8.5, linespacing=1.15)
     grid[0].set_ylim(len(labels) - 0.4, -0.6)
     grid[1].tick_params(labelleft=False)
     figure.subplots_adjust(
