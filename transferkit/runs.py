@@ -17,6 +17,7 @@ from transferkit.schema import read_yaml
 
 FORMAT = 1
 RECORD_KEYS = ("run", "task", "method", "label", "status", "seed", "source", "backbone", "data", "parameters")
+_RESTORE = "restore it from a copy, or remove the folder and run it again"
 _RUNS_FROM = ("transferkit", "backbones", "recipes")  # folders of the checkout that decide what a run does
 _PACKAGES = ("transferkit", "torch", "transformers", "accelerate", "peft", "bitsandbytes", "datasets", "numpy")
 
@@ -43,9 +44,30 @@ def read_run(folder: Path) -> Run:
     """Read a run folder.
 
     Raises:
-        ConfigError: not a run folder, a damaged record, or a record of a newer format.
+        ConfigError: not a run folder, a damaged record, a record of a newer format, or rows of a finished run that are
+            missing.
     """
-    return Run(folder=folder, record=read_record(folder), metrics=read_metrics(folder))
+    record = read_record(folder)
+    done = record["status"] == "done"
+    run = Run(folder=folder, record=record, metrics=read_metrics(folder, whole=done))
+    if done:
+        _check_rows(run)
+    return run
+
+
+def _check_rows(run: Run) -> None:
+    """Refuse a finished run without the row that it stands with, or the last one that training wrote."""
+    best = run.record.get("best") or {}
+    needed = [(best.get("step"), best.get("variant"))]
+    if run.record["parameters"]["trainable"]:
+        needed.append((run.recipe["optim"]["steps"], None))
+    there = {(row["step"], row.get("variant")) for row in run.metrics}
+    for step, variant in needed:
+        if (step, variant) not in there:
+            name = f"step {step}" if variant is None else f"{variant!r}"
+            raise ConfigError(
+                f"{run.folder / 'metrics.jsonl'}: the row of {name} is missing, though the run is done; {_RESTORE}"
+            )
 
 
 def read_record(folder: Path) -> dict[str, Any]:
@@ -69,8 +91,16 @@ def read_record(folder: Path) -> dict[str, Any]:
     return record
 
 
-def read_metrics(folder: Path) -> list[dict[str, Any]]:
-    """Rows of ``metrics.jsonl``; a last line that a kill left half-written is dropped."""
+def read_metrics(folder: Path, *, whole: bool = False) -> list[dict[str, Any]]:
+    """Rows of ``metrics.jsonl``, which a kill cannot tear but a copy or a full disk can.
+
+    Args:
+        folder: run folder.
+        whole: refuse a torn last line too, instead of dropping it.
+
+    Raises:
+        ConfigError: a line that is not JSON.
+    """
     file = folder / "metrics.jsonl"
     if not file.is_file():
         return []
@@ -80,8 +110,8 @@ def read_metrics(folder: Path) -> list[dict[str, Any]]:
         try:
             rows.append(json.loads(line))
         except ValueError:
-            if number < len(lines):
-                raise ConfigError(f"{file}, line {number}: not valid JSON") from None
+            if whole or number < len(lines):
+                raise ConfigError(f"{file}, line {number}: not valid JSON; {_RESTORE}") from None
     return rows
 
 
