@@ -18,6 +18,8 @@ from typer.testing import CliRunner
 from transferkit.cli.app import app
 from transferkit.convergence import compare
 from transferkit.errors import ConfigError
+from transferkit.run_lock import sole_use
+from transferkit.runner import Inputs, start
 from transferkit.runs import read_metrics, read_record
 from transferkit.schema import dump_yaml
 from transferkit.study import chosen, comparisons, plan, read_study, run_all, short_name, state_of
@@ -323,6 +325,27 @@ def test_a_run_that_another_process_has_is_left_to_it(tiny: Tiny, tmp_path: Path
     run_all(planned, data_dir=tiny.data, console=QUIET)
     assert [path.name for path in folder.parent.iterdir()] == [folder.name]
     run_all(planned, data_dir=tiny.data, console=QUIET)  # a finished run is nobody's
+
+
+def test_who_comes_second_to_a_new_run_is_told_of_the_first_and_spoils_nothing(tiny: Tiny, tmp_path: Path) -> None:
+    one = plan(read_study(write_study(tiny, tmp_path)), runs=tmp_path / "runs", beside=tmp_path)[-1]
+    run_all([one], data_dir=tiny.data, console=QUIET)
+    record = read_record(one.folder) | {"status": "running", "inputs": {"source": None, "data_dir": str(tiny.data)}}
+    (one.folder / "record.json").write_text(json.dumps(record))
+    before = {path.name: path.read_bytes() for path in one.folder.iterdir() if path.is_file()}
+    inputs = Inputs(data_dir=tiny.data)
+    with (
+        sole_use(one.folder),
+        pytest.raises(ConfigError, match="tfidf-s3: is being run by another process; wait for it"),
+    ):
+        start(one.recipe, inputs, runs=one.folder.parent, name=one.folder.name, console=QUIET)
+    with pytest.raises(ConfigError, match=r"holds a run already \(running\); continue it with --resume") as caught:
+        start(one.recipe, inputs, runs=one.folder.parent, name=one.folder.name, console=QUIET)
+    assert "remove" not in str(caught.value)
+    other = replace(one, recipe=one.recipe.model_copy(update={"save_every": 1}))
+    with pytest.raises(ConfigError, match="tfidf-s3: holds a run of another recipe; choose another folder"):
+        run_all([other], data_dir=tiny.data, console=QUIET)
+    assert {path.name: path.read_bytes() for path in one.folder.iterdir() if path.is_file()} == before
 
 
 @pytest.mark.slow  # imports everything in two processes of their own; test_distributed.py has the arithmetic

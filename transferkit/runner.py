@@ -32,6 +32,7 @@ from transferkit.resources import BUNDLED
 from transferkit.run_lock import sole_use
 from transferkit.runs import (
     FORMAT,
+    begin_in,
     check_writable,
     environment,
     new_run_folder,
@@ -72,7 +73,8 @@ def start(recipe: Recipe, inputs: Inputs, *, runs: Path, console: Console, name:
         name: of the folder; None: method, backbone and time.
 
     Raises:
-        ConfigError, RunError: see :mod:`transferkit.errors`.
+        ConfigError, RunError: see :mod:`transferkit.errors`; also where another process has the folder, or a run is in
+            it.
         Interrupted: stopped by the user; the folder can be resumed.
     """
     check_writable(runs)
@@ -82,9 +84,8 @@ def start(recipe: Recipe, inputs: Inputs, *, runs: Path, console: Console, name:
     prepared = Prepared.load(recipe, spec, inputs)
     target = "" if spec is None else f"-{spec.name}"
     automatic = f"{recipe.method or recipe.task}{target}"
-    folder = from_main(new_run_folder(runs, automatic, exactly=name) if is_main() else None)
-    if is_main():
-        write_text(folder / "recipe.yaml", recipe_yaml(recipe))
+    # A name of one's own may be another process's too, so that folder is made under the lock.
+    folder = runs / name if name else from_main(new_run_folder(runs, automatic) if is_main() else None)
     return prepared.run(folder, console)
 
 
@@ -167,6 +168,9 @@ class Prepared:
     def run(self, folder: Path, console: Console, *, begun: dict[str, Any] | None = None) -> Path:
         """Train or measure, and leave ``folder`` finished; ``begun`` is the record of the run that is continued."""
         with sole_use(folder) if is_main() else nullcontext():
+            if begun is None and is_main():
+                begin_in(folder)
+                write_text(folder / "recipe.yaml", recipe_yaml(self.recipe))
             if begun is None or from_main(read_record(folder)["status"] if is_main() else None) != "done":
                 self._run(folder, console, begun)
         return folder

@@ -160,36 +160,48 @@ def check_writable(parent: Path, *, option: str = "--runs") -> None:
         raise ConfigError(f"{parent}: cannot write there ({there} is read-only); choose another with {option}")
 
 
-def new_run_folder(parent: Path, name: str, *, exactly: str | None = None) -> Path:
+def new_run_folder(parent: Path, name: str) -> Path:
     """Create ``parent/<name>-<UTC time>``; a number is added when two runs start in one second.
 
     Args:
         parent: made where it is missing.
         name: what the folder's name begins with.
-        exactly: the whole name instead.
 
     Raises:
-        ConfigError: the folder cannot be written, or the one called ``exactly`` exists.
+        ConfigError: the folder cannot be written.
     """
     stamp = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
     for attempt in range(100):
-        folder = parent / (exactly or f"{name}-{stamp}" + (f"-{attempt}" if attempt else ""))
+        folder = parent / (f"{name}-{stamp}" + (f"-{attempt}" if attempt else ""))
         try:
             folder.mkdir(parents=True)
         except FileExistsError:
-            if exactly and not (folder / "record.json").exists():
-                return folder  # a kill came before the run began
-            if exactly:
-                raise ConfigError(
-                    f"{folder}: exists already; remove it, or choose another folder with --runs"
-                ) from None
             continue
         except OSError as error:
-            raise ConfigError(
-                f"{parent}: cannot write runs there ({error.strerror}); choose another with --runs"
-            ) from None
+            raise _cannot_write(parent, error) from None
         return folder
     raise ConfigError(f"{parent}: too many runs started in this second")
+
+
+def begin_in(folder: Path) -> None:
+    """Make a run folder of a given name; one in which no run began is used, for a kill can leave that.
+
+    Raises:
+        ConfigError: a run began there, or the folder cannot be written.
+    """
+    if (folder / "record.json").exists():
+        raise ConfigError(
+            f"{folder}: holds a run already ({read_record(folder)['status']}); continue it with --resume {folder}, or "
+            "choose another folder with --runs"
+        )
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise _cannot_write(folder.parent, error) from None
+
+
+def _cannot_write(parent: Path, error: OSError) -> ConfigError:
+    return ConfigError(f"{parent}: cannot write runs there ({error.strerror}); choose another with --runs")
 
 
 def environment() -> dict[str, Any]:

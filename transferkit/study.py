@@ -241,7 +241,9 @@ def _is_same_run(one: Planned) -> bool:
 
 
 def _another(what: str, one: Planned) -> ConfigError:
-    return ConfigError(f"{one.folder}: holds a run of another {what}; remove it, or choose another folder with --runs")
+    # One that runs, or was killed, is nothing to throw away.
+    way = "" if state_of(one.folder) == "running" else "remove it, or "
+    return ConfigError(f"{one.folder}: holds a run of another {what}; {way}choose another folder with --runs")
 
 
 def comparisons(planned: list[Planned]) -> dict[str, list[Run]]:
