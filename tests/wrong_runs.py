@@ -109,6 +109,41 @@ CASES = {
         ("record.json: run: this key is missing",),
         spoil.both(spoil.run_copy("lora"), spoil.write("run/record.json", '{"format": 1}')),
     ),
+    "compare a record without its data": Case(
+        "compare run",
+        ("record.json: data.train_sha256: this key is missing", "restore it from a copy"),
+        spoil.run_copy("lora", spoil.record(data={})),
+    ),
+    "compare a backbone without hashes": Case(
+        "compare run",
+        ("record.json: backbone.config_sha256: this key is missing", "restore it from a copy"),
+        spoil.run_copy("lora", spoil.record(backbone={"name": "target"})),
+    ),
+    "compare an unknown method": Case(
+        "compare run",
+        ("record.json: method: expected 'lora'", "got 'loraa'; did you mean 'lora'?", "restore it from a copy"),
+        spoil.run_copy("lora", spoil.record(method="loraa")),
+    ),
+    "compare a finished run that stands with no row": Case(
+        "compare run",
+        ("record.json: best: this key is missing, though the run is done",),
+        spoil.run_copy("lora", spoil.record(best=None)),
+    ),
+    "compare a row without scores": Case(
+        "compare run",
+        ("metrics.jsonl, line 1: examples: this key is missing", "restore it from a copy"),
+        spoil.both(spoil.run_copy("lora"), spoil.write("run/metrics.jsonl", '{"step": 0}\n')),
+    ),
+    "compare a row that is none": Case(
+        "compare run",
+        ("metrics.jsonl, line 1: expected a JSON object, got null", "restore it from a copy"),
+        spoil.both(spoil.run_copy("lora"), spoil.write("run/metrics.jsonl", "null\n")),
+    ),
+    "compare a run of another recipe file": Case(
+        "compare run",
+        ("recipe.yaml: optim: this key is missing", "restore it from a copy"),
+        spoil.both(spoil.run_copy("lora"), spoil.write("run/recipe.yaml", "a: 1\n")),
+    ),
     "compare into a file": Case(
         "compare $TFIDF --out file", ("file: cannot write the comparison",), spoil.write("file")
     ),

@@ -13,11 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from transferkit.errors import ConfigError
+from transferkit.run_schema import RESTORE, Record, ResolvedRecipe, Row, check
 from transferkit.schema import read_yaml
 
 FORMAT = 1
-RECORD_KEYS = ("run", "task", "method", "label", "status", "seed", "source", "backbone", "data", "parameters")
-_RESTORE = "restore it from a copy, or remove the folder and run it again"
 _RUNS_FROM = ("transferkit", "backbones", "recipes")  # folders of the checkout that decide what a run does
 _PACKAGES = ("transferkit", "torch", "transformers", "accelerate", "peft", "bitsandbytes", "datasets", "numpy")
 
@@ -35,21 +34,26 @@ class Run:
         """Its resolved recipe as a mapping, read from the folder once.
 
         Raises:
-            ConfigError: no readable ``recipe.yaml``.
+            ConfigError: no readable ``recipe.yaml``, or one without what a reader needs.
         """
-        return read_yaml(self.folder / "recipe.yaml")
+        file = self.folder / "recipe.yaml"
+        recipe = read_yaml(file)
+        check(ResolvedRecipe, recipe, where=str(file))
+        return recipe
 
 
 def read_run(folder: Path) -> Run:
     """Read a run folder.
 
     Raises:
-        ConfigError: not a run folder, a damaged record, a record of a newer format, or rows of a finished run that are
-            missing.
+        ConfigError: not a run folder, a damaged record or row, a record of a newer format, or rows of a finished run
+            that are missing.
     """
     record = read_record(folder)
     done = record["status"] == "done"
     run = Run(folder=folder, record=record, metrics=read_metrics(folder, whole=done))
+    for number, row in enumerate(run.metrics, start=1):
+        check(Row, row, where=f"{folder / 'metrics.jsonl'}, line {number}")
     if done:
         _check_rows(run)
     return run
@@ -57,8 +61,8 @@ def read_run(folder: Path) -> Run:
 
 def _check_rows(run: Run) -> None:
     """Refuse a finished run without the row that it stands with, or the last one that training wrote."""
-    best = run.record.get("best") or {}
-    needed = [(best.get("step"), best.get("variant"))]
+    best = run.record["best"]
+    needed = [(best["step"], best.get("variant"))]
     if run.record["parameters"]["trainable"]:
         needed.append((run.recipe["optim"]["steps"], None))
     there = {(row["step"], row.get("variant")) for row in run.metrics}
@@ -66,7 +70,7 @@ def _check_rows(run: Run) -> None:
         if (step, variant) not in there:
             name = f"step {step}" if variant is None else f"{variant!r}"
             raise ConfigError(
-                f"{run.folder / 'metrics.jsonl'}: the row of {name} is missing, though the run is done; {_RESTORE}"
+                f"{run.folder / 'metrics.jsonl'}: the row of {name} is missing, though the run is done; {RESTORE}"
             )
 
 
@@ -85,21 +89,19 @@ def read_record(folder: Path) -> dict[str, Any]:
             f"{file}: format: expected {FORMAT}, got {record.get('format')!r}; another version of transferkit wrote "
             "it, read it with that one"
         )
-    missing = [key for key in RECORD_KEYS if key not in record]
-    if missing:
-        raise ConfigError(f"{file}: {missing[0]}: this key is missing; restore the record from a copy")
+    check(Record, record, where=str(file))
     return record
 
 
 def read_metrics(folder: Path, *, whole: bool = False) -> list[dict[str, Any]]:
-    """Rows of ``metrics.jsonl``, which a kill cannot tear but a copy or a full disk can.
+    """Rows of ``metrics.jsonl``, which a kill cannot tear but a broken copy can.
 
     Args:
         folder: run folder.
         whole: refuse a torn last line too, instead of dropping it.
 
     Raises:
-        ConfigError: a line that is not JSON.
+        ConfigError: a line that is not a JSON object.
     """
     file = folder / "metrics.jsonl"
     if not file.is_file():
@@ -108,10 +110,14 @@ def read_metrics(folder: Path, *, whole: bool = False) -> list[dict[str, Any]]:
     lines = file.read_text(encoding="utf-8").splitlines()
     for number, line in enumerate(lines, start=1):
         try:
-            rows.append(json.loads(line))
+            row = json.loads(line)
         except ValueError:
             if whole or number < len(lines):
-                raise ConfigError(f"{file}, line {number}: not valid JSON; {_RESTORE}") from None
+                raise ConfigError(f"{file}, line {number}: not valid JSON; {RESTORE}") from None
+            continue
+        if not isinstance(row, dict):
+            raise ConfigError(f"{file}, line {number}: expected a JSON object, got {line}; {RESTORE}")
+        rows.append(row)
     return rows
 
 
