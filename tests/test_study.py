@@ -113,6 +113,14 @@ def test_two_runs_never_share_a_folder(tiny: Tiny, tmp_path: Path) -> None:
         plan(read_study(file), runs=tmp_path, beside=tmp_path)
 
 
+def test_two_targets_never_share_the_folder_of_their_tables(tiny: Tiny, tmp_path: Path) -> None:
+    lora = {**RUNS[2], "targets": ["org1/m"]}
+    file = write_study(tiny, tmp_path, [{**lora, "name": "a"}, {**lora, "name": "b", "targets": ["org2/m"]}])
+    with pytest.raises(ConfigError, match=r"'org1/m' and 'org2/m' would both go to the folder m; rename") as caught:
+        plan(read_study(file), runs=tmp_path, beside=tmp_path)
+    assert "\n" not in str(caught.value)
+
+
 def test_whole_sections_can_be_set(tiny: Tiny, tmp_path: Path) -> None:
     runs = [{"name": "lora", "recipe": "baseline.yaml", "set": {"method": "lora", "lora": {"r": 4, "alpha": 8.0}}}]
     planned = plan(read_study(write_study(tiny, tmp_path, runs)), runs=tmp_path, beside=tmp_path)
@@ -151,6 +159,8 @@ def test_only_and_seed_choose_and_refuse(tiny: Tiny, tmp_path: Path) -> None:
         chosen(planned, names=["lara"], seeds=None)
     with pytest.raises(ConfigError, match="--seed 9: the study has no such run; it has 3, 4"):
         chosen(planned, names=None, seeds=[9])
+    with pytest.raises(ConfigError, match="--only lora --seed 4: the study has no such run; it has lora with seed 3"):
+        chosen(planned, names=["lora"], seeds=[4])
 
 
 def test_a_study_runs_once_is_taken_up_and_its_seeds_share_a_row(tiny: Tiny, tmp_path: Path) -> None:
@@ -231,6 +241,23 @@ def test_command_lists_runs_and_writes_a_report(tiny: Tiny, tmp_path: Path) -> N
     assert (folder / "report.html").is_file()
     again = CliRunner().invoke(app, [*arguments, "--list"])
     assert again.output.count("  done") == 2
+
+
+def test_a_study_without_a_table_says_why(tiny: Tiny, tmp_path: Path) -> None:
+    arguments = ["study", str(write_study(tiny, tmp_path)), "--runs", str(tmp_path / "runs"), "--only", "tfidf"]
+    done = CliRunner().invoke(app, [*arguments, "--data-dir", str(tiny.data)])
+    assert done.exit_code == 0, done.output
+    (sentence,) = [line for line in done.stderr.splitlines() if "table" in line]
+    assert sentence.startswith("no table yet: none of the runs that are done embeds with a target")
+
+
+def test_a_place_for_the_report_that_cannot_be_is_found_before_the_first_run(tiny: Tiny, tmp_path: Path) -> None:
+    file = write_study(tiny, tmp_path)
+    arguments = ["study", str(file), "--runs", str(tmp_path / "runs"), "--data-dir", str(tiny.data)]
+    refused = CliRunner().invoke(app, [*arguments, "--out", str(file / "report"), "--only", "tfidf"])
+    assert isinstance(refused.exception, ConfigError)
+    assert f"{file}/report: cannot write there ({file} is a file); choose another with --out" in str(refused.exception)
+    assert not (tmp_path / "runs").exists()
 
 
 def test_a_target_folder_is_relative_to_the_study(tiny: Tiny, tmp_path: Path) -> None:

@@ -1,7 +1,7 @@
 """Studies: the runs of a whole comparison as one YAML file, run one after the other and taken up after a kill."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -100,7 +100,8 @@ def plan(study: Study, *, runs: Path, beside: Path) -> list[Planned]:
         beside: what recipe files and source folders are relative to, the folder of the study.
 
     Raises:
-        ConfigError: a recipe that does not exist or is malformed, or a source that is neither a run nor a folder.
+        ConfigError: a recipe that does not exist or is malformed, a source that is neither a run nor a folder, or two
+            runs or tables in one folder.
     """
     planned: dict[Path, Planned] = {}
     for run in study.runs:
@@ -112,7 +113,21 @@ def plan(study: Study, *, runs: Path, beside: Path) -> list[Planned]:
                         "names, and every seed and target once"
                     )
                 planned[one.folder] = one
+    _check_tables(planned.values())
     return list(planned.values())
+
+
+def _check_tables(planned: Iterable[Planned]) -> None:
+    """Refuse two targets whose tables would be one folder."""
+    targets = dict.fromkeys(one.target for one in planned if not one.is_source and one.target is not None)
+    seen: dict[str, str] = {}
+    for target in targets:
+        other = seen.setdefault(short_name(target), target)
+        if other != target:
+            raise ConfigError(
+                f"study: the tables of the targets {other!r} and {target!r} would both go to the folder "
+                f"{short_name(target)}; rename one of the two, or give each a study of its own"
+            )
 
 
 def _planned(run: StudyRun, study: Study, runs: Path, beside: Path, seed: int) -> Iterator[Planned]:
@@ -161,7 +176,7 @@ def chosen(planned: list[Planned], *, names: list[str] | None, seeds: list[int] 
     """Those of the given names and seeds; None: all.
 
     Raises:
-        ConfigError: a name or seed that the study does not have.
+        ConfigError: a name or seed that the study does not have, or no run that has both.
     """
     for option, given, there in (
         ("--only", names, {one.name for one in planned}),
@@ -171,9 +186,14 @@ def chosen(planned: list[Planned], *, names: list[str] | None, seeds: list[int] 
             if value not in there:
                 known = ", ".join(map(str, sorted(there, key=str)))
                 raise ConfigError(f"{option} {value}: the study has no such run; it has {known}")
-    return [
+    found = [
         one for one in planned if one.name in (names or [one.name]) and one.recipe.seed in (seeds or [one.recipe.seed])
     ]
+    if not found:
+        options = [*(f"--only {name}" for name in names or []), *(f"--seed {seed}" for seed in seeds or [])]
+        other = ", ".join(f"{one.name} with seed {one.recipe.seed}" for one in planned if one.name in (names or []))
+        raise ConfigError(f"{' '.join(options)}: the study has no such run; it has {other}")
+    return found
 
 
 def run_all(planned: list[Planned], *, data_dir: Path | None, console: "Console") -> None:
