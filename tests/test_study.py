@@ -113,6 +113,40 @@ def test_two_runs_never_share_a_folder(tiny: Tiny, tmp_path: Path) -> None:
         plan(read_study(file), runs=tmp_path, beside=tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("run", "says"),
+    [
+        ({"recipe": "adapt.yaml"}, "source: this key is missing, and adapt starts from one; name a run"),
+        (
+            {"recipe": "baseline.yaml", "set": {"method": "prompting-llm-alone"}},
+            "source: this key is missing, and prompting-llm-alone starts from one",
+        ),
+        (
+            {"recipe": "baseline.yaml", "set": {"method": "lora"}, "source": "source"},
+            "source: lora starts from nothing, a source is for adapt and prompting-llm-alone; leave it away",
+        ),
+        ({"recipe": "train.yaml", "source": "source"}, "source: train starts from nothing"),
+        ({"recipe": "adapt.yaml", "source": "tfidf"}, "source: 'tfidf' trains no Prompting LLM"),
+        ({"recipe": "baseline.yaml"}, "method: this key is missing; set it to one of lora, qlora"),
+        (
+            {"recipe": "adapt.yaml", "source": "source", "targets": ["qwen3-0.6"]},
+            "unknown backbone 'qwen3-0.6'; did you mean 'qwen3-0.6b'?",
+        ),
+        ({"recipe": "train.yaml", "set": {"embedding.more_backbones": ["none.yaml"]}}, "none.yaml: no such file"),
+        ({"recipe": "train.yaml", "set": {"prompting.backbone": "./none"}}, "./none: no such model folder"),
+        ({"recipe": "train.yaml", "set": {"embedding.backbone": None}}, "embedding.backbone: this key is missing"),
+    ],
+)
+def test_what_a_run_would_be_refused_for_is_found_in_the_plan(
+    run: dict[str, Any], says: str, tiny: Tiny, tmp_path: Path
+) -> None:
+    file = write_study(tiny, tmp_path, [RUNS[0], RUNS[3], {"name": "last", "seeds": [3], **run}])
+    with pytest.raises(ConfigError) as caught:
+        plan(read_study(file), runs=tmp_path / "runs", beside=tmp_path)
+    assert str(caught.value).startswith(f"study, run 'last': {says}")
+    assert "\n" not in str(caught.value)
+
+
 def test_two_targets_never_share_the_folder_of_their_tables(tiny: Tiny, tmp_path: Path) -> None:
     lora = {**RUNS[2], "targets": ["org1/m"]}
     file = write_study(tiny, tmp_path, [{**lora, "name": "a"}, {**lora, "name": "b", "targets": ["org2/m"]}])
@@ -282,7 +316,8 @@ def test_a_name_of_the_registry_stays_the_name_beside_the_folder_of_its_tables(
 
 def test_of_what_lies_beside_a_study_only_a_decoder_or_a_spec_is_a_target(tiny: Tiny, tmp_path: Path) -> None:
     (tmp_path / "org" / "model").mkdir(parents=True)
-    (tmp_path / "mine.yaml").write_text("")
+    spec = {"name": "mine", "family": "mine", "path": "model", "model_type": "llama", "hidden_size": 8}
+    (tmp_path / "mine.yaml").write_text(dump_yaml(spec))
     file = write_study(tiny, tmp_path, [{**RUNS[2], "name": "lora-2", "targets": ["org/model", "mine.yaml"]}])
     planned = plan(read_study(file), runs=tmp_path / "runs", beside=tmp_path)
     assert [one.target for one in planned] == ["org/model", str(tmp_path / "mine.yaml")]

@@ -17,7 +17,7 @@ from transferkit.errors import ConfigError
 from transferkit.identity import weights_sha256
 from transferkit.probe import resolve
 from transferkit.prompting import PromptingLLM
-from transferkit.recipes import FrozenSection, Recipe, TrainSet, required_backbone
+from transferkit.recipes import FrozenSection, Recipe, TrainSet, required_backbone, takes_source
 from transferkit.several_backbones import SeveralBackbones
 from transferkit.specs import (
     BackboneSpec,
@@ -242,7 +242,7 @@ def _others(
 
 
 def _source_description(recipe: Recipe, source: Path | None) -> dict[str, Any]:
-    needed = recipe.task == "adapt" or recipe.method == "prompting-llm-alone"
+    needed = takes_source(recipe)
     if needed and source is None:
         what = "adapt" if recipe.task == "adapt" else "baseline --method prompting-llm-alone"
         raise ConfigError(f"{what} needs --source, the checkpoint or run folder of a `transferkit train`")

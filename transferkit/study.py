@@ -4,16 +4,16 @@ import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 from pydantic import Field, model_validator
 
 from transferkit.errors import ConfigError, did_you_mean
-from transferkit.recipes import Recipe, heeded, read_recipe
+from transferkit.recipes import Method, Recipe, heeded, named_backbones, read_recipe, takes_source
 from transferkit.resources import BUNDLED
 from transferkit.runs import Run, check_writable, read_record, read_run
 from transferkit.schema import Strict, parse, read_yaml
-from transferkit.specs import list_backbones
+from transferkit.specs import declared_spec, list_backbones
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -100,10 +100,11 @@ def plan(study: Study, *, runs: Path, beside: Path) -> list[Planned]:
         beside: what recipe files and source folders are relative to, the folder of the study.
 
     Raises:
-        ConfigError: a recipe that does not exist or is malformed, a source that is neither a run nor a folder, or two
-            runs or tables in one folder.
+        ConfigError: a recipe that does not exist, is malformed or could not run, a backbone that nothing is called, a
+            source that is none, is missing or is of no use, or two runs or tables in one folder.
     """
     planned: dict[Path, Planned] = {}
+    named: set[str] = set()
     for run in study.runs:
         for seed in run.seeds or study.seeds:
             for one in _planned(run, study, runs, beside, seed):
@@ -112,9 +113,46 @@ def plan(study: Study, *, runs: Path, beside: Path) -> list[Planned]:
                         f"study, run {run.name!r}: {one.folder.name} would be the folder of two runs; give them other "
                         "names, and every seed and target once"
                     )
+                _check_source(one, planned)
+                _check_backbones(one, named)
                 planned[one.folder] = one
     _check_tables(planned.values())
     return list(planned.values())
+
+
+def _check_source(one: Planned, earlier: dict[Path, Planned]) -> None:
+    """Refuse a source that is missing, that the method does not take, or that does not train."""
+    recipe, where = one.recipe, f"study, run {one.name!r}"
+    method = recipe.method or recipe.task
+    if recipe.task == "baseline" and recipe.method is None:
+        raise ConfigError(f"{where}: method: this key is missing; set it to one of {', '.join(get_args(Method))}")
+    if one.source is None and takes_source(recipe):
+        raise ConfigError(
+            f"{where}: source: this key is missing, and {method} starts from one; name a run of the study that trains, "
+            "or a checkpoint folder"
+        )
+    if one.source is not None and not takes_source(recipe):
+        raise ConfigError(
+            f"{where}: source: {method} starts from nothing, a source is for adapt and prompting-llm-alone; leave it "
+            "away"
+        )
+    source = None if one.source is None else earlier.get(one.source)
+    if source is not None and not source.is_source:
+        raise ConfigError(
+            f"{where}: source: {source.name!r} trains no Prompting LLM, its recipe is of task "
+            f"{source.recipe.task!r}; name a run whose recipe is of task 'train'"
+        )
+
+
+def _check_backbones(one: Planned, named: set[str]) -> None:
+    """Refuse a backbone that is neither known nor there; whether the hub has one is not asked. ``named`` are sound."""
+    try:
+        for name in named_backbones(one.recipe):
+            if name not in named:
+                declared_spec(name)
+                named.add(name)
+    except ConfigError as error:
+        raise ConfigError(f"study, run {one.name!r}: {error}") from None
 
 
 def _check_tables(planned: Iterable[Planned]) -> None:
