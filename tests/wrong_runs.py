@@ -47,6 +47,7 @@ CASES = {
     "method in a train recipe": Case("train $TRAIN --set method=lora", ("method: only a baseline has one",)),
     "resume with a recipe": Case("train $TRAIN --resume $SOURCE", ("--resume", "as it began", "no recipe")),
     "resume as a dry run": Case("train --resume $SOURCE --dry-run", ("--resume", "as it began", "no recipe")),
+    "resume elsewhere": Case("train --resume $SOURCE --runs elsewhere", ("--resume", "where it is", "no recipe")),
     "dry run without source": Case("adapt $ADAPT --dry-run", ("adapt needs --source",)),
     "resume what is no run": Case("train --resume data", ("data: not a run folder", "record.json")),
     "resume with another verb": Case("adapt --resume $SOURCE", ("this is a train run", "`transferkit train --resume")),
