@@ -49,7 +49,7 @@ CASES = {
     "resume as a dry run": Case("train --resume $SOURCE --dry-run", ("--resume", "as it began", "no recipe")),
     "resume elsewhere": Case("train --resume $SOURCE --runs elsewhere", ("--resume", "where it is", "no recipe")),
     "dry run without source": Case("adapt $ADAPT --dry-run", ("adapt needs --source",)),
-    "resume what is no run": Case("train --resume data", ("data: not a run folder", "record.json")),
+    "resume what is no run": Case("train --resume data", ("data: not a run folder", "record.json", "; give one that")),
     "resume with another verb": Case("adapt --resume $SOURCE", ("this is a train run", "`transferkit train --resume")),
     "resume with other training data": Case(
         "baseline --resume run",
@@ -76,7 +76,7 @@ CASES = {
         spoil.run_copy("tfidf", spoil.record(format=2)),
     ),
     # --- compare
-    "compare what is no run": Case("compare data", ("data: not a run folder", "record.json")),
+    "compare what is no run": Case("compare data", ("data: not a run folder", "record.json", "; give one that")),
     "compare a source run": Case("compare $SOURCE", ("is a source run", "adapt runs")),
     "compare a run twice": Case("compare $LORA $LORA", ("is given twice", "give every run once")),
     "compare an unfinished run": Case(
@@ -310,7 +310,8 @@ CASES = {
         ("a.txt/index: the index cannot be written there", "choose another folder"),
         spoil.write("a.txt", "a\n"),
     ),
-    "study that is not there": Case("study none.yaml", ("none.yaml: no such file",)),
+    "study that is not there": Case("study none.yaml", ("none.yaml: no such file; check its name and folder",)),
+    "study that is a folder": Case("study data", ("data: is a folder, expected a YAML file; name the one",)),
     "study of an unknown recipe": Case(
         "study a.yaml",
         ("unknown recipe 'mixture/adap'", "did you mean 'mixture/adapt'?"),

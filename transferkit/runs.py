@@ -82,7 +82,9 @@ def read_record(folder: Path) -> dict[str, Any]:
     """
     file = folder / "record.json"
     if not file.is_file():
-        raise ConfigError(f"{folder}: not a run folder (no record.json in it)")
+        raise ConfigError(
+            f"{folder}: not a run folder (no record.json in it); give one that train, adapt, baseline or study made"
+        )
     record = read_json(file)
     if record.get("format") != FORMAT:
         raise ConfigError(
