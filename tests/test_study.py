@@ -18,8 +18,9 @@ from typer.testing import CliRunner
 from transferkit.cli.app import app
 from transferkit.convergence import compare
 from transferkit.errors import ConfigError
+from transferkit.recipes import read_recipe
 from transferkit.run_lock import sole_use
-from transferkit.runner import Inputs, start
+from transferkit.runner import Inputs, resume, start
 from transferkit.runs import read_metrics, read_record
 from transferkit.schema import dump_yaml
 from transferkit.study import chosen, comparisons, plan, read_study, run_all, short_name, state_of
@@ -300,6 +301,34 @@ def test_a_target_folder_is_relative_to_the_study(tiny: Tiny, tmp_path: Path) ->
     (one,) = plan(read_study(file), runs=tmp_path / "runs", beside=tmp_path)
     assert one.recipe.embedding.backbone == str(tmp_path / "decoder")
     assert one.folder.name == "lora-2-decoder-s3"
+
+
+def test_a_study_with_local_decoders_is_taken_up_from_any_folder(
+    tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "sub" / "decoder").symlink_to(tiny.target)
+    lora = {**RUNS[2], "name": "lora-2", "targets": ["decoder"]}
+    source = {**RUNS[0], "seeds": [3], "set": {"prompting.backbone": "prompting", "embedding.backbone": "source"}}
+    write_study(tiny, tmp_path / "sub", [source, lora])
+    monkeypatch.chdir(tiny.root)  # what `set` names is relative to it, a target to the study
+    above = os.path.relpath(tmp_path / "sub", tiny.root)
+    planned = plan(read_study(Path(above, "study.yaml")), runs=tmp_path / "runs", beside=Path(above))
+    run_all(planned, data_dir=tiny.data, console=QUIET)
+    recorded = [read_recipe(str(one.folder / "recipe.yaml")) for one in planned]
+    assert recorded[0].prompting.backbone == str(tiny.prompting)
+    assert recorded[0].embedding.backbone == str(tiny.source)
+    assert recorded[1].embedding.backbone == str(tmp_path / "sub" / "decoder")
+    monkeypatch.chdir(write_study(tiny, tmp_path / "sub", [lora]).parent)
+    again = plan(read_study(Path("study.yaml")), runs=tmp_path / "runs", beside=Path())
+    run_all(again, data_dir=None, console=QUIET)  # nothing is run again, so no data are looked for
+    monkeypatch.chdir(tmp_path)
+    inputs = {"source": None, "data_dir": str(tiny.data)}
+    for one in planned:
+        record = read_record(one.folder) | {"status": "interrupted", "inputs": inputs}
+        (one.folder / "record.json").write_text(json.dumps(record))
+        resume(one.folder, console=QUIET)
+        assert state_of(one.folder) == "done"
 
 
 @pytest.mark.parametrize("holds", ["table.md", "config.json"])

@@ -1,5 +1,6 @@
 """Recipes: everything a run is decided by, as strict data. ``recipes/<family>/<task>.yaml`` are the built-in ones."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
 
@@ -325,6 +326,17 @@ def named_backbones(recipe: Recipe) -> list[str]:
         return []
     prompting = [recipe.prompting.backbone] if recipe.task == "train" and recipe.prompting.backbone else []
     return [required_backbone(recipe), *recipe.embedding.more_backbones, *prompting]
+
+
+def with_names(recipe: Recipe, rename: Callable[[str], str]) -> Recipe:
+    """The recipe with ``rename`` applied to everything that it calls a backbone."""
+    prompting, embedding = (
+        section.model_copy(update={"backbone": None if section.backbone is None else rename(section.backbone)})
+        for section in (recipe.prompting, recipe.embedding)
+    )
+    more = [rename(name) for name in recipe.embedding.more_backbones]
+    embedding = embedding.model_copy(update={"more_backbones": more})
+    return recipe.model_copy(update={"prompting": prompting, "embedding": embedding})
 
 
 def takes_source(recipe: Recipe) -> bool:

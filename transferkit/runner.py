@@ -27,7 +27,7 @@ from transferkit.loading import num_parameters
 from transferkit.manifest import sha256_file
 from transferkit.methods import Built, Variant, build, resolve_recipe, variants
 from transferkit.progress import Progress
-from transferkit.recipes import Recipe, read_recipe, recipe_yaml
+from transferkit.recipes import Recipe, read_recipe, recipe_yaml, with_names
 from transferkit.resources import BUNDLED
 from transferkit.run_lock import sole_use
 from transferkit.runs import (
@@ -330,7 +330,8 @@ class Prepared:
             *(one["weights_sha256"] for one in facts.get("alignment", {}).get("more_backbones", [])),
             source and (source["lineage"] or source["sha256"]),
         ]
-        settings = json.loads(self.recipe.model_dump_json(exclude={"seed", "save_every", "tracking", "data"}))
+        recipe = with_names(self.recipe, _without_place)
+        settings = json.loads(recipe.model_dump_json(exclude={"seed", "save_every", "tracking", "data"}))
         instructions = [[one.spec.instruction, one.document_instruction] for one in self.data.sets]
         everything = [settings, weights, instructions, self.data.facts()["sha256"]]
         return _sha256_lines([json.dumps(everything, sort_keys=True)])
@@ -454,6 +455,11 @@ def source_facts(source: Path) -> dict[str, Any]:
         "sha256": sha256_file(folder / "manifest.json"),
         "lineage": read_json(folder / DESCRIPTION).get("lineage"),
     }
+
+
+def _without_place(name: str) -> str:
+    """A local backbone by the last part of its path: where it lies is no part of an experiment, its weights are."""
+    return Path(name).name if Path(name).is_absolute() else name
 
 
 def _untrained_row(name: str | None, evaluation: Evaluation) -> dict[str, Any]:

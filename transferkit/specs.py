@@ -168,6 +168,14 @@ def declared_spec(name: str) -> BackboneSpec | None:
     return None
 
 
+def lasting_name(name: str) -> str:
+    """A backbone's name that means the same from every folder: a local model or spec goes by its absolute path."""
+    path = Path(name)
+    if name in list_backbones() or not (name.endswith(".yaml") or path.is_dir()):
+        return name
+    return str(path.parent.resolve() / path.name)  # a link keeps its own name, which a spec must be called by
+
+
 def check_location(location: str) -> None:
     """Refuse what is neither a model folder nor shaped like a hub id.
 

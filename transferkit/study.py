@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any, get_args
 from pydantic import Field, model_validator
 
 from transferkit.errors import ConfigError, did_you_mean
-from transferkit.recipes import Method, Recipe, heeded, named_backbones, read_recipe, takes_source
+from transferkit.recipes import Method, Recipe, heeded, named_backbones, read_recipe, takes_source, with_names
 from transferkit.resources import BUNDLED
 from transferkit.runs import Run, check_writable, read_record, read_run
 from transferkit.schema import Strict, parse, read_yaml
-from transferkit.specs import declared_spec, list_backbones
+from transferkit.specs import declared_spec, lasting_name, list_backbones
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -290,7 +290,7 @@ def _is_same_run(one: Planned) -> bool:
             return False
         sha256 = source_facts(source)["sha256"]
     wanted, _ = resolve_recipe(one.recipe, source=one.source)
-    recorded_recipe = read_recipe(str(one.folder / "recipe.yaml"))
+    recorded_recipe = with_names(read_recipe(str(one.folder / "recipe.yaml")), lasting_name)
     if heeded(recorded_recipe.model_dump()) != heeded(wanted.model_dump()):
         raise _another("recipe", one)
     if recorded.get("sha256") != sha256:
