@@ -379,6 +379,41 @@ def test_a_conflict_is_found_before_the_first_run(tiny: Tiny, tmp_path: Path) ->
     assert [path.name for path in (tmp_path / "runs").iterdir()] == ["tfidf-s3"]
 
 
+@pytest.mark.parametrize(
+    ("file", "what"), [("pairs.jsonl", "training data"), ("sts.tsv", "dev sets")], ids=lambda value: value
+)
+def test_other_data_than_a_finished_run_has_are_found_before_the_first_run(
+    file: str, what: str, tiny: Tiny, tmp_path: Path
+) -> None:
+    planned = plan(read_study(write_study(tiny, tmp_path)), runs=tmp_path / "runs", beside=tmp_path)
+    run_all(planned[-1:], data_dir=tiny.data, console=QUIET)
+    other = tmp_path / "other"
+    shutil.copytree(tiny.data, other)
+    (other / file).write_text("\n".join((other / file).read_text().splitlines()[:-1]) + "\n")
+    for chosen_runs in (planned, planned[4:5]):
+        with pytest.raises(ConfigError, match=f"tfidf-s3: its {what} are others than .* would have") as caught:
+            run_all(chosen_runs, data_dir=other, console=QUIET, whole=planned)
+        assert "\n" not in str(caught.value)
+    assert [path.name for path in (tmp_path / "runs").iterdir()] == ["tfidf-s3"]
+    run_all(planned[-1:], data_dir=other, console=QUIET)  # what is done asks for no data
+    run_all(planned[4:], data_dir=tiny.data, console=QUIET)
+
+
+def test_finished_runs_that_no_table_can_hold_are_found_before_the_first_run(tiny: Tiny, tmp_path: Path) -> None:
+    planned = plan(read_study(write_study(tiny, tmp_path)), runs=tmp_path / "runs", beside=tmp_path)
+    run_all(planned[4:], data_dir=tiny.data, console=QUIET)
+    tfidf = planned[-1].folder
+    record = read_record(tfidf)
+    (tfidf / "record.json").write_text(json.dumps(record | {"data": record["data"] | {"train_sha256": "0" * 64}}))
+    with pytest.raises(ConfigError, match=r"the training data differs .*'tfidf-s3'"):
+        run_all(planned, data_dir=tiny.data, console=QUIET)
+    (tfidf / "record.json").write_text(json.dumps(record))
+    (tfidf / "metrics.jsonl").write_text("")
+    with pytest.raises(ConfigError, match=r"tfidf-s3/metrics.jsonl: the row of step 0 is missing"):
+        run_all(planned, data_dir=tiny.data, console=QUIET)
+    assert sorted(path.name for path in (tmp_path / "runs").iterdir()) == ["lora-target-s3", "tfidf-s3"]
+
+
 def test_a_transfer_of_another_source_is_found_before_the_source_is_trained(tiny: Tiny, tmp_path: Path) -> None:
     runs = [{**run, "seeds": [3]} for run in RUNS[:2]]
     planned = plan(read_study(write_study(tiny, tmp_path, runs)), runs=tmp_path / "runs", beside=tmp_path)

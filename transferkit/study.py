@@ -234,23 +234,37 @@ def chosen(planned: list[Planned], *, names: list[str] | None, seeds: list[int] 
     return found
 
 
-def run_all(planned: list[Planned], *, data_dir: Path | None, console: "Console") -> None:
+def run_all(
+    planned: list[Planned], *, data_dir: Path | None, console: "Console", whole: list[Planned] | None = None
+) -> None:
     """Run what is not done yet: a finished run is left as it is, an interrupted one continued.
 
+    Args:
+        planned: what is run.
+        data_dir: what relative paths of data start from; None: the current folder.
+        console: for progress.
+        whole: all runs of the study, whose rows share tables with those of ``planned``; None: these are all.
+
     Raises:
-        ConfigError: a run folder that holds a run of another recipe or source (found before anything is run, where its
-            source is there), one that another process is running, or whatever a run raises.
+        ConfigError: a run folder that holds a run of another recipe or source, or of what cannot share a table with the
+            others (found before anything is run; a source must be there for it), one that another process is running,
+            or whatever a run raises.
     """
     from accelerate import PartialState
 
     from transferkit import runner
+    from transferkit.convergence.comparable import check_comparable
     from transferkit.distributed import from_main, is_main
 
+    whole = planned if whole is None else whole
     PartialState()  # under torchrun or accelerate: the processes meet before the first run
     for runs in {one.folder.parent for one in planned}:
         check_writable(runs)
     states = from_main([state_of(one.folder) for one in planned] if is_main() else None)
     checked = {one.folder for one, state in zip(planned, states, strict=True) if state and _is_same_run(one)}
+    for found in comparisons(whole).values():
+        check_comparable(found)
+    _check_data([one for one, state in zip(planned, states, strict=True) if state is None], whole, data_dir)
     for number, one in enumerate(planned, start=1):
         state = from_main(state_of(one.folder) if is_main() else None)
         if is_main():
@@ -266,6 +280,42 @@ def run_all(planned: list[Planned], *, data_dir: Path | None, console: "Console"
             _is_same_run(one)  # its source may be there by now
         if state != "done":
             runner.resume(one.folder, console=console)
+
+
+def _check_data(new: list[Planned], whole: list[Planned], data_dir: Path | None) -> None:
+    """Refuse data that differ from those of a run that began and that a new one shares a table with.
+
+    Data are read only where there are both, and once however many runs read them.
+    """
+    from transferkit.data import load_training_data
+    from transferkit.evaluate import load_dev_sets
+    from transferkit.runner import data_facts
+
+    begun = [one for one in whole if not one.is_source and state_of(one.folder) is not None]
+    known: dict[str, dict[str, Any]] = {}
+    for one in new:
+        recipe = one.recipe
+        others = [] if one.is_source else [other for other in begun if _share_a_table(one, other)]
+        if not others:
+            continue
+        section = recipe.data.model_dump_json()
+        if section not in known:
+            train = load_training_data(
+                recipe.data, data_dir=data_dir, batch_size=recipe.optim.batch_size, seed=recipe.seed
+            )
+            known[section] = data_facts(train, load_dev_sets(recipe.data, data_dir=data_dir))
+        for other in others:
+            recorded = read_record(other.folder)["data"]
+            for what, key in (("training data", "train_sha256"), ("dev sets", "dev_sha256")):
+                if recorded[key] != known[section][key]:
+                    raise ConfigError(
+                        f"{other.folder}: its {what} are others than {one.folder.name} would have, and one table is to "
+                        "hold both; give the --data-dir that it was run with, or choose another folder with --runs"
+                    )
+
+
+def _share_a_table(one: Planned, other: Planned) -> bool:
+    return one.target == other.target or None in (one.target, other.target)
 
 
 def _is_same_run(one: Planned) -> bool:

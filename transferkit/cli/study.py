@@ -48,7 +48,7 @@ def study(
     if out is not None:
         check_writable(out, option="--out")  # before the runs, which take hours
     with taken_up_again(console):
-        run_all(planned, data_dir=data_dir, console=console)
+        run_all(planned, data_dir=data_dir, console=console, whole=everything)
     if not is_main():
         return
     whole = all(state_of(one.folder) == "done" for one in everything)
