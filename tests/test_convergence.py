@@ -452,7 +452,7 @@ def test_a_finished_run_has_the_rows_that_its_table_hangs_on(tmp_path: Path, kep
     file = run.folder / "metrics.jsonl"
     lines = file.read_text().splitlines(keepends=True)
     file.write_text("".join(lines[row] for row in kept) + torn)
-    with pytest.raises(ConfigError, match=r"metrics\.jsonl.*; restore it from a copy, or remove the folder") as caught:
+    with pytest.raises(ConfigError, match=r"metrics\.jsonl.*; restore it from a copy, or run it again") as caught:
         read_run(run.folder)
     assert "\n" not in str(caught.value)
 

@@ -8,7 +8,7 @@ from transferkit.errors import ConfigError
 from transferkit.recipes import Method, Task
 from transferkit.schema import Model, Strict, parse
 
-RESTORE = "restore it from a copy, or remove the folder and run it again"
+RESTORE = "restore it from a copy, or run it again"
 
 
 class _Open(Strict):
