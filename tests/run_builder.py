@@ -60,7 +60,7 @@ def make_run(
     method: str = "lora",
     label: str | None = None,
     seed: int = 17,
-    trainable: int = 1000,
+    trainable: int | None = None,
     recipe: dict[str, Any] | None = None,
     backbone: dict[str, Any] | None = None,
     **record: Any,
@@ -82,6 +82,8 @@ def make_run(
     for section, value in (recipe or {}).items():
         merged = resolved.get(section)
         resolved[section] = {**merged, **value} if isinstance(merged, dict) else value
+    if trainable is None:
+        trainable = 0 if method in ("frozen", "tfidf", "prompting-llm-alone") else 1000
     content = {
         "format": 1,
         "run": name,
@@ -111,12 +113,17 @@ def make_run(
         "device": "cpu",
         "git": {"commit": "0123456789abcdef", "dirty": False},
         "command": f"transferkit {task} family/{task} --set seed={seed}",
+        "best": max(map(_as_best, metrics), key=lambda best: best["score"], default=None),
         **record,
     }
     (folder / "recipe.yaml").write_text(dump_yaml(resolved), encoding="utf-8")
     (folder / "record.json").write_text(json.dumps(content), encoding="utf-8")
     (folder / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in metrics), encoding="utf-8")
     return read_run(folder)
+
+
+def _as_best(row: Metric) -> dict[str, Any]:
+    return {"step": row["step"], "score": row["score"]["plain"], "variant": row["variant"]}
 
 
 def rising(

@@ -34,6 +34,11 @@ def test_reading_the_registries_is_light() -> None:
     assert not loaded_after(code) & HEAVY
 
 
+def test_planning_a_study_is_light() -> None:
+    code = "from pathlib import Path; from transferkit.demo import planned_runs as plan; plan(Path('x'), train=False)"
+    assert not loaded_after(code) & HEAVY
+
+
 def test_heavy_import_would_be_seen() -> None:
     assert "torch" in loaded_after("import torch")
 

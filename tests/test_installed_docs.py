@@ -467,6 +467,12 @@ def test_kept_ones_are_read_again_where_a_source_file_changed(tmp_path: Path, mo
     with monkeypatch.context() as patch:
         patch.setattr(module, "installed_docs", lambda: pytest.fail("read again"))
         assert kept_docs(kept) == first
+    (file,) = kept.iterdir()
+    whole = file.read_text()
+    for damaged in (whole[: len(whole) // 2], "", '[["pkg.a.f"]]'):
+        file.write_text(damaged)
+        assert kept_docs(kept) == first
+        assert file.read_text() == whole
     write(tmp_path, {"pkg/b.py": documented(2)})
     assert [doc.name for doc in kept_docs(kept)] == ["pkg.a.f", "pkg.b.f"]
 

@@ -147,7 +147,7 @@ def test_unknown_name_gives_the_closest_one() -> None:
 
 def test_name_with_yaml_is_a_file_and_nothing_else(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(ConfigError, match=r"^llama/train\.yaml: no such file$"):
+    with pytest.raises(ConfigError, match=r"^llama/train\.yaml: no such file; check its name and folder$"):
         read_recipe("llama/train.yaml")
 
 

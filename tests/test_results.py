@@ -17,6 +17,11 @@ from transferkit.study import _is_same_run, comparisons, plan, read_study, short
 RESULTS = Path(__file__).resolve().parent.parent / "results"
 STUDIES = sorted(RESULTS.glob("*/study.yaml"))
 TABLES = sorted(RESULTS.glob("*/*/table.csv"))
+WITH_PROMPT_TUNING = [
+    study
+    for study in (*STUDIES, bundled_dir("source").parents[1] / "demo.yaml")
+    if "method: prompt-tuning" in study.read_text(encoding="utf-8")
+]
 
 
 def test_there_are_studies() -> None:
@@ -45,13 +50,16 @@ def test_runs_of_one_table_share_their_data(study: Path) -> None:
     assert len(set(decoders)) == len(decoders)  # one decoder under two names would be two tables
 
 
-@pytest.mark.parametrize(
-    "study", [*STUDIES, bundled_dir("source").parents[1] / "demo.yaml"], ids=lambda path: path.stem
-)
+def test_there_is_prompt_tuning() -> None:
+    assert WITH_PROMPT_TUNING
+
+
+@pytest.mark.parametrize("study", WITH_PROMPT_TUNING, ids=lambda path: path.parent.name)
 def test_prompt_tuning_learns_at_the_rate_of_the_transfers_offsets(study: Path) -> None:
     """Both are free vectors in the place of soft tokens: at another rate the rival would be held back."""
     recipes = [one.recipe for one in plan(read_study(study), runs=study.parent / "runs", beside=study.parent)]
     tuned = {recipe.optim.lr for recipe in recipes if recipe.method == "prompt-tuning"}
+    assert tuned
     assert tuned <= {recipe.optim.lr_offset for recipe in recipes if recipe.task == "adapt"}
 
 

@@ -61,6 +61,18 @@ def test_texts_are_read_once_and_again_only_where_something_changed(
     assert first.is_file()
 
 
+@pytest.mark.parametrize("size", [0, 60, 200])  # nothing, half a header, too few vectors
+def test_a_damaged_index_is_made_again(size: int, checkpoint: Path, tmp_path: Path) -> None:
+    Index(checkpoint, ENTRIES, folder=tmp_path, instruction="see", console=QUIET)
+    (file,) = tmp_path.glob("*.npy")
+    whole = file.read_bytes()
+    file.write_bytes(whole[:size])
+    index = Index(checkpoint, ENTRIES, folder=tmp_path, instruction="see", console=QUIET)
+    assert index.search(TEXTS[5], top=1)[0].entry is ENTRIES[5]
+    assert file.read_bytes() == whole
+    assert list(tmp_path.iterdir()) == [file]
+
+
 def test_nothing_to_search_is_an_error(checkpoint: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="there are no texts to search"):
         Index(checkpoint, [], folder=tmp_path, console=QUIET)

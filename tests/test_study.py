@@ -18,6 +18,9 @@ from typer.testing import CliRunner
 from transferkit.cli.app import app
 from transferkit.convergence import compare
 from transferkit.errors import ConfigError
+from transferkit.recipes import read_recipe
+from transferkit.run_lock import sole_use
+from transferkit.runner import Inputs, resume, start
 from transferkit.runs import read_metrics, read_record
 from transferkit.schema import dump_yaml
 from transferkit.study import chosen, comparisons, plan, read_study, run_all, short_name, state_of
@@ -111,6 +114,48 @@ def test_two_runs_never_share_a_folder(tiny: Tiny, tmp_path: Path) -> None:
         plan(read_study(file), runs=tmp_path, beside=tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("run", "says"),
+    [
+        ({"recipe": "adapt.yaml"}, "source: this key is missing, and adapt starts from one; name a run"),
+        (
+            {"recipe": "baseline.yaml", "set": {"method": "prompting-llm-alone"}},
+            "source: this key is missing, and prompting-llm-alone starts from one",
+        ),
+        (
+            {"recipe": "baseline.yaml", "set": {"method": "lora"}, "source": "source"},
+            "source: lora starts from nothing, a source is for adapt and prompting-llm-alone; leave it away",
+        ),
+        ({"recipe": "train.yaml", "source": "source"}, "source: train starts from nothing"),
+        ({"recipe": "adapt.yaml", "source": "tfidf"}, "source: 'tfidf' trains no Prompting LLM"),
+        ({"recipe": "baseline.yaml"}, "method: this key is missing; set it to one of lora, qlora"),
+        (
+            {"recipe": "adapt.yaml", "source": "source", "targets": ["qwen3-0.6"]},
+            "unknown backbone 'qwen3-0.6'; did you mean 'qwen3-0.6b'?",
+        ),
+        ({"recipe": "train.yaml", "set": {"embedding.more_backbones": ["none.yaml"]}}, "none.yaml: no such file"),
+        ({"recipe": "train.yaml", "set": {"prompting.backbone": "./none"}}, "./none: no such model folder"),
+        ({"recipe": "train.yaml", "set": {"embedding.backbone": None}}, "embedding.backbone: this key is missing"),
+    ],
+)
+def test_what_a_run_would_be_refused_for_is_found_in_the_plan(
+    run: dict[str, Any], says: str, tiny: Tiny, tmp_path: Path
+) -> None:
+    file = write_study(tiny, tmp_path, [RUNS[0], RUNS[3], {"name": "last", "seeds": [3], **run}])
+    with pytest.raises(ConfigError) as caught:
+        plan(read_study(file), runs=tmp_path / "runs", beside=tmp_path)
+    assert str(caught.value).startswith(f"study, run 'last': {says}")
+    assert "\n" not in str(caught.value)
+
+
+def test_two_targets_never_share_the_folder_of_their_tables(tiny: Tiny, tmp_path: Path) -> None:
+    lora = {**RUNS[2], "targets": ["org1/m"]}
+    file = write_study(tiny, tmp_path, [{**lora, "name": "a"}, {**lora, "name": "b", "targets": ["org2/m"]}])
+    with pytest.raises(ConfigError, match=r"'org1/m' and 'org2/m' would both go to the folder m; rename") as caught:
+        plan(read_study(file), runs=tmp_path, beside=tmp_path)
+    assert "\n" not in str(caught.value)
+
+
 def test_whole_sections_can_be_set(tiny: Tiny, tmp_path: Path) -> None:
     runs = [{"name": "lora", "recipe": "baseline.yaml", "set": {"method": "lora", "lora": {"r": 4, "alpha": 8.0}}}]
     planned = plan(read_study(write_study(tiny, tmp_path, runs)), runs=tmp_path, beside=tmp_path)
@@ -149,6 +194,8 @@ def test_only_and_seed_choose_and_refuse(tiny: Tiny, tmp_path: Path) -> None:
         chosen(planned, names=["lara"], seeds=None)
     with pytest.raises(ConfigError, match="--seed 9: the study has no such run; it has 3, 4"):
         chosen(planned, names=None, seeds=[9])
+    with pytest.raises(ConfigError, match="--only lora --seed 4: the study has no such run; it has lora with seed 3"):
+        chosen(planned, names=["lora"], seeds=[4])
 
 
 def test_a_study_runs_once_is_taken_up_and_its_seeds_share_a_row(tiny: Tiny, tmp_path: Path) -> None:
@@ -231,12 +278,57 @@ def test_command_lists_runs_and_writes_a_report(tiny: Tiny, tmp_path: Path) -> N
     assert again.output.count("  done") == 2
 
 
+def test_a_study_without_a_table_says_why(tiny: Tiny, tmp_path: Path) -> None:
+    arguments = ["study", str(write_study(tiny, tmp_path)), "--runs", str(tmp_path / "runs"), "--only", "tfidf"]
+    done = CliRunner().invoke(app, [*arguments, "--data-dir", str(tiny.data)])
+    assert done.exit_code == 0, done.output
+    (sentence,) = [line for line in done.stderr.splitlines() if "table" in line]
+    assert sentence.startswith("no table yet: none of the runs that are done embeds with a target")
+
+
+def test_a_place_for_the_report_that_cannot_be_is_found_before_the_first_run(tiny: Tiny, tmp_path: Path) -> None:
+    file = write_study(tiny, tmp_path)
+    arguments = ["study", str(file), "--runs", str(tmp_path / "runs"), "--data-dir", str(tiny.data)]
+    refused = CliRunner().invoke(app, [*arguments, "--out", str(file / "report"), "--only", "tfidf"])
+    assert isinstance(refused.exception, ConfigError)
+    assert f"{file}/report: cannot write there ({file} is a file); choose another with --out" in str(refused.exception)
+    assert not (tmp_path / "runs").exists()
+
+
 def test_a_target_folder_is_relative_to_the_study(tiny: Tiny, tmp_path: Path) -> None:
     (tmp_path / "decoder").symlink_to(tiny.target)
     file = write_study(tiny, tmp_path, [{**RUNS[2], "name": "lora-2", "targets": ["decoder"]}])
     (one,) = plan(read_study(file), runs=tmp_path / "runs", beside=tmp_path)
     assert one.recipe.embedding.backbone == str(tmp_path / "decoder")
     assert one.folder.name == "lora-2-decoder-s3"
+
+
+def test_a_study_with_local_decoders_is_taken_up_from_any_folder(
+    tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "sub" / "decoder").symlink_to(tiny.target)
+    lora = {**RUNS[2], "name": "lora-2", "targets": ["decoder"]}
+    source = {**RUNS[0], "seeds": [3], "set": {"prompting.backbone": "prompting", "embedding.backbone": "source"}}
+    write_study(tiny, tmp_path / "sub", [source, lora])
+    monkeypatch.chdir(tiny.root)  # what `set` names is relative to it, a target to the study
+    above = os.path.relpath(tmp_path / "sub", tiny.root)
+    planned = plan(read_study(Path(above, "study.yaml")), runs=tmp_path / "runs", beside=Path(above))
+    run_all(planned, data_dir=tiny.data, console=QUIET)
+    recorded = [read_recipe(str(one.folder / "recipe.yaml")) for one in planned]
+    assert recorded[0].prompting.backbone == str(tiny.prompting)
+    assert recorded[0].embedding.backbone == str(tiny.source)
+    assert recorded[1].embedding.backbone == str(tmp_path / "sub" / "decoder")
+    monkeypatch.chdir(write_study(tiny, tmp_path / "sub", [lora]).parent)
+    again = plan(read_study(Path("study.yaml")), runs=tmp_path / "runs", beside=Path())
+    run_all(again, data_dir=None, console=QUIET)  # nothing is run again, so no data are looked for
+    monkeypatch.chdir(tmp_path)
+    inputs = {"source": None, "data_dir": str(tiny.data)}
+    for one in planned:
+        record = read_record(one.folder) | {"status": "interrupted", "inputs": inputs}
+        (one.folder / "record.json").write_text(json.dumps(record))
+        resume(one.folder, console=QUIET)
+        assert state_of(one.folder) == "done"
 
 
 @pytest.mark.parametrize("holds", ["table.md", "config.json"])
@@ -253,7 +345,8 @@ def test_a_name_of_the_registry_stays_the_name_beside_the_folder_of_its_tables(
 
 def test_of_what_lies_beside_a_study_only_a_decoder_or_a_spec_is_a_target(tiny: Tiny, tmp_path: Path) -> None:
     (tmp_path / "org" / "model").mkdir(parents=True)
-    (tmp_path / "mine.yaml").write_text("")
+    spec = {"name": "mine", "family": "mine", "path": "model", "model_type": "llama", "hidden_size": 8}
+    (tmp_path / "mine.yaml").write_text(dump_yaml(spec))
     file = write_study(tiny, tmp_path, [{**RUNS[2], "name": "lora-2", "targets": ["org/model", "mine.yaml"]}])
     planned = plan(read_study(file), runs=tmp_path / "runs", beside=tmp_path)
     assert [one.target for one in planned] == ["org/model", str(tmp_path / "mine.yaml")]
@@ -284,6 +377,41 @@ def test_a_conflict_is_found_before_the_first_run(tiny: Tiny, tmp_path: Path) ->
     with pytest.raises(ConfigError, match="tfidf-s3: holds a run of another recipe"):
         run_all(changed, data_dir=tiny.data, console=QUIET)
     assert [path.name for path in (tmp_path / "runs").iterdir()] == ["tfidf-s3"]
+
+
+@pytest.mark.parametrize(
+    ("file", "what"), [("pairs.jsonl", "training data"), ("sts.tsv", "dev sets")], ids=lambda value: value
+)
+def test_other_data_than_a_finished_run_has_are_found_before_the_first_run(
+    file: str, what: str, tiny: Tiny, tmp_path: Path
+) -> None:
+    planned = plan(read_study(write_study(tiny, tmp_path)), runs=tmp_path / "runs", beside=tmp_path)
+    run_all(planned[-1:], data_dir=tiny.data, console=QUIET)
+    other = tmp_path / "other"
+    shutil.copytree(tiny.data, other)
+    (other / file).write_text("\n".join((other / file).read_text().splitlines()[:-1]) + "\n")
+    for chosen_runs in (planned, planned[4:5]):
+        with pytest.raises(ConfigError, match=f"tfidf-s3: its {what} are others than .* would have") as caught:
+            run_all(chosen_runs, data_dir=other, console=QUIET, whole=planned)
+        assert "\n" not in str(caught.value)
+    assert [path.name for path in (tmp_path / "runs").iterdir()] == ["tfidf-s3"]
+    run_all(planned[-1:], data_dir=other, console=QUIET)  # what is done asks for no data
+    run_all(planned[4:], data_dir=tiny.data, console=QUIET)
+
+
+def test_finished_runs_that_no_table_can_hold_are_found_before_the_first_run(tiny: Tiny, tmp_path: Path) -> None:
+    planned = plan(read_study(write_study(tiny, tmp_path)), runs=tmp_path / "runs", beside=tmp_path)
+    run_all(planned[4:], data_dir=tiny.data, console=QUIET)
+    tfidf = planned[-1].folder
+    record = read_record(tfidf)
+    (tfidf / "record.json").write_text(json.dumps(record | {"data": record["data"] | {"train_sha256": "0" * 64}}))
+    with pytest.raises(ConfigError, match=r"the training data differs .*'tfidf-s3'"):
+        run_all(planned, data_dir=tiny.data, console=QUIET)
+    (tfidf / "record.json").write_text(json.dumps(record))
+    (tfidf / "metrics.jsonl").write_text("")
+    with pytest.raises(ConfigError, match=r"tfidf-s3/metrics.jsonl: the row of step 0 is missing"):
+        run_all(planned, data_dir=tiny.data, console=QUIET)
+    assert sorted(path.name for path in (tmp_path / "runs").iterdir()) == ["lora-target-s3", "tfidf-s3"]
 
 
 def test_a_transfer_of_another_source_is_found_before_the_source_is_trained(tiny: Tiny, tmp_path: Path) -> None:
@@ -323,6 +451,27 @@ def test_a_run_that_another_process_has_is_left_to_it(tiny: Tiny, tmp_path: Path
     run_all(planned, data_dir=tiny.data, console=QUIET)
     assert [path.name for path in folder.parent.iterdir()] == [folder.name]
     run_all(planned, data_dir=tiny.data, console=QUIET)  # a finished run is nobody's
+
+
+def test_who_comes_second_to_a_new_run_is_told_of_the_first_and_spoils_nothing(tiny: Tiny, tmp_path: Path) -> None:
+    one = plan(read_study(write_study(tiny, tmp_path)), runs=tmp_path / "runs", beside=tmp_path)[-1]
+    run_all([one], data_dir=tiny.data, console=QUIET)
+    record = read_record(one.folder) | {"status": "running", "inputs": {"source": None, "data_dir": str(tiny.data)}}
+    (one.folder / "record.json").write_text(json.dumps(record))
+    before = {path.name: path.read_bytes() for path in one.folder.iterdir() if path.is_file()}
+    inputs = Inputs(data_dir=tiny.data)
+    with (
+        sole_use(one.folder),
+        pytest.raises(ConfigError, match="tfidf-s3: is being run by another process; wait for it"),
+    ):
+        start(one.recipe, inputs, runs=one.folder.parent, name=one.folder.name, console=QUIET)
+    with pytest.raises(ConfigError, match=r"holds a run already \(running\); continue it with --resume") as caught:
+        start(one.recipe, inputs, runs=one.folder.parent, name=one.folder.name, console=QUIET)
+    assert "remove" not in str(caught.value)
+    other = replace(one, recipe=one.recipe.model_copy(update={"save_every": 1}))
+    with pytest.raises(ConfigError, match="tfidf-s3: holds a run of another recipe; choose another folder"):
+        run_all([other], data_dir=tiny.data, console=QUIET)
+    assert {path.name: path.read_bytes() for path in one.folder.iterdir() if path.is_file()} == before
 
 
 @pytest.mark.slow  # imports everything in two processes of their own; test_distributed.py has the arithmetic

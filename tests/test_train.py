@@ -395,7 +395,7 @@ def test_a_set_without_an_instruction_has_those_of_the_source_on_both_sides(tiny
     assert recipe.data.train[0].document_instruction == "mine"
 
 
-def test_lineage_is_shared_by_seeds_and_by_nothing_else(tiny: Tiny, source: Path) -> None:
+def test_lineage_is_shared_by_seeds_and_places_and_by_nothing_else(tiny: Tiny, source: Path, tmp_path: Path) -> None:
     def lineage(**changes: Any) -> str:
         recipe, spec = resolve_recipe(recipe_of(tiny, "adapt", **changes), source=source)
         return Prepared.load(recipe, spec, Inputs(source=source, data_dir=tiny.data)).lineage()
@@ -403,6 +403,8 @@ def test_lineage_is_shared_by_seeds_and_by_nothing_else(tiny: Tiny, source: Path
     train = recipe_of(tiny, "adapt").data.model_dump()["train"]
     one = lineage()
     assert lineage(seed=99) == one
+    (tmp_path / tiny.target.name).symlink_to(tiny.target)
+    assert lineage(embedding={"backbone": str(tmp_path / tiny.target.name)}) == one
     asked = [train[0] | {"instruction": "find something else"}, *train[1:]]
     given = [train[0] | {"document_instruction": "a text"}, *train[1:]]
     others = [lineage(optim={"steps": 7}), lineage(data={"train": asked}), lineage(data={"train": given})]

@@ -96,7 +96,7 @@ CASES = {
     ),
     "recipe of another task": Case("train $ADAPT", ("adapt.yaml: task: expected 'train'", "got 'adapt'")),
     "recipe file that is not there": Case("train none.yaml", ("none.yaml: no such file",)),
-    "recipe that is a folder": Case("train dir.yaml", ("dir.yaml: cannot be read",), spoil.folder("dir.yaml")),
+    "recipe that is a folder": Case("train dir.yaml", ("dir.yaml: is a folder",), spoil.folder("dir.yaml")),
     "empty recipe": Case("train a.yaml", ("a.yaml: expected a mapping", "an empty file"), spoil.write("a.yaml", "")),
     "malformed YAML": Case(
         "train a.yaml", ("a.yaml, line 2, column 5: not valid YAML",), spoil.write("a.yaml", "task: [train\nseed: 3\n")

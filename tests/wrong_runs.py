@@ -47,8 +47,9 @@ CASES = {
     "method in a train recipe": Case("train $TRAIN --set method=lora", ("method: only a baseline has one",)),
     "resume with a recipe": Case("train $TRAIN --resume $SOURCE", ("--resume", "as it began", "no recipe")),
     "resume as a dry run": Case("train --resume $SOURCE --dry-run", ("--resume", "as it began", "no recipe")),
+    "resume elsewhere": Case("train --resume $SOURCE --runs elsewhere", ("--resume", "where it is", "no recipe")),
     "dry run without source": Case("adapt $ADAPT --dry-run", ("adapt needs --source",)),
-    "resume what is no run": Case("train --resume data", ("data: not a run folder", "record.json")),
+    "resume what is no run": Case("train --resume data", ("data: not a run folder", "record.json", "; give one that")),
     "resume with another verb": Case("adapt --resume $SOURCE", ("this is a train run", "`transferkit train --resume")),
     "resume with other training data": Case(
         "baseline --resume run",
@@ -75,7 +76,7 @@ CASES = {
         spoil.run_copy("tfidf", spoil.record(format=2)),
     ),
     # --- compare
-    "compare what is no run": Case("compare data", ("data: not a run folder", "record.json")),
+    "compare what is no run": Case("compare data", ("data: not a run folder", "record.json", "; give one that")),
     "compare a source run": Case("compare $SOURCE", ("is a source run", "adapt runs")),
     "compare a run twice": Case("compare $LORA $LORA", ("is given twice", "give every run once")),
     "compare an unfinished run": Case(
@@ -108,6 +109,41 @@ CASES = {
         "compare run",
         ("record.json: run: this key is missing",),
         spoil.both(spoil.run_copy("lora"), spoil.write("run/record.json", '{"format": 1}')),
+    ),
+    "compare a record without its data": Case(
+        "compare run",
+        ("record.json: data.train_sha256: this key is missing", "restore it from a copy"),
+        spoil.run_copy("lora", spoil.record(data={})),
+    ),
+    "compare a backbone without hashes": Case(
+        "compare run",
+        ("record.json: backbone.config_sha256: this key is missing", "restore it from a copy"),
+        spoil.run_copy("lora", spoil.record(backbone={"name": "target"})),
+    ),
+    "compare an unknown method": Case(
+        "compare run",
+        ("record.json: method: expected 'lora'", "got 'loraa'; did you mean 'lora'?", "restore it from a copy"),
+        spoil.run_copy("lora", spoil.record(method="loraa")),
+    ),
+    "compare a finished run that stands with no row": Case(
+        "compare run",
+        ("record.json: best: this key is missing, though the run is done",),
+        spoil.run_copy("lora", spoil.record(best=None)),
+    ),
+    "compare a row without scores": Case(
+        "compare run",
+        ("metrics.jsonl, line 1: examples: this key is missing", "restore it from a copy"),
+        spoil.both(spoil.run_copy("lora"), spoil.write("run/metrics.jsonl", '{"step": 0}\n')),
+    ),
+    "compare a row that is none": Case(
+        "compare run",
+        ("metrics.jsonl, line 1: expected a JSON object, got null", "restore it from a copy"),
+        spoil.both(spoil.run_copy("lora"), spoil.write("run/metrics.jsonl", "null\n")),
+    ),
+    "compare a run of another recipe file": Case(
+        "compare run",
+        ("recipe.yaml: optim: this key is missing", "restore it from a copy"),
+        spoil.both(spoil.run_copy("lora"), spoil.write("run/recipe.yaml", "a: 1\n")),
     ),
     "compare into a file": Case(
         "compare $TFIDF --out file", ("file: cannot write the comparison",), spoil.write("file")
@@ -274,7 +310,8 @@ CASES = {
         ("a.txt/index: the index cannot be written there", "choose another folder"),
         spoil.write("a.txt", "a\n"),
     ),
-    "study that is not there": Case("study none.yaml", ("none.yaml: no such file",)),
+    "study that is not there": Case("study none.yaml", ("none.yaml: no such file; check its name and folder",)),
+    "study that is a folder": Case("study data", ("data: is a folder, expected a YAML file; name the one",)),
     "study of an unknown recipe": Case(
         "study a.yaml",
         ("unknown recipe 'mixture/adap'", "did you mean 'mixture/adapt'?"),

@@ -89,7 +89,7 @@ def kept_docs(folder: Path) -> tuple[Docstring, ...]:
     """What :func:`installed_docs` gives, from a file in ``folder`` once there is one: less than a second.
 
     The file is named after path, size and time of every source file, and after the code that reads them: where one of
-    these changes, another file is written.
+    these changes, another file is written; a damaged one is replaced.
 
     Raises:
         ConfigError: transferkit is not installed.
@@ -102,7 +102,7 @@ def kept_docs(folder: Path) -> tuple[Docstring, ...]:
                 found = source.stat()
                 digest.update(f"{root.package} {source} {found.st_size} {found.st_mtime_ns}\n".encode())
     file = folder / f"docstrings-{digest.hexdigest()}.json"
-    if file.is_file():
+    with suppress(FileNotFoundError, ValueError, TypeError):  # a damaged one is written anew
         return tuple(Docstring(*row) for row in json.loads(file.read_text(encoding="utf-8")))
     docs = installed_docs()
     write_text(file, json.dumps([astuple(doc) for doc in docs]))

@@ -29,26 +29,9 @@ from transformers.utils import cached_file
 from transformers.utils import logging as transformers_logging
 
 from transferkit.errors import ConfigError, RunError
-from transferkit.specs import Quantization
+from transferkit.specs import Quantization, check_location
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
-
-
-def check_location(location: str) -> None:
-    """Refuse what is neither a model folder nor shaped like a hub id.
-
-    Raises:
-        ConfigError: the folder has no config.json, or the path does not exist.
-    """
-    folder = Path(location)
-    if folder.is_dir():
-        if not (folder / "config.json").is_file():
-            raise ConfigError(f"{location}: not a model folder (no config.json in it)")
-    elif folder.is_absolute() or location.startswith((".", "~")) or location.count("/") != 1 or folder.exists():
-        raise ConfigError(
-            f"{location}: no such model folder; expected a folder with config.json, a hub id such as org/model, "
-            "or a name of `transferkit backbones list`"
-        )
 
 
 def config_file(location: str, *, revision: str | None) -> Path:

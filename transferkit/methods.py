@@ -17,13 +17,14 @@ from transferkit.errors import ConfigError
 from transferkit.identity import weights_sha256
 from transferkit.probe import resolve
 from transferkit.prompting import PromptingLLM
-from transferkit.recipes import FrozenSection, Recipe, TrainSet, required_backbone
+from transferkit.recipes import FrozenSection, Recipe, TrainSet, required_backbone, takes_source, with_names
 from transferkit.several_backbones import SeveralBackbones
 from transferkit.specs import (
     BackboneSpec,
     FrozenPooling,
     Pooling,
     available_poolings,
+    lasting_name,
     of_states,
     reads_soft,
     without_soft_tokens,
@@ -46,6 +47,8 @@ class Built:
 def resolve_recipe(recipe: Recipe, *, source: Path | None) -> tuple[Recipe, BackboneSpec | None]:
     """Fill every choice that the recipe leaves to the source checkpoint or to the backbone's spec.
 
+    Local backbones are named by their absolute paths, so that a run can be resumed and compared from every folder.
+
     Returns:
         The complete recipe, and the backbone's spec (None for TF-IDF).
 
@@ -64,8 +67,9 @@ def resolve_recipe(recipe: Recipe, *, source: Path | None) -> tuple[Recipe, Back
     alignment = recipe.alignment.model_copy(update={"init": init})
     recipe = recipe.model_copy(update={"prompting": prompting, "alignment": alignment, "data": data})
     if recipe.method in ("tfidf", "prompting-llm-alone"):
-        return recipe, None
+        return with_names(recipe, lasting_name), None
     spec = resolve(required_backbone(recipe))
+    recipe = with_names(recipe, lasting_name)  # not before: errors name a backbone as it was given
     from_source = description.get("backbone", {})
     template = recipe.embedding.template or from_source.get("template") or spec.template
     pooling: Pooling = recipe.embedding.pooling or from_source.get("pooling") or spec.pooling
@@ -242,7 +246,7 @@ def _others(
 
 
 def _source_description(recipe: Recipe, source: Path | None) -> dict[str, Any]:
-    needed = recipe.task == "adapt" or recipe.method == "prompting-llm-alone"
+    needed = takes_source(recipe)
     if needed and source is None:
         what = "adapt" if recipe.task == "adapt" else "baseline --method prompting-llm-alone"
         raise ConfigError(f"{what} needs --source, the checkpoint or run folder of a `transferkit train`")

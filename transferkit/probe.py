@@ -4,30 +4,26 @@ import re
 from pathlib import Path
 
 from transferkit.errors import ConfigError
-from transferkit.loading import check_location, load_config, load_tokenizer
+from transferkit.loading import load_config, load_tokenizer
 from transferkit.schema import dump_yaml
-from transferkit.specs import BackboneSpec, TokenizerFacts, find_spec, list_backbones
+from transferkit.specs import (
+    BackboneSpec,
+    TokenizerFacts,
+    check_location,
+    declared_spec,
+    find_spec,
+    list_backbones,
+)
 from transferkit.tokens import opens_with_bos
 
 
 def resolve(name: str) -> BackboneSpec:
-    """The spec for whatever a user may call a backbone.
-
-    A built-in name or a ``.yaml`` path gives its spec; a hub id that a built-in spec describes gives that one; any
-    other folder or hub id is probed.
+    """The spec for whatever a user may call a backbone: the declared one, or what the model itself tells.
 
     Raises:
-        ConfigError: none of these.
+        ConfigError: no spec, folder or hub id has that name, or see :func:`probe`.
     """
-    if name.endswith(".yaml") or name in list_backbones():
-        return find_spec(name)
-    if not Path(name).is_dir():
-        for known in map(find_spec, list_backbones()):
-            if known.hub_id == name:
-                return known
-        if "/" not in name:
-            find_spec(name)  # raises, with the closest name
-    return probe(name)
+    return declared_spec(name) or probe(name)
 
 
 def probe(location: str, *, revision: str | None = None) -> BackboneSpec:

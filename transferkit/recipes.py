@@ -1,5 +1,6 @@
 """Recipes: everything a run is decided by, as strict data. ``recipes/<family>/<task>.yaml`` are the built-in ones."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
 
@@ -309,8 +310,38 @@ def required_backbone(recipe: Recipe) -> str:
         ConfigError: it names none, and ``--target`` did not either.
     """
     if recipe.embedding.backbone is None:
-        raise ConfigError("embedding.backbone: this key is missing; name a backbone there or with --target")
+        raise ConfigError(
+            "embedding.backbone: this key is missing; name a backbone there, with --target, or in a study's targets"
+        )
     return recipe.embedding.backbone
+
+
+def named_backbones(recipe: Recipe) -> list[str]:
+    """What the recipe calls the decoders that its run loads; a source's Prompting LLM is not named there.
+
+    Raises:
+        ConfigError: as :func:`required_backbone`.
+    """
+    if recipe.method in ("tfidf", "prompting-llm-alone"):
+        return []
+    prompting = [recipe.prompting.backbone] if recipe.task == "train" and recipe.prompting.backbone else []
+    return [required_backbone(recipe), *recipe.embedding.more_backbones, *prompting]
+
+
+def with_names(recipe: Recipe, rename: Callable[[str], str]) -> Recipe:
+    """The recipe with ``rename`` applied to everything that it calls a backbone."""
+    prompting, embedding = (
+        section.model_copy(update={"backbone": None if section.backbone is None else rename(section.backbone)})
+        for section in (recipe.prompting, recipe.embedding)
+    )
+    more = [rename(name) for name in recipe.embedding.more_backbones]
+    embedding = embedding.model_copy(update={"more_backbones": more})
+    return recipe.model_copy(update={"prompting": prompting, "embedding": embedding})
+
+
+def takes_source(recipe: Recipe) -> bool:
+    """Whether the run starts from a checkpoint of `train`; it needs one then, and all others refuse it."""
+    return recipe.task == "adapt" or recipe.method == "prompting-llm-alone"
 
 
 def list_recipes() -> list[str]:

@@ -27,11 +27,12 @@ from transferkit.loading import num_parameters
 from transferkit.manifest import sha256_file
 from transferkit.methods import Built, Variant, build, resolve_recipe, variants
 from transferkit.progress import Progress
-from transferkit.recipes import Recipe, read_recipe, recipe_yaml
+from transferkit.recipes import Recipe, read_recipe, recipe_yaml, with_names
 from transferkit.resources import BUNDLED
 from transferkit.run_lock import sole_use
 from transferkit.runs import (
     FORMAT,
+    begin_in,
     check_writable,
     environment,
     new_run_folder,
@@ -72,7 +73,8 @@ def start(recipe: Recipe, inputs: Inputs, *, runs: Path, console: Console, name:
         name: of the folder; None: method, backbone and time.
 
     Raises:
-        ConfigError, RunError: see :mod:`transferkit.errors`.
+        ConfigError, RunError: see :mod:`transferkit.errors`; also where another process has the folder, or a run is in
+            it.
         Interrupted: stopped by the user; the folder can be resumed.
     """
     check_writable(runs)
@@ -82,9 +84,8 @@ def start(recipe: Recipe, inputs: Inputs, *, runs: Path, console: Console, name:
     prepared = Prepared.load(recipe, spec, inputs)
     target = "" if spec is None else f"-{spec.name}"
     automatic = f"{recipe.method or recipe.task}{target}"
-    folder = from_main(new_run_folder(runs, automatic, exactly=name) if is_main() else None)
-    if is_main():
-        write_text(folder / "recipe.yaml", recipe_yaml(recipe))
+    # A name of one's own may be another process's too, so that folder is made under the lock.
+    folder = runs / name if name else from_main(new_run_folder(runs, automatic) if is_main() else None)
     return prepared.run(folder, console)
 
 
@@ -167,6 +168,9 @@ class Prepared:
     def run(self, folder: Path, console: Console, *, begun: dict[str, Any] | None = None) -> Path:
         """Train or measure, and leave ``folder`` finished; ``begun`` is the record of the run that is continued."""
         with sole_use(folder) if is_main() else nullcontext():
+            if begun is None and is_main():
+                begin_in(folder)
+                write_text(folder / "recipe.yaml", recipe_yaml(self.recipe))
             if begun is None or from_main(read_record(folder)["status"] if is_main() else None) != "done":
                 self._run(folder, console, begun)
         return folder
@@ -326,7 +330,8 @@ class Prepared:
             *(one["weights_sha256"] for one in facts.get("alignment", {}).get("more_backbones", [])),
             source and (source["lineage"] or source["sha256"]),
         ]
-        settings = json.loads(self.recipe.model_dump_json(exclude={"seed", "save_every", "tracking", "data"}))
+        recipe = with_names(self.recipe, _without_place)
+        settings = json.loads(recipe.model_dump_json(exclude={"seed", "save_every", "tracking", "data"}))
         instructions = [[one.spec.instruction, one.document_instruction] for one in self.data.sets]
         everything = [settings, weights, instructions, self.data.facts()["sha256"]]
         return _sha256_lines([json.dumps(everything, sort_keys=True)])
@@ -450,6 +455,11 @@ def source_facts(source: Path) -> dict[str, Any]:
         "sha256": sha256_file(folder / "manifest.json"),
         "lineage": read_json(folder / DESCRIPTION).get("lineage"),
     }
+
+
+def _without_place(name: str) -> str:
+    """A local backbone by the last part of its path: where it lies is no part of an experiment, its weights are."""
+    return Path(name).name if Path(name).is_absolute() else name
 
 
 def _untrained_row(name: str | None, evaluation: Evaluation) -> dict[str, Any]:

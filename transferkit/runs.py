@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from transferkit.errors import ConfigError
+from transferkit.run_schema import RESTORE, Record, ResolvedRecipe, Row, check
 from transferkit.schema import read_yaml
 
 FORMAT = 1
-RECORD_KEYS = ("run", "task", "method", "label", "status", "seed", "source", "backbone", "data", "parameters")
 _RUNS_FROM = ("transferkit", "backbones", "recipes")  # folders of the checkout that decide what a run does
 _PACKAGES = ("transferkit", "torch", "transformers", "accelerate", "peft", "bitsandbytes", "datasets", "numpy")
 
@@ -34,18 +34,44 @@ class Run:
         """Its resolved recipe as a mapping, read from the folder once.
 
         Raises:
-            ConfigError: no readable ``recipe.yaml``.
+            ConfigError: no readable ``recipe.yaml``, or one without what a reader needs.
         """
-        return read_yaml(self.folder / "recipe.yaml")
+        file = self.folder / "recipe.yaml"
+        recipe = read_yaml(file)
+        check(ResolvedRecipe, recipe, where=str(file))
+        return recipe
 
 
 def read_run(folder: Path) -> Run:
     """Read a run folder.
 
     Raises:
-        ConfigError: not a run folder, a damaged record, or a record of a newer format.
+        ConfigError: not a run folder, a damaged record or row, a record of a newer format, or rows of a finished run
+            that are missing.
     """
-    return Run(folder=folder, record=read_record(folder), metrics=read_metrics(folder))
+    record = read_record(folder)
+    done = record["status"] == "done"
+    run = Run(folder=folder, record=record, metrics=read_metrics(folder, whole=done))
+    for number, row in enumerate(run.metrics, start=1):
+        check(Row, row, where=f"{folder / 'metrics.jsonl'}, line {number}")
+    if done:
+        _check_rows(run)
+    return run
+
+
+def _check_rows(run: Run) -> None:
+    """Refuse a finished run without the row that it stands with, or the last one that training wrote."""
+    best = run.record["best"]
+    needed = [(best["step"], best.get("variant"))]
+    if run.record["parameters"]["trainable"]:
+        needed.append((run.recipe["optim"]["steps"], None))
+    there = {(row["step"], row.get("variant")) for row in run.metrics}
+    for step, variant in needed:
+        if (step, variant) not in there:
+            name = f"step {step}" if variant is None else f"{variant!r}"
+            raise ConfigError(
+                f"{run.folder / 'metrics.jsonl'}: the row of {name} is missing, though the run is done; {RESTORE}"
+            )
 
 
 def read_record(folder: Path) -> dict[str, Any]:
@@ -56,21 +82,29 @@ def read_record(folder: Path) -> dict[str, Any]:
     """
     file = folder / "record.json"
     if not file.is_file():
-        raise ConfigError(f"{folder}: not a run folder (no record.json in it)")
+        raise ConfigError(
+            f"{folder}: not a run folder (no record.json in it); give one that train, adapt, baseline or study made"
+        )
     record = read_json(file)
     if record.get("format") != FORMAT:
         raise ConfigError(
             f"{file}: format: expected {FORMAT}, got {record.get('format')!r}; another version of transferkit wrote "
             "it, read it with that one"
         )
-    missing = [key for key in RECORD_KEYS if key not in record]
-    if missing:
-        raise ConfigError(f"{file}: {missing[0]}: this key is missing; restore the record from a copy")
+    check(Record, record, where=str(file))
     return record
 
 
-def read_metrics(folder: Path) -> list[dict[str, Any]]:
-    """Rows of ``metrics.jsonl``; a last line that a kill left half-written is dropped."""
+def read_metrics(folder: Path, *, whole: bool = False) -> list[dict[str, Any]]:
+    """Rows of ``metrics.jsonl``, which a kill cannot tear but a broken copy can.
+
+    Args:
+        folder: run folder.
+        whole: refuse a torn last line too, instead of dropping it.
+
+    Raises:
+        ConfigError: a line that is not a JSON object.
+    """
     file = folder / "metrics.jsonl"
     if not file.is_file():
         return []
@@ -78,10 +112,14 @@ def read_metrics(folder: Path) -> list[dict[str, Any]]:
     lines = file.read_text(encoding="utf-8").splitlines()
     for number, line in enumerate(lines, start=1):
         try:
-            rows.append(json.loads(line))
+            row = json.loads(line)
         except ValueError:
-            if number < len(lines):
-                raise ConfigError(f"{file}, line {number}: not valid JSON") from None
+            if whole or number < len(lines):
+                raise ConfigError(f"{file}, line {number}: not valid JSON; {RESTORE}") from None
+            continue
+        if not isinstance(row, dict):
+            raise ConfigError(f"{file}, line {number}: expected a JSON object, got {line}; {RESTORE}")
+        rows.append(row)
     return rows
 
 
@@ -130,36 +168,48 @@ def check_writable(parent: Path, *, option: str = "--runs") -> None:
         raise ConfigError(f"{parent}: cannot write there ({there} is read-only); choose another with {option}")
 
 
-def new_run_folder(parent: Path, name: str, *, exactly: str | None = None) -> Path:
+def new_run_folder(parent: Path, name: str) -> Path:
     """Create ``parent/<name>-<UTC time>``; a number is added when two runs start in one second.
 
     Args:
         parent: made where it is missing.
         name: what the folder's name begins with.
-        exactly: the whole name instead.
 
     Raises:
-        ConfigError: the folder cannot be written, or the one called ``exactly`` exists.
+        ConfigError: the folder cannot be written.
     """
     stamp = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
     for attempt in range(100):
-        folder = parent / (exactly or f"{name}-{stamp}" + (f"-{attempt}" if attempt else ""))
+        folder = parent / (f"{name}-{stamp}" + (f"-{attempt}" if attempt else ""))
         try:
             folder.mkdir(parents=True)
         except FileExistsError:
-            if exactly and not (folder / "record.json").exists():
-                return folder  # a kill came before the run began
-            if exactly:
-                raise ConfigError(
-                    f"{folder}: exists already; remove it, or choose another folder with --runs"
-                ) from None
             continue
         except OSError as error:
-            raise ConfigError(
-                f"{parent}: cannot write runs there ({error.strerror}); choose another with --runs"
-            ) from None
+            raise _cannot_write(parent, error) from None
         return folder
     raise ConfigError(f"{parent}: too many runs started in this second")
+
+
+def begin_in(folder: Path) -> None:
+    """Make a run folder of a given name; one in which no run began is used, for a kill can leave that.
+
+    Raises:
+        ConfigError: a run began there, or the folder cannot be written.
+    """
+    if (folder / "record.json").exists():
+        raise ConfigError(
+            f"{folder}: holds a run already ({read_record(folder)['status']}); continue it with --resume {folder}, or "
+            "choose another folder with --runs"
+        )
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise _cannot_write(folder.parent, error) from None
+
+
+def _cannot_write(parent: Path, error: OSError) -> ConfigError:
+    return ConfigError(f"{parent}: cannot write runs there ({error.strerror}); choose another with --runs")
 
 
 def environment() -> dict[str, Any]:

@@ -102,9 +102,11 @@ class Index:
         for entry in entries:
             digest.update(hashlib.sha256(entry.embedded.encode()).digest())
         file = folder / f"{digest.hexdigest()[:16]}.npy"
-        if not file.is_file():
+        vectors = _read(file, rows=len(entries))
+        if vectors is None:
             self._embed(VectorFile(file, identity={"texts": file.stem}, again=again), batch_size, console)
-        self.vectors: Vectors = np.load(file, mmap_mode="r")
+            vectors = np.load(file, mmap_mode="r")
+        self.vectors: Vectors = vectors
 
     def _embed(self, file: VectorFile, batch_size: int, console: Console) -> None:
         with _written(file.out.parent):
@@ -123,6 +125,17 @@ class Index:
         scores = self.vectors @ vector
         order = np.argsort(-scores, kind="stable")[:top]
         return [Hit(float(scores[i]), self.entries[i]) for i in order]
+
+
+def _read(file: Path, *, rows: int) -> Vectors | None:
+    """The vectors in a file; None where it is not there, or is damaged and must be made again."""
+    if not file.is_file():
+        return None
+    try:
+        vectors: Vectors = np.load(file, mmap_mode="r")
+    except (ValueError, EOFError):
+        return None
+    return vectors if len(vectors) == rows else None
 
 
 @contextmanager

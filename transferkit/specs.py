@@ -145,3 +145,49 @@ def find_spec(name: str) -> BackboneSpec:
             "(`transferkit backbones list` shows all; a local folder or a hub id such as org/model works too)"
         )
     return read_spec(builtin_dir("backbones") / f"{name}.yaml")
+
+
+def declared_spec(name: str) -> BackboneSpec | None:
+    """The spec that a user's name for a backbone stands for, found without the hub.
+
+    A built-in name or a ``.yaml`` path gives its spec; a hub id that a built-in spec describes gives that one. None:
+    any other folder or hub id, of which only the model itself tells.
+
+    Raises:
+        ConfigError: none of these.
+    """
+    if name.endswith(".yaml") or name in list_backbones():
+        return find_spec(name)
+    if not Path(name).is_dir():
+        for known in map(find_spec, list_backbones()):
+            if known.hub_id == name:
+                return known
+        if "/" not in name:
+            find_spec(name)  # raises, with the closest name
+    check_location(name)
+    return None
+
+
+def lasting_name(name: str) -> str:
+    """A backbone's name that means the same from every folder: a local model or spec goes by its absolute path."""
+    path = Path(name)
+    if name in list_backbones() or not (name.endswith(".yaml") or path.is_dir()):
+        return name
+    return str(path.parent.resolve() / path.name)  # a link keeps its own name, which a spec must be called by
+
+
+def check_location(location: str) -> None:
+    """Refuse what is neither a model folder nor shaped like a hub id.
+
+    Raises:
+        ConfigError: the folder has no config.json, or the path does not exist.
+    """
+    folder = Path(location)
+    if folder.is_dir():
+        if not (folder / "config.json").is_file():
+            raise ConfigError(f"{location}: not a model folder (no config.json in it)")
+    elif folder.is_absolute() or location.startswith((".", "~")) or location.count("/") != 1 or folder.exists():
+        raise ConfigError(
+            f"{location}: no such model folder; expected a folder with config.json, a hub id such as org/model, "
+            "or a name of `transferkit backbones list`"
+        )

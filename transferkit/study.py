@@ -1,19 +1,19 @@
 """Studies: the runs of a whole comparison as one YAML file, run one after the other and taken up after a kill."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 from pydantic import Field, model_validator
 
 from transferkit.errors import ConfigError, did_you_mean
-from transferkit.recipes import Recipe, heeded, read_recipe
+from transferkit.recipes import Method, Recipe, heeded, named_backbones, read_recipe, takes_source, with_names
 from transferkit.resources import BUNDLED
 from transferkit.runs import Run, check_writable, read_record, read_run
 from transferkit.schema import Strict, parse, read_yaml
-from transferkit.specs import list_backbones
+from transferkit.specs import declared_spec, lasting_name, list_backbones
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -100,9 +100,11 @@ def plan(study: Study, *, runs: Path, beside: Path) -> list[Planned]:
         beside: what recipe files and source folders are relative to, the folder of the study.
 
     Raises:
-        ConfigError: a recipe that does not exist or is malformed, or a source that is neither a run nor a folder.
+        ConfigError: a recipe that does not exist, is malformed or could not run, a backbone that nothing is called, a
+            source that is none, is missing or is of no use, or two runs or tables in one folder.
     """
     planned: dict[Path, Planned] = {}
+    named: set[str] = set()
     for run in study.runs:
         for seed in run.seeds or study.seeds:
             for one in _planned(run, study, runs, beside, seed):
@@ -111,8 +113,59 @@ def plan(study: Study, *, runs: Path, beside: Path) -> list[Planned]:
                         f"study, run {run.name!r}: {one.folder.name} would be the folder of two runs; give them other "
                         "names, and every seed and target once"
                     )
+                _check_source(one, planned)
+                _check_backbones(one, named)
                 planned[one.folder] = one
+    _check_tables(planned.values())
     return list(planned.values())
+
+
+def _check_source(one: Planned, earlier: dict[Path, Planned]) -> None:
+    """Refuse a source that is missing, that the method does not take, or that does not train."""
+    recipe, where = one.recipe, f"study, run {one.name!r}"
+    method = recipe.method or recipe.task
+    if recipe.task == "baseline" and recipe.method is None:
+        raise ConfigError(f"{where}: method: this key is missing; set it to one of {', '.join(get_args(Method))}")
+    if one.source is None and takes_source(recipe):
+        raise ConfigError(
+            f"{where}: source: this key is missing, and {method} starts from one; name a run of the study that trains, "
+            "or a checkpoint folder"
+        )
+    if one.source is not None and not takes_source(recipe):
+        raise ConfigError(
+            f"{where}: source: {method} starts from nothing, a source is for adapt and prompting-llm-alone; leave it "
+            "away"
+        )
+    source = None if one.source is None else earlier.get(one.source)
+    if source is not None and not source.is_source:
+        raise ConfigError(
+            f"{where}: source: {source.name!r} trains no Prompting LLM, its recipe is of task "
+            f"{source.recipe.task!r}; name a run whose recipe is of task 'train'"
+        )
+
+
+def _check_backbones(one: Planned, named: set[str]) -> None:
+    """Refuse a backbone that is neither known nor there; whether the hub has one is not asked. ``named`` are sound."""
+    try:
+        for name in named_backbones(one.recipe):
+            if name not in named:
+                declared_spec(name)
+                named.add(name)
+    except ConfigError as error:
+        raise ConfigError(f"study, run {one.name!r}: {error}") from None
+
+
+def _check_tables(planned: Iterable[Planned]) -> None:
+    """Refuse two targets whose tables would be one folder."""
+    targets = dict.fromkeys(one.target for one in planned if not one.is_source and one.target is not None)
+    seen: dict[str, str] = {}
+    for target in targets:
+        other = seen.setdefault(short_name(target), target)
+        if other != target:
+            raise ConfigError(
+                f"study: the tables of the targets {other!r} and {target!r} would both go to the folder "
+                f"{short_name(target)}; rename one of the two, or give each a study of its own"
+            )
 
 
 def _planned(run: StudyRun, study: Study, runs: Path, beside: Path, seed: int) -> Iterator[Planned]:
@@ -161,7 +214,7 @@ def chosen(planned: list[Planned], *, names: list[str] | None, seeds: list[int] 
     """Those of the given names and seeds; None: all.
 
     Raises:
-        ConfigError: a name or seed that the study does not have.
+        ConfigError: a name or seed that the study does not have, or no run that has both.
     """
     for option, given, there in (
         ("--only", names, {one.name for one in planned}),
@@ -171,28 +224,47 @@ def chosen(planned: list[Planned], *, names: list[str] | None, seeds: list[int] 
             if value not in there:
                 known = ", ".join(map(str, sorted(there, key=str)))
                 raise ConfigError(f"{option} {value}: the study has no such run; it has {known}")
-    return [
+    found = [
         one for one in planned if one.name in (names or [one.name]) and one.recipe.seed in (seeds or [one.recipe.seed])
     ]
+    if not found:
+        options = [*(f"--only {name}" for name in names or []), *(f"--seed {seed}" for seed in seeds or [])]
+        other = ", ".join(f"{one.name} with seed {one.recipe.seed}" for one in planned if one.name in (names or []))
+        raise ConfigError(f"{' '.join(options)}: the study has no such run; it has {other}")
+    return found
 
 
-def run_all(planned: list[Planned], *, data_dir: Path | None, console: "Console") -> None:
+def run_all(
+    planned: list[Planned], *, data_dir: Path | None, console: "Console", whole: list[Planned] | None = None
+) -> None:
     """Run what is not done yet: a finished run is left as it is, an interrupted one continued.
 
+    Args:
+        planned: what is run.
+        data_dir: what relative paths of data start from; None: the current folder.
+        console: for progress.
+        whole: all runs of the study, whose rows share tables with those of ``planned``; None: these are all.
+
     Raises:
-        ConfigError: a run folder that holds a run of another recipe or source (found before anything is run, where its
-            source is there), one that another process is running, or whatever a run raises.
+        ConfigError: a run folder that holds a run of another recipe or source, or of what cannot share a table with the
+            others (found before anything is run; a source must be there for it), one that another process is running,
+            or whatever a run raises.
     """
     from accelerate import PartialState
 
     from transferkit import runner
+    from transferkit.convergence.comparable import check_comparable
     from transferkit.distributed import from_main, is_main
 
+    whole = planned if whole is None else whole
     PartialState()  # under torchrun or accelerate: the processes meet before the first run
     for runs in {one.folder.parent for one in planned}:
         check_writable(runs)
     states = from_main([state_of(one.folder) for one in planned] if is_main() else None)
     checked = {one.folder for one, state in zip(planned, states, strict=True) if state and _is_same_run(one)}
+    for found in comparisons(whole).values():
+        check_comparable(found)
+    _check_data([one for one, state in zip(planned, states, strict=True) if state is None], whole, data_dir)
     for number, one in enumerate(planned, start=1):
         state = from_main(state_of(one.folder) if is_main() else None)
         if is_main():
@@ -208,6 +280,42 @@ def run_all(planned: list[Planned], *, data_dir: Path | None, console: "Console"
             _is_same_run(one)  # its source may be there by now
         if state != "done":
             runner.resume(one.folder, console=console)
+
+
+def _check_data(new: list[Planned], whole: list[Planned], data_dir: Path | None) -> None:
+    """Refuse data that differ from those of a run that began and that a new one shares a table with.
+
+    Data are read only where there are both, and once however many runs read them.
+    """
+    from transferkit.data import load_training_data
+    from transferkit.evaluate import load_dev_sets
+    from transferkit.runner import data_facts
+
+    begun = [one for one in whole if not one.is_source and state_of(one.folder) is not None]
+    known: dict[str, dict[str, Any]] = {}
+    for one in new:
+        recipe = one.recipe
+        others = [] if one.is_source else [other for other in begun if _share_a_table(one, other)]
+        if not others:
+            continue
+        section = recipe.data.model_dump_json()
+        if section not in known:
+            train = load_training_data(
+                recipe.data, data_dir=data_dir, batch_size=recipe.optim.batch_size, seed=recipe.seed
+            )
+            known[section] = data_facts(train, load_dev_sets(recipe.data, data_dir=data_dir))
+        for other in others:
+            recorded = read_record(other.folder)["data"]
+            for what, key in (("training data", "train_sha256"), ("dev sets", "dev_sha256")):
+                if recorded[key] != known[section][key]:
+                    raise ConfigError(
+                        f"{other.folder}: its {what} are others than {one.folder.name} would have, and one table is to "
+                        "hold both; give the --data-dir that it was run with, or choose another folder with --runs"
+                    )
+
+
+def _share_a_table(one: Planned, other: Planned) -> bool:
+    return one.target == other.target or None in (one.target, other.target)
 
 
 def _is_same_run(one: Planned) -> bool:
@@ -232,7 +340,7 @@ def _is_same_run(one: Planned) -> bool:
             return False
         sha256 = source_facts(source)["sha256"]
     wanted, _ = resolve_recipe(one.recipe, source=one.source)
-    recorded_recipe = read_recipe(str(one.folder / "recipe.yaml"))
+    recorded_recipe = with_names(read_recipe(str(one.folder / "recipe.yaml")), lasting_name)
     if heeded(recorded_recipe.model_dump()) != heeded(wanted.model_dump()):
         raise _another("recipe", one)
     if recorded.get("sha256") != sha256:
@@ -241,7 +349,9 @@ def _is_same_run(one: Planned) -> bool:
 
 
 def _another(what: str, one: Planned) -> ConfigError:
-    return ConfigError(f"{one.folder}: holds a run of another {what}; remove it, or choose another folder with --runs")
+    # One that runs, or was killed, is nothing to throw away.
+    way = "" if state_of(one.folder) == "running" else "remove it, or "
+    return ConfigError(f"{one.folder}: holds a run of another {what}; {way}choose another folder with --runs")
 
 
 def comparisons(planned: list[Planned]) -> dict[str, list[Run]]:

@@ -20,7 +20,9 @@ RecipeName = Annotated[
 Set = Annotated[
     list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override one key of the recipe; repeatable.")
 ]
-Runs = Annotated[Path, typer.Option("--runs", help="Where run folders are made.")]
+Runs = Annotated[
+    Path | None, typer.Option("--runs", help="Where run folders are made; default: runs/.", show_default=False)
+]
 Target = Annotated[str | None, typer.Option("--target", help="Backbone: registry name, hub id or local folder.")]
 Source = Annotated[
     Path | None,
@@ -39,7 +41,7 @@ def train(
     quantize: Quantize = None,
     set_: Set = None,
     data_dir: DataDir = None,
-    runs: Runs = Path("runs"),
+    runs: Runs = None,
     resume: Resume = None,
     dry_run: DryRun = False,
     quiet: Quiet = False,
@@ -71,7 +73,7 @@ def adapt(
     quantize: Quantize = None,
     set_: Set = None,
     data_dir: DataDir = None,
-    runs: Runs = Path("runs"),
+    runs: Runs = None,
     resume: Resume = None,
     dry_run: DryRun = False,
     quiet: Quiet = False,
@@ -113,7 +115,7 @@ def baseline(
     quantize: Quantize = None,
     set_: Set = None,
     data_dir: DataDir = None,
-    runs: Runs = Path("runs"),
+    runs: Runs = None,
     resume: Resume = None,
     dry_run: DryRun = False,
     quiet: Quiet = False,
@@ -150,7 +152,7 @@ def _run(
     source: Path | None = None,
     method: str | None = None,
     data_dir: Path | None,
-    runs: Path,
+    runs: Path | None,
     resume: Path | None,
     dry_run: bool,
     quiet: bool,
@@ -158,10 +160,10 @@ def _run(
 ) -> None:
     console = Console(stderr=True, quiet=quiet)
     if resume is not None:
-        if any(given for given in (name, target, quantize, overrides, source, method, data_dir, dry_run)):
+        if any(given for given in (name, target, quantize, overrides, source, method, data_dir, runs, dry_run)):
             raise ConfigError(
-                f"--resume {resume}: continues a run as it began; give no recipe, --source, --target, --set or other "
-                "option with it (only --quiet and --json)"
+                f"--resume {resume}: continues a run as it began and where it is; give no recipe, --source, --target, "
+                "--set or other option with it (only --quiet and --json)"
             )
         _finish(resume, None, task, console, json=json)
         return
@@ -184,7 +186,7 @@ def _run(
 
         print(describe(recipe, inputs))
         return
-    _finish(None, (recipe, inputs, runs), task, console, json=json)
+    _finish(None, (recipe, inputs, runs or Path("runs")), task, console, json=json)
 
 
 def _recipe(

@@ -41,17 +41,26 @@ def study(
     from transferkit.convergence import compare, tables
     from transferkit.convergence.report import write_comparison
     from transferkit.distributed import is_main
+    from transferkit.runs import check_writable
     from transferkit.study import comparisons, run_all, short_name
 
     console = Console(stderr=True)
+    if out is not None:
+        check_writable(out, option="--out")  # before the runs, which take hours
     with taken_up_again(console):
-        run_all(planned, data_dir=data_dir, console=console)
+        run_all(planned, data_dir=data_dir, console=console, whole=everything)
     if not is_main():
         return
     whole = all(state_of(one.folder) == "done" for one in everything)
     if out is not None and not whole:
         console.print(f"some runs of the study are not done yet, so nothing is written into {out}")
-    for target, found in comparisons(everything).items():
+    found_by_target = comparisons(everything)
+    if not found_by_target:
+        console.print(
+            "no table yet: none of the runs that are done embeds with a target, and each table is of one",
+            soft_wrap=True,
+        )
+    for target, found in found_by_target.items():
         comparison = compare(found)
         tables.print_table(comparison, Console())
         if out is not None and whole:

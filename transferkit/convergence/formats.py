@@ -31,13 +31,12 @@ def count(value: float | None) -> str:
 
 
 def short_count(value: float | None) -> str:
-    """Three significant digits and k, M or G."""
-    if value is None:
-        return ""
-    for unit, size in (("G", 1e9), ("M", 1e6), ("k", 1e4)):
-        if value >= size:
-            return f"{value / (1e3 if unit == 'k' else size):.3g} {unit}"
-    return count(value)
+    """Three significant digits and k, M or G; in full below 10,000."""
+    if value is None or value < 1e4:
+        return count(value)
+    rounded = float(f"{value:.3g}")  # before the unit is chosen: 999,600 is 1 M, not 1000 k
+    unit, size = next((unit, size) for unit, size in (("G", 1e9), ("M", 1e6), ("k", 1e3)) if rounded >= size)
+    return f"{rounded / size:g} {unit}"
 
 
 def seconds(value: float | None) -> str:
