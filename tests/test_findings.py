@@ -231,6 +231,16 @@ def test_seconds_of_a_machine_that_changes_its_pace_are_not_compared(tmp_path: P
     assert said in comparison.notes
 
 
+def test_seconds_of_runs_of_different_days_are_not_compared(tmp_path: Path) -> None:
+    later = transfer(tmp_path, created_at="2026-01-05T03:04:05+00:00")
+    comparison = compare([reference(tmp_path), later])
+    assert "LoRA is there after 200 steps: transfer needs 4.0 times fewer steps.\n" in "\n".join(findings(comparison))
+    assert any(note.startswith("Runs began up to 3 days apart") for note in comparison.notes)
+    (row,) = (row for row in comparison.rows if row.series.method == "transfer")
+    reached = [crossing for crossing in row.crossings if crossing.cost["seconds"].value is not None]
+    assert [crossing.speedup["seconds"].value for crossing in reached] == [None] * len(reached) != []
+
+
 def test_floors_and_sets_that_choose_nothing(tmp_path: Path) -> None:
     tfidf = make_run(tmp_path, "tfidf", [metric(0, 78.0)], method="tfidf", label="TF-IDF")
     found = text([reference(tmp_path), transfer(tmp_path), tfidf])

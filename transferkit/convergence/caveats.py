@@ -1,6 +1,7 @@
 """What a reader of a convergence table must know about how its runs differ: one sentence each. No torch."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
+from datetime import datetime, timedelta
 from typing import Any
 
 from transferkit.convergence.comparable import run_id
@@ -21,7 +22,8 @@ _COMPARED_KEYS = (
 )
 
 
-UNEVEN = 1.3  # seeds of one row whose seconds a step differ by more ran on a machine that others used too
+_UNEVEN = 1.3  # seeds of one row whose seconds a step differ by more ran on a machine that others used too
+_APART = timedelta(days=1)  # between runs that one machine made at one pace
 
 
 def comparison_notes(series: list[Series]) -> tuple[str, ...]:
@@ -48,6 +50,7 @@ def comparison_notes(series: list[Series]) -> tuple[str, ...]:
         *(_differing(f"{key} differs: {{values}}", trained, _of_recipe(key)) for key in _COMPARED_KEYS),
         _differing("Devices differ, so seconds and memory cannot be compared: {values}", by_label, _device),
         _uneven(series),
+        _far_apart(trained),
         *_unfinished(by_label),
         *_seed_twice(by_label),
         _uncommitted(by_label),
@@ -82,9 +85,31 @@ def _device(run: Run) -> str | None:
     return " ".join(named) if named else None
 
 
+def seconds_compare(series: Sequence[Series]) -> bool:
+    """Whether seconds of these rows say something of each other: seeds of an even pace, all within a day."""
+    runs = [run for one in series for run in one.runs]
+    return all(one.uneven_pace() <= _UNEVEN for one in series) and _span(runs) <= _APART
+
+
+def _span(runs: Iterable[Run]) -> timedelta:
+    """Between the first and the last of the runs; records of old runs may not say when they began."""
+    begun = [datetime.fromisoformat(run.record["created_at"]) for run in runs if run.record.get("created_at")]
+    return max(begun) - min(begun) if begun else timedelta(0)
+
+
+def _far_apart(groups: dict[str, tuple[Run, ...]]) -> str | None:
+    span = _span(run for runs in groups.values() for run in runs)
+    if span <= _APART:
+        return None
+    return (
+        f"Runs began up to {span.days} days apart, and a machine that others use changes its pace, so compare steps "
+        "rather than seconds."
+    )
+
+
 def _uneven(series: list[Series]) -> str | None:
     """A machine that others use too, or several machines: seconds then say little."""
-    found = {one.label: one.uneven_pace() for one in series if one.uneven_pace() > UNEVEN}
+    found = {one.label: one.uneven_pace() for one in series if one.uneven_pace() > _UNEVEN}
     if not found:
         return None
     rows = "; ".join(f"{label} ({factor:.1f} times)" for label, factor in found.items())

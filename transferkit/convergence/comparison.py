@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from statistics import median
 
-from transferkit.convergence.caveats import comparison_notes
+from transferkit.convergence.caveats import comparison_notes, seconds_compare
 from transferkit.convergence.comparable import check_comparable, run_id
 from transferkit.convergence.series import Point, Series, build_series, selecting_sets
 from transferkit.errors import ConfigError
@@ -35,7 +35,8 @@ class Crossing:
 
     target: Target
     cost: dict[str, Cell]  # by measure; a bound is a lower one
-    speedup: dict[str, Cell]  # steps and seconds of the target's cost over the row's; a bound is an upper one
+    speedup: dict[str, Cell]  # steps and seconds of the target's cost over the row's; a bound is an upper one, and
+    # seconds have none where the pace of the machine was not the same (see :func:`caveats.seconds_compare`)
 
 
 @dataclass(frozen=True)
@@ -157,6 +158,7 @@ def _lowest(cells: list[Cell]) -> Cell:
 
 
 def _row(series: Series, *, reference: Series | None, targets: tuple[Target, ...]) -> Row:
+    timed = reference is not None and seconds_compare([series, reference])
     best = series.kept()
     scores = [point.score for point in best]
     return Row(
@@ -171,7 +173,7 @@ def _row(series: Series, *, reference: Series | None, targets: tuple[Target, ...
         last=median(curve[-1].score for curve in series.curves),
         share=None if reference is None else 100 * median(scores) / _best(reference),
         other=_median(point.other_score for point in best),
-        crossings=tuple(_crossing(series, target) for target in targets),
+        crossings=tuple(_crossing(series, target, timed=timed) for target in targets),
         peak_memory_bytes=_median(_peak_memory_bytes(run) for run in series.runs),
         unfinished=tuple(run_id(run) for run in series.runs if run.record["status"] != "done"),
     )
@@ -189,9 +191,11 @@ def _median(values: Iterable[float | None]) -> float | None:
     return None if any(value is None for value in known) else median(v for v in known if v is not None)
 
 
-def _crossing(series: Series, target: Target) -> Crossing:
+def _crossing(series: Series, target: Target, *, timed: bool) -> Crossing:
     cost = {measure: _cost(series, target.score, read) for measure, read in _READ.items()}
     speedup = {measure: _speedup(cost[measure], target.cost[measure]) for measure in ("steps", "seconds")}
+    if not timed:
+        speedup["seconds"] = Cell()
     return Crossing(target=target, cost=cost, speedup=speedup)
 
 

@@ -3,7 +3,7 @@
 from math import inf, sqrt
 from statistics import median
 
-from transferkit.convergence.caveats import UNEVEN
+from transferkit.convergence.caveats import seconds_compare
 from transferkit.convergence.comparison import Cell, Comparison, Crossing, Row, best_up_to
 from transferkit.convergence.formats import READOUT_NAMES, count, level, percent, points, score, seconds
 from transferkit.convergence.series import source_of
@@ -81,7 +81,7 @@ def _speed(row: Row, comparison: Comparison) -> str:
     crossing = reached[-1]
     target = crossing.target
     theirs = _soonest(comparison, crossing)
-    timed = all(one is None or one.series.uneven_pace() <= UNEVEN for one in (row, theirs))
+    timed = seconds_compare([one.series for one in (row, theirs) if one is not None])
     sentence = f"It reaches {level(target.fraction)} of LoRA's best ({score(target.score)}) "
     sentence += _after(crossing.cost, row, target.score, timed=timed)
     if len(reached) < len(row.crossings):

@@ -37,7 +37,8 @@ DEFINITIONS = {
     "never arrives counts as endless; where half of them or more do not, the cell holds a lower bound of the median, "
     "from what was run: > 500.",
     "2.0x": "The reference needs 2.0 times as much, read plain or with readout, whichever needs less (each measure by "
-    "itself). Empty where row or reference do not reach the target.",
+    "itself). Empty where row or reference do not reach the target, and for seconds of runs that a shared machine or "
+    "another day slowed down.",
     "Memory": "Peak memory of the run; on a CPU it is the peak resident size of the process, which includes its "
     "libraries, what earlier runs of the same process left behind, and the dev texts that the run keeps read "
     "(eval.keep_states_gib).",
