@@ -211,6 +211,31 @@ def test_seeds_that_need_other_steps_are_shown_one_by_one(tmp_path: Path) -> Non
     )
 
 
+@pytest.mark.parametrize(("slowest", "doubt"), [(50, ""), (100, ", but the seeds overlap, so it is open")])
+def test_a_speed_up_is_called_open_where_seeds_overlap(tmp_path: Path, slowest: int, doubt: str) -> None:
+    runs = []
+    for seed, reached in enumerate((50, 50, slowest)):
+        rows = [metric(step, 40.0 if step < reached else 77.0) for step in (0, 50, 100)]
+        runs.append(make_run(tmp_path, f"t{seed}", rows, method="transfer", seed=seed))
+        rows = [metric(0, 40.0), metric(100, 76.5), metric(200, 80.0)]
+        runs.append(make_run(tmp_path, f"l{seed}", rows, label="LoRA", seed=seed))
+    assert f"transfer needs 2.0 times fewer steps and 2.0 times fewer seconds{doubt}." in text(runs)
+
+
+def test_of_two_that_are_there_at_step_0_none_is_called_sooner(tmp_path: Path) -> None:
+    lora = make_run(tmp_path, "lora", [metric(0, 79.0, seconds=1.0), metric(50, 79.0, seconds=9.0)])
+    mine = make_run(tmp_path, "t", [metric(0, 79.5, seconds=5.0), metric(50, 79.0, seconds=9.0)], method="transfer")
+    found = text([lora, mine])
+    assert "It reaches 100 % of LoRA's best (79.0) at step 0 (5.0 s); LoRA is there at step 0 (1.0 s).\n" in found
+
+
+def test_a_floor_that_is_best_on_the_other_sets_is_named(tmp_path: Path) -> None:
+    tfidf = make_run(tmp_path, "tfidf", [metric(0, 70.0, other=64.0)], method="tfidf", label="TF-IDF")
+    assert "scores 60.0 there, and the best row there is TF-IDF, plain with 64.0." in text(
+        [reference(tmp_path), transfer(tmp_path), tfidf]
+    )
+
+
 def test_seconds_of_a_machine_that_changes_its_pace_are_not_compared(tmp_path: Path) -> None:
     runs = [
         make_run(
@@ -226,7 +251,9 @@ def test_seconds_of_a_machine_that_changes_its_pace_are_not_compared(tmp_path: P
     comparison = compare([reference(tmp_path), *runs])
     found = "\n".join(findings(comparison))
     assert "It reaches 95 % of LoRA's best (76.0) after 50 steps, but" in found
-    assert "LoRA is there after 200 steps: transfer needs 4.0 times fewer steps.\n" in found
+    assert (
+        "LoRA is there after 200 steps: transfer needs 4.0 times fewer steps, by fewer than three seeds, so it" in found
+    )
     said = "A step took longer in one seed than in another, so compare steps rather than seconds: W (1.4 times)."
     assert said in comparison.notes
 
@@ -234,7 +261,7 @@ def test_seconds_of_a_machine_that_changes_its_pace_are_not_compared(tmp_path: P
 def test_seconds_of_runs_of_different_days_are_not_compared(tmp_path: Path) -> None:
     later = transfer(tmp_path, created_at="2026-01-05T03:04:05+00:00")
     comparison = compare([reference(tmp_path), later])
-    assert "LoRA is there after 200 steps: transfer needs 4.0 times fewer steps.\n" in "\n".join(findings(comparison))
+    assert "LoRA is there after 200 steps: transfer needs 4.0 times fewer steps, by" in "\n".join(findings(comparison))
     assert any(note.startswith("Runs began up to 3 days apart") for note in comparison.notes)
     (row,) = (row for row in comparison.rows if row.series.method == "transfer")
     reached = [crossing for crossing in row.crossings if crossing.cost["seconds"].value is not None]

@@ -77,8 +77,16 @@ def test_no_two_of_many_lines_look_alike(tmp_path: Path, monkeypatch: pytest.Mon
         for line in drawn(write_curves, compare(runs), monkeypatch).axes[0].lines
         if line.get_marker() in plots.MARKS
     ]
-    # Three colours and two marks; each pair as often as there are dashes, which lines do not tell of themselves.
-    assert sorted(Counter((line.get_color(), line.get_marker()) for line in lines).values()) == [4] * 6
+    # Five colours and two marks: a pair of them stands for no more lines than there are dashes.
+    times = Counter((line.get_color(), line.get_marker()) for line in lines)
+    assert sum(times.values()) == 24
+    assert max(times.values()) <= 4
+    assert (
+        len(
+            {(line.get_color(), line.get_linestyle(), line._unscaled_dash_pattern, line.get_marker()) for line in lines}
+        )
+        == 24
+    )
 
 
 def test_a_long_label_of_a_level_gives_way_to_how_it_was_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -99,6 +107,17 @@ def test_a_long_label_of_a_level_gives_way_to_how_it_was_read(tmp_path: Path, mo
         "40.0  mean · prompteol",
         "40.0  weighted_mean · prompteol",
     ]
+
+
+def test_what_has_no_readout_is_a_level_in_every_panel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    runs = [
+        make_run(tmp_path, "tfidf", [metric(0, 46.8)], method="tfidf", label="TF-IDF"),
+        make_run(tmp_path, "frozen", [metric(0, 41.0, 50.0)], method="frozen", label="frozen"),
+        make_run(tmp_path, "lora", [metric(0, 40.0, 45.0), metric(50, 60.0, 61.0)]),
+    ]
+    panels = drawn(write_curves, compare(runs), monkeypatch).axes[1::2]
+    words = [[text.get_text() for text in axes.texts if "LoRA" not in text.get_text()] for axes in panels]
+    assert [sorted(one) for one in words] == [["41.0  frozen", "46.8  TF-IDF"], ["46.8  TF-IDF", "50.0  frozen"]]
 
 
 def test_what_is_shortened_keeps_its_end() -> None:

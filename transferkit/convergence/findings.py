@@ -91,7 +91,18 @@ def _speed(row: Row, comparison: Comparison) -> str:
         return sentence + "; LoRA's median over seeds does not reach that score."
     which = ", in whichever readout is sooner," if _has_two_readouts(comparison) else ""
     there = _after(target.cost, theirs, target.score, timed=timed)
-    return f"{sentence}; LoRA{which} is there {there}{_times(crossing, timed=timed)}."
+    times = _times(crossing, timed=timed)
+    doubt = _doubt_in_steps(row, theirs, target.score) if times else ""
+    return f"{sentence}; LoRA{which} is there {there}{times}{doubt}."
+
+
+def _doubt_in_steps(row: Row, reference: Row, score: float) -> str:
+    """Why it decides nothing that one is at a score sooner than the other; empty where it does."""
+    if min(row.seeds, reference.seeds) < _SEEDS:
+        return ", by fewer than three seeds, so it is open"
+    mine, theirs = ([inf if p is None else p.step for p in one.series.reached(score)] for one in (row, reference))
+    apart = max(mine) < min(theirs) or max(theirs) < min(mine)
+    return "" if apart else ", but the seeds overlap, so it is open"
 
 
 def _soonest(comparison: Comparison, crossing: Crossing) -> Row | None:
@@ -126,7 +137,9 @@ def _after(cost: dict[str, Cell], row: Row, target: float, *, timed: bool) -> st
 
 
 def _times(crossing: Crossing, *, timed: bool) -> str:
-    """How much sooner the row is there than the reference, or later."""
+    """How much sooner the row is there than the reference, or later; nothing where neither took a step."""
+    if crossing.cost["steps"].value == crossing.target.cost["steps"].value == 0:
+        return ""
     parts = [
         f"{max(value, 1 / value):.1f} times {'fewer' if value > 1 else 'as many'} {unit}"
         for unit in ("steps", "seconds")[: 2 if timed else 1]
@@ -222,6 +235,9 @@ def _elsewhere(row: Row, comparison: Comparison) -> list[str]:
     compared = ""
     if reference is not None and reference.other is not None:
         compared = f"; LoRA's reference row scores {score(reference.other)} there"
+    best = max((one for one in comparison.rows if one.other is not None), key=lambda one: one.other or 0.0)
+    if best.series.label not in (row.series.label, reference and reference.series.label):
+        compared += f", and the best row there is {_name(best)} with {score(best.other)}"
     where = f"On the dev sets that choose nothing ({', '.join(comparison.others)})"
     return [f"{where} it scores {score(row.other)}{compared}."]
 

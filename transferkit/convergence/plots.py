@@ -4,6 +4,7 @@ One row of panels a readout, score against steps on the left and against seconds
 medians over seeds, bands go from the lowest to the highest seed, what trains nothing is a dashed level.
 """
 
+from collections import Counter
 from collections.abc import Callable
 from math import lcm
 from pathlib import Path
@@ -21,8 +22,8 @@ if TYPE_CHECKING:
 # Okabe and Ito's colours, which the colour-blind tell apart, by method; several rows of a method share a
 # family of hues and differ in the line's style as well, and where these are used up in the mark at its end.
 COLOURS = {
-    "transfer": ("#d55e00", "#e69f00", "#a8445f"),
-    "lora": ("#0072b2", "#56b4e9", "#5b6ee1"),
+    "transfer": ("#d55e00", "#e69f00", "#a8445f", "#7a5c14", "#ef9a7a"),
+    "lora": ("#0072b2", "#56b4e9", "#5b6ee1", "#133c6b", "#3d9aa3"),
     "qlora": ("#8a63b8", "#cc79a7"),
     "prompt-tuning": ("#009e73", "#7cae3a"),
 }
@@ -93,7 +94,7 @@ def _figure(comparison: Comparison) -> "Figure":
     FigureCanvasAgg(figure)
     grid = figure.subplots(len(readouts), 2, squeeze=False, sharey=True)
     for readout, (by_steps, by_seconds) in zip(readouts, grid, strict=True):
-        rows = [row for row in comparison.rows if row.series.readout == readout]
+        rows = _panel(comparison, readout)
         for axes, x in ((by_steps, "steps"), (by_seconds, "seconds")):
             _draw_levels(axes, rows, comparison)
             _draw_curves(axes, rows, x=x, looks=looks)
@@ -111,10 +112,20 @@ def _figure(comparison: Comparison) -> "Figure":
         wspace=0.05,
     )
     for readout, (_, by_seconds) in zip(readouts, grid, strict=True):
-        rows = [row for row in comparison.rows if row.series.readout == readout]
+        rows = _panel(comparison, readout)
         _label_levels(by_seconds, _levels(rows, comparison), inches=by_seconds.get_position().height * height)
     _legend(figure, looks, comparison, height=height, columns=columns)
     return figure
+
+
+def _panel(comparison: Comparison, readout: str) -> list[Row]:
+    """The rows of a readout; what trains nothing and is read in no other way is a level in every panel."""
+    times = Counter(row.series.label for row in comparison.rows)
+    return [
+        row
+        for row in comparison.rows
+        if row.series.readout == readout or (not _trained(row) and times[row.series.label] == 1)
+    ]
 
 
 def _trained(row: Row) -> bool:

@@ -56,8 +56,9 @@ _STYLE = """
 }
 @media (prefers-color-scheme: dark) {
   :root { --ink: #e6e8eb; --soft: #9aa4af; --line: #363c44; --page: #15181c; --card: #1d2126; }
-  svg { --c1: #ff8a3d; --c2: #f2b632; --c3: #e0788f; --c4: #4aa8f0; --c5: #8fd0fa; --c6: #a0adff;
-        --c7: #b79ae6; --c8: #e3a3c8; --c9: #35c99a; --c10: #a9d66a; --c11: #9aa0a6; --c12: #a6adb5; }
+  svg { --c1: #ff8a3d; --c2: #f2b632; --c3: #e0788f; --c4: #c9a24a; --c5: #f7b59c;
+        --c6: #4aa8f0; --c7: #8fd0fa; --c8: #a0adff; --c9: #6f9fdc; --c10: #6cc9d1;
+        --c11: #b79ae6; --c12: #e3a3c8; --c13: #35c99a; --c14: #a9d66a; --c15: #9aa0a6; --c16: #a6adb5; }
 }
 * { box-sizing: border-box; }
 body { margin: 0; background: var(--page); color: var(--ink); font: 16px/1.5 system-ui, sans-serif; }
