@@ -181,6 +181,13 @@ def test_differences_to_the_source_are_paired_by_seed(tmp_path: Path) -> None:
     assert "the ranges over seeds overlap, so it is open" in found
 
 
+def test_a_transfer_row_of_one_lucky_seed_is_not_the_one_that_is_spoken_of(tmp_path: Path) -> None:
+    mine = seeds(tmp_path, "transfer", [70.0, 75.0, 76.0], label="many")
+    lucky = make_run(tmp_path, "lucky", [metric(0, 60.0), metric(50, 79.0)], method="transfer", label="lucky")
+    found = text([reference(tmp_path), *mine, lucky])
+    assert "The best transfer row, many, plain, scores 75.0 (median of 3 seeds, 70.0 to 76.0)" in found
+
+
 def test_a_floor_within_the_range_over_seeds_is_said_to_be(tmp_path: Path) -> None:
     mine = seeds(tmp_path, "transfer", [70.0, 75.0, 80.0])
     floors = [
