@@ -5,7 +5,9 @@ from wrong_inputs import Case
 
 CASES = {
     # --- sources and resumed runs
-    "adapt without source": Case("adapt $ADAPT", ("adapt needs --source", "`transferkit train`")),
+    "adapt without source": Case(
+        "adapt $ADAPT", ("adapt needs --source; pass", "run folder of a `transferkit train`, or `bundled`")
+    ),
     "LoRA checkpoint as source": Case(
         "adapt $ADAPT --source $LORA", ("a lora checkpoint holds no Prompting LLM", "`train`")
     ),
@@ -33,7 +35,8 @@ CASES = {
         "baseline $BASELINE --method lora --source $SOURCE", ("--source is for adapt and prompting-llm-alone", "lora")
     ),
     "prompting LLM alone without source": Case(
-        "baseline $BASELINE --method prompting-llm-alone", ("baseline --method prompting-llm-alone needs --source",)
+        "baseline $BASELINE --method prompting-llm-alone",
+        ("baseline --method prompting-llm-alone needs --source", "or `bundled`"),
     ),
     "prompting LLM alone that reads the instruction": Case(
         "baseline $BASELINE --method prompting-llm-alone --source run",
