@@ -332,6 +332,24 @@ CASES = {
     ),
     "demo that trains without data": Case("demo --train", ("--train: the source was trained on files", "--data-dir")),
     "demo below a file": Case("demo --runs file/x", ("file/x: cannot write there", "--runs"), spoil.write("file")),
+    "attention of a mistyped run": Case(
+        "attention runs/lora-tine --text cat",
+        ("runs/lora-tine: the folder runs holds runs, but none of that name", "did you mean 'runs/lora-tiny'?"),
+        spoil.write("runs/lora-tiny/record.json", "{}"),
+    ),
+    "evaluate a run that is not there": Case(
+        "evaluate runs/nope --tasks-from sets",
+        ("runs/nope: the folder runs holds runs, but none of that name", "`ls runs` shows"),
+        spoil.both(
+            spoil.write("runs/lora-tiny/record.json", "{}"),
+            spoil.write("sets/sts/likeness/test.tsv", "sentence1\tsentence2\tscore\na\tb\t1\nc\td\t2\n"),
+        ),
+    ),
+    "a folder without runs and a hub id of that owner": Case(
+        "attention org/none --text cat",
+        ("org/none: neither a local folder nor reachable",),
+        spoil.write("org/notes/readme.txt"),
+    ),
     # --- backbones and recipes
     "show an unknown backbone": Case("backbones show qwen3-0.6", ("unknown backbone 'qwen3-0.6'", "'qwen3-0.6b'")),
     "probe an unknown backbone": Case("backbones probe none", ("none: no such model folder", "backbones list")),
