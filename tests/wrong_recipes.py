@@ -94,6 +94,7 @@ CASES = {
     "unknown recipe": Case(
         "train qwen3/trian", ("unknown recipe 'qwen3/trian'", "did you mean 'qwen3/train'?", "recipes list")
     ),
+    "recipe file without its ending": Case("adapt adapt", ("unknown recipe 'adapt'; did you mean 'adapt.yaml'?",)),
     "recipe of another task": Case("train $ADAPT", ("adapt.yaml: task: expected 'train'", "got 'adapt'")),
     "recipe file that is not there": Case("train none.yaml", ("none.yaml: no such file",)),
     "recipe that is a folder": Case("train dir.yaml", ("dir.yaml: is a folder",), spoil.folder("dir.yaml")),
@@ -258,6 +259,16 @@ CASES = {
         "train $TRAIN",
         ("intents.csv, row 41: expected 2 fields", "got 3"),
         spoil.data("intents.csv", "a,b,c\n", append=True),
+    ),
+    "csv with an open quote": Case(
+        "train $TRAIN",
+        ("intents.csv, row 41: a quote opens there and is not closed; close it",),
+        spoil.data("intents.csv", '"a cat,cat\n', append=True),
+    ),
+    "csv with text behind a quote": Case(
+        "train $TRAIN",
+        ("intents.csv, row 41: not valid csv (", "correct it"),
+        spoil.data("intents.csv", '"a" cat,cat\n', append=True),
     ),
     "csv that is not UTF-8": Case(
         "train $TRAIN",

@@ -47,6 +47,9 @@ CASES = {
     "unknown method": Case(
         "baseline $BASELINE --method lorra", ("method: expected 'lora'", "got 'lorra'", "did you mean 'lora'?")
     ),
+    "method in an adapt recipe": Case(
+        "adapt $ADAPT --source $SOURCE --set method=lora", ("method: only a baseline has one, this is an adapt recipe",)
+    ),
     "method in a train recipe": Case("train $TRAIN --set method=lora", ("method: only a baseline has one",)),
     "resume with a recipe": Case("train $TRAIN --resume $SOURCE", ("--resume", "as it began", "no recipe")),
     "resume as a dry run": Case("train --resume $SOURCE --dry-run", ("--resume", "as it began", "no recipe")),
@@ -54,6 +57,11 @@ CASES = {
     "dry run without source": Case("adapt $ADAPT --dry-run", ("adapt needs --source",)),
     "resume what is no run": Case("train --resume data", ("data: not a run folder", "record.json", "; give one that")),
     "resume with another verb": Case("adapt --resume $SOURCE", ("this is a train run", "`transferkit train --resume")),
+    "resume an adapt run with another verb": Case(
+        "train --resume run",
+        ("this is an adapt run", "`transferkit adapt --resume run`"),
+        spoil.run_copy("source", spoil.record(task="adapt")),
+    ),
     "resume with other training data": Case(
         "baseline --resume run",
         ("run: the training data changed", "new run"),

@@ -30,6 +30,11 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     return f"; did you mean {by_lower[match[0]]!r}?" if match else ""
 
 
+def with_article(noun: str) -> str:
+    """``a run`` or ``an adapt run``, by the first letter."""
+    return f"{'an' if noun[0].lower() in 'aeiou' else 'a'} {noun}"
+
+
 def first_line(error: BaseException) -> str:
     """First line of the innermost cause, which names the fault; the outer ones only say that it failed."""
     while (inner := error.__cause__) is not None:

@@ -7,7 +7,7 @@ import typer
 from rich.console import Console
 
 from transferkit.cli.options import DataDir
-from transferkit.errors import ConfigError
+from transferkit.errors import ConfigError, with_article
 from transferkit.resources import BUNDLED
 
 if TYPE_CHECKING:
@@ -229,7 +229,8 @@ def _finish(resume: Path | None, fresh: Any, task: "Task", console: Console, *, 
             began = read_record(resume)["task"]
             if began != task:
                 raise ConfigError(
-                    f"{resume}: this is a {began} run; continue it with `transferkit {began} --resume {resume}`"
+                    f"{resume}: this is {with_article(began)} run; continue it with `transferkit {began} --resume "
+                    f"{resume}`"
                 )
             folder = runner.resume(resume, console=console)
         else:
