@@ -309,6 +309,14 @@ CASES = {
         "--set data.train.1.split=trian",
         ("built-in data 'installed-docs' split 'trian': no split 'trian'; did you mean 'train'?", "dev, test, unseen"),
     ),
+    "hub dataset of a recipe that was not named, without network": Case(
+        "baseline --method tfidf --target $MODEL --quiet",
+        ("the Hub cannot be reached", "`path`, or use bundled/baseline, which needs no network"),
+        code=1,
+    ),
+    "the same in a dry run": Case(
+        "train --target $MODEL --quiet --dry-run", ("`path`, or use bundled/train, which needs no network",), code=1
+    ),
     "hub dataset without network": Case(
         "train $TRAIN --set data.train.1.path=null --set data.train.1.hub_id=org/none",
         ("Hub dataset 'org/none' split 'train': the Hub cannot be reached", "`path`"),

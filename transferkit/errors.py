@@ -1,4 +1,4 @@
-"""The two errors that the command line prints as one sentence, and what helps to word them."""
+"""The errors that the command line prints as one sentence, and what helps to word them."""
 
 from collections.abc import Iterable
 from difflib import get_close_matches
@@ -18,6 +18,10 @@ class ConfigError(TransferkitError):
 
 class RunError(TransferkitError):
     """Valid input, but the work could not be done (exit code 1)."""
+
+
+class UnreachableError(RunError):
+    """Data that are neither on this machine nor to be had from the hub now."""
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from transferkit.errors import ConfigError, RunError, did_you_mean, first_line
+from transferkit.errors import ConfigError, RunError, UnreachableError, did_you_mean, first_line
 from transferkit.text_files import csv_rows
 
 SUFFIXES = (".parquet", ".jsonl", ".json", ".csv", ".tsv")
@@ -292,7 +292,7 @@ def _read_hub(source: Source) -> Any:
             "(check the id, or log in with `hf auth login`)"
         ) from None
     except (ConnectionError, TimeoutError) as error:
-        raise RunError(
+        raise UnreachableError(
             f"{source}: the Hub cannot be reached and no copy is in the cache ({first_line(error)}); "
             "go online once, or name a local file with `path`"
         ) from None
