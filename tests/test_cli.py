@@ -128,6 +128,24 @@ def test_lists_name_what_is_built_in(call: Callable[..., int], capsys: pytest.Ca
     assert names == transferkit.list_backbones()
 
 
+@pytest.mark.parametrize("width", ["40", "80"])
+def test_backbones_are_listed_by_their_whole_names(
+    width: str, call: Callable[..., int], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", width)
+    assert call("backbones", "list") == 0
+    shown = capsys.readouterr().out
+    assert "…" not in shown
+    assert set(transferkit.list_backbones()) <= set(shown.split())
+
+
+def test_a_checked_recipe_gets_a_verdict(call: Callable[..., int], capsys: pytest.CaptureFixture[str]) -> None:
+    assert call("recipes", "check", "bundled/adapt") == 0
+    stdout, stderr = capsys.readouterr()
+    assert stdout.startswith("task: adapt")
+    assert stderr == "bundled/adapt: valid; data files are not opened here, --dry-run of its command does that\n"
+
+
 def test_streams_of_a_run(
     tiny: Tiny, tmp_path: Path, call: Callable[..., int], capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -1,5 +1,6 @@
 """The LoRA baseline is the real thing: the same losses as a plain `peft` and torch loop written here."""
 
+import logging
 import os
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,9 @@ from tiny import Tiny
 from torch import Tensor
 from transformers import AutoModel, AutoTokenizer
 
+from transferkit.adapters import add_lora
 from transferkit.data import Batch
+from transferkit.recipes import LoraSection
 
 R, ALPHA, LR, TEMPERATURE, CLIP, STEPS = 4, 8.0, 3e-3, 0.05, 1.0, 6
 
@@ -44,6 +47,15 @@ def plain_loss(anchors: Tensor, positives: Tensor, batch: Batch) -> Tensor:
             ]
             losses.append(torch.logsumexp(scores[i, kept], 0) - scores[i, i])
     return torch.stack(losses).mean()
+
+
+def test_a_kernel_for_four_bits_that_is_missing_is_not_reported(tiny: Tiny, caplog: pytest.LogCaptureFixture) -> None:
+    add_lora(AutoModel.from_pretrained(os.fspath(tiny.target)), LoraSection(), seed=1)
+    logger = logging.getLogger("bitsandbytes.backends.cpu.ops")
+    caplog.clear()
+    logger.warning("Failed to load CPU gemm_4bit_forward from kernels-community: %s. Please", "no kernels")
+    logger.warning("something else")
+    assert caplog.messages == ["something else"]
 
 
 @pytest.mark.filterwarnings("ignore::FutureWarning:transformers")  # peft calls names that transformers renamed

@@ -1,18 +1,20 @@
 """Search: exact against a loop in float64, an index that is built once and never stale, and the command."""
 
 import json
+from io import StringIO
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from parts import source_checkpoint
+from parts import prompt_embedder, source_checkpoint
+from rich.console import Console
 from run_parts import QUIET
 from tiny import Tiny
 from typer.testing import CliRunner
 from zoo import WORDS
 
-from transferkit.checkpoint import load
+from transferkit.checkpoint import load, save
 from transferkit.cli.app import app
 from transferkit.embedder import Embedder
 from transferkit.errors import ConfigError, RunError
@@ -59,6 +61,20 @@ def test_texts_are_read_once_and_again_only_where_something_changed(
     assert read == [1, len(TEXTS), len(TEXTS) - 1]
     assert len(list(tmp_path.glob("*.npy"))) == 3
     assert first.is_file()
+
+
+@pytest.mark.parametrize("given", [None, "see"])
+def test_training_instructions_are_shown_where_none_is_given(given: str | None, tiny: Tiny, tmp_path: Path) -> None:
+    texts = {f"set {i}": f"instruction {i}" for i in range(8)}
+    save(prompt_embedder(tiny), tmp_path / "checkpoint", instructions=texts)
+    console = Console(file=StringIO(), width=40)
+    Index(tmp_path / "checkpoint", ENTRIES, folder=tmp_path / "index", instruction=given, console=console)
+    assert isinstance(console.file, StringIO)
+    warning = (
+        f"warning: no --instruction given; this checkpoint was trained with {'; '.join(map(repr, texts.values()))}; "
+        "none is used; choose one with --instruction\n"
+    )
+    assert console.file.getvalue() == ("" if given else warning)
 
 
 @pytest.mark.parametrize("size", [0, 60, 200])  # nothing, half a header, too few vectors

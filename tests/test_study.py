@@ -117,7 +117,11 @@ def test_two_runs_never_share_a_folder(tiny: Tiny, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("run", "says"),
     [
-        ({"recipe": "adapt.yaml"}, "source: this key is missing, and adapt starts from one; name a run"),
+        (
+            {"recipe": "adapt.yaml"},
+            "source: this key is missing, and adapt starts from one; name a run of the study that trains, a checkpoint "
+            "folder, or `bundled`",
+        ),
         (
             {"recipe": "baseline.yaml", "set": {"method": "prompting-llm-alone"}},
             "source: this key is missing, and prompting-llm-alone starts from one",

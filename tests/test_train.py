@@ -2,17 +2,20 @@
 
 import json
 import os
+import re
 import signal
 import sys
 from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import replace
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from parts import digests, flip_bit, prompt_embedder, relative, source_checkpoint
+from rich.console import Console
 from run_parts import QUIET, Quiet, Trial, learned, trial, untimed
 from safetensors.torch import load_file
 from tiny import Tiny
@@ -23,6 +26,7 @@ from transferkit.checkpoint import load, save
 from transferkit.embedder import PromptEmbedder
 from transferkit.errors import ConfigError, RunError
 from transferkit.methods import resolve_recipe
+from transferkit.progress import Progress
 from transferkit.recipes import OptimSection, Recipe
 from transferkit.runner import Inputs, Prepared, resume, start
 from transferkit.runs import read_run
@@ -544,6 +548,35 @@ def test_the_step_that_is_kept(tiny: Tiny, source: Path, tmp_path: Path, keep: s
     assert (fitted.best.step, fitted.best.score) == ((3, 30.0) if keep == "best" else (8, 25.0))
     for name, weights in fitted.best.weights.items():
         torch.testing.assert_close(dict(one.embedder.named_parameters())[name].detach(), weights, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize(
+    ("optim", "says"),
+    [
+        ({"steps": 4, "lr": 1e-12}, r"kept step 0 \(dev \d+\.\d\); no later step scored better"),
+        ({"steps": 0}, r"kept step 0 \(dev \d+\.\d\)"),
+    ],
+)
+def test_the_end_of_training_says_which_step_is_kept(
+    tiny: Tiny, tmp_path: Path, optim: dict[str, float], says: str
+) -> None:
+    console = Console(file=StringIO(), width=40)
+    recipe = tiny.recipe("baseline", method="lora", optim=optim)
+    folder = start(recipe, Inputs(data_dir=tiny.data), runs=tmp_path, console=console)
+    assert isinstance(console.file, StringIO)
+    last = console.file.getvalue().splitlines()[-1]
+    assert re.fullmatch(f"{folder.name}  {says}", last), last
+
+
+@pytest.mark.parametrize(
+    ("step", "line"),
+    [(25, "x  kept step 25 (dev 58.3)"), (0, "x  kept step 0 (dev 58.3); no later step scored better")],
+)
+def test_only_where_training_changed_nothing_it_is_said(step: int, line: str) -> None:
+    console = Console(file=StringIO(), width=40)
+    Progress(console, steps=50, title="x", live=False).kept(step, 58.26, steps=50)
+    assert isinstance(console.file, StringIO)
+    assert console.file.getvalue() == f"{line}\n"
 
 
 def test_learning_rates_rise_stay_and_fall_to_the_last_step() -> None:

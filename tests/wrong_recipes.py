@@ -94,6 +94,7 @@ CASES = {
     "unknown recipe": Case(
         "train qwen3/trian", ("unknown recipe 'qwen3/trian'", "did you mean 'qwen3/train'?", "recipes list")
     ),
+    "recipe file without its ending": Case("adapt adapt", ("unknown recipe 'adapt'; did you mean 'adapt.yaml'?",)),
     "recipe of another task": Case("train $ADAPT", ("adapt.yaml: task: expected 'train'", "got 'adapt'")),
     "recipe file that is not there": Case("train none.yaml", ("none.yaml: no such file",)),
     "recipe that is a folder": Case("train dir.yaml", ("dir.yaml: is a folder",), spoil.folder("dir.yaml")),
@@ -259,6 +260,16 @@ CASES = {
         ("intents.csv, row 41: expected 2 fields", "got 3"),
         spoil.data("intents.csv", "a,b,c\n", append=True),
     ),
+    "csv with an open quote": Case(
+        "train $TRAIN",
+        ("intents.csv, row 41: a quote opens there and is not closed; close it",),
+        spoil.data("intents.csv", '"a cat,cat\n', append=True),
+    ),
+    "csv with text behind a quote": Case(
+        "train $TRAIN",
+        ("intents.csv, row 41: not valid csv (", "correct it"),
+        spoil.data("intents.csv", '"a" cat,cat\n', append=True),
+    ),
     "csv that is not UTF-8": Case(
         "train $TRAIN",
         ("intents.csv: cannot be read as UTF-8", "save the file as UTF-8"),
@@ -297,6 +308,14 @@ CASES = {
         "train $TRAIN --set data.train.1.path=null --set data.train.1.builtin=installed-docs "
         "--set data.train.1.split=trian",
         ("built-in data 'installed-docs' split 'trian': no split 'trian'; did you mean 'train'?", "dev, test, unseen"),
+    ),
+    "hub dataset of a recipe that was not named, without network": Case(
+        "baseline --method tfidf --target $MODEL --quiet",
+        ("the Hub cannot be reached", "`path`, or use bundled/baseline, which needs no network"),
+        code=1,
+    ),
+    "the same in a dry run": Case(
+        "train --target $MODEL --quiet --dry-run", ("`path`, or use bundled/train, which needs no network",), code=1
     ),
     "hub dataset without network": Case(
         "train $TRAIN --set data.train.1.path=null --set data.train.1.hub_id=org/none",

@@ -5,7 +5,9 @@ from wrong_inputs import Case
 
 CASES = {
     # --- sources and resumed runs
-    "adapt without source": Case("adapt $ADAPT", ("adapt needs --source", "`transferkit train`")),
+    "adapt without source": Case(
+        "adapt $ADAPT", ("adapt needs --source; pass", "run folder of a `transferkit train`, or `bundled`")
+    ),
     "LoRA checkpoint as source": Case(
         "adapt $ADAPT --source $LORA", ("a lora checkpoint holds no Prompting LLM", "`train`")
     ),
@@ -33,7 +35,8 @@ CASES = {
         "baseline $BASELINE --method lora --source $SOURCE", ("--source is for adapt and prompting-llm-alone", "lora")
     ),
     "prompting LLM alone without source": Case(
-        "baseline $BASELINE --method prompting-llm-alone", ("baseline --method prompting-llm-alone needs --source",)
+        "baseline $BASELINE --method prompting-llm-alone",
+        ("baseline --method prompting-llm-alone needs --source", "or `bundled`"),
     ),
     "prompting LLM alone that reads the instruction": Case(
         "baseline $BASELINE --method prompting-llm-alone --source run",
@@ -44,6 +47,9 @@ CASES = {
     "unknown method": Case(
         "baseline $BASELINE --method lorra", ("method: expected 'lora'", "got 'lorra'", "did you mean 'lora'?")
     ),
+    "method in an adapt recipe": Case(
+        "adapt $ADAPT --source $SOURCE --set method=lora", ("method: only a baseline has one, this is an adapt recipe",)
+    ),
     "method in a train recipe": Case("train $TRAIN --set method=lora", ("method: only a baseline has one",)),
     "resume with a recipe": Case("train $TRAIN --resume $SOURCE", ("--resume", "as it began", "no recipe")),
     "resume as a dry run": Case("train --resume $SOURCE --dry-run", ("--resume", "as it began", "no recipe")),
@@ -51,6 +57,11 @@ CASES = {
     "dry run without source": Case("adapt $ADAPT --dry-run", ("adapt needs --source",)),
     "resume what is no run": Case("train --resume data", ("data: not a run folder", "record.json", "; give one that")),
     "resume with another verb": Case("adapt --resume $SOURCE", ("this is a train run", "`transferkit train --resume")),
+    "resume an adapt run with another verb": Case(
+        "train --resume run",
+        ("this is an adapt run", "`transferkit adapt --resume run`"),
+        spoil.run_copy("source", spoil.record(task="adapt")),
+    ),
     "resume with other training data": Case(
         "baseline --resume run",
         ("run: the training data changed", "new run"),
@@ -329,6 +340,24 @@ CASES = {
     ),
     "demo that trains without data": Case("demo --train", ("--train: the source was trained on files", "--data-dir")),
     "demo below a file": Case("demo --runs file/x", ("file/x: cannot write there", "--runs"), spoil.write("file")),
+    "attention of a mistyped run": Case(
+        "attention runs/lora-tine --text cat",
+        ("runs/lora-tine: the folder runs holds runs, but none of that name", "did you mean 'runs/lora-tiny'?"),
+        spoil.write("runs/lora-tiny/record.json", "{}"),
+    ),
+    "evaluate a run that is not there": Case(
+        "evaluate runs/nope --tasks-from sets",
+        ("runs/nope: the folder runs holds runs, but none of that name", "`ls runs` shows"),
+        spoil.both(
+            spoil.write("runs/lora-tiny/record.json", "{}"),
+            spoil.write("sets/sts/likeness/test.tsv", "sentence1\tsentence2\tscore\na\tb\t1\nc\td\t2\n"),
+        ),
+    ),
+    "a folder without runs and a hub id of that owner": Case(
+        "attention org/none --text cat",
+        ("org/none: neither a local folder nor reachable",),
+        spoil.write("org/notes/readme.txt"),
+    ),
     # --- backbones and recipes
     "show an unknown backbone": Case("backbones show qwen3-0.6", ("unknown backbone 'qwen3-0.6'", "'qwen3-0.6b'")),
     "probe an unknown backbone": Case("backbones probe none", ("none: no such model folder", "backbones list")),

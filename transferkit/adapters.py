@@ -1,5 +1,6 @@
 """LoRA through `peft`: the baseline has to be the real thing."""
 
+import logging
 import warnings
 
 import torch
@@ -7,6 +8,8 @@ from torch import nn
 
 from transferkit.errors import ConfigError
 from transferkit.recipes import LoraSection
+
+_KERNELS = "bitsandbytes.backends.cpu.ops"  # the logger of what bitsandbytes says of its kernels when it is imported
 
 
 def add_lora(model: nn.Module, lora: LoraSection, *, seed: int) -> nn.Module:
@@ -17,6 +20,7 @@ def add_lora(model: nn.Module, lora: LoraSection, *, seed: int) -> nn.Module:
     Raises:
         ConfigError: `peft` refuses this architecture.
     """
+    logging.getLogger(_KERNELS).addFilter(_is_not_of_a_missing_kernel)
     from peft import LoraConfig, TaskType, get_peft_model  # four seconds that other methods need not pay
 
     torch.manual_seed(seed)
@@ -33,3 +37,8 @@ def add_lora(model: nn.Module, lora: LoraSection, *, seed: int) -> nn.Module:
             return get_peft_model(model, config)
     except ValueError as error:
         raise ConfigError(f"peft cannot put LoRA on this decoder ({' '.join(str(error).split())})") from None
+
+
+def _is_not_of_a_missing_kernel(record: logging.LogRecord) -> bool:
+    """Drops one message: peft imports bitsandbytes, which misses a kernel of 4-bit layers even where none are."""
+    return not record.msg.startswith("Failed to load CPU gemm_4bit_forward")

@@ -1,4 +1,4 @@
-"""The two errors that the command line prints as one sentence, and what helps to word them."""
+"""The errors that the command line prints as one sentence, and what helps to word them."""
 
 from collections.abc import Iterable
 from difflib import get_close_matches
@@ -20,6 +20,10 @@ class RunError(TransferkitError):
     """Valid input, but the work could not be done (exit code 1)."""
 
 
+class UnreachableError(RunError):
+    """Data that are neither on this machine nor to be had from the hub now."""
+
+
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """``; did you mean 'x'?`` for the closest known name, or an empty string.
 
@@ -28,6 +32,11 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     by_lower = {candidate.lower(): candidate for candidate in known}
     match = get_close_matches(name.lower(), by_lower, n=1, cutoff=0.6)
     return f"; did you mean {by_lower[match[0]]!r}?" if match else ""
+
+
+def with_article(noun: str) -> str:
+    """``a run`` or ``an adapt run``, by the first letter."""
+    return f"{'an' if noun[0].lower() in 'aeiou' else 'a'} {noun}"
 
 
 def first_line(error: BaseException) -> str:

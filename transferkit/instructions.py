@@ -32,8 +32,9 @@ def warn_of_instruction(embedder: Embedder, given: str | None, console: Console)
     if not reads_instruction(embedder):
         message = "this model reads no instruction, so --instruction changes nothing" if given else ""
     else:
-        shown = "; ".join(repr(one) for one in known[:5])
+        shown = "; ".join(map(repr, known))
         several = given is None and len(known) > 1
-        message = f"no --instruction given; this checkpoint was trained with {shown}" if several else ""
+        trained = f"this checkpoint was trained with {shown}"
+        message = f"no --instruction given; {trained}; none is used; choose one with --instruction" if several else ""
     if message:
         console.print(f"warning: {message}", style="yellow", markup=False, highlight=False, soft_wrap=True)

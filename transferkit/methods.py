@@ -18,6 +18,7 @@ from transferkit.identity import weights_sha256
 from transferkit.probe import resolve
 from transferkit.prompting import PromptingLLM
 from transferkit.recipes import FrozenSection, Recipe, TrainSet, required_backbone, takes_source, with_names
+from transferkit.resources import BUNDLED
 from transferkit.several_backbones import SeveralBackbones
 from transferkit.specs import (
     BackboneSpec,
@@ -249,7 +250,9 @@ def _source_description(recipe: Recipe, source: Path | None) -> dict[str, Any]:
     needed = takes_source(recipe)
     if needed and source is None:
         what = "adapt" if recipe.task == "adapt" else "baseline --method prompting-llm-alone"
-        raise ConfigError(f"{what} needs --source, the checkpoint or run folder of a `transferkit train`")
+        raise ConfigError(
+            f"{what} needs --source; pass a checkpoint or run folder of a `transferkit train`, or `{BUNDLED}`"
+        )
     if source is None:
         return {}
     if not needed:

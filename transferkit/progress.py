@@ -69,6 +69,13 @@ class Progress:
         # One line an evaluation, whatever the width: a log is read by grep.
         self.console.print(f"{self.title}  " + "  ".join(parts), highlight=False, markup=False, soft_wrap=True)
 
+    def kept(self, step: int, score: float, *, steps: int) -> None:
+        """Training is over, and the weights of ``step`` are saved; ``steps`` were run in all."""
+        # Then the checkpoint holds what training began with, which nobody should take for a result of it.
+        unchanged = "; no later step scored better" if steps and not step else ""
+        message = f"{self.title}  kept step {step} (dev {score:.1f}){unchanged}"
+        self.console.print(message, highlight=False, markup=False, soft_wrap=True)
+
     def warn(self, message: str) -> None:
         """Something the user should know."""
         self.console.print(f"warning: {message}", style="yellow", markup=False, highlight=False, soft_wrap=True)

@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from transferkit.errors import ConfigError, did_you_mean
+from transferkit.errors import ConfigError, did_you_mean, with_article
 from transferkit.resources import builtin_dir
 from transferkit.schema import Strict, dump_yaml, parse, parse_yaml, read_yaml
 from transferkit.specs import FrozenPooling, Pooling, Quantization, available_poolings, reads_soft
@@ -285,7 +285,7 @@ class Recipe(Strict):
         if self.task != "adapt" and self.alignment.init == "source":
             raise ValueError("alignment.init: 'source' is for adapt, only there is a source to start from")
         if self.task != "baseline" and self.method is not None:
-            raise ValueError(f"method: only a baseline has one, this is a {self.task} recipe")
+            raise ValueError(f"method: only a baseline has one, this is {with_article(self.task)} recipe")
         return self
 
 
@@ -360,8 +360,10 @@ def recipe_path(name: str) -> Path:
         return Path(name)
     known = list_recipes()
     if name not in known:
+        beside = next((file for file in (f"{name}.yaml", f"{name}.yml") if Path(file).is_file()), None)
+        close = did_you_mean(name, known) if beside is None else f"; did you mean {beside!r}?"
         raise ConfigError(
-            f"unknown recipe {name!r}{did_you_mean(name, known)} "
+            f"unknown recipe {name!r}{close} "
             "(`transferkit recipes list` shows the built-in ones; a file must end in .yaml)"
         )
     return builtin_dir("recipes") / f"{name}.yaml"

@@ -1,10 +1,8 @@
 """Rows of a file, a Hub dataset or built-in data -> checked columns; a bad row is named by file, row and column."""
 
-import csv
 import glob
 import logging
 import math
-import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -12,7 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from transferkit.errors import ConfigError, RunError, did_you_mean, first_line
+from transferkit.errors import ConfigError, RunError, UnreachableError, did_you_mean, first_line
+from transferkit.text_files import csv_rows
 
 SUFFIXES = (".parquet", ".jsonl", ".json", ".csv", ".tsv")
 Check = Literal["text", "title", "label", "number", "id"]
@@ -260,13 +259,12 @@ def _read_csv(source: Source, path: Path) -> Any:
     """Every field as text, read with :mod:`csv`: pandas shifts ragged rows and drops blank ones."""
     from datasets import Dataset
 
-    csv.field_size_limit(min(sys.maxsize, 2**31 - 1))
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.reader(file, delimiter="\t" if path.suffix == ".tsv" else ",", strict=True)
+            reader = csv_rows(file, "\t" if path.suffix == ".tsv" else ",", where=str(source))
             names = next(reader, [])
             rows = list(reader)
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
+    except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(
             f"{source}: cannot be read as UTF-8 {path.suffix[1:]} ({error}); save the file as UTF-8"
         ) from None
@@ -294,7 +292,7 @@ def _read_hub(source: Source) -> Any:
             "(check the id, or log in with `hf auth login`)"
         ) from None
     except (ConnectionError, TimeoutError) as error:
-        raise RunError(
+        raise UnreachableError(
             f"{source}: the Hub cannot be reached and no copy is in the cache ({first_line(error)}); "
             "go online once, or name a local file with `path`"
         ) from None

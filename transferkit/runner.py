@@ -248,6 +248,7 @@ class Prepared:
         embedder.readout = scorer.fit(embedder)
         readout_seconds = perf_counter() - started
         self._save(embedder, folder)
+        progress.kept(fitted.best.step, fitted.best.score, steps=self.recipe.optim.steps)
         if tracker is not None:
             tracker.end_training()
         state = fitted.state

@@ -14,6 +14,7 @@ from transferkit.embed_files import embed_blocks, usable_device
 from transferkit.embedder import Embedder
 from transferkit.errors import ConfigError
 from transferkit.installed_docs import kept_docs
+from transferkit.instructions import warn_of_instruction
 from transferkit.manifest import NAME, sha256_file
 from transferkit.progress import texts_bar
 from transferkit.text_files import TextFile
@@ -74,7 +75,7 @@ class Index:
         instruction: of texts and questions; None: the checkpoint's, where it was trained with one alone.
         batch_size: texts a forward pass.
         again: what one gives to go on after an interruption, for messages.
-        console: for progress.
+        console: for progress, and for a warning where an instruction is missing or not read.
 
     Raises:
         ConfigError: no checkpoint there, no entries, or a folder that cannot be written.
@@ -97,6 +98,8 @@ class Index:
         self.entries = entries
         self.instruction = instruction
         self.embedder: Embedder = load(checkpoint, device=usable_device(None))
+        with _written(folder):  # nothing is said before what can be wrong with the input
+            warn_of_instruction(self.embedder, instruction, console)
         manifest = sha256_file(checkpoint_folder(checkpoint) / NAME)
         digest = hashlib.sha256(f"{manifest} {instruction!r}".encode())
         for entry in entries:

@@ -180,7 +180,7 @@ def check_location(location: str) -> None:
     """Refuse what is neither a model folder nor shaped like a hub id.
 
     Raises:
-        ConfigError: the folder has no config.json, or the path does not exist.
+        ConfigError: the folder has no config.json, the path does not exist, or a folder of runs lacks this one.
     """
     folder = Path(location)
     if folder.is_dir():
@@ -190,4 +190,22 @@ def check_location(location: str) -> None:
         raise ConfigError(
             f"{location}: no such model folder; expected a folder with config.json, a hub id such as org/model, "
             "or a name of `transferkit backbones list`"
+        )
+    else:
+        _check_is_no_lost_run(folder)
+
+
+def _check_is_no_lost_run(folder: Path) -> None:
+    """Refuse ``runs/x``, which is not there, where ``runs`` holds others: the hub takes half a minute to say no.
+
+    A folder without runs may be called as an owner on the hub is, so it refuses nothing.
+
+    Raises:
+        ConfigError: names the closest run.
+    """
+    runs = [str(record.parent) for record in folder.parent.glob("*/record.json")]
+    if runs:
+        raise ConfigError(
+            f"{folder}: the folder {folder.parent} holds runs, but none of that name{did_you_mean(str(folder), runs)} "
+            f"(`ls {folder.parent}` shows them; a hub id of that owner works from another current folder)"
         )

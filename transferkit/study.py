@@ -129,7 +129,7 @@ def _check_source(one: Planned, earlier: dict[Path, Planned]) -> None:
     if one.source is None and takes_source(recipe):
         raise ConfigError(
             f"{where}: source: this key is missing, and {method} starts from one; name a run of the study that trains, "
-            "or a checkpoint folder"
+            f"a checkpoint folder, or `{BUNDLED}`"
         )
     if one.source is not None and not takes_source(recipe):
         raise ConfigError(

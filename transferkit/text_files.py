@@ -74,7 +74,7 @@ class TextFile:
                 case _:
                     with self.path.open("rb") as file:
                         yield from self._plain(file)
-        except (OSError, UnicodeDecodeError, csv.Error) as error:
+        except (OSError, UnicodeDecodeError) as error:
             raise ConfigError(f"{self}: cannot be read as UTF-8 text ({error})") from None
 
     def fingerprint(self) -> str:
@@ -116,10 +116,11 @@ class TextFile:
             yield self._text(row[self.column], number)
 
     def _delimited(self, path: Path, delimiter: str) -> Iterator[str]:
-        csv.field_size_limit(min(sys.maxsize, 2**31 - 1))
         with path.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.reader(file, delimiter=delimiter, strict=True)
-            names = next(reader, [])
+            reader = csv_rows(file, delimiter, where=str(self))
+            names = next(reader, None)
+            if names is None:
+                raise ConfigError(f"{self}: the file is empty, expected a header with a column {self.column!r}")
             if self.column not in names:
                 raise self._no_column(names)
             place = names.index(self.column)
@@ -168,6 +169,27 @@ class TextFile:
             f"{where}: no column {self.column!r}{did_you_mean(self.column, there)} (columns there: "
             f"{', '.join(there) or 'none'}; --column names the one that holds the text)"
         )
+
+
+def csv_rows(file: Iterable[str], delimiter: str, *, where: str) -> Iterator[list[str]]:
+    """The rows of a table, the header first; ``where`` opens messages.
+
+    Raises:
+        ConfigError: a quote that is not closed, or text behind one that is.
+    """
+    csv.field_size_limit(min(sys.maxsize, 2**31 - 1))
+    number = 0  # of the rows that were read, the header among them
+    try:
+        for row in csv.reader(file, delimiter=delimiter, strict=True):
+            yield row
+            number += 1
+    except csv.Error as error:
+        place = f"{where}, row {number}" if number else f"{where}, header"
+        if "unexpected end of data" in str(error):
+            raise ConfigError(
+                f"{place}: a quote opens there and is not closed; close it, or double a quote that belongs to the text"
+            ) from None
+        raise ConfigError(f"{place}: not valid {'csv' if delimiter == ',' else 'tsv'} ({error}); correct it") from None
 
 
 def _is_unicode(text: str) -> bool:

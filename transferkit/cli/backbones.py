@@ -22,7 +22,10 @@ def list_(
         for spec in specs:
             print(spec.model_dump_json(exclude_none=True))
         return
-    table = Table("name", "family", "where", "width", "layers", "licence", box=None, header_style="bold")
+    table = Table(box=None, header_style="bold")
+    table.add_column("name", no_wrap=True)  # what other commands are given, so never cut; the others fold
+    for column in ("family", "where", "width", "layers", "licence"):
+        table.add_column(column, overflow="fold")
     for spec in specs:
         cells = (spec.name, spec.family, spec.where, spec.hidden_size, spec.num_layers or "", spec.license or "")
         table.add_row(*map(str, cells))

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.console import Console
 
 app = typer.Typer(help="The recipes: everything a run is decided by.", no_args_is_help=True)
 
@@ -33,7 +34,9 @@ def check(
     """Check a recipe and print it with every default filled in."""
     from transferkit.recipes import read_recipe, recipe_yaml
 
-    print(recipe_yaml(read_recipe(name, overrides=set_)), end="")
+    print(recipe_yaml(read_recipe(name, overrides=set_)), end="", flush=True)  # the verdict comes after it
+    verdict = f"{name}: valid; data files are not opened here, --dry-run of its command does that"
+    Console(stderr=True).print(verdict, markup=False, highlight=False, soft_wrap=True)
 
 
 @app.command()

@@ -7,7 +7,7 @@ import typer
 from rich.console import Console
 
 from transferkit.cli.options import DataDir
-from transferkit.errors import ConfigError
+from transferkit.errors import ConfigError, RunError, UnreachableError, with_article
 from transferkit.resources import BUNDLED
 
 if TYPE_CHECKING:
@@ -181,12 +181,18 @@ def _run(
     from transferkit.runner import Inputs
 
     inputs = Inputs(source=source, data_dir=data_dir)
-    if dry_run:
-        from transferkit.dry_run import describe
+    try:
+        if dry_run:
+            from transferkit.dry_run import describe
 
-        print(describe(recipe, inputs))
-        return
-    _finish(None, (recipe, inputs, runs or Path("runs")), task, console, json=json)
+            print(describe(recipe, inputs))
+            return
+        _finish(None, (recipe, inputs, runs or Path("runs")), task, console, json=json)
+    except UnreachableError as error:
+        if name is not None:
+            raise
+        # The family's recipe was our choice, so the way out is ours to name.
+        raise RunError(f"{error}, or use {BUNDLED}/{task}, which needs no network") from None
 
 
 def _recipe(
@@ -229,7 +235,8 @@ def _finish(resume: Path | None, fresh: Any, task: "Task", console: Console, *, 
             began = read_record(resume)["task"]
             if began != task:
                 raise ConfigError(
-                    f"{resume}: this is a {began} run; continue it with `transferkit {began} --resume {resume}`"
+                    f"{resume}: this is {with_article(began)} run; continue it with `transferkit {began} --resume "
+                    f"{resume}`"
                 )
             folder = runner.resume(resume, console=console)
         else:
