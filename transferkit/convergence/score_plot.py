@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from transferkit.convergence.comparison import Comparison, Row
 from transferkit.convergence.formats import READOUT_NAMES, score
 from transferkit.convergence.plots import COLOURS, INK, MUTED, OTHER_COLOUR, PAPER, shorten, write_figure
+from transferkit.convergence.series import Readout
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -53,12 +54,11 @@ def _draw(axes: "Axes", comparison: Comparison, labels: list[str], *, other: boo
     reference = comparison.reference
     level = None if reference is None else reference.other if other else reference.best
     for row in comparison.rows:
-        plain = row.series.readout == "plain"
-        y = labels.index(row.series.label) + (0.16 if plain else -0.16)
+        y = labels.index(row.series.label) + (0.16 if row.series.readout == "plain" else -0.16)
         colour = COLOURS.get(row.series.method, (OTHER_COLOUR,))[0]
         if other:
             if row.other is not None:
-                _dot(axes, row.other, y, colour, hollow=plain)
+                _dot(axes, row.other, y, colour, row.series.readout)
             continue
         if row.best_low < row.best_high:
             axes.plot(
@@ -67,7 +67,7 @@ def _draw(axes: "Axes", comparison: Comparison, labels: list[str], *, other: boo
         if row.initial is not None and row.series.last_step > 0:
             axes.plot([row.initial, row.best], [y, y], color=colour, linewidth=1.2, zorder=3)
             axes.plot([row.initial], [y], color=colour, marker="|", markersize=7, zorder=3)
-        _dot(axes, row.best, y, colour, hollow=plain)
+        _dot(axes, row.best, y, colour, row.series.readout)
     sets = f"{_sets(comparison.others)}, which choose nothing" if other else _sets(comparison.selecting)
     axes.set_xlabel(f"{sets}, %")
     axes.grid(axis="both", color=OTHER_COLOUR, alpha=0.18, linewidth=0.7)
@@ -94,13 +94,14 @@ def _sets(names: tuple[str, ...]) -> str:
     return words if len(words) <= _SETS else f"mean of {len(names)} sets"
 
 
-def _dot(axes: "Axes", x: float, y: float, colour: str, *, hollow: bool) -> None:
-    axes.plot([x], [y], zorder=4, **_mark(colour, hollow=hollow))
+def _dot(axes: "Axes", x: float, y: float, colour: str, readout: Readout) -> None:
+    axes.plot([x], [y], zorder=4, **_mark(colour, readout))
 
 
-def _mark(colour: str, *, hollow: bool) -> dict[str, Any]:
-    face = PAPER if hollow else colour
-    return {"color": colour, "marker": "o", "markersize": 6, "markerfacecolor": face, "markeredgewidth": 1.4}
+def _mark(colour: str, readout: Readout) -> dict[str, Any]:
+    face = PAPER if readout == "plain" else colour
+    shape, size = ("D", 5) if readout == "center" else ("o", 6)
+    return {"color": colour, "marker": shape, "markersize": size, "markerfacecolor": face, "markeredgewidth": 1.4}
 
 
 def _legend(figure: "Figure", comparison: Comparison, *, x: float, height: float) -> None:
@@ -110,10 +111,7 @@ def _legend(figure: "Figure", comparison: Comparison, *, x: float, height: float
         return Line2D([], [], linestyle="none", **{"color": MUTED, **look})
 
     readouts: list[Row] = list({row.series.readout: row for row in comparison.rows}.values())
-    entries = [
-        (line(**_mark(MUTED, hollow=row.series.readout == "plain")), READOUT_NAMES[row.series.readout])
-        for row in readouts
-    ]
+    entries = [(line(**_mark(MUTED, row.series.readout)), READOUT_NAMES[row.series.readout]) for row in readouts]
     if any(row.series.last_step > 0 for row in comparison.rows):
         entries.append((line(marker="|", markersize=8), "step 0"))
     if any(row.best_low < row.best_high for row in comparison.rows):
