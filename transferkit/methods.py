@@ -17,7 +17,15 @@ from transferkit.errors import ConfigError
 from transferkit.identity import weights_sha256
 from transferkit.probe import resolve
 from transferkit.prompting import PromptingLLM
-from transferkit.recipes import FrozenSection, Recipe, TrainSet, required_backbone, takes_source, with_names
+from transferkit.recipes import (
+    FrozenSection,
+    Recipe,
+    TrainSet,
+    has_backbone,
+    required_backbone,
+    takes_source,
+    with_names,
+)
 from transferkit.resources import BUNDLED
 from transferkit.several_backbones import SeveralBackbones
 from transferkit.specs import (
@@ -67,7 +75,7 @@ def resolve_recipe(recipe: Recipe, *, source: Path | None) -> tuple[Recipe, Back
     init = recipe.alignment.init or ("source" if recipe.task == "adapt" else "anchors")
     alignment = recipe.alignment.model_copy(update={"init": init})
     recipe = recipe.model_copy(update={"prompting": prompting, "alignment": alignment, "data": data})
-    if recipe.method in ("tfidf", "prompting-llm-alone"):
+    if not has_backbone(recipe):
         return with_names(recipe, lasting_name), None
     spec = resolve(required_backbone(recipe))
     recipe = with_names(recipe, lasting_name)  # not before: errors name a backbone as it was given

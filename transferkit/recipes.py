@@ -316,13 +316,18 @@ def required_backbone(recipe: Recipe) -> str:
     return recipe.embedding.backbone
 
 
+def has_backbone(recipe: Recipe) -> bool:
+    """Whether a backbone embeds; in the other rows words or the Prompting LLM's own soft tokens do."""
+    return recipe.method not in ("tfidf", "prompting-llm-alone")
+
+
 def named_backbones(recipe: Recipe) -> list[str]:
     """What the recipe calls the decoders that its run loads; a source's Prompting LLM is not named there.
 
     Raises:
         ConfigError: as :func:`required_backbone`.
     """
-    if recipe.method in ("tfidf", "prompting-llm-alone"):
+    if not has_backbone(recipe):
         return []
     prompting = [recipe.prompting.backbone] if recipe.task == "train" and recipe.prompting.backbone else []
     return [required_backbone(recipe), *recipe.embedding.more_backbones, *prompting]

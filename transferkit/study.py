@@ -9,7 +9,16 @@ from typing import TYPE_CHECKING, Any, get_args
 from pydantic import Field, model_validator
 
 from transferkit.errors import ConfigError, did_you_mean
-from transferkit.recipes import Method, Recipe, heeded, named_backbones, read_recipe, takes_source, with_names
+from transferkit.recipes import (
+    Method,
+    Recipe,
+    has_backbone,
+    heeded,
+    named_backbones,
+    read_recipe,
+    takes_source,
+    with_names,
+)
 from transferkit.resources import BUNDLED
 from transferkit.runs import Run, check_writable, read_record, read_run
 from transferkit.schema import Strict, parse, read_yaml
@@ -79,7 +88,7 @@ class Planned:
     @property
     def target(self) -> str | None:
         """The backbone that embeds; None for the rows that use none."""
-        return None if self.recipe.method in ("tfidf", "prompting-llm-alone") else self.recipe.embedding.backbone
+        return self.recipe.embedding.backbone if has_backbone(self.recipe) else None
 
 
 def read_study(path: Path) -> Study:
@@ -292,6 +301,7 @@ def _check_data(new: list[Planned], whole: list[Planned], data_dir: Path | None)
     from transferkit.runner import data_facts
 
     begun = [one for one in whole if not one.is_source and state_of(one.folder) is not None]
+    recorded = {one.folder: read_record(one.folder)["data"] for one in begun} if new else {}
     known: dict[str, dict[str, Any]] = {}
     for one in new:
         recipe = one.recipe
@@ -305,9 +315,8 @@ def _check_data(new: list[Planned], whole: list[Planned], data_dir: Path | None)
             )
             known[section] = data_facts(train, load_dev_sets(recipe.data, data_dir=data_dir))
         for other in others:
-            recorded = read_record(other.folder)["data"]
             for what, key in (("training data", "train_sha256"), ("dev sets", "dev_sha256")):
-                if recorded[key] != known[section][key]:
+                if recorded[other.folder][key] != known[section][key]:
                     raise ConfigError(
                         f"{other.folder}: its {what} are others than {one.folder.name} would have, and one table is to "
                         "hold both; give the --data-dir that it was run with, or choose another folder with --runs"

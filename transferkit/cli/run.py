@@ -174,9 +174,9 @@ def _run(
     recipe = _recipe(task, name, target, source, changes, console)
     if task == "baseline" and recipe.method is None:
         raise ConfigError("baseline needs a method: --method lora|qlora|prompt-tuning|prompting-llm-alone|frozen|tfidf")
-    from transferkit.recipes import required_backbone
+    from transferkit.recipes import has_backbone, required_backbone
 
-    if recipe.method not in ("tfidf", "prompting-llm-alone"):
+    if has_backbone(recipe):
         required_backbone(recipe)  # before the seconds that the libraries take to import
     from transferkit.runner import Inputs
 

@@ -25,8 +25,12 @@ def check_comparable(runs: list[Run], *, allow_unfinished: bool = False) -> None
     _check_finished(runs, allow_unfinished=allow_unfinished)
     _check_same(runs, "the training data differs (data.train_sha256)", lambda run: run.record["data"]["train_sha256"])
     _check_same(runs, _dev_difference(runs), lambda run: run.record["data"]["dev_sha256"])
-    with_target = [run for run in runs if run.record["backbone"] and run.record["method"] not in _WITHOUT_TARGET]
-    _check_same(with_target, f"the target backbone differs ({', '.join(_IDENTITY)})", _target)
+    _check_same(with_target(runs), f"the target backbone differs ({', '.join(_IDENTITY)})", _target)
+
+
+def with_target(runs: Iterable[Run]) -> list[Run]:
+    """Those that embed with the target."""
+    return [run for run in runs if run.record["backbone"] and run.record["method"] not in _WITHOUT_TARGET]
 
 
 def run_id(run: Run) -> str:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from statistics import median
 
 from transferkit.convergence.caveats import comparison_notes, seconds_compare
-from transferkit.convergence.comparable import check_comparable, run_id
+from transferkit.convergence.comparable import check_comparable, run_id, with_target
 from transferkit.convergence.series import Point, Series, build_series, selecting_sets
 from transferkit.errors import ConfigError
 from transferkit.runs import Run
@@ -35,8 +35,7 @@ class Crossing:
 
     target: Target
     cost: dict[str, Cell]  # by measure; a bound is a lower one
-    speedup: dict[str, Cell]  # steps and seconds of the target's cost over the row's; a bound is an upper one, and
-    # seconds have none where the pace of the machine was not the same (see :func:`caveats.seconds_compare`)
+    speedup: dict[str, Cell]  # steps and seconds of the target's cost over the row's; a bound is an upper one
 
 
 @dataclass(frozen=True)
@@ -59,6 +58,7 @@ class Row:
     share: float | None  # percent of the reference's best
     other: float | None  # at each seed's best step, mean over the dev sets that select nothing
     crossings: tuple[Crossing, ...]
+    timed: bool  # whether its seconds say something beside the reference's (see :func:`caveats.seconds_compare`)
     peak_memory_bytes: float | None
     unfinished: tuple[str, ...]  # run ids
 
@@ -114,13 +114,7 @@ def compare(
 
 def decoders(comparison: Comparison) -> list[str]:
     """Names of the decoders that embed in these runs; rows that use none have no part in it."""
-    return sorted(
-        {
-            run.record["backbone"]["name"]
-            for run in comparison.runs
-            if run.record["backbone"] is not None and run.record["method"] != "prompting-llm-alone"
-        }
-    )
+    return sorted({run.record["backbone"]["name"] for run in with_target(comparison.runs)})
 
 
 def best_up_to(series: Series, step: int) -> float:
@@ -174,6 +168,7 @@ def _row(series: Series, *, reference: Series | None, targets: tuple[Target, ...
         share=None if reference is None else 100 * median(scores) / _best(reference),
         other=_median(point.other_score for point in best),
         crossings=tuple(_crossing(series, target, timed=timed) for target in targets),
+        timed=timed,
         peak_memory_bytes=_median(_peak_memory_bytes(run) for run in series.runs),
         unfinished=tuple(run_id(run) for run in series.runs if run.record["status"] != "done"),
     )

@@ -3,7 +3,6 @@
 from math import inf, sqrt
 from statistics import median
 
-from transferkit.convergence.caveats import seconds_compare
 from transferkit.convergence.comparison import Cell, Comparison, Crossing, Row, best_up_to
 from transferkit.convergence.formats import READOUT_NAMES, count, level, percent, points, score, seconds
 from transferkit.convergence.series import source_of
@@ -83,17 +82,16 @@ def _speed(row: Row, comparison: Comparison) -> str:
     crossing = reached[-1]
     target = crossing.target
     theirs = _soonest(comparison, crossing)
-    timed = seconds_compare([one.series for one in (row, theirs) if one is not None])
     sentence = f"It reaches {level(target.fraction)} of LoRA's best ({score(target.score)}) "
-    sentence += _after(crossing.cost, row, target.score, timed=timed)
+    sentence += _after(crossing.cost, row, target.score, timed=row.timed)
     if len(reached) < len(row.crossings):
         missed = row.crossings[len(reached)].target
         sentence += f", but not {level(missed.fraction)} ({score(missed.score)})"
     if theirs is None:
         return sentence + "; LoRA's median over seeds does not reach that score."
     which = ", in whichever readout is sooner," if _has_two_readouts(comparison) else ""
-    there = _after(target.cost, theirs, target.score, timed=timed)
-    times = _times(crossing, timed=timed)
+    there = _after(target.cost, theirs, target.score, timed=row.timed)
+    times = _times(crossing)
     doubt = _doubt_in_steps(row, theirs, target.score) if times else ""
     return f"{sentence}; LoRA{which} is there {there}{times}{doubt}."
 
@@ -138,13 +136,13 @@ def _after(cost: dict[str, Cell], row: Row, target: float, *, timed: bool) -> st
     return f"{when} ({'; '.join(details)})" if details else when
 
 
-def _times(crossing: Crossing, *, timed: bool) -> str:
+def _times(crossing: Crossing) -> str:
     """How much sooner the row is there than the reference, or later; nothing where neither took a step."""
     if crossing.cost["steps"].value == crossing.target.cost["steps"].value == 0:
         return ""
     parts = [
         f"{max(value, 1 / value):.1f} times {'fewer' if value > 1 else 'as many'} {unit}"
-        for unit in ("steps", "seconds")[: 2 if timed else 1]
+        for unit in ("steps", "seconds")
         if (value := crossing.speedup[unit].value) is not None and f"{max(value, 1 / value):.1f}" != "1.0"
     ]
     return f": transfer needs {' and '.join(parts)}" if parts else ""
