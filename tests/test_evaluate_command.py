@@ -360,7 +360,8 @@ def test_a_task_that_fails_is_said_and_the_others_are_run(
 
 def test_what_frozen_backbones_are_loaded_with(tiny: Tiny) -> None:
     def loaded(**options: Any) -> Any:
-        none = dict.fromkeys(("template", "templates", "pooling", "poolings", "dtype", "quantize", "max_length"))
+        none: dict[str, Any] = dict.fromkeys(("templates", "poolings", "dtype", "quantize", "max_length"))
+        none |= {"template": [], "pooling": []}
         (model,) = find_models([str(tiny.target)], parse_reading(**none | options), instructions={}, device="cpu")
         ((encoder,),) = model.groups()
         return encoder.embedder.backbone  # type: ignore[attr-defined]
@@ -519,6 +520,9 @@ def test_tables_fit_a_terminal_of_eighty_columns() -> None:
         ),
         ("$MODEL --tasks STS12 --template '{txt}'", ("--template: ", "unknown placeholder {txt}")),
         ("$MODEL --tasks STS12 --template plain --templates all", ("--template and --templates were both given",)),
+        ("$MODEL --tasks STS12 --template plain --template plain", ("--template: 'plain' stands twice",)),
+        ("$MODEL --tasks STS12 --pooling max --pooling max", ("--pooling: 'max' stands twice",)),
+        ("$MODEL --tasks STS12 --pooling max --pooling soft", ("--pooling soft: a frozen backbone has no soft",)),
         ("$MODEL --tasks STS12 --pooling max --poolings max", ("--pooling and --poolings were both given",)),
         ("$MODEL --tasks STS12 --templates ,", ("--templates ','", "expected all, or names")),
         ("$MODEL --tasks STS12 --templates plain,plain", ("--templates plain,plain: 'plain' stands twice",)),

@@ -134,6 +134,35 @@ def test_a_frozen_decoder_in_every_way(
     assert len(together["spreads"]) == len(POOLINGS) * 3
 
 
+def test_decoders_in_several_ways_beside_a_checkpoint_as_it_was_trained(
+    tiny: Tiny,
+    sets: Path,
+    tmp_path: Path,
+    read: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    folder = checkpoint(tiny, tmp_path / "lora", "lora")
+    common = ["--tasks-from", sets, "--tasks", "likeness", "--out", tmp_path / "out", "--json", "--quiet"]
+    assert evaluate(monkeypatch, folder, *common) == 0
+    (trained,) = evaluated(capsys)["rows"]
+    read.clear()
+    ways = ["--template", "prompteol", "--template", "{text}", "--pooling", "last", "--pooling", "max"]
+    assert evaluate(monkeypatch, folder, tiny.target, *common, *ways) == 0
+    found = evaluated(capsys)
+    kept, *frozen = found["rows"]
+    assert kept == trained
+    assert [(row["template"], row["pooling"]) for row in frozen] == [
+        (template, pooling) for template in ("prompteol", "plain") for pooling in ("last", "max")
+    ]
+    assert len(read) == 2 * frozen[0]["texts"]  # a pass a template
+    assert [one["label"] for one in found["spreads"] if one["task"] is None] == [
+        f"target: frozen, {pooling}" for pooling in ("last", "max")
+    ]
+    assert evaluate(monkeypatch, tiny.target, *common, "--templates", "prompteol,plain", "--poolings", "last,max") == 0
+    assert [row["score"] for row in evaluated(capsys)["rows"]] == [row["score"] for row in frozen]
+
+
 @pytest.mark.parametrize("method", ["lora", "transfer"])
 def test_a_checkpoint_behind_another_template(
     tiny: Tiny,
@@ -227,18 +256,18 @@ def test_which_poolings_a_template_allows() -> None:
 
 
 def test_variants_are_the_product_and_a_models_own_where_nothing_is_listed() -> None:
-    assert Reading().variants("{text}", "mean", soft=False, model="m") == [("{text}", "mean")]
+    assert Reading().variants(["{text}"], ["mean"], soft=False, model="m") == [("{text}", "mean")]
     every = Reading(templates=tuple(list_templates()), poolings="all")
     for soft in (False, True):
-        found = every.variants("x {text}", "mean", soft=soft, model="m")
+        found = every.variants(["x {text}"], ["mean"], soft=soft, model="m")
         assert len(found) == len(set(found)) == len(list_templates()) * len(SOFT * soft + POOLINGS)
         assert all(one.template.endswith("{soft}") == soft for one in found)
-    kept = Reading(poolings=("last",)).variants("{soft}{text}", "mean", soft=True, model="m")
+    kept = Reading(poolings=("last",)).variants(["{soft}{text}"], ["mean"], soft=True, model="m")
     assert kept == [("{soft}{text}", "last")]
     with pytest.raises(ConfigError, match=r"--poolings soft: m: its template '{soft}{text}' has none behind the text"):
-        Reading(poolings=("soft",)).variants("{soft}{text}", "mean", soft=True, model="m")
+        Reading(poolings=("soft",)).variants(["{soft}{text}"], ["mean"], soft=True, model="m")
     with pytest.raises(ConfigError, match="has no soft tokens; use last, mean, weighted_mean, max, static, "):
-        Reading(poolings=("soft",)).variants("{text}", "mean", soft=False, model="m")
+        Reading(poolings=("soft",)).variants(["{text}"], ["mean"], soft=False, model="m")
 
 
 def rows_of(model: str, scores: dict[str, list[float | None]], *, revision: str = "1") -> list[TaskRow]:

@@ -58,9 +58,15 @@ class _Finder:
     def frozen(self, given: str) -> Model:
         """A decoder as it is."""
         reading = self.reading
-        decoder = find_decoder(given, template=reading.template, pooling=reading.pooling)
-        spec = decoder.spec
-        variants = reading.variants(decoder.template, decoder.pooling, soft=False, model=given)
+        own = [
+            find_decoder(given, template=template, pooling=pooling)
+            for template in reading.template or [None]
+            for pooling in reading.pooling or [None]
+        ]
+        decoder, spec = own[0], own[0].spec
+        variants = reading.variants(
+            [one.template for one in own], [one.pooling for one in own], soft=False, model=given
+        )
 
         def groups() -> Iterator[Group]:
             embedder = decoder.load(
@@ -125,7 +131,7 @@ class _Finder:
             )
         own = description["backbone"]
         soft = description["kind"] in ("transfer", "prompt-tuning")
-        return self.reading.variants(own["template"], own["pooling"], soft=soft, model=given)
+        return self.reading.variants([own["template"]], [own["pooling"]], soft=soft, model=given)
 
 
 def find_models(
@@ -164,10 +170,9 @@ def find_models(
     if not frozen and (option := reading.frozen_only):
         other = f", or with {option}s NAME in other ways" if option in ("--template", "--pooling") else ""
         raise ConfigError(f"{option} is for frozen backbones, got none; a checkpoint is read as it was trained{other}")
-    if frozen and reading.pooling is not None and reads_soft(reading.pooling):
+    if frozen and (soft := [one for one in reading.pooling if reads_soft(one)]):
         raise ConfigError(
-            f"--pooling {reading.pooling}: a frozen backbone has no soft tokens; use "
-            f"{', '.join(get_args(FrozenPooling))}"
+            f"--pooling {soft[0]}: a frozen backbone has no soft tokens; use {', '.join(get_args(FrozenPooling))}"
         )
     if reading.several is not None and not frozen and not checkpoints:
         raise ConfigError(f"{reading.several} needs a decoder or a checkpoint, got {TFIDF} alone")

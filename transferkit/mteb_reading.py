@@ -1,6 +1,6 @@
 """How the models of an evaluation are read: options as they were typed -> templates and poolings, one row each."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal, NamedTuple, get_args
@@ -32,8 +32,8 @@ class Reading:
     """How models are read; None is what was not asked for.
 
     Attributes:
-        template: of frozen backbones: text, or a name; None: the spec's.
-        pooling: of frozen backbones; None: the spec's.
+        template: of frozen backbones: texts, or names, a row each; none: the spec's.
+        pooling: of frozen backbones, a row each; none: the spec's.
         templates: names; every model with a decoder is read through each of them.
         poolings: every model with a decoder is pooled in each of these ways; ``all``: in those that its template
             allows.
@@ -42,8 +42,8 @@ class Reading:
         max_length: tokens of a text that a frozen backbone reads; None: :data:`MAX_LENGTH`.
     """
 
-    template: str | None = None
-    pooling: Pooling | None = None
+    template: tuple[str, ...] = ()
+    pooling: tuple[Pooling, ...] = ()
     templates: tuple[str, ...] = ()
     poolings: tuple[Pooling, ...] | Literal["all"] = ()
     dtype: str | None = None
@@ -59,20 +59,22 @@ class Reading:
     def frozen_only(self) -> str | None:
         """An option that frozen backbones alone heed, if one was given."""
         options = {
-            "--template": self.template,
-            "--pooling": self.pooling,
+            "--template": self.template or None,
+            "--pooling": self.pooling or None,
             "--dtype": self.dtype,
             "--quantize": self.quantization,
             "--max-length": self.max_length,
         }
         return next((name for name, value in options.items() if value is not None), None)
 
-    def variants(self, template: str, pooling: Pooling, *, soft: bool, model: str) -> list[TemplateAndPooling]:
-        """The variants of a model, the product of both lists; itself where there is no list.
+    def variants(
+        self, templates: Sequence[str], poolings: Sequence[Pooling], *, soft: bool, model: str
+    ) -> list[TemplateAndPooling]:
+        """The variants of a model, the product of both lists, each once; what is its own where there is no list.
 
         Args:
-            template: the model's own, as text.
-            pooling: the model's own.
+            templates: the model's own, as text.
+            poolings: the model's own.
             soft: whether it has soft tokens; named templates then get ``{soft}`` behind them.
             model: for messages.
 
@@ -80,21 +82,21 @@ class Reading:
             ConfigError: ``soft`` pooling where no soft tokens stand behind the text.
         """
         found: list[TemplateAndPooling] = []
-        for text in [template_text(name, soft=soft) for name in self.templates] or [template]:
+        for text in [template_text(name, soft=soft) for name in self.templates] or templates:
             there = available_poolings(text)
-            for one in there if self.poolings == _ALL else self.poolings or (pooling,):
+            for one in there if self.poolings == _ALL else self.poolings or poolings:
                 if one not in there:
                     problem = f"its template {text!r} has none behind the text" if soft else "it has no soft tokens"
                     raise ConfigError(f"--poolings {one}: {model}: {problem}; use {', '.join(there)}, or all")
                 found.append(TemplateAndPooling(text, one))
-        return found
+        return list(dict.fromkeys(found))
 
 
 def parse_reading(
     *,
-    template: str | None,
+    template: Sequence[str],
     templates: str | None,
-    pooling: str | None,
+    pooling: Sequence[str],
     poolings: str | None,
     dtype: str | None,
     quantize: str | None,
@@ -106,10 +108,12 @@ def parse_reading(
         ConfigError: a value that an option does not know, or an option given beside the one that lists several.
     """
     for name, one, several in (("--template", template, templates), ("--pooling", pooling, poolings)):
-        if one is not None and several is not None:
+        if one and several is not None:
             raise ConfigError(f"{name} and {name}s were both given; give one of the two")
-    if template is not None:
-        _checked("--template", lambda: Template.parse(template_text(template, soft=False)))
+    _check_once("--template", template)
+    for text in template:
+        _checked("--template", partial(_parsed, text))
+    _check_once("--pooling", pooling)
     names = list_templates() if templates == _ALL else _listed("--templates", templates)
     for name in names:
         _checked("--templates", partial(find_template, name))
@@ -117,8 +121,8 @@ def parse_reading(
     for one in [] if listed == _ALL else listed:
         _one_of("--poolings", one)
     return Reading(
-        template=template,
-        pooling=_one_of("--pooling", pooling),
+        template=tuple(template),
+        pooling=tuple(_one_of("--pooling", one) for one in pooling),
         templates=tuple(names),
         poolings=listed,
         dtype=_one_of("--dtype", dtype),
@@ -134,9 +138,17 @@ def _listed(option: str, given: str | None) -> list[str]:
     names = [name.strip() for name in given.split(",") if name.strip()]
     if not names:
         raise ConfigError(f"{option} {given!r}: expected {_ALL}, or names with commas between them")
-    if twice := [name for name in names if names.count(name) > 1]:
-        raise ConfigError(f"{option} {given}: {twice[0]!r} stands twice; give every one once")
+    _check_once(f"{option} {given}", names)
     return names
+
+
+def _check_once(option: str, given: Sequence[str]) -> None:
+    if twice := [one for one in given if given.count(one) > 1]:
+        raise ConfigError(f"{option}: {twice[0]!r} stands twice; give every one once")
+
+
+def _parsed(given: str) -> Template:
+    return Template.parse(template_text(given, soft=False))
 
 
 def _checked(option: str, look: Callable[[], object]) -> None:

@@ -58,12 +58,18 @@ def evaluate(
         bool, typer.Option("--prompting-alone", help="Also the Prompting LLM alone of every transfer checkpoint.")
     ] = False,
     template: Annotated[
-        str | None,
-        typer.Option("--template", help="What frozen backbones read: a template's name, or text with {text}."),
+        list[str] | None,
+        typer.Option(
+            "--template",
+            help="What frozen backbones read: a template's name, or text with {text}; repeatable, a row each.",
+        ),
     ] = None,
     pooling: Annotated[
-        str | None,
-        typer.Option("--pooling", help="Of frozen backbones: last, mean, weighted_mean, max, static, X+static."),
+        list[str] | None,
+        typer.Option(
+            "--pooling",
+            help="Of frozen backbones: last, mean, weighted_mean, max, static, X+static; repeatable, a row each.",
+        ),
     ] = None,
     templates: Annotated[
         str | None,
@@ -110,6 +116,8 @@ def evaluate(
     Example: transferkit evaluate runs/adapt-... runs/lora-... my-backbone tfidf --tasks-from my-data --out scores
 
     Example: transferkit evaluate my-backbone --templates all --poolings mean,last --tasks-from my-data
+
+    Example: transferkit evaluate runs/lora-... my-backbone --template plain --template prompteol --tasks-from my-data
     """
     from importlib.util import find_spec
 
@@ -120,9 +128,9 @@ def evaluate(
 
     check_writable(out, option="--out")
     reading = parse_reading(
-        template=template,
+        template=template or [],
         templates=templates,
-        pooling=pooling,
+        pooling=pooling or [],
         poolings=poolings,
         dtype=dtype,
         quantize=quantize,
