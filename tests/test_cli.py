@@ -120,6 +120,17 @@ def test_version(call: Callable[..., int], capsys: pytest.CaptureFixture[str]) -
     assert capsys.readouterr().out == f"transferkit {transferkit.__version__}\n"
 
 
+def test_an_interrupted_command_says_so(
+    call: Callable[..., int], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def press() -> list[str]:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("transferkit.template_files.list_templates", press)
+    assert call("templates") == 130
+    assert capsys.readouterr().err == "interrupted\n"
+
+
 def test_lists_name_what_is_built_in(call: Callable[..., int], capsys: pytest.CaptureFixture[str]) -> None:
     assert call("recipes", "list") == 0
     assert capsys.readouterr().out.split() == transferkit.list_recipes()

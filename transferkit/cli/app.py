@@ -66,9 +66,15 @@ def main() -> None:
     except TransferkitError as error:
         _say(f"error: {error}")
         sys.exit(error.exit_code)
-    except KeyboardInterrupt:
+    except KeyboardInterrupt:  # outside of a verb
         _say("interrupted")
         sys.exit(130)
+    except SystemExit as end:
+        # In a verb typer makes it `Exit(130) from` the interrupt and says nothing; a verb that has said what is kept
+        # raises its own Exit.
+        if isinstance(getattr(end.__context__, "__cause__", None), KeyboardInterrupt):
+            _say("interrupted")
+        raise
     except BrokenPipeError:  # `transferkit ... | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
