@@ -243,6 +243,22 @@ def test_a_damaged_block_is_named(source: Path, tmp_path: Path) -> None:
         augment(source, out)
 
 
+def test_blocks_of_other_settings_that_a_kill_left_behind_do_not_get_in(source: Path, tmp_path: Path) -> None:
+    """A removal that is killed may have taken the settings and left the blocks."""
+    pure, out = tmp_path / "pure.parquet", tmp_path / "out.parquet"
+    augment(source, pure)
+    other = Setup(SETUP.sampling, seed=SETUP.seed + 1, batch_size=SETUP.batch_size)
+    with failing("transferkit.augment.run.texts_sha256", 3, KeyboardInterrupt()), pytest.raises(KeyboardInterrupt):
+        augment(source, out, setup=other)
+    folder = tmp_path / ".out.parquet.part"
+    (folder / "identity.json").unlink()
+    assert len(list(folder.glob("block-*"))) == 2  # the premise
+    with failing("transferkit.augment.run.texts_sha256", 2, KeyboardInterrupt()), pytest.raises(KeyboardInterrupt):
+        augment(source, out)
+    augment(source, out)
+    assert out.read_bytes() == pure.read_bytes()
+
+
 def test_a_full_disk_keeps_what_was_done(source: Path, tmp_path: Path) -> None:
     out = tmp_path / "out.parquet"
     full = OSError(28, "No space left on device")
@@ -265,10 +281,12 @@ def test_a_full_device_names_a_smaller_batch(source: Path, tmp_path: Path, monke
 
 
 def test_an_interruption_says_that_nothing_is_lost(source: Path, tmp_path: Path) -> None:
-    said = io.StringIO()
-    with failing("transferkit.augment.run.texts_sha256", 2, KeyboardInterrupt()), pytest.raises(KeyboardInterrupt):
-        augment(source, tmp_path / "out.parquet", console=Console(file=said, width=200))
-    assert "pairs are kept, the same command goes on where this one stopped" in said.getvalue()
+    message = "pairs are kept, the same command goes on where this one stopped"
+    with (
+        failing("transferkit.augment.run.texts_sha256", 2, KeyboardInterrupt()),
+        pytest.raises(KeyboardInterrupt, match=message),
+    ):
+        augment(source, tmp_path / "out.parquet")
 
 
 def test_no_pair_at_all_is_told_with_the_reasons(tmp_path: Path) -> None:
@@ -355,6 +373,34 @@ def test_wrong_settings_leave_nothing_behind(options: dict[str, Any], says: str,
     with pytest.raises(ConfigError, match=says):
         augment(source, **given)
     assert sorted(tmp_path.rglob("*")) == before
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ("--noise swap --temperature 0.5", "--temperature is for pairs that a model writes; give --llm, or --forward"),
+        ("--noise swap --embedder x --min-similarity 0.9", "--embedder is for pairs that a model writes"),
+        ("--noise swap --max-overlap 0.5", "--max-overlap is for pairs that a model writes"),
+        ("--llm x --noise-rate 0.2", "--noise-rate is for --noise, which is not given"),
+        ("--llm x --embedder x --min-overlap 0.2", "--min-overlap: --embedder judges instead of common words"),
+        ("--temperature 0.5", "augment needs a way to make pairs"),
+    ],
+)
+def test_an_option_that_changes_no_pair_is_refused(
+    options: str,
+    says: str,
+    source: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(
+        sys, "argv", ["transferkit", "augment", str(source), "--out", str(tmp_path / "p.parquet"), *options.split()]
+    )
+    with pytest.raises(SystemExit) as end:
+        main()
+    assert end.value.code == 2
+    assert capsys.readouterr().err.startswith(f"error: {says}")
 
 
 def test_blocks_hold_no_more_than_a_block(source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,15 +15,18 @@ from rich.console import Console
 from set_folders import write_sets
 from tiny import Tiny
 
-from transferkit.baselines import LoraEmbedder
+from transferkit.baselines import FrozenEmbedder, LoraEmbedder
 from transferkit.checkpoint import load, save
 from transferkit.convergence.tables import rich_table
 from transferkit.embedder import BackboneEmbedder, Embedder, SeveralPoolings
 from transferkit.errors import ConfigError
+from transferkit.mteb_encoder import MtebEncoder
 from transferkit.mteb_meta import revision
 from transferkit.mteb_reading import Reading
 from transferkit.mteb_rows import TaskRow, spreads
+from transferkit.mteb_run import run_tasks
 from transferkit.mteb_table import to_csv, views
+from transferkit.mteb_tasks import local_tasks
 from transferkit.readout import Readout
 from transferkit.recipes import LoraSection
 from transferkit.reread import SharedPass, reread
@@ -161,6 +164,17 @@ def test_decoders_in_several_ways_beside_a_checkpoint_as_it_was_trained(
     ]
     assert evaluate(monkeypatch, tiny.target, *common, "--templates", "prompteol,plain", "--poolings", "last,max") == 0
     assert [row["score"] for row in evaluated(capsys)["rows"]] == [row["score"] for row in frozen]
+
+    assert evaluate(monkeypatch, tiny.target, *common, *ways, "--layers", 2) == 0
+    deeper = evaluated(capsys)["rows"]
+    assert deeper[0]["method"] == "frozen, last 2 layers, last · prompteol"
+    assert {row["revision"] for row in deeper}.isdisjoint(row["revision"] for row in frozen)
+    backbone = load_backbone(tiny.target, template=PROMPTEOL, soft_tokens=0, layers=2)
+    out = tmp_path / "by hand"
+    encoder = MtebEncoder(FrozenEmbedder(backbone, pooling="last"), name="target")
+    tasks = local_tasks(sets, names=["likeness"])
+    (expected,) = run_tasks([[encoder]], tasks, out=out, batch_size=16, console=Console(quiet=True))
+    assert deeper[0]["score"] == pytest.approx(expected.score, abs=1e-4)
 
 
 @pytest.mark.parametrize("method", ["lora", "transfer"])

@@ -61,5 +61,5 @@ def test_a_checkpoint_remembers_its_layers(tiny: Tiny, tmp_path: Path) -> None:
 
 
 def test_more_layers_than_there_are_is_one_sentence(tiny: Tiny) -> None:
-    with pytest.raises(ConfigError, match=r"embedding.layers: 9 asked for, this decoder hands out the states of \d"):
+    with pytest.raises(ConfigError, match=r"--layers: 9 asked for, this decoder hands out the states of \d"):
         load_backbone(tiny.target, layers=9)

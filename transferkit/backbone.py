@@ -287,7 +287,7 @@ class FrozenBackbone(nn.Module):
         found = getattr(out, "hidden_states", None) or ()
         if len(found) <= self.layers:  # the first ones are the embeddings
             raise ConfigError(
-                f"embedding.layers: {self.layers} asked for, this decoder hands out the states of "
+                f"embedding.layers, --layers: {self.layers} asked for, this decoder hands out the states of "
                 f"{max(0, len(found) - 1)} layers; lower it"
             )
         return torch.stack(found[-self.layers :]).mean(0)

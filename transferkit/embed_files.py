@@ -81,9 +81,7 @@ def embed_file(
             for rows in embed_blocks(embedder, source, file, instruction=instruction, batch_size=batch_size):
                 bar.update(task, completed=rows)
     except KeyboardInterrupt:
-        message = f"interrupted; {file.rows} vectors are kept, go on with {file.again}"
-        console.print(message, markup=False, highlight=False, soft_wrap=True)
-        raise
+        raise KeyboardInterrupt(f"interrupted; {file.rows} vectors are kept, go on with {file.again}") from None
     if file.rows == 0:
         raise no_texts(source)
     file.finish()

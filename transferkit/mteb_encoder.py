@@ -60,7 +60,7 @@ class TextEncoder(AbsEncoder):
         return ""
 
     def prepare(self, task: AbsTask) -> None:
-        """Called before a task is run."""
+        """Called before a task is run, for an aggregate before each of its parts that is run."""
 
     def encode(
         self,

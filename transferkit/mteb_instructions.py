@@ -51,8 +51,13 @@ class Instructions:
 
 def parts(task: AbsTask) -> list[AbsTask]:
     """What embeds texts when a task is run: the task itself, or the tasks that an aggregate consists of."""
-    inner = getattr(task.metadata, "tasks", None)
+    inner = inner_tasks(task)
     return [task] if inner is None else [part for one in inner for part in parts(one)]
+
+
+def inner_tasks(task: AbsTask) -> list[AbsTask] | None:
+    """Those of an aggregate, which may be aggregates themselves; None where the task is none."""
+    return getattr(task.metadata, "tasks", None)
 
 
 def prompt_types(task: AbsTask) -> list[PromptType]:

@@ -64,6 +64,8 @@ class _Finder:
             for pooling in reading.pooling or [None]
         ]
         decoder, spec = own[0], own[0].spec
+        layers = reading.layers or 1
+        method = "frozen" if layers == 1 else f"frozen, last {layers} layers"
         variants = reading.variants(
             [one.template for one in own], [one.pooling for one in own], soft=False, model=given
         )
@@ -74,15 +76,16 @@ class _Finder:
                 quantization=reading.quantization or "none",
                 dtype=reading.dtype or "float32",
                 max_length=reading.max_length or MAX_LENGTH,
+                layers=layers,
             )
             yield from _views(
-                embedder, variants, "frozen", name=spec.name, licence=spec.license, instructions=self.instructions
+                embedder, variants, method, name=spec.name, licence=spec.license, instructions=self.instructions
             )
 
         read = can_read_instruction([one.template for one in variants], prompting=False)
         return Model(
             spec.name,
-            [_method("frozen", one) for one in variants],
+            [_method(method, one) for one in variants],
             Instructions(self.instructions) if read else None,
             groups,
         )
@@ -186,7 +189,10 @@ def find_models(
             return finder.tfidf()
         return finder.checkpoint(name, descriptions[name]) if name in descriptions else finder.frozen(name)
 
-    return [found(name) for name in given]
+    models = [found(name) for name in given]
+    if instructions and all(model.instructions is None for model in models):
+        raise ConfigError("--instruction: none of the models reads an instruction; leave it out")
+    return models
 
 
 def _check_prompting_alone(descriptions: Mapping[str, Mapping[str, Any]]) -> None:
@@ -202,15 +208,18 @@ def _views(
     embedder: BackboneEmbedder, variants: Sequence[TemplateAndPooling], method: str, **options: Any
 ) -> Iterator[Sequence[MtebEncoder]]:
     """Encoders of the variants, those of a template together; ``options`` as for :class:`MtebEncoder`."""
-    weights = None
+    weights: dict[int, str] = {}  # width -> hash, which covers a readout of that width
     for template in dict.fromkeys(one.template for one in variants):
         own = [one for one in variants if one.template == template]
         views = [reread(embedder, template=template, pooling=one.pooling) for one in own]
-        weights = weights or state_sha256(views[0])
+        widths = [view.readout.mean.shape[0] for view in views]
+        for view, width in zip(views, widths, strict=True):
+            if width not in weights:
+                weights[width] = state_sha256(view)
         shared = SharedPass(views) if len(views) > 1 else None
         yield [
-            MtebEncoder(view, method=_method(method, one), shared=shared, weights=weights, **options)
-            for view, one in zip(views, own, strict=True)
+            MtebEncoder(view, method=_method(method, one), shared=shared, weights=weights[width], **options)
+            for view, one, width in zip(views, own, widths, strict=True)
         ]
 
 

@@ -40,6 +40,7 @@ class Reading:
         dtype: of frozen backbones; None: float32.
         quantization: of frozen backbones; None: none.
         max_length: tokens of a text that a frozen backbone reads; None: :data:`MAX_LENGTH`.
+        layers: last ones of frozen backbones, whose states are averaged before pooling; None: the last alone.
     """
 
     template: tuple[str, ...] = ()
@@ -49,6 +50,7 @@ class Reading:
     dtype: str | None = None
     quantization: Quantization | None = None
     max_length: int | None = None
+    layers: int | None = None
 
     @property
     def several(self) -> str | None:
@@ -64,6 +66,7 @@ class Reading:
             "--dtype": self.dtype,
             "--quantize": self.quantization,
             "--max-length": self.max_length,
+            "--layers": self.layers,
         }
         return next((name for name, value in options.items() if value is not None), None)
 
@@ -101,6 +104,7 @@ def parse_reading(
     dtype: str | None,
     quantize: str | None,
     max_length: int | None,
+    layers: int | None,
 ) -> Reading:
     """A reading from the options of the same names.
 
@@ -128,6 +132,7 @@ def parse_reading(
         dtype=_one_of("--dtype", dtype),
         quantization=_one_of("--quantize", quantize),
         max_length=max_length,
+        layers=layers,
     )
 
 

@@ -8,28 +8,34 @@ import math
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from importlib.metadata import version
 from pathlib import Path
 from time import perf_counter
 from typing import Any
 
 import mteb
 import sentence_transformers  # noqa: F401 - mteb imports it at its first task, whose time would then hold these seconds
-from mteb.abstasks import AbsTask
+from mteb.abstasks import AbsTask, AbsTaskClustering, AbsTaskMultilabelClassification
 from mteb.results.task_result import TaskResult
 from rich.console import Console
 from rich.progress import Progress as Bar
 from rich.progress import TaskID
 
+from transferkit import __version__
 from transferkit.convergence.formats import count, percent, score, seconds
 from transferkit.dataset_columns import columns_in_blocks
 from transferkit.errors import ConfigError, RunError, TransferkitError, did_you_mean, first_line
 from transferkit.mteb_encoder import TextEncoder
-from transferkit.mteb_instructions import by_part, parts
+from transferkit.mteb_instructions import by_part, inner_tasks
 from transferkit.mteb_rows import TaskRow
 from transferkit.mteb_table import write_tables
 from transferkit.progress import texts_bar
 from transferkit.rows import quiet_datasets
 from transferkit.runs import read_metrics, write_metrics
+
+_PACKAGES = ("mteb", "scikit-learn", "transformers")  # what computes vectors and scores
+# Their subsets draw from one random state one after the other: a part that lies there cannot be gone on from.
+_DRAWN = (AbsTaskClustering, AbsTaskMultilabelClassification)
 
 
 def named_tasks(names: list[str]) -> list[AbsTask]:
@@ -103,7 +109,16 @@ def run_tasks(
     """
     cache = mteb.ResultCache(cache_path=out)
     rows: list[TaskRow] = []
-    for group in groups:
+    seen: set[tuple[str, ...]] = set()
+    for given in groups:
+        group = []
+        for encoder in given:
+            if (key := (encoder.name, encoder.method, encoder.revision)) in seen:
+                message = f"{encoder.name}: {encoder.method}  was given before, under another name"
+                console.print(message, markup=False, highlight=False, soft_wrap=True)
+            else:
+                group.append(encoder)
+            seen.add(key)
         for task, encoder in itertools.product(tasks, group):
             with _quiet_mteb(), columns_in_blocks(), texts_bar(console) as bar:
                 _show_progress(encoder, bar, bar.add_task(task.metadata.name, total=None))
@@ -112,11 +127,17 @@ def run_tasks(
             _say(row, console)
             write_tables(rows, out, types=[task.metadata.type for task in tasks])
             yield row
-        del group, encoder
+        del given, group, encoder
         gc.collect()  # modules refer to each other in circles; the next one may need the memory
 
 
-def _run_task(encoder: TextEncoder, task: AbsTask, cache: Any, batch_size: int) -> TaskRow:
+def _run_task(
+    encoder: TextEncoder, task: AbsTask, cache: Any, batch_size: int, *, whole: AbsTask | None = None
+) -> TaskRow:
+    """``whole``: the aggregate that the task is a part of."""
+    if (inner := inner_tasks(task)) is not None:
+        rows = [_run_task(encoder, one, cache, batch_size, whole=whole or task) for one in inner]
+        return _joined(rows, encoder, task, cache, batch_size)
     name = task.metadata.name
     path = cache.get_task_result_path(name, encoder.mteb_model_meta)
     wanted = _identity(encoder, task)
@@ -126,31 +147,21 @@ def _run_task(encoder: TextEncoder, task: AbsTask, cache: Any, batch_size: int) 
     same = same and wanted == {key: before.get(key) for key in wanted}
     if same and stored is not None and before["done"] and not stored.get_missing_evaluations(task):
         return _row(encoder, task, stored, before, kept=True)
+    same = same and not isinstance(task, _DRAWN)
     if not same:
         path.unlink(missing_ok=True)  # so that what lies there, if a kill comes, was measured as noted
-    # mteb writes the scores of an aggregate's parts anew: what was noted of those that were tasks too ends here.
-    ends = [part.metadata.name for part in parts(task) if part is not task]
-    _note(path.parent, name, wanted | {"done": False}, forget=ends)
+    _note(path.parent, name, wanted | {"done": False})
     texts, encoder_seconds, started = encoder.texts, encoder.seconds, perf_counter()
     try:
-        encoder.prepare(task)
-        found = mteb.evaluate(
-            encoder,
-            copy.deepcopy(task),  # its random state is then the same for every encoder
-            cache=cache,
-            encode_kwargs={"batch_size": batch_size, "show_progress_bar": False},
-            show_progress_bar=False,
-            co2_tracker=False,
-            # By itself mteb would keep a score of other data, and those of an aggregate's parts.
-            overwrite_strategy="only-missing" if same else "always",
-        )
+        encoder.prepare(whole or task)
+        # By itself mteb would keep a score of other data.
+        found = _evaluate(encoder, task, cache, batch_size, overwrite="only-missing" if same else "always")
     except TransferkitError:
         raise
     except Exception as error:  # loaders, networks and scikit-learn have no common base class
         return _failed(encoder, task, f"{type(error).__name__}: {first_line(error)}")
-    if not found.task_results:
-        problems = [one.exception for one in found.exceptions or []]
-        return _failed(encoder, task, problems[0] if problems else "mteb gave no result")
+    if isinstance(found, str):
+        return _failed(encoder, task, found)
     measured = {
         "done": True,
         # With a part that was there already, what the whole took and read is not known.
@@ -163,7 +174,40 @@ def _run_task(encoder: TextEncoder, task: AbsTask, cache: Any, batch_size: int) 
     }
     _note(path.parent, name, wanted | measured)
     written = _stored(path)  # rounded, as a later call will read it
-    return _row(encoder, task, written or found.task_results[0], measured, kept=False)
+    return _row(encoder, task, written or found, measured, kept=False)
+
+
+def _joined(rows: Sequence[TaskRow], encoder: TextEncoder, task: AbsTask, cache: Any, batch_size: int) -> TaskRow:
+    """An aggregate's row from those of its tasks, whose scores lie in ``cache``."""
+    for row in rows:
+        if row.problem is not None:
+            return _failed(encoder, task, f"{row.task}: {row.problem}")
+    cache.get_task_result_path(task.metadata.name, encoder.mteb_model_meta).unlink(missing_ok=True)  # of other parts
+    found = _evaluate(encoder, task, cache, batch_size, overwrite="only-missing")
+    if isinstance(found, str):
+        return _failed(encoder, task, found)
+    facts: dict[str, Any] = {"shared": encoder.shares}
+    for name in ("seconds", "encoder_seconds", "texts"):
+        values = [getattr(row, name) for row in rows]
+        facts[name] = None if None in values else sum(values)
+    return _row(encoder, task, found, facts, kept=all(row.kept for row in rows))
+
+
+def _evaluate(encoder: TextEncoder, task: AbsTask, cache: Any, batch_size: int, *, overwrite: str) -> TaskResult | str:
+    """The result that mteb gives, or why it gives none."""
+    found = mteb.evaluate(
+        encoder,
+        copy.deepcopy(task),  # its random state is then the same for every encoder
+        cache=cache,
+        encode_kwargs={"batch_size": batch_size, "show_progress_bar": False},
+        show_progress_bar=False,
+        co2_tracker=False,
+        overwrite_strategy=overwrite,
+    )
+    if found.task_results:
+        return found.task_results[0]
+    problems = [one.exception for one in found.exceptions or []]
+    return problems[0] if problems else "mteb gave no result"
 
 
 def _identity(encoder: TextEncoder, task: AbsTask) -> dict[str, Any]:
@@ -172,8 +216,10 @@ def _identity(encoder: TextEncoder, task: AbsTask) -> dict[str, Any]:
         "dataset_revision": task.metadata.revision,
         "type": task.metadata.type,
         "main_score": task.metadata.main_score,
-        "mteb_version": mteb.__version__,
+        "splits": list(task.eval_splits),
+        "subsets": sorted(task.hf_subsets),
         "instructions": by_part(task, encoder.instruction),
+        "versions": {name: version(name) for name in _PACKAGES} | {"transferkit": __version__},
     }
 
 
@@ -183,7 +229,7 @@ def _stored(path: Path) -> TaskResult | None:
         return TaskResult.from_disk(path)
     except FileNotFoundError:
         return None
-    except ValueError:
+    except (ValueError, KeyError, TypeError, AttributeError):  # what mteb says to JSON of another shape
         path.unlink()
         return None
 
@@ -193,11 +239,11 @@ def _notes(folder: Path) -> dict[str, dict[str, Any]]:
     return {row["task"]: row for row in read_metrics(folder)}
 
 
-def _note(folder: Path, task: str, facts: dict[str, Any], *, forget: Sequence[str] = ()) -> None:
+def _note(folder: Path, task: str, facts: dict[str, Any]) -> None:
     notes = _notes(folder) | {task: {"task": task, **facts}}
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        write_metrics(folder, [facts for name, facts in notes.items() if name not in forget])
+        write_metrics(folder, list(notes.values()))
     except OSError as error:
         raise RunError(f"{folder}: could not be written ({error.strerror}); the tasks before are kept") from None
 

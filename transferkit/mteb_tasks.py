@@ -34,6 +34,7 @@ from transferkit.scored_rows import (
 
 OPTION = "--tasks-from"
 _LANGUAGE = "und-Latn"  # mteb wants one; a folder does not say which
+_TAKEN = "model_meta"  # no name of a task
 
 
 class SetFolder:
@@ -256,6 +257,8 @@ def _find(folder: Path) -> dict[str, Path]:
         for path in sorted((folder / kind).iterdir() if (folder / kind).is_dir() else []):
             if not _is_shown(path):
                 continue
+            if path.name == _TAKEN:
+                raise ConfigError(f"{OPTION}: {path}: mteb keeps {_TAKEN}.json beside the scores; rename the folder")
             if path.name in found:
                 raise ConfigError(f"{OPTION}: {found[path.name]} and {path} have the same name; rename one of the two")
             found[path.name] = path

@@ -36,11 +36,14 @@ class TfidfEncoder(TextEncoder):
         self.name = TFIDF
         settings = json.dumps(unfitted().get_params(), sort_keys=True, default=str)
         super().__init__(_meta(revision=hashlib.sha256(settings.encode()).hexdigest()))
+        self._heard: AbsTask | None = None
         self._texts: dict[str, list[str]] = {}  # task, or part of an aggregate -> its texts
         self._fitted: tuple[str, Tfidf] | None = None
 
     def prepare(self, task: AbsTask) -> None:
         """Hear which texts the task embeds: it is run once with vectors that mean nothing."""
+        if task is self._heard:
+            return
         listener: Any = _Listener(self.mteb_model_meta)  # its methods name no argument that they do not use
         mteb.evaluate(
             listener,
@@ -51,7 +54,7 @@ class TfidfEncoder(TextEncoder):
             co2_tracker=False,
         )
         self._texts = {name: list(texts) for name, texts in listener.texts.items()}
-        self._fitted = None
+        self._heard, self._fitted = task, None
 
     def _embed(self, texts: Sequence[str], instruction: str, batch_size: int, task: str) -> npt.NDArray[np.float32]:
         """Dense vectors (n, words), as mteb's scorers take them.

@@ -48,6 +48,7 @@ class Decoder:
         quantization: Quantization = "none",
         dtype: str = "float32",
         max_length: int = 128,
+        layers: int = 1,
     ) -> FrozenEmbedder:
         """The frozen decoder as an embedder; options as for :meth:`FrozenBackbone.load`."""
         backbone = FrozenBackbone.load(
@@ -56,6 +57,7 @@ class Decoder:
             dtype=dtype,
             template=self.template,
             max_length=max_length,
+            layers=layers,
             device=torch.device(device),
         )
         return FrozenEmbedder(backbone, pooling=self.pooling)

@@ -109,7 +109,8 @@ def read_metrics(folder: Path, *, whole: bool = False) -> list[dict[str, Any]]:
     if not file.is_file():
         return []
     rows = []
-    lines = file.read_text(encoding="utf-8").splitlines()
+    text = file.read_text(encoding="utf-8").removesuffix("\n")
+    lines = text.split("\n") if text else []  # `splitlines` also cuts at characters that JSON leaves as they are
     for number, line in enumerate(lines, start=1):
         try:
             row = json.loads(line)

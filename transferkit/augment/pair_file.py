@@ -153,6 +153,8 @@ class PairFile:
             "row": [pair.source.row for pair in pairs],
         }
         try:
+            if not self.blocks and self.folder.exists():
+                shutil.rmtree(self.folder)  # what a kill in the middle of a removal left, of whatever settings
             self.folder.mkdir(parents=True, exist_ok=True)
             if not self.blocks:
                 write_json(self.folder / "identity.json", {"format": FORMAT, "identity": self.identity})

@@ -96,9 +96,10 @@ def augment_file(
                 done += len(block)
                 bar.update(task, completed=done)
     except KeyboardInterrupt:
-        message = f"interrupted; {file.tally().pairs} pairs are kept, the same command goes on where this one stopped"
-        console.print(message, markup=False, highlight=False, soft_wrap=True)
-        raise
+        kept = file.tally().pairs
+        raise KeyboardInterrupt(
+            f"interrupted; {kept} pairs are kept, the same command goes on where this one stopped"
+        ) from None
     tally = file.tally()
     if tally.texts == 0:
         raise no_texts(source)

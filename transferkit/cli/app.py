@@ -72,8 +72,8 @@ def main() -> None:
     except SystemExit as end:
         # In a verb typer makes it `Exit(130) from` the interrupt and says nothing; a verb that has said what is kept
         # raises its own Exit.
-        if isinstance(getattr(end.__context__, "__cause__", None), KeyboardInterrupt):
-            _say("interrupted")
+        if isinstance(interrupt := getattr(end.__context__, "__cause__", None), KeyboardInterrupt):
+            _say(str(interrupt) or "interrupted")
         raise
     except BrokenPipeError:  # `transferkit ... | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -16,9 +16,14 @@ if TYPE_CHECKING:
     from transferkit.augment.pair_file import Tally
 
 _SETUP, _LIMITS = Setup(), Limits()
+_OF_WRITTEN = (
+    *("temperature", "top_p", "max_tokens", "dtype"),
+    *("max_overlap", "min_overlap", "embedder", "min_similarity"),
+)
 
 
 def augment(
+    context: typer.Context,
     texts: Texts,
     out: Annotated[Path, typer.Option("--out", help="Where to write: .parquet.")],
     column: Column = "text",
@@ -104,6 +109,7 @@ def augment(
     from transferkit.augment.run import augment_file, train_set, train_set_yaml
     from transferkit.embed_files import usable_device
 
+    _check_heeded(context, written=llm is not None or forward is not None, noise=bool(noise))
     ways = [
         *_paraphrases(llm, names=prompt or [], file=prompts, chat=chat),
         *_back_translations(forward, backward, forward_prefix, backward_prefix),
@@ -127,6 +133,26 @@ def augment(
         print(json_module.dumps({**asdict(tally), "train_set": train_set(out)}, ensure_ascii=False))
     else:
         print(train_set_yaml(out), end="")
+
+
+def _check_heeded(context: typer.Context, *, written: bool, noise: bool) -> None:
+    """Refuse an option that changes no pair; that no way is given at all is told elsewhere."""
+    if not written and not noise:
+        return
+    given = [one.name for one in context.command.params if _is_given(context, str(one.name))]
+    for name in given:
+        option = f"--{str(name).replace('_', '-')}"
+        if name in _OF_WRITTEN and not written:
+            raise ConfigError(f"{option} is for pairs that a model writes; give --llm, or --forward and --backward")
+        if name == "noise_rate" and not noise:
+            raise ConfigError(f"{option} is for --noise, which is not given")
+        if name == "min_overlap" and "embedder" in given:
+            raise ConfigError(f"{option}: --embedder judges instead of common words; give one of the two")
+
+
+def _is_given(context: typer.Context, name: str) -> bool:
+    source = context.get_parameter_source(name)
+    return source is not None and source.name == "COMMANDLINE"
 
 
 def _paraphrases(llm: str | None, *, names: list[str], file: Path | None, chat: bool | None) -> "list[Way]":

@@ -91,6 +91,10 @@ def evaluate(
         int | None,
         typer.Option("--max-length", min=8, help="Of frozen backbones: tokens of a text that are read; default: 512."),
     ] = None,
+    layers: Annotated[
+        int | None,
+        typer.Option("--layers", min=1, help="Of frozen backbones: last ones, whose states are averaged; default: 1."),
+    ] = None,
     dtype: Annotated[
         str | None, typer.Option("--dtype", help="Of frozen backbones: float32, the default, or bfloat16.")
     ] = None,
@@ -135,7 +139,10 @@ def evaluate(
         dtype=dtype,
         quantize=quantize,
         max_length=max_length,
+        layers=layers,
     )
+    if dry_run and json:
+        raise ConfigError("--dry-run and --json were both given; there are no rows before something ran")
     console = Console(stderr=True, quiet=quiet)
     chosen = _tasks(tasks, benchmark, tasks_from, console)
     given = _instructions(instruction or [], chosen)
