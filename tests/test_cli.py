@@ -1,6 +1,7 @@
 """The command line: help, version, what goes to which stream, and a whole transfer through the real console."""
 
 import json
+import logging
 import os
 import signal
 import subprocess
@@ -129,6 +130,17 @@ def test_an_interrupted_command_says_so(
     monkeypatch.setattr("transferkit.template_files.list_templates", press)
     assert call("templates") == 130
     assert capsys.readouterr().err == "interrupted\n"
+
+
+def test_commands_do_not_report_a_missing_kernel_for_four_bits(
+    call: Callable[..., int], caplog: pytest.LogCaptureFixture
+) -> None:
+    logger = logging.getLogger("bitsandbytes.backends.cpu.ops")
+    logger.filters.clear()  # of what ran before in this process
+    assert call("--version") == 0
+    logger.warning("Failed to load CPU gemm_4bit_forward from kernels-community: %s. Please", "no kernels")
+    logger.warning("something else")
+    assert caplog.messages == ["something else"]
 
 
 def test_lists_name_what_is_built_in(call: Callable[..., int], capsys: pytest.CaptureFixture[str]) -> None:

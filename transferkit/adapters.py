@@ -1,15 +1,13 @@
 """LoRA through `peft`: the baseline has to be the real thing."""
 
-import logging
 import warnings
 
 import torch
 from torch import nn
 
 from transferkit.errors import ConfigError
+from transferkit.quiet import drop_kernel_message
 from transferkit.recipes import LoraSection
-
-_KERNELS = "bitsandbytes.backends.cpu.ops"  # the logger of what bitsandbytes says of its kernels when it is imported
 
 
 def add_lora(model: nn.Module, lora: LoraSection, *, seed: int) -> nn.Module:
@@ -20,7 +18,7 @@ def add_lora(model: nn.Module, lora: LoraSection, *, seed: int) -> nn.Module:
     Raises:
         ConfigError: `peft` refuses this architecture.
     """
-    logging.getLogger(_KERNELS).addFilter(_is_not_of_a_missing_kernel)
+    drop_kernel_message()
     from peft import LoraConfig, TaskType, get_peft_model  # four seconds that other methods need not pay
 
     torch.manual_seed(seed)
@@ -37,8 +35,3 @@ def add_lora(model: nn.Module, lora: LoraSection, *, seed: int) -> nn.Module:
             return get_peft_model(model, config)
     except ValueError as error:
         raise ConfigError(f"peft cannot put LoRA on this decoder ({' '.join(str(error).split())})") from None
-
-
-def _is_not_of_a_missing_kernel(record: logging.LogRecord) -> bool:
-    """Drops one message: peft imports bitsandbytes, which misses a kernel of 4-bit layers even where none are."""
-    return not record.msg.startswith("Failed to load CPU gemm_4bit_forward")

@@ -22,6 +22,7 @@ from transferkit.cli import (
     templates,
 )
 from transferkit.errors import TransferkitError
+from transferkit.quiet import drop_kernel_message
 
 app = typer.Typer(
     name="transferkit",
@@ -61,6 +62,7 @@ def _options(
 
 def main() -> None:
     """Run the command line. Exit codes: 0 done, 1 failed, 2 wrong input, 130 interrupted."""
+    drop_kernel_message()
     try:
         app()
     except TransferkitError as error:
