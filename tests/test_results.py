@@ -1,23 +1,31 @@
 """What is published: every study can be planned, every table comes out again from its records, byte for byte."""
 
+import csv
 import re
+from dataclasses import fields
 from itertools import takewhile
 from pathlib import Path
 
 import pytest
+from mteb.results.task_result import TaskResult
+from pydantic import TypeAdapter
 
+from transferkit import mteb_table
 from transferkit.convergence import compare
 from transferkit.convergence.series import _flat, recipe_facts
 from transferkit.convergence.tables import to_csv, to_json, to_markdown
+from transferkit.mteb_meta import meta_name
+from transferkit.mteb_rows import TaskRow
 from transferkit.probe import resolve
 from transferkit.recipes import heeded
 from transferkit.resources import bundled_dir
-from transferkit.runs import read_run
+from transferkit.runs import read_metrics, read_run
 from transferkit.study import _is_same_run, comparisons, plan, read_study, short_name
 
 RESULTS = Path(__file__).resolve().parent.parent / "results"
 STUDIES = sorted(RESULTS.glob("*/study.yaml"))
 TABLES = sorted(RESULTS.glob("*/*/table.csv"))
+EVALUATIONS = sorted(RESULTS.glob("*/table.csv"))
 WITH_PROMPT_TUNING = [
     study
     for study in (*STUDIES, bundled_dir("source").parents[1] / "demo.yaml")
@@ -78,6 +86,31 @@ def test_published_table_comes_out_of_its_records_again(table: Path) -> None:
     comparison = compare(found[table.parent.name])
     for name, text in (("md", to_markdown), ("csv", to_csv), ("json", to_json)):
         assert (table.parent / f"table.{name}").read_text(encoding="utf-8") == text(comparison), f"table.{name}"
+
+
+@pytest.mark.parametrize("table", EVALUATIONS, ids=lambda path: path.parent.name)
+def test_published_evaluation_comes_out_of_its_scores_again(table: Path) -> None:
+    """Every row is what lies in mteb's layout beside it, and the tables are what these rows give."""
+    rows = [_task_row(line) for line in csv.DictReader(table.read_text(encoding="utf-8").splitlines())]
+    assert rows
+    for row in rows:
+        folder = table.parent / "results" / meta_name(row.model).replace("/", "__") / row.revision
+        assert 100 * TaskResult.from_disk(folder / f"{row.task}.json").get_score() == pytest.approx(row.score, abs=1e-4)
+        (noted,) = [note for note in read_metrics(folder) if note["task"] == row.task]
+        assert noted["done"]
+        for name in ("seconds", "encoder_seconds", "texts", "shared"):
+            assert noted[name] == getattr(row, name)
+    types = {row.task: row.type for row in rows}
+    assert table.read_text(encoding="utf-8") == mteb_table.to_csv(rows)
+    markdown = table.with_suffix(".md").read_text(encoding="utf-8")
+    assert markdown == mteb_table.to_markdown(rows, types=list(types.values()))
+    for file in table.parent.rglob("*.json*"):
+        assert not re.search(r"""(?:^|[\s"'=:])(?:/|\.\./)\w""", file.read_text(encoding="utf-8")), file
+
+
+def _task_row(line: dict[str, str]) -> TaskRow:
+    given = {field.name: line[field.name] for field in fields(TaskRow) if line.get(field.name)}
+    return TypeAdapter(TaskRow).validate_python(given)
 
 
 def _first_table(text: str) -> list[dict[str, str]]:
