@@ -92,9 +92,9 @@ def run_tasks(
 ) -> Iterator[TaskRow]:
     """A row for every encoder and task, as each is done; after each the tables in ``out`` are written.
 
-    Scores lie in ``out`` in mteb's own layout. One is taken from there where model, data, kind of task, instructions
-    and mteb are what they were; else the task is run, or the rest of it where a kill left a part. A task that fails, as
-    when its data cannot be had, gives a row that says so.
+    Scores lie in ``out`` in mteb's own layout. One is taken from there where model, data, subsets, kind of task,
+    instructions and versions are what they were; else the task is run, or the rest of it where a kill left a part. A
+    task that fails, as when its data cannot be had, gives a row that says so.
 
     Args:
         groups: encoders that share what is loaded and read; taken one by one, so that no more than one group needs to
@@ -152,14 +152,9 @@ def _run_task(
         path.unlink(missing_ok=True)  # so that what lies there, if a kill comes, was measured as noted
     _note(path.parent, name, wanted | {"done": False})
     texts, encoder_seconds, started = encoder.texts, encoder.seconds, perf_counter()
-    try:
-        encoder.prepare(whole or task)
-        # By itself mteb would keep a score of other data.
-        found = _evaluate(encoder, task, cache, batch_size, overwrite="only-missing" if same else "always")
-    except TransferkitError:
-        raise
-    except Exception as error:  # loaders, networks and scikit-learn have no common base class
-        return _failed(encoder, task, f"{type(error).__name__}: {first_line(error)}")
+    # By itself mteb would keep a score of other data.
+    strategy = "only-missing" if same else "always"
+    found = _evaluate(encoder, task, cache, batch_size, overwrite=strategy, prepare=whole or task)
     if isinstance(found, str):
         return _failed(encoder, task, found)
     measured = {
@@ -193,17 +188,32 @@ def _joined(rows: Sequence[TaskRow], encoder: TextEncoder, task: AbsTask, cache:
     return _row(encoder, task, found, facts, kept=all(row.kept for row in rows))
 
 
-def _evaluate(encoder: TextEncoder, task: AbsTask, cache: Any, batch_size: int, *, overwrite: str) -> TaskResult | str:
+def _evaluate(
+    encoder: TextEncoder,
+    task: AbsTask,
+    cache: Any,
+    batch_size: int,
+    *,
+    overwrite: str,
+    prepare: AbsTask | None = None,
+) -> TaskResult | str:
     """The result that mteb gives, or why it gives none."""
-    found = mteb.evaluate(
-        encoder,
-        copy.deepcopy(task),  # its random state is then the same for every encoder
-        cache=cache,
-        encode_kwargs={"batch_size": batch_size, "show_progress_bar": False},
-        show_progress_bar=False,
-        co2_tracker=False,
-        overwrite_strategy=overwrite,
-    )
+    try:
+        if prepare is not None:
+            encoder.prepare(prepare)
+        found = mteb.evaluate(
+            encoder,
+            copy.deepcopy(task),  # its random state is then the same for every encoder
+            cache=cache,
+            encode_kwargs={"batch_size": batch_size, "show_progress_bar": False},
+            show_progress_bar=False,
+            co2_tracker=False,
+            overwrite_strategy=overwrite,
+        )
+    except TransferkitError:
+        raise
+    except Exception as error:  # loaders, networks and scikit-learn have no common base class
+        return f"{type(error).__name__}: {first_line(error)}"
     if found.task_results:
         return found.task_results[0]
     problems = [one.exception for one in found.exceptions or []]
