@@ -14,6 +14,7 @@ from transferkit import mteb_table
 from transferkit.convergence import compare
 from transferkit.convergence.series import _flat, recipe_facts
 from transferkit.convergence.tables import to_csv, to_json, to_markdown
+from transferkit.manifest import NAME, sha256_file
 from transferkit.mteb_meta import meta_name
 from transferkit.mteb_rows import TaskRow
 from transferkit.probe import resolve
@@ -57,6 +58,23 @@ def test_runs_of_one_table_share_their_data(study: Path) -> None:
         assert len(data) == 1, f"not comparable: {sorted(data.values(), key=len)[0]}"
     decoders = [resolve(target).location for target in {one.target for one in rows} if target]
     assert len(set(decoders)) == len(decoders)  # one decoder under two names would be two tables
+
+
+def test_published_runs_start_from_the_published_sources() -> None:
+    """By the hash of the source's manifest, but for the runs that results/README.md names."""
+    others, compared = set(), 0
+    for folder in (record.parent for record in RESULTS.glob("*/runs/*/record.json")):
+        if (source := read_run(folder).record["source"]) is None:
+            continue
+        manifest = folder.with_name(source["run"]) / "checkpoint-manifest.json"
+        if source["run"] == "source":  # of `--source bundled`
+            manifest = bundled_dir("source") / "checkpoint" / NAME
+        compared += 1
+        if sha256_file(manifest) != source["sha256"]:
+            others.add(folder.name)
+    assert compared > len(others)
+    soft = ("transfer-soft", "transfer-soft-w-alone")
+    assert others == {f"{name}-bundled-gptneox-5m-s{seed}" for name in soft for seed in (18, 19)}
 
 
 def test_there_is_prompt_tuning() -> None:
