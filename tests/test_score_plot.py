@@ -1,5 +1,6 @@
 """Scores of all rows at a glance: every dot where the table says, same bytes from the same records, words apart."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +48,16 @@ def test_one_run_can_be_drawn(method: str, tmp_path: Path, monkeypatch: pytest.M
     comparison = compare([make_run(tmp_path, "run", rows, method=method, label="price $5 {x} <b> $")])
     best, _ = drawn(write_scores, comparison, monkeypatch).axes
     assert dots(best) == [(0, True, rows[-1]["score"]["plain"])]
+
+
+@pytest.mark.parametrize(
+    "names", [("stackoverflow_short___",), ("s" * 24,), ("a", "b", "c" * 16), tuple("abcdefghijklm")]
+)
+def test_what_stands_below_a_panel_is_not_cut_off(
+    names: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    comparison = replace(compare(every_method(tmp_path)), others=names)
+    assert_words_stay_apart(lambda: drawn(write_scores, comparison, monkeypatch))
 
 
 @pytest.mark.parametrize("best", [20.0, 60.0, 100.0])

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _NAME = 60  # characters of a line of a label that stand beside the panels
+_FITS = 40  # characters of a label of 10 points below the narrower panel
 _SETS = 24  # characters of the sets' names that stand below a panel
 _LINE = 0.36  # inches a label
 
@@ -68,8 +69,9 @@ def _draw(axes: "Axes", comparison: Comparison, labels: list[str], *, other: boo
             axes.plot([row.initial, row.best], [y, y], color=colour, linewidth=1.2, zorder=3)
             axes.plot([row.initial], [y], color=colour, marker="|", markersize=7, zorder=3)
         _dot(axes, row.best, y, colour, row.series.readout)
-    sets = f"{_sets(comparison.others)}, which choose nothing" if other else _sets(comparison.selecting)
-    axes.set_xlabel(f"{sets}, %")
+    choose = "choose" if len(comparison.others) > 1 else "chooses"
+    words = f"{_sets(comparison.others)}, which {choose} nothing, %" if other else f"{_sets(comparison.selecting)}, %"
+    axes.set_xlabel(words, fontsize=10 if len(words) <= _FITS else 8)
     axes.grid(axis="both", color=OTHER_COLOUR, alpha=0.18, linewidth=0.7)
     axes.margins(x=0.06)
     if level is not None:
