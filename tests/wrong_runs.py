@@ -286,11 +286,15 @@ CASES = {
         "augment data/intents.csv --out x.csv --noise swap", ("--out x.csv: expected a file ending in .parquet",)
     ),
     "augment with limits that nothing passes": Case(
-        "augment data/intents.csv --out x.parquet --noise swap --min-overlap 0.9",
+        "augment data/intents.csv --out x.parquet --llm $MODEL --min-overlap 0.9",
         ("--min-overlap 0.9: expected less than --max-overlap (0.9)",),
     ),
+    "augment with limits for what no model writes": Case(
+        "augment data/intents.csv --out x.parquet --noise swap --min-overlap 0.9",
+        ("--min-overlap is for pairs that a model writes; give --llm, or --forward and --backward",),
+    ),
     "augment with a cosine of nothing": Case(
-        "augment data/intents.csv --out x.parquet --noise swap --min-similarity 0.5",
+        "augment data/intents.csv --out x.parquet --llm $MODEL --min-similarity 0.5",
         ("--min-similarity: a cosine needs an embedder; name one with --embedder",),
     ),
     "augment a missing column": Case(
