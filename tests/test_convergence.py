@@ -10,6 +10,7 @@ import pytest
 from run_builder import make_run, metric
 
 from transferkit.convergence.comparison import Comparison, Row, best_up_to, compare
+from transferkit.convergence.tables import to_markdown
 from transferkit.errors import ConfigError
 from transferkit.runs import Run, read_run
 from transferkit.template_files import find_template
@@ -374,6 +375,9 @@ def test_runs_that_keep_the_last_step_are_rows_of_their_last_step(tmp_path: Path
     assert best_up_to(row.series, 99) == 85.0
     assert best_up_to(row.series, 100) == 71.0
     assert any("eval.keep differs: best (transfer); last (lora)" in note for note in comparison.notes)
+    nothing_chose_it = "Best is the last evaluation, as eval.keep says; nothing chose it."
+    assert nothing_chose_it not in to_markdown(comparison)
+    assert nothing_chose_it in to_markdown(compare(runs[:-1]))
 
 
 def test_a_run_that_keeps_its_last_step_has_a_target_only_where_it_stays_there(tmp_path: Path) -> None:

@@ -545,6 +545,7 @@ def test_tables_fit_a_terminal_of_eighty_columns() -> None:
         ("$SOURCE --tasks STS12 --instruction sts12=x", ("'sts12' is neither a task", "did you mean 'STS12'?")),
         ("$SOURCE --tasks STS12 --instruction STS=x --instruction STS=y", ("'STS' is given twice",)),
         ("$MODEL tfidf --tasks STS12 --instruction STS=x", ("--instruction: none of the models reads an instruction",)),
+        ("bundled-qwen3-2m --tasks STS12 --layers 9 --dry-run", ("--layers 9: bundled-qwen3-2m has 3; lower it",)),
         ("$SOURCE --tasks STS12 --layers 2", ("--layers is for frozen backbones, got none",)),
         ("$MODEL --tasks STS12 --dry-run --json", ("--dry-run and --json were both given",)),
         ("$SOURCE --tasks STS12 --device nowhere", ("--device nowhere: not to be had here",)),

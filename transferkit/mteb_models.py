@@ -65,6 +65,8 @@ class _Finder:
         ]
         decoder, spec = own[0], own[0].spec
         layers = reading.layers or 1
+        if spec.num_layers is not None and layers > spec.num_layers:
+            raise ConfigError(f"--layers {layers}: {given} has {spec.num_layers}; lower it")
         method = "frozen" if layers == 1 else f"frozen, last {layers} layers"
         variants = reading.variants(
             [one.template for one in own], [one.pooling for one in own], soft=False, model=given

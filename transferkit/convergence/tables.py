@@ -229,10 +229,13 @@ def _scores(comparison: Comparison) -> View:
         columns = [column for column in columns if column[0] != "% of LoRA"]
     if not comparison.others:
         columns = [column for column in columns if column[0] != "Other sets"]
-    caption = (
-        f"Score: mean over {', '.join(comparison.selecting)}; medians over seeds. Best is the highest of a row's "
-        "evaluations on these very texts, which flatters rows with many of them; nothing chose the last one."
+    best = (
+        "the last evaluation, as eval.keep says; nothing chose it."
+        if all(row.series.keep == "last" for row in comparison.rows)
+        else "the highest of a row's evaluations on these very texts, which flatters rows with many of them; nothing "
+        "chose the last one."
     )
+    caption = f"Score: mean over {', '.join(comparison.selecting)}; medians over seeds. Best is {best}"
     if comparison.others:
         caption += f" Other sets: {', '.join(comparison.others)}; they choose nothing."
     return View(
