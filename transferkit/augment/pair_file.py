@@ -153,10 +153,10 @@ class PairFile:
             "row": [pair.source.row for pair in pairs],
         }
         try:
-            if not self.blocks and self.folder.exists():
-                shutil.rmtree(self.folder)  # what a kill in the middle of a removal left, of whatever settings
-            self.folder.mkdir(parents=True, exist_ok=True)
             if not self.blocks:
+                if self.folder.exists():
+                    shutil.rmtree(self.folder)  # what a kill in the middle of a removal left, of whatever settings
+                self.folder.mkdir(parents=True)
                 write_json(self.folder / "identity.json", {"format": FORMAT, "identity": self.identity})
             with _writer(self.folder / "next", asdict(block)) as writer:
                 writer.write_table(_table(columns))
