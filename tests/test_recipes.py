@@ -87,6 +87,11 @@ def builtin(name: str) -> Recipe:
         ("prompting.backbone=null", r"prompting\.backbone: this key is missing"),
         ("method=lora", r"method: only a baseline has one, this is a train recipe"),
         ("task=adapt", r"prompting\.backbone: not allowed in adapt"),
+        (
+            "prompting={tau_start: 3, relaxation: none, backbone: small}",
+            r"tau_start: not allowed with relaxation 'none'",
+        ),
+        ("prompting.tau_start=0", r"prompting\.tau_start: .*greater than 0, got 0"),
         ("optim.warmup_steps=10", r"warmup_steps: expected fewer than steps \(10\), got 10"),
         ("embedding.template='{txt}'", r"embedding\.template: .*unknown placeholder \{txt\}"),
         ("frozen.templates=['{text}{soft}']", r"frozen\.templates: .*gets no \{soft\} tokens"),
@@ -97,6 +102,12 @@ def test_mistake_is_one_sentence_with_file_and_key(file: Path, override: str, me
         read_recipe(str(file), overrides=[override])
     assert str(error.value).startswith(f"{file}: ")
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("task", ["adapt", "baseline"])
+def test_tau_moves_in_train_alone(file: Path, task: str) -> None:
+    with pytest.raises(ConfigError, match=r"prompting\.tau_start: only in train does the Prompting LLM learn"):
+        read_recipe(str(file), overrides=[f"task={task}", "prompting={tau_start: 2.0}"])
 
 
 def test_further_mistakes_are_counted(file: Path) -> None:

@@ -27,6 +27,7 @@ from transferkit.embedder import PromptEmbedder
 from transferkit.errors import ConfigError, RunError
 from transferkit.methods import resolve_recipe
 from transferkit.progress import Progress
+from transferkit.prompting import collapse
 from transferkit.recipes import OptimSection, Recipe
 from transferkit.runner import Inputs, Prepared, resume, start
 from transferkit.runs import read_run
@@ -48,6 +49,8 @@ def recipe_of(tiny: Tiny, kind: str, **changes: Any) -> Recipe:
     changes = {"readout": FEW, "optim": {"steps": 8, "batch_size": 8}, "eval": {"every": 3}} | changes
     if kind == "lora":
         return tiny.recipe("baseline", method="lora", lora=LORA, **changes)
+    if kind == "moving tau":
+        return tiny.recipe("train", prompting={"tau_start": 6.0, "tau": 1.5}, **changes)
     if kind == "whitened":
         return tiny.recipe("adapt", alignment={"basis": "whitened"}, **changes)
     return tiny.recipe(kind, **changes)
@@ -182,7 +185,7 @@ def equal_bits(first: dict[str, Tensor], second: dict[str, Tensor]) -> bool:
     return first.keys() == second.keys() and all(torch.equal(value, second[name]) for name, value in first.items())
 
 
-@pytest.mark.parametrize("kind", ["train", "adapt", "whitened", "lora"])
+@pytest.mark.parametrize("kind", ["train", "moving tau", "adapt", "whitened", "lora"])
 def test_interrupted_and_resumed_equals_straight_bit_for_bit(
     tiny: Tiny, source: Path, tmp_path: Path, kind: str
 ) -> None:
@@ -214,6 +217,49 @@ def test_an_interrupt_in_the_last_step_is_obeyed_too(tiny: Tiny, source: Path, t
     second.fit(tmp_path / "halves")
     assert second.progress.losses == []
     assert equal_bits(learned(second.embedder), learned(straight.embedder))
+
+
+@pytest.mark.parametrize("reads", ["text", "instruction+text", "instruction"])
+def test_the_collapse_figure_is_of_what_the_text_was_read_for(tiny: Tiny, tmp_path: Path, reads: str) -> None:
+    """A prompt that is mostly the task's is no collapse, and one that reads no text cannot collapse."""
+    one = trial(tiny, recipe_of(tiny, "train", prompting={"reads": reads}, optim={"steps": 1, "batch_size": 8}))
+    assert isinstance(one.embedder, PromptEmbedder)
+    batch = one.data.batch(0)
+    texts = sorted(batch.inputs()[0], key=len)
+    with torch.no_grad():
+        of_texts = one.embedder.writer.prompting([f"{batch.inputs()[1][0]}\n{text}\n" for text in texts])
+    figure = one.fit(tmp_path / "run").state.collapse
+    assert figure == (None if reads == "instruction" else pytest.approx(collapse(of_texts), rel=1e-3))
+
+
+@pytest.mark.parametrize(("keep", "left"), [("last", 1.5), ("best", 6.0 / 4**0.75)])
+def test_tau_moves_by_equal_ratios_and_stays_with_the_weights_that_are_kept(
+    tiny: Tiny, tmp_path: Path, keep: str, left: float
+) -> None:
+    optim = {"steps": 6, "cooldown_steps": 2, "batch_size": 8}
+    recipe = recipe_of(tiny, "moving tau", optim=optim, eval={"every": 3, "keep": keep})
+    one = trial(tiny, recipe)
+    assert isinstance(one.embedder, PromptEmbedder)
+    prompting = one.embedder.writer.prompting
+    stepped: list[float] = []
+    one.progress.on_step = lambda step: stepped.append(prompting.tau)
+    scored: list[float] = []
+    plan = iter([10.0, 30.0, 20.0])
+    whole = one.scorer.__call__
+
+    def planted(embedder: Any) -> Evaluation:
+        scored.append(prompting.tau)
+        return replace(whole(embedder), score={"plain": (score := next(plan)), "readout": score})
+
+    one.scorer = planted  # type: ignore[assignment]
+    one.fit(tmp_path / "run")
+    assert stepped == pytest.approx([6, 6 / 4**0.25, 3, 6 / 4**0.75, 1.5, 1.5])
+    assert scored == pytest.approx([6, 6 / 4**0.75, 1.5])
+    assert prompting.tau == pytest.approx(left)
+    save(one.embedder, tmp_path / "checkpoint", instructions={})
+    carried, _ = resolve_recipe(recipe_of(tiny, "adapt"), source=tmp_path / "checkpoint")
+    assert carried.prompting.tau == pytest.approx(left)
+    assert carried.prompting.tau_start is None
 
 
 def test_a_warning_outlives_the_process_and_is_given_once(

@@ -235,12 +235,10 @@ class PromptEmbedder(BackboneEmbedder):
         super().__init__(backbone, pooling=pooling, readout=readout)
         self.writer = writer
         self.alignment = alignment
-        self.last_soft: Tensor | None = None  # (B, k, d_p) of the last batch, for the collapse figure
 
     def soft_prompt(self, texts: Sequence[str], instructions: Sequence[str]) -> Tensor:
         """Written soft tokens, carried into the backbone's space: (B, k, d_e)."""
         soft = self.writer(texts, instructions)
-        self.last_soft = soft.detach()
         return self.alignment(soft.to(self.alignment.weight.device))
 
     @property

@@ -34,6 +34,7 @@ class PromptingSection(Strict):
     backbone: str | None = Field(None, description="spec name, local folder or hub id; train only")
     tokens: int | None = Field(None, ge=1, le=256, description="k, soft tokens a text")
     tau: float | None = Field(None, gt=0, description="softmax temperature of the relaxation")
+    tau_start: float | None = Field(None, gt=0, description="train only: where tau begins; None: at tau itself")
     relaxation: Relaxation | None = None
     reads: Reads | None = None
     tuning: Literal["full", "lora"] = Field("full", description="train only: what of the Prompting LLM learns")
@@ -278,6 +279,10 @@ class Recipe(Strict):
             raise ValueError("prompting.backbone: this key is missing (train needs a Prompting LLM)")
         if self.task == "adapt" and self.prompting.backbone is not None:
             raise ValueError("prompting.backbone: not allowed in adapt, --source decides it")
+        if self.task != "train" and self.prompting.tau_start is not None:
+            raise ValueError("prompting.tau_start: only in train does the Prompting LLM learn, so only there tau moves")
+        if self.prompting.tau_start is not None and self.prompting.relaxation == "none":
+            raise ValueError("prompting.tau_start: not allowed with relaxation 'none', which has no softmax")
         if self.task != "train" and self.embedding.more_backbones:
             raise ValueError("embedding.more_backbones: only in train do several backbones share a Prompting LLM")
         if self.task != "adapt" and self.alignment.basis != "own":

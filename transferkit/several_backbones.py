@@ -34,7 +34,6 @@ class SeveralBackbones(PromptEmbedder):
         assert isinstance(other, PromptEmbedder)
         vectors = other.embed(texts, instructions)
         self.tokens_read += other.take_tokens()
-        self.last_soft = other.last_soft
         return vectors
 
     def trainable(self) -> dict[Group, list[nn.Parameter]]:

@@ -84,6 +84,7 @@ def fit(
     with stop_signal() as stop:
         while True:
             due = state.step % recipe.eval.every == 0 or state.step == recipe.optim.steps
+            set_tau(embedder, recipe, state.step)
             if due and state.evaluated != state.step:
                 evaluate(embedder, scorer, state, named, tracker, progress, keep=recipe.eval.keep)
                 if is_main():
@@ -112,6 +113,7 @@ def fit(
             state.warnings += collapse_warning(embedder, state, progress)
     assert state.best is not None  # step 0 was evaluated
     restore(named, state.best.weights)
+    set_tau(embedder, recipe, state.best.step)
     if isinstance(embedder, PromptEmbedder):
         embedder.alignment.fold()
     if isinstance(embedder, BackboneEmbedder):
@@ -257,6 +259,16 @@ def set_learning_rates(optimizer: torch.optim.Optimizer, optim: OptimSection, st
         group["lr"] = group["peak_lr"] * factor
 
 
+def set_tau(embedder: Embedder, recipe: Recipe, step: int) -> None:
+    """Where training begins at ``tau_start``: by equal ratios a step to ``tau``, which holds from the cool-down on."""
+    start, end = recipe.prompting.tau_start, recipe.prompting.tau
+    if start is None or not isinstance(embedder, PromptEmbedder):
+        return
+    assert end is not None  # the recipe is complete
+    share = min(1.0, step / max(1, recipe.optim.steps - recipe.optim.cooldown_steps))
+    embedder.writer.prompting.tau = start ** (1 - share) * end**share
+
+
 def evaluate(
     embedder: Embedder,
     scorer: Scorer,
@@ -291,12 +303,11 @@ def restore(named: dict[str, nn.Parameter], weights: dict[str, Tensor]) -> None:
 
 
 def collapse_warning(embedder: Embedder, state: TrainState, progress: Progress) -> list[str]:
-    """Follow the soft tokens' variance; warn once when they stop depending on the text."""
-    if not isinstance(embedder, PromptEmbedder) or embedder.last_soft is None or embedder.writer.reads == "instruction":
+    """Follow the variance of the soft tokens that a text is read for; warn once when they stop depending on it."""
+    soft = embedder.writer.last_from_text if isinstance(embedder, PromptEmbedder) else None
+    if soft is None or len(soft) < 2:  # a micro-batch of one text has no variance to speak of
         return []
-    if len(embedder.last_soft) < 2:  # a micro-batch of one text has no variance to speak of
-        return []
-    state.collapse = collapse(embedder.last_soft)
+    state.collapse = collapse(soft)
     if state.collapse > COLLAPSED or state.warnings:
         return []
     warning = (

@@ -26,6 +26,7 @@ class Writer(nn.Module):
         self.memory: SoftTokenMemory | None = None
         # Of evaluations while something is trained, kept apart: training pays for its own texts and for no others.
         self.dev_memory: SoftTokenMemory | None = None
+        self.last_from_text: Tensor | None = None  # (B, k, d_p) of the last batch, for the collapse figure
 
     def freeze(self, *, memory_bytes: int = 1 << 30) -> None:
         """Adapt: nothing here learns any more, so each prompt's soft tokens are computed once and kept."""
@@ -45,7 +46,9 @@ class Writer(nn.Module):
         return task_tokens if self.gate is None else task_tokens + self.gate * self._from_text(texts, instructions)
 
     def _from_text(self, texts: Sequence[str], instructions: Sequence[str]) -> Tensor:
-        return self._written([f"{task}\n{text}\n" for text, task in zip(texts, instructions, strict=True)])
+        soft = self._written([f"{task}\n{text}\n" for text, task in zip(texts, instructions, strict=True)])
+        self.last_from_text = soft.detach()
+        return soft
 
     def _written(self, prompts: list[str]) -> Tensor:
         """Soft tokens of ``prompts``; equal prompts are written once."""
