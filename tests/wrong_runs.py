@@ -221,7 +221,7 @@ CASES = {
         "attention $MODEL --text cat --backbone $MODEL", ("--backbone says where a checkpoint's decoder lies",)
     ),
     "attention of a decoder's soft tokens": Case(
-        "attention $MODEL --text cat --pooling soft", ("poolings.0: expected 'last'", "got 'soft'")
+        "attention $MODEL --text cat --pooling soft", ("pooling: expected 'last'", "got 'soft'")
     ),
     "attention with an unknown template": Case(
         "attention $MODEL --text cat --template summry", ("template 'summry'", "did you mean 'summary'?")

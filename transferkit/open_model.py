@@ -2,8 +2,10 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 import torch
+from pydantic import AfterValidator
 
 from transferkit.backbone import FrozenBackbone
 from transferkit.baselines import FrozenEmbedder
@@ -12,9 +14,9 @@ from transferkit.embedder import Embedder
 from transferkit.errors import ConfigError
 from transferkit.manifest import NAME
 from transferkit.probe import resolve
-from transferkit.recipes import FrozenSection
-from transferkit.schema import parse
-from transferkit.specs import BackboneSpec, Pooling, Quantization, without_soft_tokens
+from transferkit.recipes import frozen_template
+from transferkit.schema import Strict, parse
+from transferkit.specs import BackboneSpec, FrozenPooling, Pooling, Quantization, without_soft_tokens
 
 
 def is_checkpoint(model: str) -> bool:
@@ -31,6 +33,11 @@ def is_checkpoint(model: str) -> bool:
             f"{model}: not a complete checkpoint (no {NAME} in it) and not a model folder (no config.json in it)"
         )
     return True
+
+
+class _Reading(Strict):
+    template: Annotated[str, AfterValidator(frozen_template)]
+    pooling: FrozenPooling
 
 
 @dataclass(frozen=True)
@@ -76,9 +83,8 @@ def find_decoder(model: str, *, template: str | None = None, pooling: str | None
     """
     spec = resolve(model)
     own_template, own_pooling = without_soft_tokens(spec.template, spec.pooling)
-    choice = {"templates": [template or own_template], "poolings": [pooling or own_pooling]}
-    chosen = parse(FrozenSection, choice, where=model)
-    return Decoder(spec, chosen.templates[0], chosen.poolings[0])
+    chosen = parse(_Reading, {"template": template or own_template, "pooling": pooling or own_pooling}, where=model)
+    return Decoder(spec, chosen.template, chosen.pooling)
 
 
 def open_model(

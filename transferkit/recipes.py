@@ -80,6 +80,14 @@ class EmbeddingSection(Strict):
         return self
 
 
+def frozen_template(given: str) -> str:
+    """Text of a template, given by name or as text, that a frozen backbone can be read with; else a ValueError."""
+    text = template_text(given, soft=False)
+    if Template.parse(text).has_soft:
+        raise ValueError(f"template {text!r}: a frozen backbone gets no {{soft}} tokens")
+    return text
+
+
 class FrozenSection(Strict):
     """Baseline ``frozen`` only: every template x pooling is a variant, and the best one is the row."""
 
@@ -89,11 +97,7 @@ class FrozenSection(Strict):
     @field_validator("templates")
     @classmethod
     def _no_soft_tokens(cls, templates: list[str]) -> list[str]:
-        texts = [template_text(given, soft=False) for given in templates]
-        for text in texts:
-            if Template.parse(text).has_soft:
-                raise ValueError(f"template {text!r}: a frozen backbone gets no {{soft}} tokens")
-        return texts
+        return [frozen_template(given) for given in templates]
 
 
 class ReadoutSection(Strict):
