@@ -21,6 +21,16 @@ CASES = {
         "adapt $ADAPT --source empty", ("empty: not a complete checkpoint", "manifest.json"), spoil.folder("empty")
     ),
     "source that is not there": Case("adapt $ADAPT --source none", ("none: no such checkpoint or run folder",)),
+    "decoder as source": Case(
+        "adapt $ADAPT --source bundled-olmo2-5m",
+        (
+            "bundled-olmo2-5m: a decoder and no checkpoint",
+            "`transferkit adapt --source bundled --target bundled-olmo2-5m`",
+        ),
+    ),
+    "decoder to embed with": Case(
+        "embed $MODEL data/intents.csv --out x.npy", ("a decoder and no checkpoint", "--source bundled --target /")
+    ),
     "damaged source": Case(
         "adapt $ADAPT --source run",
         ("learned.safetensors: differs from what was saved (sha256)", "restore"),

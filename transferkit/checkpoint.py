@@ -26,7 +26,7 @@ from transferkit.readout import Readout
 from transferkit.recipes import LoraSection
 from transferkit.resources import BUNDLED, bundled_dir
 from transferkit.runs import environment, read_json, write_json
-from transferkit.specs import BackboneSpec
+from transferkit.specs import BackboneSpec, list_backbones
 from transferkit.writer import Writer
 
 FORMAT = 1
@@ -110,6 +110,10 @@ def checkpoint_folder(folder: Path) -> Path:
         if read_json(folder / "record.json").get("method") == "tfidf":
             raise ConfigError(f"{folder}: a tfidf run has no checkpoint; pass the run of another method")
         raise ConfigError(f"{folder}: this run has no checkpoint yet (it did not finish); continue it with --resume")
+    if (folder / "config.json").is_file() or str(folder) in list_backbones():
+        raise ConfigError(
+            f"{folder}: a decoder and no checkpoint; `transferkit adapt --source {BUNDLED} --target {folder}` makes one"
+        )
     if not folder.is_dir():
         raise ConfigError(
             f"{folder}: no such checkpoint or run folder (`{BUNDLED}` is the one that ships with transferkit)"
