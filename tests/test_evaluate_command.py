@@ -34,6 +34,7 @@ from transferkit.mteb_run import run_tasks
 from transferkit.mteb_table import throughput, to_csv, views
 from transferkit.mteb_tasks import local_tasks
 from transferkit.recipes import LoraSection
+from transferkit.run_lock import sole_use
 from transferkit.specs import Pooling
 
 Call = Callable[..., int]
@@ -224,6 +225,19 @@ def test_an_interrupt_keeps_finished_tasks_and_the_same_command_goes_on(
     assert call(*command) == 0
     assert set(encoded) == {"answers", "likeness"}
     assert "3 of 3" in (tmp_path / "out" / "table.md").read_text()
+
+
+def test_scores_that_another_process_is_writing_are_left_to_it(
+    sets: Path, tmp_path: Path, call: Call, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with sole_use(tmp_path / "out" / "results"):
+        assert call("tfidf", "--tasks-from", sets, "--tasks", "same", "--out", "out") == 2
+    error = capsys.readouterr().err
+    assert error.endswith(
+        "out/results: is being run by another process; wait for it, or choose another folder with --out\n"
+    )
+    assert call("tfidf", "--tasks-from", sets, "--tasks", "same", "--out", "out") == 0
+    assert not list((tmp_path / "out").glob(".*lock"))
 
 
 def test_an_interrupt_counts_scores_and_no_failures(

@@ -1,4 +1,4 @@
-"""A run folder belongs to one process at a time: a lock beside it, which the system frees when the process dies."""
+"""A folder of results belongs to one process at a time: a lock beside it, freed by the system when the process dies."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -10,10 +10,10 @@ from transferkit.errors import ConfigError
 
 
 @contextmanager
-def sole_use(folder: Path) -> Iterator[None]:
-    """Keep other processes out of a run folder, which need not exist yet, until the block ends.
+def sole_use(folder: Path, *, option: str = "--runs") -> Iterator[None]:
+    """Keep other processes out of a folder, which need not exist yet, until the block ends; ``option`` chooses it.
 
-    The lock is a file beside the folder, so that a run that cannot begin leaves no folder. Only processes that ask for
+    The lock is a file beside the folder, so that work that cannot begin leaves no folder. Only processes that ask for
     it are kept out. It goes with the block; one that a kill left behind locks nothing.
 
     Raises:
@@ -26,7 +26,7 @@ def sole_use(folder: Path) -> Iterator[None]:
         lock.acquire()
     except Timeout:
         raise ConfigError(
-            f"{folder}: is being run by another process; wait for it, or choose another folder with --runs"
+            f"{folder}: is being run by another process; wait for it, or choose another folder with {option}"
         ) from None
     try:
         yield

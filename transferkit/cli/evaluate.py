@@ -237,12 +237,14 @@ def _run(
     from itertools import chain
 
     from transferkit.mteb_run import run_tasks
+    from transferkit.run_lock import sole_use
 
     groups = chain.from_iterable(model.groups() for model in models)
     rows = []
     try:
-        for row in run_tasks(groups, tasks, out=out, batch_size=batch_size, console=console):
-            rows.append(row)
+        with sole_use(out / "results", option="--out"):
+            for row in run_tasks(groups, tasks, out=out, batch_size=batch_size, console=console):
+                rows.append(row)
     except KeyboardInterrupt:
         done = sum(row.problem is None for row in rows)
         wanted = sum(len(model.methods) for model in models) * len(tasks)
