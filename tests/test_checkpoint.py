@@ -14,7 +14,7 @@ from tiny import Tiny
 
 from transferkit.baselines import FrozenEmbedder, LoraEmbedder, PromptingAlone, PromptTuningEmbedder
 from transferkit.checkpoint import load, read_description, save
-from transferkit.embedder import Embedder
+from transferkit.embedder import Embedder, PromptEmbedder
 from transferkit.errors import ConfigError, RunError
 from transferkit.manifest import new_folder
 from transferkit.readout import Readout
@@ -187,6 +187,16 @@ def test_failing_save_leaves_the_previous_checkpoint_whole(
         save(prompt_embedder(tiny), folder, instructions={})
     np.testing.assert_array_equal(load(folder).encode(TEXTS), before)
     assert [path.name for path in tmp_path.iterdir()] == ["checkpoint"]
+
+
+def test_a_checkpoint_may_be_called_like_a_decoder(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ConfigError, match="bundled-olmo2-5m: a decoder and no checkpoint"):
+        load("bundled-olmo2-5m")
+    shutil.copytree(source, "bundled-olmo2-5m")
+    assert isinstance(load("bundled-olmo2-5m"), PromptEmbedder)
 
 
 def test_what_is_no_checkpoint_is_told_apart(tmp_path: Path) -> None:

@@ -234,7 +234,7 @@ def test_scores_that_another_process_is_writing_are_left_to_it(
         assert call("tfidf", "--tasks-from", sets, "--tasks", "same", "--out", "out") == 2
     error = capsys.readouterr().err
     assert error.endswith(
-        "out/results: is being run by another process; wait for it, or choose another folder with --out\n"
+        "out/results: another process is writing to it; wait for it, or choose another folder with --out\n"
     )
     assert call("tfidf", "--tasks-from", sets, "--tasks", "same", "--out", "out") == 0
     assert not list((tmp_path / "out").glob(".*lock"))

@@ -91,6 +91,7 @@ def builtin(name: str) -> Recipe:
             "prompting={tau_start: 3, relaxation: none, backbone: small}",
             r"tau_start: not allowed with relaxation 'none'",
         ),
+        ("prompting.tau_start=6", r"prompting\.tau_start: needs eval\.keep: last, since tau has not arrived at"),
         ("prompting.tau_start=0", r"prompting\.tau_start: .*greater than 0, got 0"),
         ("optim.warmup_steps=10", r"warmup_steps: expected fewer than steps \(10\), got 10"),
         ("embedding.template='{txt}'", r"embedding\.template: .*unknown placeholder \{txt\}"),
@@ -102,6 +103,13 @@ def test_mistake_is_one_sentence_with_file_and_key(file: Path, override: str, me
         read_recipe(str(file), overrides=[override])
     assert str(error.value).startswith(f"{file}: ")
     assert "\n" not in str(error.value)
+
+
+def test_tau_needs_steps_to_move(file: Path) -> None:
+    with pytest.raises(
+        ConfigError, match=r"prompting\.tau_start: tau moves before the cool-down, and there is no step"
+    ):
+        read_recipe(str(file), overrides=["prompting.tau_start=6", "eval.keep=last", "optim.cooldown_steps=10"])
 
 
 @pytest.mark.parametrize("task", ["adapt", "baseline"])

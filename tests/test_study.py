@@ -446,7 +446,7 @@ def test_a_run_that_another_process_has_is_left_to_it(tiny: Tiny, tmp_path: Path
     )
     assert other.stdout is not None
     assert other.stdout.readline() == "here\n"
-    with pytest.raises(ConfigError, match="tfidf-s3: is being run by another process; wait for it") as caught:
+    with pytest.raises(ConfigError, match="tfidf-s3: another process is writing to it; wait for it") as caught:
         run_all(planned, data_dir=tiny.data, console=QUIET)
     assert "\n" not in str(caught.value)
     assert state_of(folder) is None
@@ -466,7 +466,7 @@ def test_who_comes_second_to_a_new_run_is_told_of_the_first_and_spoils_nothing(t
     inputs = Inputs(data_dir=tiny.data)
     with (
         sole_use(one.folder),
-        pytest.raises(ConfigError, match="tfidf-s3: is being run by another process; wait for it"),
+        pytest.raises(ConfigError, match="tfidf-s3: another process is writing to it; wait for it"),
     ):
         start(one.recipe, inputs, runs=one.folder.parent, name=one.folder.name, console=QUIET)
     with pytest.raises(ConfigError, match=r"holds a run already \(running\); continue it with --resume") as caught:

@@ -25,11 +25,11 @@ CASES = {
         "adapt $ADAPT --source bundled-olmo2-5m",
         (
             "bundled-olmo2-5m: a decoder and no checkpoint",
-            "`transferkit adapt --source bundled --target bundled-olmo2-5m`",
+            "`transferkit train` and `adapt` make one",
         ),
     ),
     "decoder to embed with": Case(
-        "embed $MODEL data/intents.csv --out x.npy", ("a decoder and no checkpoint", "--source bundled --target /")
+        "embed $MODEL data/intents.csv --out x.npy", ("a decoder and no checkpoint", "`bundled`")
     ),
     "damaged source": Case(
         "adapt $ADAPT --source run",

@@ -110,9 +110,9 @@ def checkpoint_folder(folder: Path) -> Path:
         if read_json(folder / "record.json").get("method") == "tfidf":
             raise ConfigError(f"{folder}: a tfidf run has no checkpoint; pass the run of another method")
         raise ConfigError(f"{folder}: this run has no checkpoint yet (it did not finish); continue it with --resume")
-    if (folder / "config.json").is_file() or str(folder) in list_backbones():
+    if (folder / "config.json").is_file() or (not folder.exists() and str(folder) in list_backbones()):
         raise ConfigError(
-            f"{folder}: a decoder and no checkpoint; `transferkit adapt --source {BUNDLED} --target {folder}` makes one"
+            f"{folder}: a decoder and no checkpoint; `transferkit train` and `adapt` make one (`{BUNDLED}` is there already)"
         )
     if not folder.is_dir():
         raise ConfigError(

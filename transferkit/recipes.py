@@ -283,10 +283,6 @@ class Recipe(Strict):
             raise ValueError("prompting.backbone: this key is missing (train needs a Prompting LLM)")
         if self.task == "adapt" and self.prompting.backbone is not None:
             raise ValueError("prompting.backbone: not allowed in adapt, --source decides it")
-        if self.task != "train" and self.prompting.tau_start is not None:
-            raise ValueError("prompting.tau_start: only in train does the Prompting LLM learn, so only there tau moves")
-        if self.prompting.tau_start is not None and self.prompting.relaxation == "none":
-            raise ValueError("prompting.tau_start: not allowed with relaxation 'none', which has no softmax")
         if self.task != "train" and self.embedding.more_backbones:
             raise ValueError("embedding.more_backbones: only in train do several backbones share a Prompting LLM")
         if self.task != "adapt" and self.alignment.basis != "own":
@@ -295,6 +291,20 @@ class Recipe(Strict):
             raise ValueError("alignment.init: 'source' is for adapt, only there is a source to start from")
         if self.task != "baseline" and self.method is not None:
             raise ValueError(f"method: only a baseline has one, this is {with_article(self.task)} recipe")
+        return self
+
+    @model_validator(mode="after")
+    def _moving_tau_arrives(self) -> "Recipe":
+        if self.prompting.tau_start is None:
+            return self
+        if self.task != "train":
+            raise ValueError("prompting.tau_start: only in train does the Prompting LLM learn, so only there tau moves")
+        if self.prompting.relaxation == "none":
+            raise ValueError("prompting.tau_start: not allowed with relaxation 'none', which has no softmax")
+        if self.eval.keep == "best":
+            raise ValueError("prompting.tau_start: needs eval.keep: last, since tau has not arrived at earlier steps")
+        if self.optim.cooldown_steps == self.optim.steps:
+            raise ValueError("prompting.tau_start: tau moves before the cool-down, and there is no step before it")
         return self
 
 

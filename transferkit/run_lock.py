@@ -26,7 +26,7 @@ def sole_use(folder: Path, *, option: str = "--runs") -> Iterator[None]:
         lock.acquire()
     except Timeout:
         raise ConfigError(
-            f"{folder}: is being run by another process; wait for it, or choose another folder with {option}"
+            f"{folder}: another process is writing to it; wait for it, or choose another folder with {option}"
         ) from None
     try:
         yield

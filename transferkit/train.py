@@ -113,7 +113,6 @@ def fit(
             state.warnings += collapse_warning(embedder, state, progress)
     assert state.best is not None  # step 0 was evaluated
     restore(named, state.best.weights)
-    set_tau(embedder, recipe, state.best.step)
     if isinstance(embedder, PromptEmbedder):
         embedder.alignment.fold()
     if isinstance(embedder, BackboneEmbedder):
@@ -260,12 +259,12 @@ def set_learning_rates(optimizer: torch.optim.Optimizer, optim: OptimSection, st
 
 
 def set_tau(embedder: Embedder, recipe: Recipe, step: int) -> None:
-    """Where training begins at ``tau_start``: by equal ratios a step to ``tau``, which holds from the cool-down on."""
+    """From ``tau_start``, where there is one, by equal ratios a step to ``tau``, which holds from the cool-down on."""
     start, end = recipe.prompting.tau_start, recipe.prompting.tau
     if start is None or not isinstance(embedder, PromptEmbedder):
         return
     assert end is not None  # the recipe is complete
-    share = min(1.0, step / max(1, recipe.optim.steps - recipe.optim.cooldown_steps))
+    share = min(1.0, step / (recipe.optim.steps - recipe.optim.cooldown_steps))
     embedder.writer.prompting.tau = start ** (1 - share) * end**share
 
 
@@ -303,7 +302,7 @@ def restore(named: dict[str, nn.Parameter], weights: dict[str, Tensor]) -> None:
 
 
 def collapse_warning(embedder: Embedder, state: TrainState, progress: Progress) -> list[str]:
-    """Follow the variance of the soft tokens that a text is read for; warn once when they stop depending on it."""
+    """Follow the variance of the soft tokens that are written from texts; warn once when it vanishes."""
     soft = embedder.writer.last_from_text if isinstance(embedder, PromptEmbedder) else None
     if soft is None or len(soft) < 2:  # a micro-batch of one text has no variance to speak of
         return []
