@@ -112,8 +112,8 @@ def checkpoint_folder(folder: Path) -> Path:
         raise ConfigError(f"{folder}: this run has no checkpoint yet (it did not finish); continue it with --resume")
     if (folder / "config.json").is_file() or (not folder.exists() and str(folder) in list_backbones()):
         raise ConfigError(
-            f"{folder}: a decoder and no checkpoint; `transferkit train` and `adapt` make one, and `{BUNDLED}` is one that "
-            "is there already"
+            f"{folder}: a decoder and no checkpoint; `transferkit train` and `adapt` make one, and `{BUNDLED}` is "
+            "there already"
         )
     if not folder.is_dir():
         raise ConfigError(
