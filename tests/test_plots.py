@@ -1,7 +1,6 @@
 """Curves: same bytes from the same records, nothing outside the drawing, labels kept apart."""
 
 import xml.etree.ElementTree as ElementTree
-from collections import Counter
 from itertools import pairwise
 from pathlib import Path
 
@@ -69,24 +68,38 @@ def test_long_labels_stay_apart_in_the_legend(tmp_path: Path, monkeypatch: pytes
     assert sorted(text.get_text() for text in legend.get_texts()) == sorted(labels)
 
 
-def test_no_two_of_many_lines_look_alike(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    rows = [metric(0, 40.0), metric(50, 60.0)]
-    runs = [make_run(tmp_path, f"{i:02d}", rows, method="transfer", label=f"row {i:02d}") for i in range(24)]
-    lines = [
-        line
-        for line in drawn(write_curves, compare(runs), monkeypatch).axes[0].lines
-        if line.get_marker() in plots.MARKS
+def many_rows(folder: Path, method: str, count: int) -> list[Path]:
+    """Runs of as many labels, the later the better."""
+    return [
+        make_run(folder, f"{i:02d}", [metric(0, 40.0), metric(50, 60.0 + i)], method=method, label=f"row {i:02d}")
+        for i in range(count)
     ]
-    # Five colours and two marks: a pair of them stands for no more lines than there are dashes.
-    times = Counter((line.get_color(), line.get_marker()) for line in lines)
-    assert sum(times.values()) == 24
-    assert max(times.values()) <= 4
-    assert (
-        len(
-            {(line.get_color(), line.get_linestyle(), line._unscaled_dash_pattern, line.get_marker()) for line in lines}
-        )
-        == 24
-    )
+
+
+@pytest.mark.parametrize("method", ["transfer", "qlora"])  # of many colours, and of two
+def test_no_two_of_many_lines_look_alike(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, method: str) -> None:
+    figure = drawn(write_curves, compare(many_rows(tmp_path, method, 12)), monkeypatch)
+    lines = [line for line in figure.axes[0].lines if line.get_marker() in plots.MARKS]
+    looks = {(line.get_color(), line.get_linestyle(), line._unscaled_dash_pattern, line.get_marker()) for line in lines}
+    assert len(looks) == len(lines) == 12
+
+
+def test_of_more_lines_than_can_be_told_apart_the_best_stand_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    figure = drawn(write_curves, compare(many_rows(tmp_path, "lora", 20)), monkeypatch)
+    curves = [line for line in figure.axes[0].lines if list(line.get_xdata()) == [0, 50]]
+    marked = [line for line in curves if line.get_marker() in plots.MARKS]
+    assert sorted(line.get_ydata()[-1] for line in marked) == [74, 75, 76, 77, 78, 79]
+    assert len(curves) == 20
+    assert max(line.get_linewidth() for line in curves if line not in marked) < 1
+    (legend,) = figure.legends
+    named = [text.get_text() for text in legend.get_texts()]
+    assert named == [
+        *(f"row {i}" for i in range(14, 19)),
+        "row 19 (reference)",
+        "14 more lora rows, named in scores.png",
+    ]
 
 
 def test_a_long_label_of_a_level_gives_way_to_how_it_was_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

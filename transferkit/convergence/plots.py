@@ -1,7 +1,8 @@
 """Convergence table -> learning curves as PNG and SVG. matplotlib is imported inside the functions only.
 
 One row of panels a readout, score against steps on the left and against seconds on the right. Lines are
-medians over seeds, bands go from the lowest to the highest seed, what trains nothing is a dashed level.
+medians over seeds, bands go from the lowest to the highest seed, what trains nothing is a dashed level. Where a method
+has more rows than can be told apart, its best ones stand out and the others are thin: the picture of scores names all.
 """
 
 from collections import Counter
@@ -33,6 +34,8 @@ PAPER = "#ffffff"  # the HTML page makes it transparent
 INK = "#2b2f36"  # text and axes; the HTML page replaces it with the page's own text colour
 _STYLES: tuple[Any, ...] = ("-", (0, (6, 1.5)), (0, (2, 1.2)), (0, (6, 1.5, 1.5, 1.5)))
 MARKS = ("o", "s", "^", "D")
+_PALE = 0.45
+_MANY, _BEST = 12, 6  # of a method with more rows than _MANY the _BEST ones have looks of their own
 _BESIDE = 30  # characters that stand beside a panel
 _LEGEND = {3: 36, 2: 62, 1: 130}  # columns of the legend: characters of a name that one of them holds
 _SIZE = {
@@ -85,10 +88,11 @@ def _figure(comparison: Comparison) -> "Figure":
 
     readouts = [name for name in READOUT_NAMES if any(row.series.readout == name for row in comparison.rows)]
     looks = _looks(comparison)
-    longest = max(map(len, looks), default=0)
+    entries = _entries(looks, comparison)
+    longest = max((len(name) for name, _ in entries), default=0)
     columns = next((columns for columns, fits in _LEGEND.items() if longest <= fits), 1)
-    legend_rows = -(-len(looks) // columns)
-    legend_inches = 0.21 * legend_rows + 0.25 if looks else 0.0
+    legend_rows = -(-len(entries) // columns)
+    legend_inches = 0.21 * legend_rows + 0.25 if entries else 0.0
     height = 3.55 * len(readouts) + 0.35 + legend_inches
     figure = Figure(figsize=(12, height))
     FigureCanvasAgg(figure)
@@ -114,7 +118,7 @@ def _figure(comparison: Comparison) -> "Figure":
     for readout, (_, by_seconds) in zip(readouts, grid, strict=True):
         rows = _panel(comparison, readout)
         _label_levels(by_seconds, _levels(rows, comparison), inches=by_seconds.get_position().height * height)
-    _legend(figure, looks, comparison, height=height, columns=columns)
+    _legend(figure, entries, height=height, columns=columns)
     return figure
 
 
@@ -136,14 +140,18 @@ def _looks(comparison: Comparison) -> dict[str, dict[str, Any]]:
     """Line colour, style and mark of every trained label, in table order; the reference is drawn thicker."""
     looks: dict[str, dict[str, Any]] = {}
     used: dict[str, int] = {}
+    outstanding = _outstanding(comparison)
     for row in comparison.rows:
         series = row.series
         if not _trained(row) or series.label in looks:
             continue
         family = COLOURS.get(series.method, (OTHER_COLOUR,))
+        is_reference = _is_reference(series.label, comparison)
+        if series.label not in outstanding and not is_reference:
+            looks[series.label] = {"color": family[0], "linewidth": 0.8, "alpha": _PALE}
+            continue
         position = used.get(series.method, 0)
         used[series.method] = position + 1
-        is_reference = comparison.reference is not None and series.label == comparison.reference.series.label
         looks[series.label] = {
             "color": family[position % len(family)],
             "linestyle": _STYLES[position % len(_STYLES)],
@@ -152,6 +160,44 @@ def _looks(comparison: Comparison) -> dict[str, dict[str, Any]]:
             "linewidth": 2.6 if is_reference else 1.9,
         }
     return looks
+
+
+def _outstanding(comparison: Comparison) -> set[str]:
+    """Labels that are drawn in a look of their own: all of a method, or its best ones where there are too many."""
+    best: dict[str, dict[str, float]] = {}
+    for row in comparison.rows:
+        if _trained(row):
+            found = best.setdefault(row.series.method, {})
+            found[row.series.label] = max(row.best, found.get(row.series.label, row.best))
+    return {
+        label
+        for found in best.values()
+        for label in (found if len(found) <= _MANY else sorted(found, key=lambda one: -found[one])[:_BEST])
+    }
+
+
+def _is_reference(label: str, comparison: Comparison) -> bool:
+    return comparison.reference is not None and label == comparison.reference.series.label
+
+
+def _is_pale(look: dict[str, Any]) -> bool:
+    return look.get("alpha") == _PALE
+
+
+def _entries(looks: dict[str, dict[str, Any]], comparison: Comparison) -> list[tuple[str, dict[str, Any]]]:
+    """Name and look of everything in the legend; the pale lines of a method are one entry."""
+    own = [
+        (f"{label} (reference)" if _is_reference(label, comparison) else label, look)
+        for label, look in looks.items()
+        if not _is_pale(look)
+    ]
+    methods = {row.series.label: row.series.method for row in comparison.rows}
+    pale = [label for label, look in looks.items() if _is_pale(look)]
+    times = Counter(methods[label] for label in pale)
+    first = {methods[label]: looks[label] for label in reversed(pale)}
+    return own + [
+        (f"{count} more {method} rows, named in scores.png", first[method]) for method, count in times.items()
+    ]
 
 
 def _draw_curves(axes: "Axes", rows: list[Row], *, x: str, looks: dict[str, dict[str, Any]]) -> None:
@@ -165,7 +211,7 @@ def _draw_curves(axes: "Axes", rows: list[Row], *, x: str, looks: dict[str, dict
         scores = [[point.score for point in points] for points in at]
         medians = [median(values) for values in scores]
         axes.plot(xs, medians, zorder=3, solid_capstyle="round", markevery=[-1], **look)
-        if len(row.series.curves) > 1:
+        if len(row.series.curves) > 1 and not _is_pale(look):
             low, high = [min(values) for values in scores], [max(values) for values in scores]
             axes.fill_between(xs, low, high, color=look["color"], alpha=0.22, linewidth=0, zorder=2)
     axes.grid(axis="y", color=OTHER_COLOUR, alpha=0.18, linewidth=0.7)
@@ -270,17 +316,14 @@ def _scale_seconds(axes: "Axes", comparison: Comparison) -> str:
     return " (square-root scale)"
 
 
-def _legend(
-    figure: "Figure", looks: dict[str, dict[str, Any]], comparison: Comparison, *, height: float, columns: int
-) -> None:
+def _legend(figure: "Figure", entries: list[tuple[str, dict[str, Any]]], *, height: float, columns: int) -> None:
     """Names of the lines below the panels, where they cover nothing."""
-    if not looks:
+    if not entries:
         return
     from matplotlib.lines import Line2D
 
-    reference = comparison.reference.series.label if comparison.reference is not None else None
-    handles = [Line2D([], [], **look) for look in looks.values()]
-    names = [shorten(name, _LEGEND[columns]) + (" (reference)" if name == reference else "") for name in looks]
+    handles = [Line2D([], [], **look) for _, look in entries]
+    names = [shorten(name, _LEGEND[columns]) for name, _ in entries]
     place = (0.05, 0.06 / height)
     figure.legend(
         handles, names, loc="lower left", bbox_to_anchor=place, ncols=columns, frameon=False, handlelength=3.2
