@@ -283,7 +283,7 @@ put = partial(dict.__setitem__)
     [
         (
             remove("classification/intents/train.parquet"),
-            r"classification/intents: no train; a classification set needs",
+            r"classification/intents: no train; sets in classification/ need",
         ),
         (remove("retrieval/answers/corpus.parquet"), r"retrieval/answers: no corpus; .* corpus.parquet"),
         (

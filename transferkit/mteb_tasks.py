@@ -50,8 +50,8 @@ class SetFolder:
         if len(found) != 1:
             problem = f"no {name}" if not found else f"{len(found)} files called {name}"
             raise ConfigError(
-                f"{OPTION}: {self.path}: {problem}; a {self.path.parent.name} set needs it once, as {name}.parquet or "
-                f"with one of the endings {', '.join(SUFFIXES[1:])}"
+                f"{OPTION}: {self.path}: {problem}; sets in {self.path.parent.name}/ need it once, as {name}.parquet "
+                f"or with one of the endings {', '.join(SUFFIXES[1:])}"
             )
         return found[0]
 

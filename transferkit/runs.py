@@ -12,7 +12,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from transferkit.errors import ConfigError
+from transferkit.errors import ConfigError, with_article
 from transferkit.run_schema import RESTORE, Record, ResolvedRecipe, Row, check
 from transferkit.schema import read_yaml
 
@@ -135,7 +135,7 @@ def read_json(path: Path) -> dict[str, Any]:
     except (OSError, ValueError) as error:
         raise ConfigError(f"{path}: not valid JSON ({error})") from None
     if not isinstance(value, dict):
-        raise ConfigError(f"{path}: expected a JSON object, got a {type(value).__name__}")
+        raise ConfigError(f"{path}: expected a JSON object, got {with_article(type(value).__name__)}")
     return value
 
 

@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from transferkit.errors import ConfigError, did_you_mean
+from transferkit.errors import ConfigError, did_you_mean, with_article
 
 
 class Strict(BaseModel):
@@ -63,7 +63,7 @@ def parse_yaml(text: str, *, where: str) -> dict[str, Any]:
     except yaml.YAMLError as error:
         raise ConfigError(f"{where}: not valid YAML: {' '.join(str(error).split())}") from None
     if not isinstance(value, dict):
-        got = "an empty file" if value is None else f"a {type(value).__name__}"
+        got = "an empty file" if value is None else with_article(type(value).__name__)
         raise ConfigError(f"{where}: expected a mapping of keys to values, got {got}")
     return value
 

@@ -9,7 +9,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from transferkit.errors import ConfigError, did_you_mean
+from transferkit.errors import ConfigError, did_you_mean, with_article
 from transferkit.manifest import sha256_file
 
 STANDARD_INPUT = "standard input"
@@ -110,7 +110,9 @@ class TextFile:
             except ValueError as error:
                 raise ConfigError(f"{self}, row {number}: not valid JSON ({error})") from None
             if not isinstance(row, dict):
-                raise ConfigError(f"{self}, row {number}: expected a JSON object, got a {type(row).__name__}")
+                raise ConfigError(
+                    f"{self}, row {number}: expected a JSON object, got {with_article(type(row).__name__)}"
+                )
             if self.column not in row:
                 raise self._no_column(list(row), row=number)
             yield self._text(row[self.column], number)
