@@ -122,6 +122,22 @@ def test_a_long_label_of_a_level_gives_way_to_how_it_was_read(tmp_path: Path, mo
     ]
 
 
+def test_levels_of_one_way_to_read_are_called_by_their_method(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    runs = [
+        make_run(
+            tmp_path,
+            name,
+            [metric(0, score, variant="soft tokens side by side")],
+            method="prompting-llm-alone",
+            label="prompting LLM alone",
+            source={"run": name, "sha256": digit * 64},
+        )
+        for name, score, digit in (("source-of-600-steps", 40.0, "1"), ("source-of-1200-steps", 50.0, "2"))
+    ]
+    beside = [text.get_text() for axes in drawn(write_curves, compare(runs), monkeypatch).axes for text in axes.texts]
+    assert sorted(beside) == ["40.0  prompting LLM alone", "50.0  prompting LLM alone"]
+
+
 def test_what_has_no_readout_is_a_level_in_every_panel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     runs = [
         make_run(tmp_path, "tfidf", [metric(0, 46.8)], method="tfidf", label="TF-IDF"),

@@ -36,7 +36,7 @@ _STYLES: tuple[Any, ...] = ("-", (0, (6, 1.5)), (0, (2, 1.2)), (0, (6, 1.5, 1.5,
 MARKS = ("o", "s", "^", "D")
 _PALE = 0.45
 _MANY, _BEST = 12, 6  # of a method with more rows than _MANY the _BEST ones have looks of their own
-_BESIDE = 30  # characters that stand beside a panel
+_BESIDE = 25  # characters that stand beside a panel
 _LEGEND = {3: 36, 2: 62, 1: 130}  # columns of the legend: characters of a name that one of them holds
 _SIZE = {
     "font.size": 10,
@@ -231,12 +231,19 @@ def _common_steps(series: Series) -> list[int]:
 def _levels(rows: list[Row], comparison: Comparison) -> list[tuple[float, str, bool]]:
     """Score, words and whether it is a target, for every horizontal line."""
     levels = [(t.score, f"{level(t.fraction)} of LoRA's best", True) for t in comparison.targets]
-    return levels + [(row.best, _level_name(row.series), False) for row in rows if not _trained(row)]
+    untrained = [row for row in rows if not _trained(row)]
+    variants = Counter(row.series.variant for row in untrained)
+    return levels + [(row.best, _level_name(row.series, variants), False) for row in untrained]
 
 
-def _level_name(series: Series) -> str:
-    """The label; where that is too long to stand beside a panel, the variant, which says how it was read."""
-    return series.label if len(series.label) <= _BESIDE else series.variant or series.label
+def _level_name(series: Series, variants: Counter[str | None]) -> str:
+    """The label; where that is too long to stand beside a panel, the variant, which says how it was read.
+
+    Where several rows were read in that way, what the label calls the method.
+    """
+    if len(series.label) <= _BESIDE or series.variant is None:
+        return series.label
+    return series.variant if variants[series.variant] == 1 else series.label.split(" [")[0]
 
 
 def _draw_levels(axes: "Axes", rows: list[Row], comparison: Comparison) -> None:
