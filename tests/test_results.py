@@ -62,8 +62,8 @@ def test_runs_of_one_table_share_their_data(study: Path) -> None:
 
 
 def test_published_runs_start_from_the_published_sources() -> None:
-    """By the hash of the source's manifest, but for the runs that results/README.md names."""
-    others, compared = set(), 0
+    """By the hash of the source's manifest."""
+    compared = 0
     for folder in (record.parent for record in RESULTS.glob("*/runs/*/record.json")):
         if (source := read_run(folder).record["source"]) is None:
             continue
@@ -71,11 +71,8 @@ def test_published_runs_start_from_the_published_sources() -> None:
         if source["run"] == "source":  # of `--source bundled`
             manifest = bundled_dir("source") / "checkpoint" / NAME
         compared += 1
-        if sha256_file(manifest) != source["sha256"]:
-            others.add(folder.name)
-    assert compared > len(others)
-    soft = ("transfer-soft", "transfer-soft-w-alone")
-    assert others == {f"{name}-bundled-gptneox-5m-s{seed}" for name in soft for seed in (18, 19)}
+        assert sha256_file(manifest) == source["sha256"], folder.name
+    assert compared > 20
 
 
 def test_there_is_prompt_tuning() -> None:
