@@ -89,7 +89,7 @@ def builtin(name: str) -> Recipe:
         ("task=adapt", r"prompting\.backbone: not allowed in adapt"),
         (
             "prompting={tau_start: 3, relaxation: none, backbone: small}",
-            r"tau_start: not allowed with relaxation 'none'",
+            r"tau_start: relaxation 'none' has no softmax",
         ),
         ("prompting.tau_start=6", r"prompting\.tau_start: needs eval\.keep: last, since tau has not arrived at"),
         ("prompting.tau_start=0", r"prompting\.tau_start: .*greater than 0, got 0"),
@@ -107,14 +107,15 @@ def test_mistake_is_one_sentence_with_file_and_key(file: Path, override: str, me
 
 def test_tau_needs_steps_to_move(file: Path) -> None:
     with pytest.raises(
-        ConfigError, match=r"prompting\.tau_start: tau moves before the cool-down, and there is no step"
+        ConfigError,
+        match=r"tau_start: tau moves before the cool-down; lower optim\.cooldown_steps \(10\) below optim\.steps",
     ):
         read_recipe(str(file), overrides=["prompting.tau_start=6", "eval.keep=last", "optim.cooldown_steps=10"])
 
 
 @pytest.mark.parametrize("task", ["adapt", "baseline"])
 def test_tau_moves_in_train_alone(file: Path, task: str) -> None:
-    with pytest.raises(ConfigError, match=r"prompting\.tau_start: only in train does the Prompting LLM learn"):
+    with pytest.raises(ConfigError, match=r"prompting\.tau_start: tau moves in train alone"):
         read_recipe(str(file), overrides=[f"task={task}", "prompting={tau_start: 2.0}"])
 
 

@@ -51,7 +51,7 @@ def _learns(prepared: Prepared) -> bool:
 
 def _method(prepared: Prepared) -> list[str]:
     if _learns(prepared):
-        return ["trained, evaluated from step 0 on; the best step becomes the checkpoint"]
+        return [f"trained, evaluated from step 0 on; the {prepared.recipe.eval.keep} step becomes the checkpoint"]
     if prepared.built is None:
         return ["words and their weights are counted in the training texts; no checkpoint"]
     names = _variant_names(prepared.recipe, prepared.built.embedder)
@@ -120,6 +120,12 @@ def _steps(prepared: Prepared) -> list[str]:
         ("optimizer steps", f"{optim.steps:,} x {optim.batch_size:,} examples = {examples:,} examples"),
         ("evaluations", f"{evaluations:,}: at step 0, every {every:,} steps and at the last"),
     ]
+    prompting = prepared.recipe.prompting
+    if prompting.tau_start is not None:
+        steps = optim.steps - optim.cooldown_steps
+        rows.append(
+            ("tau", f"{prompting.tau_start:g} at step 0, by equal ratios to {prompting.tau:g} at step {steps:,}")
+        )
     for one in prepared.data.sets:
         in_batch = optim.batch_size - 1
         hard = f" + {optim.batch_size} hard = {in_batch + optim.batch_size}" if one.negatives else ""

@@ -298,13 +298,20 @@ class Recipe(Strict):
         if self.prompting.tau_start is None:
             return self
         if self.task != "train":
-            raise ValueError("prompting.tau_start: only in train does the Prompting LLM learn, so only there tau moves")
+            raise ValueError(
+                "prompting.tau_start: tau moves in train alone, where the Prompting LLM learns; remove this key"
+            )
         if self.prompting.relaxation == "none":
-            raise ValueError("prompting.tau_start: not allowed with relaxation 'none', which has no softmax")
+            raise ValueError(
+                "prompting.tau_start: relaxation 'none' has no softmax; remove this key, or relax otherwise"
+            )
         if self.eval.keep == "best":
             raise ValueError("prompting.tau_start: needs eval.keep: last, since tau has not arrived at earlier steps")
         if self.optim.cooldown_steps == self.optim.steps:
-            raise ValueError("prompting.tau_start: tau moves before the cool-down, and there is no step before it")
+            raise ValueError(
+                f"prompting.tau_start: tau moves before the cool-down; lower optim.cooldown_steps "
+                f"({self.optim.cooldown_steps}) below optim.steps ({self.optim.steps})"
+            )
         return self
 
 

@@ -43,7 +43,12 @@ def _reference(comparison: Comparison) -> str:
     what = "its last score" if reference.series.keep == "last" else "its best score"
     sentence = f"The reference is {_name(reference)}: {what} is {_median_of(reference)}, reached {_at(reference)}"
     if _still_rising(reference):
-        sentence += "; it is best where it ends, so it might rise further with more steps, and all targets with it"
+        who = (
+            "it is best where it ends"
+            if len(reference.series.runs) == 1
+            else "at least half of its runs are best at their end"
+        )
+        sentence += f"; {who}, so it might rise further with more steps, and all targets with it"
     return sentence + "."
 
 
