@@ -122,10 +122,8 @@ def _steps(prepared: Prepared) -> list[str]:
     ]
     prompting = prepared.recipe.prompting
     if prompting.tau_start is not None:
-        steps = optim.steps - optim.cooldown_steps
-        rows.append(
-            ("tau", f"{prompting.tau_start:g} at step 0, by equal ratios to {prompting.tau:g} at step {steps:,}")
-        )
+        moving = f"{prompting.tau_start:g} at step 0, by equal ratios to {prompting.tau:g}"
+        rows.append(("tau", f"{moving} at step {optim.cooldown_start:,}"))
     for one in prepared.data.sets:
         in_batch = optim.batch_size - 1
         hard = f" + {optim.batch_size} hard = {in_batch + optim.batch_size}" if one.negatives else ""

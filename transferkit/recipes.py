@@ -237,6 +237,11 @@ class OptimSection(Strict):
     weight_decay: float = Field(0.0, ge=0)
     clip_norm: float | None = Field(1.0, gt=0)
 
+    @property
+    def cooldown_start(self) -> int:
+        """Step at which the cool-down begins; ``steps`` where there is none."""
+        return self.steps - self.cooldown_steps
+
     @model_validator(mode="after")
     def _warmup_ends(self) -> "OptimSection":
         if self.steps and self.warmup_steps >= self.steps:
@@ -307,7 +312,7 @@ class Recipe(Strict):
             )
         if self.eval.keep == "best":
             raise ValueError("prompting.tau_start: needs eval.keep: last, since tau has not arrived at earlier steps")
-        if self.optim.cooldown_steps == self.optim.steps:
+        if self.optim.cooldown_start == 0:
             raise ValueError(
                 f"prompting.tau_start: tau moves before the cool-down; lower optim.cooldown_steps "
                 f"({self.optim.cooldown_steps}) below optim.steps ({self.optim.steps})"

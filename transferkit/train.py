@@ -264,7 +264,7 @@ def set_tau(embedder: Embedder, recipe: Recipe, step: int) -> None:
     if start is None or not isinstance(embedder, PromptEmbedder):
         return
     assert end is not None  # the recipe is complete
-    share = min(1.0, step / (recipe.optim.steps - recipe.optim.cooldown_steps))
+    share = min(1.0, step / recipe.optim.cooldown_start)
     embedder.writer.prompting.tau = start ** (1 - share) * end**share
 
 

@@ -146,9 +146,8 @@ def _looks(comparison: Comparison) -> dict[str, dict[str, Any]]:
         if not _trained(row) or series.label in looks:
             continue
         family = COLOURS.get(series.method, (OTHER_COLOUR,))
-        is_reference = _is_reference(series.label, comparison)
-        if series.label not in outstanding and not is_reference:
-            looks[series.label] = {"color": family[0], "linewidth": 0.8, "alpha": _PALE}
+        if series.label not in outstanding:
+            looks[series.label] = _pale_look(series.method)
             continue
         position = used.get(series.method, 0)
         used[series.method] = position + 1
@@ -157,13 +156,13 @@ def _looks(comparison: Comparison) -> dict[str, dict[str, Any]]:
             "linestyle": _STYLES[position % len(_STYLES)],
             "marker": MARKS[position // lcm(len(family), len(_STYLES)) % len(MARKS)],
             "markersize": 4.5,
-            "linewidth": 2.6 if is_reference else 1.9,
+            "linewidth": 2.6 if _is_reference(series.label, comparison) else 1.9,
         }
     return looks
 
 
 def _outstanding(comparison: Comparison) -> set[str]:
-    """Labels that are drawn in a look of their own: all of a method, or its best ones where there are too many."""
+    """Labels that are drawn in a look of their own: all of a method, or its best ones and the reference."""
     best: dict[str, dict[str, float]] = {}
     for row in comparison.rows:
         if _trained(row):
@@ -172,12 +171,17 @@ def _outstanding(comparison: Comparison) -> set[str]:
     return {
         label
         for found in best.values()
-        for label in (found if len(found) <= _MANY else sorted(found, key=lambda one: -found[one])[:_BEST])
+        for position, label in enumerate(sorted(found, key=lambda one: -found[one]))
+        if len(found) <= _MANY or position < _BEST or _is_reference(label, comparison)
     }
 
 
 def _is_reference(label: str, comparison: Comparison) -> bool:
     return comparison.reference is not None and label == comparison.reference.series.label
+
+
+def _pale_look(method: str) -> dict[str, Any]:
+    return {"color": COLOURS.get(method, (OTHER_COLOUR,))[0], "linewidth": 0.8, "alpha": _PALE}
 
 
 def _is_pale(look: dict[str, Any]) -> bool:
@@ -192,11 +196,9 @@ def _entries(looks: dict[str, dict[str, Any]], comparison: Comparison) -> list[t
         if not _is_pale(look)
     ]
     methods = {row.series.label: row.series.method for row in comparison.rows}
-    pale = [label for label, look in looks.items() if _is_pale(look)]
-    times = Counter(methods[label] for label in pale)
-    first = {methods[label]: looks[label] for label in reversed(pale)}
+    pale = Counter(methods[label] for label, look in looks.items() if _is_pale(look))
     return own + [
-        (f"{count} more {method} rows, named in scores.png", first[method]) for method, count in times.items()
+        (f"{count} more {method} rows, named in scores.png", _pale_look(method)) for method, count in pale.items()
     ]
 
 
