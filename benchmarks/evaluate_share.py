@@ -15,7 +15,7 @@ from pathlib import Path
 
 from transformers import AutoConfig, AutoModel, AutoTokenizer
 
-from transferkit.resources import bundled_dir
+from transferkit.files.builtin import bundled_dir
 
 
 def main() -> None:

@@ -25,8 +25,8 @@ from safetensors.torch import save_file
 from torch import Tensor
 from transformers import CONFIG_MAPPING, AutoConfig, AutoModelForCausalLM, PreTrainedModel
 
+from transferkit.config.schema import Strict, parse, read_yaml
 from transferkit.errors import ConfigError, TransferkitError, did_you_mean
-from transferkit.schema import Strict, parse, read_yaml
 
 
 class TrainConfig(Strict):

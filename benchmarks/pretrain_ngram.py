@@ -29,8 +29,8 @@ from pathlib import Path
 import numpy as np
 from pretrain_text import Windows, inputs_and_targets
 
+from transferkit.config.schema import parse, read_yaml
 from transferkit.errors import ConfigError, TransferkitError
-from transferkit.schema import parse, read_yaml
 
 _ORDER = 5  # tokens of the longest n-gram
 _FALLBACK = (0.5, 1.0, 1.5)  # discounts where a text is too small to give its own

@@ -9,8 +9,8 @@ import pyarrow.parquet as pq
 from pydantic import model_validator
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
+from transferkit.config.schema import Strict
 from transferkit.errors import ConfigError
-from transferkit.schema import Strict
 
 _PIECE_CHARACTERS = 20_000  # long documents enter the vocabulary sample in pieces, so that none fills it alone
 

@@ -11,8 +11,8 @@ from pathlib import Path
 
 from transformers import AutoTokenizer
 
-from transferkit.anchors import shared_tokens
-from transferkit.loading import check_location
+from transferkit.decoder.loading import check_location
+from transferkit.prompting.anchors import shared_tokens
 
 
 def main() -> None:

@@ -20,14 +20,14 @@ import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedTokenizerFast
 
-from transferkit.alignment import Alignment
-from transferkit.backbone import FrozenBackbone
-from transferkit.baselines import FrozenEmbedder, LoraEmbedder
-from transferkit.embedder import BackboneEmbedder, PromptEmbedder
-from transferkit.probe import probe
-from transferkit.prompting import PromptingLLM
-from transferkit.recipes import LoraSection
-from transferkit.writer import Writer
+from transferkit.config.recipes import LoraSection
+from transferkit.decoder.backbone import FrozenBackbone
+from transferkit.decoder.probe import probe
+from transferkit.methods.baselines import FrozenEmbedder, LoraEmbedder
+from transferkit.methods.embedder import BackboneEmbedder, PromptEmbedder
+from transferkit.prompting.alignment import Alignment
+from transferkit.prompting.llm import PromptingLLM
+from transferkit.prompting.writer import Writer
 
 
 def main() -> None:

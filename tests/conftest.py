@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
-    from tiny import Tiny
+    from helpers.tiny import Tiny
 
 # Before the first import of torch, which reads the number of threads once. Rich and typer read the rest.
 os.environ.update(OMP_NUM_THREADS="1", TOKENIZERS_PARALLELISM="false", COLUMNS="200", NO_COLOR="1", TERM="dumb")
@@ -22,6 +22,6 @@ def pytest_configure(config: pytest.Config) -> None:
 @pytest.fixture(scope="session")
 def tiny(tmp_path_factory: pytest.TempPathFactory) -> "Tiny":
     """Tiny decoders, data and recipes, made once a worker; tests must not write into it."""
-    from tiny import make
+    from helpers.tiny import make
 
     return make(tmp_path_factory.mktemp("tiny"))

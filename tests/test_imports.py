@@ -10,7 +10,15 @@ import transferkit
 HEAVY = {"torch", "transformers", "datasets", "matplotlib", "accelerate", "peft", "bitsandbytes"}
 LIGHT = ["transferkit"] + [
     f"transferkit.{name}"
-    for name in ("cli", "specs", "recipes", "runs", "study", "demo", "convergence", "convergence.tables")
+    for name in (
+        "cli",
+        "config.specs",
+        "config.recipes",
+        "runs.folder",
+        "study.study",
+        "study.demo",
+        "convergence.tables",
+    )
 ]
 
 
@@ -35,7 +43,8 @@ def test_reading_the_registries_is_light() -> None:
 
 
 def test_planning_a_study_is_light() -> None:
-    code = "from pathlib import Path; from transferkit.demo import planned_runs as plan; plan(Path('x'), train=False)"
+    planning = "from transferkit.study.demo import planned_runs; planned_runs(Path('x'), train=False)"
+    code = f"from pathlib import Path; {planning}"
     assert not loaded_after(code) & HEAVY
 
 

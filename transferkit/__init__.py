@@ -8,14 +8,14 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from transferkit.backbone import FrozenBackbone
-    from transferkit.checkpoint import load
+    from transferkit.checkpoints.checkpoint import load
+    from transferkit.config.recipes import Recipe, list_recipes, read_recipe
+    from transferkit.config.specs import BackboneSpec, find_spec, list_backbones
     from transferkit.convergence import compare
-    from transferkit.embedder import PromptEmbedder
+    from transferkit.decoder.backbone import FrozenBackbone
     from transferkit.errors import ConfigError, RunError
-    from transferkit.recipes import Recipe, list_recipes, read_recipe
-    from transferkit.runs import read_run
-    from transferkit.specs import BackboneSpec, find_spec, list_backbones
+    from transferkit.methods.embedder import PromptEmbedder
+    from transferkit.runs.folder import read_run
 
 __version__ = "0.1.0"
 
@@ -37,19 +37,19 @@ __all__ = [
 ]
 
 _HOME = {
-    "BackboneSpec": "specs",
+    "BackboneSpec": "config.specs",
     "ConfigError": "errors",
-    "FrozenBackbone": "backbone",
-    "PromptEmbedder": "embedder",
-    "Recipe": "recipes",
+    "FrozenBackbone": "decoder.backbone",
+    "PromptEmbedder": "methods.embedder",
+    "Recipe": "config.recipes",
     "RunError": "errors",
     "compare": "convergence",
-    "find_spec": "specs",
-    "list_backbones": "specs",
-    "list_recipes": "recipes",
-    "load": "checkpoint",
-    "read_recipe": "recipes",
-    "read_run": "runs",
+    "find_spec": "config.specs",
+    "list_backbones": "config.specs",
+    "list_recipes": "config.recipes",
+    "load": "checkpoints.checkpoint",
+    "read_recipe": "config.recipes",
+    "read_run": "runs.folder",
 }
 
 

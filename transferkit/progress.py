@@ -1,5 +1,6 @@
 """What a user sees of a run: a live line in a terminal, plain lines elsewhere, nothing when quiet."""
 
+import logging
 from typing import Any
 
 from rich.console import Console
@@ -14,6 +15,16 @@ from rich.progress import (
 )
 from rich.progress import Progress as RichProgress
 from rich.text import Text
+
+
+def say(message: object, console: Console, *, style: str | None = None) -> None:
+    """Print ``message`` as it is, on one line however long: a path may hold brackets, and a log is read by grep."""
+    console.print(message, style=style, markup=False, highlight=False, soft_wrap=True)
+
+
+def warn(message: str, console: Console) -> None:
+    """Something the user should know."""
+    say(f"warning: {message}", console, style="yellow")
 
 
 class Progress:
@@ -66,19 +77,18 @@ class Progress:
             parts.append(row["variant"])
         parts.append(f"{row['seconds']:.0f} s")
         parts.append(f"{row['peak_memory_bytes'] / 2**30:.1f} GiB")
-        # One line an evaluation, whatever the width: a log is read by grep.
-        self.console.print(f"{self.title}  " + "  ".join(parts), highlight=False, markup=False, soft_wrap=True)
+        say(f"{self.title}  " + "  ".join(parts), self.console)
 
     def kept(self, step: int, score: float, *, steps: int) -> None:
         """Training is over, and the weights of ``step`` are saved; ``steps`` were run in all."""
         # Then the checkpoint holds what training began with, which nobody should take for a result of it.
         unchanged = "; no later step scored better" if steps and not step else ""
         message = f"{self.title}  kept step {step} (dev {score:.1f}){unchanged}"
-        self.console.print(message, highlight=False, markup=False, soft_wrap=True)
+        say(message, self.console)
 
     def warn(self, message: str) -> None:
-        """Something the user should know."""
-        self.console.print(f"warning: {message}", style="yellow", markup=False, highlight=False, soft_wrap=True)
+        """As :func:`warn`."""
+        warn(message, self.console)
 
 
 class _Rate(ProgressColumn):
@@ -100,3 +110,18 @@ def texts_bar(console: Console) -> RichProgress:
         disable=not console.is_terminal,
         transient=True,
     )
+
+
+_KERNELS = "bitsandbytes.backends.cpu.ops"  # the logger of what bitsandbytes says of its kernels when it is imported
+
+
+def drop_kernel_message() -> None:
+    """Drop what bitsandbytes says of a missing kernel of 4-bit layers, which are computed without it.
+
+    peft and sentence-transformers import bitsandbytes where nothing has four bits, too.
+    """
+    logging.getLogger(_KERNELS).addFilter(_is_not_of_a_missing_kernel)
+
+
+def _is_not_of_a_missing_kernel(record: logging.LogRecord) -> bool:
+    return not record.msg.startswith("Failed to load CPU gemm_4bit_forward")

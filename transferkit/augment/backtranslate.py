@@ -11,8 +11,8 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from transferkit.augment.candidates import Candidate, Maker, Origin, draw_seed
 from transferkit.augment.models import Model, ModelMaker, Tokenised, end_tokens, most_new_tokens, sample
 from transferkit.augment.settings import Sampling, Setup
+from transferkit.decoder.loading import DTYPES, input_embeddings, load_seq2seq_lm, load_tokenizer
 from transferkit.errors import ConfigError
-from transferkit.loading import DTYPES, input_embeddings, load_seq2seq_lm, load_tokenizer
 
 
 class BackTranslationWay:

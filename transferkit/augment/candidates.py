@@ -37,7 +37,7 @@ class Origin:
         kind: the way it was made.
         model: hub id, registry name or folder name.
         revision: commit on the hub, where it is known.
-        weights_sha256: hash of sampled weights (:func:`transferkit.identity.weights_sha256`).
+        weights_sha256: hash of sampled weights (:func:`transferkit.decoder.identity.weights_sha256`).
         prompt: name of the paraphrase prompt; None for the other kinds.
     """
 

@@ -9,9 +9,9 @@ from transformers import PreTrainedModel
 from transferkit.augment.models import Model, end_tokens
 from transferkit.augment.prompts import PLACE, ParaphrasePrompt
 from transferkit.augment.settings import Setup
+from transferkit.decoder.loading import DTYPES, input_embeddings, load_causal_lm, load_tokenizer, quiet_transformers
+from transferkit.decoder.tokens import TextEncoder, pad_left
 from transferkit.errors import ConfigError
-from transferkit.loading import DTYPES, input_embeddings, load_causal_lm, load_tokenizer, quiet_transformers
-from transferkit.tokens import TextEncoder, pad_left
 
 # Some chat templates write the date: a run that goes on tomorrow must not differ. transformers 5.23 lets no function be
 # handed to a template, so this one stands before it.

@@ -2,11 +2,11 @@
 
 import unicodedata
 
-from transferkit.words import script, word_spans
+from transferkit.data.words import script, word_spans
 
 
 def words(text: str) -> list[str]:
-    """The words of :func:`transferkit.words.word_spans`; compatibility forms and case folded, apostrophes straight."""
+    """The words of :func:`~transferkit.data.words.word_spans`; compatibility forms and case folded, straight quotes."""
     folded = unicodedata.normalize("NFKC", text).casefold().replace("\u2019", "'")
     return [folded[start:end] for start, end in word_spans(folded)]
 

@@ -13,8 +13,8 @@ from typing import Any
 
 from transferkit.augment.candidates import Candidate, Reason, Source
 from transferkit.errors import ConfigError, RunError
-from transferkit.manifest import flush
-from transferkit.runs import read_json, write_json
+from transferkit.files.json import read_json, write_json
+from transferkit.files.manifest import flush
 
 FORMAT = 1
 _FOOTER = b"transferkit.augment"  # key of the JSON in a parquet file's footer

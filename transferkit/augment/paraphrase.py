@@ -9,8 +9,8 @@ from transferkit.augment.decoder import Decoder
 from transferkit.augment.models import Model, ModelMaker, Tokenised, most_new_tokens, sample
 from transferkit.augment.prompts import ParaphrasePrompt
 from transferkit.augment.settings import Setup
+from transferkit.decoder.tokens import pad_left
 from transferkit.errors import ConfigError
-from transferkit.tokens import pad_left
 
 _QUOTES = (('"', '"'), ("'", "'"), ("\u201c", "\u201d"), ("\u2018", "\u2019"), ("\u00ab", "\u00bb"))
 

@@ -4,8 +4,8 @@ from pathlib import Path
 
 from pydantic import Field, field_validator
 
+from transferkit.config.schema import Strict, parse, read_yaml
 from transferkit.errors import ConfigError, did_you_mean
-from transferkit.schema import Strict, parse, read_yaml
 
 PLACE = "{text}"
 _BUNDLED = Path(__file__).with_name("prompts.yaml")

@@ -18,12 +18,13 @@ from transferkit.augment.filters import Filters
 from transferkit.augment.pair_file import Block, PairFile, Tally, texts_sha256
 from transferkit.augment.settings import Limits, Setup
 from transferkit.augment.similarity import Similarity, embedder_sha256
-from transferkit.embed_files import check_new_file, no_texts
+from transferkit.checkpoints.open import open_model
+from transferkit.config.schema import dump_yaml
+from transferkit.embed.files import no_texts
 from transferkit.errors import ConfigError, RunError
-from transferkit.open_model import open_model
+from transferkit.files.text_files import TextFile
+from transferkit.files.writable import check_new_file
 from transferkit.progress import texts_bar
-from transferkit.schema import dump_yaml
-from transferkit.text_files import TextFile
 
 BATCHES_PER_BLOCK = 16  # texts that are read, sorted by length, augmented and saved together
 

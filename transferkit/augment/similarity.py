@@ -8,10 +8,10 @@ import numpy as np
 from transferkit.augment.candidates import Candidate
 from transferkit.augment.models import Model
 from transferkit.augment.overlap import words
-from transferkit.checkpoint import checkpoint_folder
-from transferkit.embedder import Embedder
-from transferkit.manifest import NAME, sha256_file, verify
-from transferkit.open_model import is_checkpoint
+from transferkit.checkpoints.checkpoint import checkpoint_folder
+from transferkit.checkpoints.open import is_checkpoint
+from transferkit.files.manifest import NAME, sha256_file, verify
+from transferkit.methods.embedder import Embedder
 
 _CALIBRATION = 0.99  # of the pairs of different anchors are farther apart than a candidate may be
 
@@ -20,7 +20,7 @@ def embedder_sha256(name: str) -> str:
     """Hash that tells an embedder from another: of a checkpoint's manifest, or of a decoder's weights.
 
     Args:
-        name: as :func:`transferkit.open_model.open_model` takes it.
+        name: as :func:`transferkit.checkpoints.open.open_model` takes it.
 
     Raises:
         ConfigError: neither, or a damaged checkpoint.

@@ -22,7 +22,7 @@ from transferkit.cli import (
     templates,
 )
 from transferkit.errors import TransferkitError
-from transferkit.quiet import drop_kernel_message
+from transferkit.progress import drop_kernel_message, say
 
 app = typer.Typer(
     name="transferkit",
@@ -83,4 +83,4 @@ def main() -> None:
 
 
 def _say(message: str) -> None:
-    Console(stderr=True).print(message, markup=False, highlight=False, soft_wrap=True)
+    say(message, Console(stderr=True))

@@ -10,9 +10,10 @@ from rich.table import Table
 
 from transferkit.cli.options import Backbone, Column, Device, Instruction, Quiet
 from transferkit.errors import ConfigError
+from transferkit.progress import say
 
 if TYPE_CHECKING:
-    from transferkit.attention_report import Report
+    from transferkit.attention.report import Report
 
 
 def attention(
@@ -54,7 +55,7 @@ def attention(
     """
     import json as json_module
 
-    from transferkit.runs import check_writable
+    from transferkit.files.writable import check_writable
 
     if (text is None) == (texts is None):
         raise ConfigError("attention: expected one of --text and --texts, got " + ("none" if text is None else "both"))
@@ -62,18 +63,18 @@ def attention(
         raise ConfigError("attention: --text is blank; write a text")
     if out is not None:
         check_writable(out, option="--out")
-    from transferkit.text_files import TextFile
-    from transferkit.words import english_stop_words, read_stop_words
+    from transferkit.data.words import english_stop_words, read_stop_words
+    from transferkit.files.text_files import TextFile
 
     words = english_stop_words() if stop_words is None else read_stop_words(stop_words)
     rows = [text] if text is not None else list(TextFile.named(texts or "", column=column))
     if not rows:
         raise ConfigError(f"{texts}: holds no texts, expected at least one")
-    from transferkit.attention_report import measure
-    from transferkit.embed_files import usable_device
-    from transferkit.embedder import BackboneEmbedder
-    from transferkit.instructions import warn_of_instruction
-    from transferkit.open_model import open_model
+    from transferkit.attention.report import measure
+    from transferkit.checkpoints.instructions import warn_of_instruction
+    from transferkit.checkpoints.open import open_model
+    from transferkit.decoder.device import usable_device
+    from transferkit.methods.embedder import BackboneEmbedder
 
     console = Console(stderr=True, quiet=quiet)
     place = usable_device(device)
@@ -88,20 +89,20 @@ def attention(
     else:
         print_table(report, Console())
     if out is not None:
-        from transferkit.attention_report import write_report
+        from transferkit.attention.report import write_report
 
         for path in write_report(report, out):
-            console.print(f"wrote {path}", markup=False, highlight=False, soft_wrap=True)
+            say(f"wrote {path}", console)
 
 
 def print_table(report: "Report", console: Console) -> None:
     """A line a kind of token: its part of the tokens, and its share of attention over all layers and in the last."""
-    from transferkit.attention import GROUPS
-    from transferkit.attention_report import heading, mean_and_error
+    from transferkit.attention.report import heading, mean_and_error
+    from transferkit.attention.shares import GROUPS
 
     sides, change = report.sides(), report.change()
     for name, side in sides.items():
-        console.print(heading(name, side), markup=False, highlight=False, soft_wrap=True)
+        say(heading(name, side), console)
     table = Table(
         title="Share of attention in percent: mean over layers, and of the last one",
         title_justify="left",

@@ -10,6 +10,7 @@ from rich.table import Table
 from transferkit.augment.settings import Limits, Sampling, Setup
 from transferkit.cli.options import BatchSize, Column, Device, Texts
 from transferkit.errors import ConfigError, did_you_mean
+from transferkit.progress import say
 
 if TYPE_CHECKING:
     from transferkit.augment.candidates import Way
@@ -107,7 +108,7 @@ def augment(
     from dataclasses import asdict
 
     from transferkit.augment.run import augment_file, train_set, train_set_yaml
-    from transferkit.embed_files import usable_device
+    from transferkit.decoder.device import usable_device
 
     _check_heeded(context, written=llm is not None or forward is not None, noise=bool(noise))
     ways = [
@@ -128,7 +129,7 @@ def augment(
     )
     console.print(_table(tally))
     message = f"{tally.pairs:,} pairs of {tally.texts:,} texts in {out}; put it into a recipe's data.train:"
-    console.print(message, markup=False, highlight=False, soft_wrap=True)
+    say(message, console)
     if json:
         print(json_module.dumps({**asdict(tally), "train_set": train_set(out)}, ensure_ascii=False))
     else:

@@ -15,7 +15,7 @@ def list_(
     json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
 ) -> None:
     """All built-in backbones."""
-    from transferkit.specs import find_spec, list_backbones
+    from transferkit.config.specs import find_spec, list_backbones
 
     specs = [find_spec(name) for name in list_backbones()]
     if json:
@@ -36,15 +36,15 @@ def list_(
 def show(name: Annotated[str, typer.Argument(help="Registry name, .yaml file, local folder or hub id.")]) -> None:
     """One backbone's spec as YAML."""
     if name.endswith(".yaml"):
-        from transferkit.specs import find_spec as find
+        from transferkit.config.specs import find_spec as find
     else:
-        from transferkit.specs import list_backbones
+        from transferkit.config.specs import list_backbones
 
         if name in list_backbones():
-            from transferkit.specs import find_spec as find
+            from transferkit.config.specs import find_spec as find
         else:
-            from transferkit.probe import resolve as find
-    from transferkit.schema import dump_yaml
+            from transferkit.decoder.probe import resolve as find
+    from transferkit.config.schema import dump_yaml
 
     print(dump_yaml(find(name).model_dump(exclude_none=True)), end="")
 
@@ -56,10 +56,10 @@ def probe(
     write: Annotated[Path | None, typer.Option("--write", help="Write the spec to this .yaml file.")] = None,
 ) -> None:
     """Derive a spec from config and tokenizer."""
+    from transferkit.decoder.probe import probe as derive
+    from transferkit.decoder.probe import spec_yaml
     from transferkit.errors import ConfigError
-    from transferkit.probe import probe as derive
-    from transferkit.probe import spec_yaml
-    from transferkit.runs import write_text
+    from transferkit.files.json import write_text
 
     spec = derive(location, revision=revision)
     if write is None:

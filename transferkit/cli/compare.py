@@ -6,6 +6,8 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from transferkit.progress import say
+
 
 def compare(
     runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Run folders of one target and one data set.")],
@@ -23,7 +25,7 @@ def compare(
     """
     from transferkit.convergence import compare as compare_runs
     from transferkit.convergence import tables
-    from transferkit.runs import read_run
+    from transferkit.runs.folder import read_run
 
     comparison = compare_runs([read_run(folder) for folder in runs], allow_unfinished=allow_unfinished)
     if json:
@@ -35,4 +37,4 @@ def compare(
 
         console = Console(stderr=True)
         for path in write_comparison(comparison, out):
-            console.print(f"wrote {path}", markup=False, highlight=False)
+            say(f"wrote {path}", console)

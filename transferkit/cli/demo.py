@@ -6,6 +6,8 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from transferkit.progress import say
+
 
 def demo(
     train: Annotated[
@@ -38,10 +40,10 @@ def demo(
     from transferkit.cli.study import taken_up_again
     from transferkit.convergence import compare, tables
     from transferkit.convergence.report import write_comparison
-    from transferkit.demo import QUESTION, RUNS, adapted_checkpoint, planned_runs, run_demo
-    from transferkit.distributed import is_main
-    from transferkit.runs import check_writable
-    from transferkit.search import Index, docstring_entries
+    from transferkit.embed.search import Index, docstring_entries
+    from transferkit.files.writable import check_writable
+    from transferkit.study.demo import QUESTION, RUNS, adapted_checkpoint, planned_runs, run_demo
+    from transferkit.training.distributed import is_main
 
     console = Console(stderr=True)
     index = INDEX if runs == RUNS else runs / "search"
@@ -60,6 +62,6 @@ def demo(
         command += f" --checkpoint {shlex.quote(str(checkpoint))} --index {shlex.quote(str(index))}"
     found = Index(checkpoint, docstring_entries(index), folder=index, again=f"`{command}`", console=console)
     out = Console()
-    out.print(f"\nWith the adapted decoder: {command}", markup=False, highlight=False, soft_wrap=True)
+    say(f"\nWith the adapted decoder: {command}", out)
     print_hits(found.search(QUESTION), out)
-    out.print(f"\nreport: {report[-1]}", markup=False, highlight=False, soft_wrap=True)
+    say(f"\nreport: {report[-1]}", out)

@@ -7,6 +7,7 @@ import typer
 from rich.console import Console
 
 from transferkit.cli.options import Backbone, BatchSize, Column, Device, Instruction, Quiet, Texts
+from transferkit.progress import say
 
 
 def embed(
@@ -25,7 +26,7 @@ def embed(
 
     Example: transferkit embed runs/adapt-... questions.txt --out questions.npy
     """
-    from transferkit.embed_files import embed_file
+    from transferkit.embed.files import embed_file
 
     console = Console(stderr=True, quiet=quiet)
     count = embed_file(
@@ -40,4 +41,4 @@ def embed(
         resume=resume,
         console=console,
     )
-    console.print(f"{count} vectors in {out}", markup=False, highlight=False)
+    say(f"{count} vectors in {out}", console)

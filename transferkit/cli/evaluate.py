@@ -8,14 +8,15 @@ from rich.console import Console
 
 from transferkit.cli.options import Backbone, BatchSize, Device, Quiet
 from transferkit.errors import ConfigError, RunError, did_you_mean
+from transferkit.progress import say
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from mteb.abstasks import AbsTask
 
-    from transferkit.mteb_models import Model
-    from transferkit.mteb_rows import TaskRow
+    from transferkit.evaluation.models import Model
+    from transferkit.evaluation.rows import TaskRow
 
 
 def evaluate(
@@ -127,8 +128,8 @@ def evaluate(
 
     if find_spec("mteb") is None:
         raise ConfigError("evaluate needs the package mteb; install it with `pip install 'transferkit[mteb]'`")
-    from transferkit.mteb_reading import parse_reading
-    from transferkit.runs import check_writable
+    from transferkit.evaluation.readings import parse_reading
+    from transferkit.files.writable import check_writable
 
     check_writable(out, option="--out")
     reading = parse_reading(
@@ -146,8 +147,8 @@ def evaluate(
     console = Console(stderr=True, quiet=quiet)
     chosen = _tasks(tasks, benchmark, tasks_from, console)
     given = _instructions(instruction or [], chosen)
-    from transferkit.embed_files import usable_device
-    from transferkit.mteb_models import find_models
+    from transferkit.decoder.device import usable_device
+    from transferkit.evaluation.models import find_models
 
     found = find_models(
         models,
@@ -171,20 +172,20 @@ def _tasks(names: str | None, benchmark: str | None, folder: Path | None, consol
     if wanted is not None and len(set(wanted)) < len(wanted):
         raise ConfigError(f"--tasks {names}: a task stands twice; give every one once")
     if folder is not None:
-        from transferkit.mteb_tasks import local_tasks, other_folders
+        from transferkit.evaluation.tasks import local_tasks, other_folders
 
         found = local_tasks(folder, names=wanted)
         if others := other_folders(folder):
             message = f"no sets of a known kind, left aside: {', '.join(others)}"
-            console.print(message, markup=False, highlight=False, soft_wrap=True)
+            say(message, console)
         return found
-    from transferkit.mteb_run import benchmark_tasks, named_tasks
+    from transferkit.evaluation.run import benchmark_tasks, named_tasks
 
     return benchmark_tasks(benchmark, names=wanted) if benchmark is not None else named_tasks(wanted or [])
 
 
 def _instructions(given: list[str], tasks: "Sequence[AbsTask]") -> dict[str, str]:
-    from transferkit.mteb_instructions import for_parts, instruction_keys
+    from transferkit.evaluation.instructions import for_parts, instruction_keys
 
     allowed = instruction_keys(tasks)
     found: dict[str, str] = {}
@@ -219,7 +220,7 @@ def _show(models: "Sequence[Model]", tasks: "Sequence[AbsTask]") -> None:
 
 def _instructions_of(task: "AbsTask", models: "Sequence[Model]") -> list[tuple[str, str]]:
     """Model, with the part of an aggregate, and its instructions as a line shows them."""
-    from transferkit.mteb_instructions import by_part
+    from transferkit.evaluation.instructions import by_part
 
     found = []
     for model in models:
@@ -236,8 +237,8 @@ def _run(
 ) -> "list[TaskRow]":
     from itertools import chain
 
-    from transferkit.mteb_run import run_tasks
-    from transferkit.run_lock import sole_use
+    from transferkit.evaluation.run import run_tasks
+    from transferkit.files.lock import sole_use
 
     groups = chain.from_iterable(model.groups() for model in models)
     rows = []
@@ -249,14 +250,14 @@ def _run(
         done = sum(row.problem is None for row in rows)
         wanted = sum(len(model.methods) for model in models) * len(tasks)
         message = f"interrupted; {done} of {wanted} scores in {out}, the same command goes on"
-        console.print(message, markup=False, highlight=False, soft_wrap=True)
+        say(message, console)
         raise typer.Exit(130) from None
     return rows
 
 
 def _finish(rows: "list[TaskRow]", *, out: Path, types: "Sequence[str]", console: Console, json: bool) -> None:
     from transferkit.convergence.tables import rich_table
-    from transferkit.mteb_table import throughput, to_json, views
+    from transferkit.evaluation.tables import throughput, to_json, views
 
     if json:
         print(to_json(rows, types=types), end="")
@@ -264,8 +265,8 @@ def _finish(rows: "list[TaskRow]", *, out: Path, types: "Sequence[str]", console
         for view in views(rows, types=types):
             if view.in_terminal:
                 Console().print(rich_table(view))
-    console.print(throughput(rows), markup=False, highlight=False, soft_wrap=True)
-    console.print(f"wrote {out / 'table.md'} and table.csv", markup=False, highlight=False, soft_wrap=True)
+    say(throughput(rows), console)
+    say(f"wrote {out / 'table.md'} and table.csv", console)
     failed = list(dict.fromkeys(row.task for row in rows if row.problem is not None))
     if failed:
         names = ", ".join(failed)

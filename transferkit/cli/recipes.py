@@ -6,13 +6,15 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from transferkit.progress import say
+
 app = typer.Typer(help="The recipes: everything a run is decided by.", no_args_is_help=True)
 
 
 @app.command("list")
 def list_() -> None:
     """All built-in recipes."""
-    from transferkit.recipes import list_recipes
+    from transferkit.config.recipes import list_recipes
 
     print("\n".join(list_recipes()))
 
@@ -20,7 +22,7 @@ def list_() -> None:
 @app.command()
 def show(name: Annotated[str, typer.Argument(help="Built-in name or .yaml file.")]) -> None:
     """The recipe's own text."""
-    from transferkit.recipes import read_recipe, recipe_path
+    from transferkit.config.recipes import read_recipe, recipe_path
 
     read_recipe(name)
     print(recipe_path(name).read_text(encoding="utf-8"), end="")
@@ -32,11 +34,11 @@ def check(
     set_: Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override; repeatable.")] = None,
 ) -> None:
     """Check a recipe and print it with every default filled in."""
-    from transferkit.recipes import read_recipe, recipe_yaml
+    from transferkit.config.recipes import read_recipe, recipe_yaml
 
     print(recipe_yaml(read_recipe(name, overrides=set_)), end="", flush=True)  # the verdict comes after it
     verdict = f"{name}: valid; data files are not opened here, --dry-run of its command does that"
-    Console(stderr=True).print(verdict, markup=False, highlight=False, soft_wrap=True)
+    say(verdict, Console(stderr=True))
 
 
 @app.command()
@@ -45,7 +47,7 @@ def copy(
     to: Annotated[Path, typer.Option("--to", help="Folder to copy into.")] = Path("recipes"),
 ) -> None:
     """Copy built-in recipes to edit them."""
-    from transferkit.recipe_files import copy_recipe
+    from transferkit.config.recipe_files import copy_recipe
 
     print(copy_recipe(name, to))
 
@@ -57,7 +59,7 @@ def new(
     to: Annotated[Path, typer.Option("--to", help="Folder in which <family>/ is made.")] = Path("recipes"),
 ) -> None:
     """Write train, adapt and baseline recipes for a new model family."""
-    from transferkit.recipe_files import new_family
+    from transferkit.config.recipe_files import new_family
 
     for path in new_family(family, backbone=backbone, target=to):
         print(path)

@@ -8,10 +8,11 @@ from rich.console import Console
 
 from transferkit.cli.options import DataDir
 from transferkit.errors import ConfigError, RunError, UnreachableError, with_article
-from transferkit.resources import BUNDLED
+from transferkit.files.builtin import BUNDLED
+from transferkit.progress import say
 
 if TYPE_CHECKING:
-    from transferkit.recipes import Recipe, Task
+    from transferkit.config.recipes import Recipe, Task
 
 RecipeName = Annotated[
     str | None,
@@ -174,16 +175,16 @@ def _run(
     recipe = _recipe(task, name, target, source, changes, console)
     if task == "baseline" and recipe.method is None:
         raise ConfigError("baseline needs a method: --method lora|qlora|prompt-tuning|prompting-llm-alone|frozen|tfidf")
-    from transferkit.recipes import has_backbone, required_backbone
+    from transferkit.config.recipes import has_backbone, required_backbone
 
     if has_backbone(recipe):
         required_backbone(recipe)  # before the seconds that the libraries take to import
-    from transferkit.runner import Inputs
+    from transferkit.runner.runner import Inputs
 
     inputs = Inputs(source=source, data_dir=data_dir)
     try:
         if dry_run:
-            from transferkit.dry_run import describe
+            from transferkit.runner.dry_run import describe
 
             print(describe(recipe, inputs))
             return
@@ -198,21 +199,21 @@ def _run(
 def _recipe(
     task: "Task", name: str | None, target: str | None, source: Path | None, changes: list[str], console: Console
 ) -> "Recipe":
-    from transferkit.recipes import read_recipe
+    from transferkit.config.recipes import read_recipe
 
     if name is None:
         name = f"{BUNDLED}/adapt" if task == "adapt" and source == BUNDLED else _recipe_of_family(task, target)
-        console.print(f"no recipe given: using the built-in {name}", markup=False, highlight=False, soft_wrap=True)
+        say(f"no recipe given: using the built-in {name}", console)
     return read_recipe(name, overrides=changes, task=task)
 
 
 def _recipe_of_family(task: "Task", target: str | None) -> str:
     """Name of the built-in recipe that is written for the target's family."""
-    from transferkit.recipes import list_recipes
+    from transferkit.config.recipes import list_recipes
 
     if target is None:
         raise ConfigError(f"{task} needs a recipe or a --target (`transferkit recipes list` shows the built-in ones)")
-    from transferkit.probe import resolve
+    from transferkit.decoder.probe import resolve
 
     family = resolve(target).family
     name = f"{family}/{task}"
@@ -225,10 +226,10 @@ def _recipe_of_family(task: "Task", target: str | None) -> str:
 
 
 def _finish(resume: Path | None, fresh: Any, task: "Task", console: Console, *, json: bool) -> None:
-    from transferkit import runner
-    from transferkit.distributed import is_main
-    from transferkit.runs import read_record
-    from transferkit.train import Interrupted
+    from transferkit.runner import runner
+    from transferkit.runs.folder import read_record
+    from transferkit.training.distributed import is_main
+    from transferkit.training.loop import Interrupted
 
     try:
         if resume is not None:
@@ -243,12 +244,7 @@ def _finish(resume: Path | None, fresh: Any, task: "Task", console: Console, *, 
             recipe, inputs, runs = fresh
             folder = runner.start(recipe, inputs, runs=runs, console=console)
     except Interrupted as interruption:
-        console.print(
-            f"interrupted; continue with `transferkit {task} --resume {interruption}`",
-            markup=False,
-            highlight=False,
-            soft_wrap=True,
-        )
+        say(f"interrupted; continue with `transferkit {task} --resume {interruption}`", console)
         raise typer.Exit(130) from None
     if is_main():
         print((folder / "record.json").read_text(encoding="utf-8").rstrip() if json else folder)

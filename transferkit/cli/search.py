@@ -9,9 +9,10 @@ from rich.markup import escape
 from rich.table import Table
 
 from transferkit.cli.options import BatchSize, Column, Instruction
+from transferkit.progress import say
 
 if TYPE_CHECKING:
-    from transferkit.search import Hit
+    from transferkit.embed.search import Hit
 
 INDEX = Path("runs/search")  # where vectors are kept unless --index says otherwise
 
@@ -41,12 +42,12 @@ def search(
     """
     import json as json_module
 
-    from transferkit.demo import adapted_checkpoint
     from transferkit.errors import ConfigError
+    from transferkit.study.demo import adapted_checkpoint
 
     if not question.strip():
         raise ConfigError("search: the question is empty; write what to look for")
-    from transferkit.search import Index, docstring_entries, file_entries
+    from transferkit.embed.search import Index, docstring_entries, file_entries
 
     console = Console(stderr=True)
     checkpoint = checkpoint or adapted_checkpoint()
@@ -57,7 +58,7 @@ def search(
         for hit in found:
             print(json_module.dumps({"score": round(hit.score, 4), "name": hit.entry.name, "text": hit.entry.text}))
         return
-    console.print(f"{len(entries):,} texts, read by {checkpoint}", style="dim", markup=False, highlight=False)
+    say(f"{len(entries):,} texts, read by {checkpoint}", console, style="dim")
     print_hits(found, Console())
 
 

@@ -9,6 +9,7 @@ import typer
 from rich.console import Console
 
 from transferkit.cli.options import DataDir
+from transferkit.progress import say
 
 
 def study(
@@ -30,7 +31,7 @@ def study(
 
     Example: transferkit study results/mixture/study.yaml --data-dir DATA --out report
     """
-    from transferkit.study import chosen, plan, read_study, state_of
+    from transferkit.study.study import chosen, plan, read_study, state_of
 
     everything = plan(read_study(file), runs=runs or Path("runs") / file.resolve().parent.name, beside=file.parent)
     planned = chosen(everything, names=only, seeds=seed)
@@ -40,9 +41,9 @@ def study(
         return
     from transferkit.convergence import compare, tables
     from transferkit.convergence.report import write_comparison
-    from transferkit.distributed import is_main
-    from transferkit.runs import check_writable
-    from transferkit.study import comparisons, run_all, short_name
+    from transferkit.files.writable import check_writable
+    from transferkit.study.study import comparisons, run_all, short_name
+    from transferkit.training.distributed import is_main
 
     console = Console(stderr=True)
     if out is not None:
@@ -65,13 +66,13 @@ def study(
         tables.print_table(comparison, Console())
         if out is not None and whole:
             for path in write_comparison(comparison, out / short_name(target)):
-                console.print(f"wrote {path}", markup=False, highlight=False)
+                say(f"wrote {path}", console)
 
 
 @contextmanager
 def taken_up_again(console: Console) -> Iterator[None]:
     """Say, when the user interrupts, that nothing is lost; exit code 130."""
-    from transferkit.train import Interrupted
+    from transferkit.training.loop import Interrupted
 
     try:
         yield

@@ -4,10 +4,10 @@ from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
+from transferkit.config.specs import STATIC, parts_of
 from transferkit.convergence.comparable import run_id
 from transferkit.convergence.series import Series, recipe_facts
-from transferkit.runs import Run
-from transferkit.specs import STATIC, parts_of
+from transferkit.runs.folder import Run
 
 # Keys of the recipe in which rows of one table should agree, or the reader must know.
 _COMPARED_KEYS = (

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from transferkit.errors import ConfigError
-from transferkit.runs import Run
+from transferkit.runs.folder import Run
 
 # These rows do not embed with the target, so it cannot differ.
 _WITHOUT_TARGET = ("tfidf", "prompting-llm-alone")

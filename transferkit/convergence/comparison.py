@@ -9,7 +9,7 @@ from transferkit.convergence.caveats import comparison_notes, seconds_compare
 from transferkit.convergence.comparable import check_comparable, run_id, with_target
 from transferkit.convergence.series import Point, Series, build_series, selecting_sets
 from transferkit.errors import ConfigError
-from transferkit.runs import Run
+from transferkit.runs.folder import Run
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,8 @@ from transferkit.convergence.findings import findings
 from transferkit.convergence.formats import count, memory, seconds
 from transferkit.convergence.tables import View, row_name, title, to_csv, to_json, to_markdown, views
 from transferkit.errors import ConfigError
-from transferkit.runs import Run, write_text
+from transferkit.files.json import write_text
+from transferkit.runs.folder import Run
 
 DEFINITIONS = {
     "Readout": "plain: the pooled vector. whitened / centred: a closed-form map, fitted on a fixed sample of "

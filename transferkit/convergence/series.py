@@ -9,10 +9,10 @@ from math import inf
 from statistics import mean, median
 from typing import Any, Literal
 
+from transferkit.config.named_templates import template_name
+from transferkit.config.recipes import heeded
 from transferkit.convergence.comparable import run_id
-from transferkit.recipes import heeded
-from transferkit.runs import Run
-from transferkit.template_files import template_name
+from transferkit.runs.folder import Run
 
 Readout = Literal["plain", "whiten", "center"]
 Keep = Literal["best", "last"]

@@ -1,0 +1,78 @@
+"""What a user may call a model: which names are checkpoints, which decoders, and how a plain decoder is read."""
+
+import hashlib
+import inspect
+import shutil
+from pathlib import Path
+
+import pytest
+from helpers.parts import source_checkpoint
+from helpers.tiny import Tiny
+from typer.testing import CliRunner
+
+from transferkit.augment.models import Model
+from transferkit.augment.similarity import embedder_sha256
+from transferkit.checkpoints.open import Decoder, find_decoder, is_checkpoint, open_model
+from transferkit.cli.app import app
+from transferkit.config.specs import without_soft_tokens
+from transferkit.errors import ConfigError
+from transferkit.methods.baselines import FrozenEmbedder
+from transferkit.methods.embedder import PromptEmbedder
+
+
+@pytest.fixture(scope="module", name="source")
+def make_source(tiny: Tiny, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return source_checkpoint(tiny, tmp_path_factory.mktemp("open") / "source")
+
+
+def test_which_names_are_checkpoints(tiny: Tiny, source: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(source, run / "checkpoint")
+    unfinished = tmp_path / "unfinished"
+    unfinished.mkdir()
+    (unfinished / "record.json").write_text("{}")
+    for folder in (source, run, unfinished, Path("bundled")):
+        assert is_checkpoint(str(folder))
+    for name in (str(tiny.target), "bundled-llama-5m", "org/model", "./none"):
+        assert not is_checkpoint(name)
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(ConfigError, match=r"empty: not a complete checkpoint .* and not a model folder \(no config"):
+        is_checkpoint(str(tmp_path / "empty"))
+
+
+def test_an_embedder_is_told_by_its_manifest_or_its_weights(tiny: Tiny, source: Path, tmp_path: Path) -> None:
+    expected = hashlib.sha256((source / "manifest.json").read_bytes()).hexdigest()
+    shutil.copytree(source, tmp_path / "run" / "checkpoint")
+    assert embedder_sha256(str(source)) == embedder_sha256(str(tmp_path / "run")) == expected
+    assert embedder_sha256(str(tiny.target)) == Model.decoder(str(tiny.target)).weights_sha256
+    with pytest.raises(ConfigError, match="not a complete checkpoint"):
+        embedder_sha256(str(tmp_path))
+    (tmp_path / "run" / "checkpoint" / "embedder.json").unlink()
+    with pytest.raises(ConfigError, match=r"embedder\.json"):
+        embedder_sha256(str(tmp_path / "run"))
+
+
+def test_a_checkpoint_or_a_decoder(tiny: Tiny, source: Path) -> None:
+    assert isinstance(open_model(str(source)), PromptEmbedder)
+    with pytest.raises(ConfigError, match="--template and --pooling are for a decoder alone"):
+        open_model(str(source), pooling="mean")
+    with pytest.raises(ConfigError, match="is a decoder itself"):
+        open_model(str(tiny.target), backbone="x")
+    found = find_decoder(str(tiny.target), template="summary", pooling="last").load(max_length=16)
+    assert isinstance(found, FrozenEmbedder)
+    assert found.pooling == "last"
+    assert found.backbone.max_length == 16
+    assert found.backbone.template.source.startswith("This sentence")
+
+
+@pytest.mark.parametrize("command", ["attention", "augment"])
+def test_help_says_how_much_of_a_text_a_decoder_alone_reads(command: str) -> None:
+    tokens = inspect.signature(Decoder.load).parameters["max_length"].default
+    shown = CliRunner().invoke(app, [command, "--help"]).output.replace("│", " ")
+    assert f"first {tokens} tokens" in " ".join(shown.split())
+
+
+def test_a_method_without_soft_tokens_reads_the_rest_of_the_template() -> None:
+    assert without_soft_tokens("{text}{soft}", "soft") == ("{text}", "mean")
+    assert without_soft_tokens('"{text}" is{soft} so', "last") == ('"{text}" is so', "last")
+    assert without_soft_tokens("{text}", "max") == ("{text}", "max")

@@ -1,0 +1,143 @@
+"""A checkpoint belongs to one backbone: what is told apart, and what is not."""
+
+import json
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from helpers.parts import TEXTS, load_backbone, source_checkpoint
+from helpers.tiny import Tiny
+from safetensors.torch import load_file, save_file
+from zoo import FAMILIES, WORDS, save, tokenizer
+
+from transferkit.checkpoints.checkpoint import load
+from transferkit.decoder.identity import weights_sha256
+from transferkit.errors import ConfigError
+from transferkit.files.manifest import NAME, seal
+
+
+@pytest.fixture(scope="module", name="checkpoint")
+def make_checkpoint(tiny: Tiny, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return source_checkpoint(tiny, tmp_path_factory.mktemp("identity") / "checkpoint")
+
+
+@pytest.fixture(name="copy")
+def copy_of_the_backbone(tiny: Tiny, tmp_path: Path) -> Path:
+    return shutil.copytree(tiny.source, tmp_path / "moved")
+
+
+def edit_config(folder: Path, **changes: object) -> None:
+    file = folder / "config.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | changes))
+
+
+def edit_weight(folder: Path, name: str, factor: float = 1.5) -> None:
+    file = folder / "model.safetensors"
+    tensors = load_file(file)
+    assert name in tensors
+    tensors[name] = tensors[name] * factor
+    save_file(tensors, file, metadata={"format": "pt"})
+
+
+def fine_tune(folder: Path) -> None:
+    """One matrix outside the embeddings: what merging LoRA into it does."""
+    edit_weight(folder, "model.layers.1.mlp.down_proj.weight")
+
+
+def other_family(folder: Path) -> None:
+    shutil.rmtree(folder)
+    save(FAMILIES["qwen3"], folder, vocabulary=WORDS[: len(WORDS) - 6])
+
+
+def other_tokenizer(folder: Path) -> None:
+    tokenizer(list(reversed(WORDS[: len(WORDS) - 6]))).save_pretrained(folder)
+
+
+def other_config(folder: Path) -> None:
+    edit_config(folder, rms_norm_eps=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [(other_family, "config"), (fine_tune, "weights"), (other_tokenizer, "tokenizer"), (other_config, "config")],
+)
+def test_another_backbone_is_refused(checkpoint: Path, copy: Path, change: Callable[[Path], None], named: str) -> None:
+    change(copy)
+    with pytest.raises(ConfigError) as caught:
+        load(checkpoint, backbone=str(copy))
+    message = str(caught.value)
+    assert "differs from it in" in message
+    assert named in message
+    assert "transferkit adapt" in message
+
+
+def test_fine_tune_has_the_same_config_tokenizer_and_embeddings(tiny: Tiny, copy: Path) -> None:
+    fine_tune(copy)
+    base, tuned = (load_backbone(folder).identity for folder in (tiny.source, copy))
+    assert base.differences(tuned) == ["weights"]
+
+
+def test_another_embedding_scale_is_refused(checkpoint: Path, tmp_path: Path) -> None:
+    """As if another library version had moved the factor into or out of the embedding module."""
+    other = shutil.copytree(checkpoint, tmp_path / "checkpoint")
+    file = other / "embedder.json"
+    description = json.loads(file.read_text())
+    description["backbone"]["identity"]["embedding_scale"] *= 48**0.5
+    file.write_text(json.dumps(description))
+    reseal(other)
+    with pytest.raises(ConfigError, match=r"differs from it in embedding_scale; .*`transferkit adapt"):
+        load(other)
+
+
+def reseal(folder: Path) -> None:
+    (folder / NAME).unlink()
+    seal(folder)
+
+
+def test_embedding_scale_is_the_families_own(tmp_path: Path) -> None:
+    for name, expected in (("gemma", 48**0.5), ("llama", 1.0)):
+        save(FAMILIES[name], tmp_path / name)
+        assert load_backbone(tmp_path / name).identity.embedding_scale == pytest.approx(expected, rel=1e-3)
+
+
+def test_same_backbone_elsewhere_is_accepted(checkpoint: Path, copy: Path) -> None:
+    edit_config(copy, transformers_version="5.0.0", use_cache=False, torch_dtype="bfloat16")
+    moved = load(checkpoint, backbone=str(copy))
+    np.testing.assert_array_equal(moved.encode(TEXTS), load(checkpoint).encode(TEXTS))
+
+
+def test_identity_does_not_depend_on_dtype_or_quantisation(tiny: Tiny) -> None:
+    plain = load_backbone(tiny.source).identity
+    for changed in (load_backbone(tiny.source, dtype="bfloat16"), load_backbone(tiny.source, quantization="nf4")):
+        assert plain.differences(changed.identity) == []
+
+
+def test_scale_may_differ_by_rounding_alone(tiny: Tiny) -> None:
+    mine = load_backbone(tiny.source).identity
+    scale = mine.embedding_scale
+    assert mine.differences(replace(mine, embedding_scale=scale * 1.0005)) == []
+    assert mine.differences(replace(mine, embedding_scale=scale * 1.002)) == ["embedding_scale"]
+
+
+def test_every_weight_of_the_decoder_counts(copy: Path) -> None:
+    before = weights_sha256(str(copy), revision=None)
+    for name in load_file(copy / "model.safetensors"):
+        edit_weight(copy, name)
+        after = weights_sha256(str(copy), revision=None)
+        assert after != before, name
+        before = after
+
+
+def test_pickled_weights_are_not_loaded(copy: Path) -> None:
+    tensors = load_file(copy / "model.safetensors")
+    (copy / "model.safetensors").unlink()
+    torch.save(tensors, copy / "pytorch_model.bin")
+    with pytest.raises(ConfigError) as caught:
+        load_backbone(copy)
+    assert str(caught.value) == (
+        f"{copy}: holds no safetensors weights; convert the checkpoint first (pickled weights are not loaded)"
+    )

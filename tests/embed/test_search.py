@@ -1,0 +1,144 @@
+"""Search: exact against a loop in float64, an index that is built once and never stale, and the command."""
+
+import json
+from io import StringIO
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from helpers.parts import prompt_embedder, source_checkpoint
+from helpers.run_parts import QUIET
+from helpers.tiny import Tiny
+from rich.console import Console
+from typer.testing import CliRunner
+from zoo import WORDS
+
+from transferkit.checkpoints.checkpoint import load, save
+from transferkit.cli.app import app
+from transferkit.embed.search import Entry, Index, file_entries
+from transferkit.errors import ConfigError, RunError
+from transferkit.methods.embedder import Embedder
+
+TEXTS = [" ".join(WORDS[i : i + 4]) for i in range(12)]
+ENTRIES = [Entry(f"row {i}", text.upper(), text) for i, text in enumerate(TEXTS)]
+
+
+@pytest.fixture(scope="module", name="checkpoint")
+def make_checkpoint(tiny: Tiny, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return source_checkpoint(tiny, tmp_path_factory.mktemp("source") / "checkpoint")
+
+
+def test_hits_are_the_nearest_by_cosine_best_first(checkpoint: Path, tmp_path: Path) -> None:
+    index = Index(checkpoint, ENTRIES, folder=tmp_path, instruction="see", console=QUIET)
+    hits = index.search(TEXTS[5], top=4)
+    embedder = load(checkpoint)
+    vectors = embedder.encode(TEXTS, instruction="see").astype(np.float64)
+    cosines = [float(vectors[i] @ vectors[5]) for i in range(len(TEXTS))]
+    expected = sorted(range(len(TEXTS)), key=lambda i: -cosines[i])[:4]
+    assert [hit.entry for hit in hits] == [ENTRIES[i] for i in expected]
+    assert hits[0].entry is ENTRIES[5]
+    np.testing.assert_allclose([hit.score for hit in hits], [cosines[i] for i in expected], atol=1e-5)
+
+
+def test_texts_are_read_once_and_again_only_where_something_changed(
+    checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Index(checkpoint, ENTRIES, folder=tmp_path, instruction="see", console=QUIET)
+    (first,) = tmp_path.glob("*.npy")
+    read: list[int] = []
+    whole = Embedder.encode
+
+    def counting(self: Embedder, texts: list[str], **options: object) -> np.ndarray:
+        read.append(len(texts))
+        return whole(self, texts, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Embedder, "encode", counting)
+    Index(checkpoint, ENTRIES, folder=tmp_path, instruction="see", console=QUIET).search("see", top=1)
+    assert read == [1]
+    Index(checkpoint, ENTRIES, folder=tmp_path, instruction="find the cat", console=QUIET)
+    Index(checkpoint, ENTRIES[:-1], folder=tmp_path, instruction="see", console=QUIET)
+    assert read == [1, len(TEXTS), len(TEXTS) - 1]
+    assert len(list(tmp_path.glob("*.npy"))) == 3
+    assert first.is_file()
+
+
+@pytest.mark.parametrize("given", [None, "see"])
+def test_training_instructions_are_shown_where_none_is_given(given: str | None, tiny: Tiny, tmp_path: Path) -> None:
+    texts = {f"set {i}": f"instruction {i}" for i in range(8)}
+    save(prompt_embedder(tiny), tmp_path / "checkpoint", instructions=texts)
+    console = Console(file=StringIO(), width=40)
+    Index(tmp_path / "checkpoint", ENTRIES, folder=tmp_path / "index", instruction=given, console=console)
+    assert isinstance(console.file, StringIO)
+    warning = (
+        f"warning: no --instruction given; this checkpoint was trained with {'; '.join(map(repr, texts.values()))}; "
+        "none is used; choose one with --instruction\n"
+    )
+    assert console.file.getvalue() == ("" if given else warning)
+
+
+@pytest.mark.parametrize("size", [0, 60, 200])  # nothing, half a header, too few vectors
+def test_a_damaged_index_is_made_again(size: int, checkpoint: Path, tmp_path: Path) -> None:
+    Index(checkpoint, ENTRIES, folder=tmp_path, instruction="see", console=QUIET)
+    (file,) = tmp_path.glob("*.npy")
+    whole = file.read_bytes()
+    file.write_bytes(whole[:size])
+    index = Index(checkpoint, ENTRIES, folder=tmp_path, instruction="see", console=QUIET)
+    assert index.search(TEXTS[5], top=1)[0].entry is ENTRIES[5]
+    assert file.read_bytes() == whole
+    assert list(tmp_path.iterdir()) == [file]
+
+
+def test_nothing_to_search_is_an_error(checkpoint: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="there are no texts to search"):
+        Index(checkpoint, [], folder=tmp_path, console=QUIET)
+
+
+@pytest.mark.parametrize(
+    ("at", "error", "says"),
+    [
+        (
+            "transferkit.methods.embedder.Embedder.encode",
+            torch.OutOfMemoryError("full"),
+            "out of memory at 64 texts a forward pass; the 0 vectors before are kept, go on with the same command, at "
+            "--batch-size 32",
+        ),
+        ("os.fsync", OSError(28, "No space left on device"), "make room and go on with the same command"),
+    ],
+)
+def test_a_failure_names_only_options_of_search(
+    at: str, error: Exception, says: str, checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise error
+
+    file = tmp_path / "texts.txt"
+    file.write_text("\n".join(TEXTS) + "\n")
+    arguments = ["search", "see", "--checkpoint", str(checkpoint), "--texts", str(file), "--index", str(tmp_path / "i")]
+    with monkeypatch.context() as patch:
+        patch.setattr(at, fail)
+        failed = CliRunner().invoke(app, arguments)
+    assert isinstance(failed.exception, RunError)
+    assert says in str(failed.exception)
+    assert "--resume" not in str(failed.exception)
+    assert CliRunner().invoke(app, arguments).exit_code == 0
+
+
+def test_rows_of_a_file_are_entries(tmp_path: Path) -> None:
+    file = tmp_path / "texts.jsonl"
+    file.write_text("".join(json.dumps({"body": text}) + "\n" for text in ("one", "two")))
+    assert file_entries(str(file), column="body") == [Entry("row 1", "one", "one"), Entry("row 2", "two", "two")]
+
+
+def test_command_prints_hits_as_table_and_as_json(checkpoint: Path, tmp_path: Path) -> None:
+    file = tmp_path / "texts.txt"
+    file.write_text("\n".join(TEXTS) + "\n")
+    arguments = ["search", TEXTS[2], "--checkpoint", str(checkpoint), "--texts", str(file), "--instruction", "see"]
+    arguments += ["--index", str(tmp_path / "index"), "--top", "2"]
+    shown = CliRunner().invoke(app, arguments)
+    assert shown.exit_code == 0, shown.output
+    assert TEXTS[2] in shown.output
+    assert "row 3" in shown.output
+    lines = CliRunner().invoke(app, [*arguments, "--json"]).stdout.splitlines()
+    assert json.loads(lines[0])["name"] == "row 3"
+    assert json.loads(lines[0])["score"] == pytest.approx(1.0, abs=1e-4)

@@ -1,0 +1,1 @@
+"""What tests build on: tiny projects, run folders, sets, pictures."""

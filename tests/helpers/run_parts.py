@@ -1,0 +1,80 @@
+"""A training run in pieces: embedder, data and scorer of a tiny recipe, and ways to stop it."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.console import Console
+
+from helpers.tiny import Tiny
+from transferkit.config.recipes import Recipe
+from transferkit.data.dev_sets import load_dev_sets
+from transferkit.data.training_sets import TrainingData, load_training_data
+from transferkit.methods.build import build, resolve_recipe
+from transferkit.methods.embedder import Embedder
+from transferkit.progress import Progress
+from transferkit.training.loop import Fitted, fit
+from transferkit.training.scoring import Scorer
+
+QUIET = Console(file=StringIO(), width=200)
+
+
+class Quiet(Progress):
+    """Keeps warnings and losses; ``on_step`` is called after each step."""
+
+    def __init__(self, on_step: Callable[[int], None] | None = None) -> None:
+        super().__init__(QUIET, steps=1, title="test", live=False)
+        self.on_step = on_step
+        self.warnings: list[str] = []
+        self.losses: list[float] = []
+
+    def step(self, step: int, *, loss: float, tokens_per_second: float) -> None:
+        self.losses.append(loss)
+        if self.on_step is not None:
+            self.on_step(step)
+
+    def warn(self, message: str) -> None:
+        self.warnings.append(message)
+
+
+@dataclass
+class Trial:
+    """A recipe made ready: the same objects that the runner hands to the loop."""
+
+    recipe: Recipe
+    embedder: Embedder
+    data: TrainingData
+    scorer: Scorer
+    progress: Quiet = field(default_factory=Quiet)
+
+    def fit(self, folder: Path) -> Fitted:
+        folder.mkdir(exist_ok=True)
+        return fit(self.embedder, self.recipe, self.data, self.scorer, folder=folder, progress=self.progress)
+
+
+def trial(tiny: Tiny, recipe: Recipe, *, source: Path | None = None) -> Trial:
+    """Build what ``recipe`` says, as a fresh process would."""
+    recipe, spec = resolve_recipe(recipe, source=source)
+    batch_size = recipe.optim.batch_size
+    data = load_training_data(recipe.data, data_dir=tiny.data, batch_size=batch_size, seed=recipe.seed)
+    dev_sets = load_dev_sets(recipe.data, data_dir=tiny.data)
+    torch.manual_seed(recipe.seed)
+    embedder = build(recipe, spec, source=source, device=torch.device("cpu")).embedder
+    sample = data.sample(recipe.readout.sample, recipe.seed)
+    scorer = Scorer(dev_sets, sample=sample, readout=recipe.readout, batch_size=recipe.eval.batch_size)
+    return Trial(recipe, embedder, data, scorer)
+
+
+def learned(embedder: Embedder) -> dict[str, torch.Tensor]:
+    """Name -> copy of every tensor that learns."""
+    own = {id(p) for group in embedder.trainable().values() for p in group}
+    return {name: p.detach().clone() for name, p in embedder.named_parameters() if id(p) in own}
+
+
+def untimed(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Metrics rows without what no two runs share."""
+    clocks = ("seconds", "readout_seconds", "peak_memory_bytes")
+    return [{key: value for key, value in row.items() if key not in clocks} for row in rows]

@@ -1,0 +1,81 @@
+"""A source trained on several backbones: whose turn it is, whose weights learn, and what is kept."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from helpers.parts import digests, relative
+from helpers.run_parts import QUIET, trial
+from helpers.tiny import Tiny
+
+from transferkit.checkpoints.checkpoint import load
+from transferkit.config.recipes import Recipe
+from transferkit.errors import ConfigError
+from transferkit.methods.build import build, resolve_recipe
+from transferkit.methods.embedder import PromptEmbedder
+from transferkit.methods.several_backbones import SeveralBackbones
+from transferkit.runner.runner import Inputs, start
+from transferkit.training.loop import backward
+
+
+def recipe_on_both(tiny: Tiny, **changes: object) -> Recipe:
+    mapping = tiny.mapping("train", **changes)
+    mapping["embedding"]["more_backbones"] = [str(tiny.target)]
+    return Recipe.model_validate(mapping)
+
+
+def gradients(embedder: PromptEmbedder, batch: object, recipe: Recipe) -> dict[str, torch.Tensor]:
+    embedder.train()
+    backward(embedder, batch, recipe.loss, micro_batch_size=None, seed=0, step=0)  # type: ignore[arg-type]
+    return {name: p.grad for name, p in embedder.named_parameters() if p.grad is not None}
+
+
+def test_each_turn_is_the_backbone_alone(tiny: Tiny) -> None:
+    both = trial(tiny, recipe_on_both(tiny))
+    assert isinstance(both.embedder, SeveralBackbones)
+    batch = both.data.batch(0)
+    mapping = tiny.mapping("train")
+    mapping["embedding"]["backbone"] = str(tiny.target)
+    recipe, spec = resolve_recipe(Recipe.model_validate(mapping), source=None)
+    alone = build(recipe, spec, source=None, device=torch.device("cpu")).embedder
+    assert isinstance(alone, PromptEmbedder)
+    expected = gradients(alone, batch, recipe)
+
+    both.embedder.begin_step(1)
+    found = gradients(both.embedder, batch, recipe)
+    assert not any(name.startswith("alignment.") for name in found)
+    for name, gradient in expected.items():
+        same = name.replace("alignment.", "others.0.alignment.")
+        assert relative(found[same], gradient) < 1e-5, name
+    assert both.embedder.take_tokens() == alone.take_tokens()
+
+    for parameter in both.embedder.parameters():
+        parameter.grad = None
+    both.embedder.begin_step(2)
+    assert not any(name.startswith("others.") for name in gradients(both.embedder, batch, recipe))
+
+
+def test_training_moves_every_alignment_and_keeps_the_first_backbone(tiny: Tiny, tmp_path: Path) -> None:
+    recipe = recipe_on_both(tiny, optim={"steps": 4}, save_every=2)
+    one = trial(tiny, recipe)
+    before = digests(one.embedder)
+    one.fit(tmp_path / "whole")
+    changed = {name for name, digest in digests(one.embedder).items() if before[name] != digest}
+    assert {"alignment.weight", "others.0.alignment.weight"} <= changed
+    assert not any("backbone." in name for name in changed)
+
+
+def test_the_checkpoint_is_an_ordinary_source(tiny: Tiny, tmp_path: Path) -> None:
+    recipe = recipe_on_both(tiny, optim={"steps": 2})
+    folder = start(recipe, Inputs(data_dir=tiny.data), runs=tmp_path, console=QUIET)
+    loaded = load(folder)
+    assert isinstance(loaded, PromptEmbedder)
+    assert not isinstance(loaded, SeveralBackbones)
+    assert loaded.backbone.spec.location == str(tiny.source)
+
+
+@pytest.mark.parametrize("task", ["adapt", "baseline"])
+def test_only_train_takes_several(tiny: Tiny, task: str) -> None:
+    embedding = tiny.mapping(task)["embedding"] | {"more_backbones": [str(tiny.source)]}
+    with pytest.raises(ConfigError, match="only in train do several backbones share a Prompting LLM"):
+        tiny.recipe(task, embedding=embedding)

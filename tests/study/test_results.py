@@ -1,0 +1,164 @@
+"""What is published: every study can be planned, every table comes out again from its records, byte for byte."""
+
+import csv
+import re
+from dataclasses import fields
+from itertools import takewhile
+from pathlib import Path
+
+import pytest
+from mteb.results.task_result import TaskResult
+from pydantic import TypeAdapter
+
+from transferkit.config.recipes import heeded
+from transferkit.convergence import compare
+from transferkit.convergence.series import _flat, recipe_facts
+from transferkit.convergence.tables import to_csv, to_json, to_markdown
+from transferkit.decoder.probe import resolve
+from transferkit.evaluation import tables as mteb_table
+from transferkit.evaluation.meta import meta_name
+from transferkit.evaluation.rows import TaskRow
+from transferkit.files.builtin import bundled_dir
+from transferkit.files.manifest import NAME, sha256_file
+from transferkit.runs.folder import read_metrics, read_run
+from transferkit.study.study import _is_same_run, comparisons, plan, read_study, short_name
+
+RESULTS = Path(__file__).resolve().parents[2] / "results"
+STUDIES = sorted(RESULTS.glob("*/study.yaml"))
+TABLES = sorted(RESULTS.glob("*/*/table.csv"))
+EVALUATIONS = sorted(RESULTS.glob("*/table.csv"))
+PLACE = re.compile(r"""(?:^|[\s"'=:])(?:/|\.\./)\w""")  # of one machine: an absolute path, or one out of the folder
+WITH_PROMPT_TUNING = [
+    study
+    for study in (*STUDIES, bundled_dir("source").parents[1] / "study" / "demo.yaml")
+    if "method: prompt-tuning" in study.read_text(encoding="utf-8")
+]
+
+
+def test_there_are_studies() -> None:
+    assert STUDIES
+
+
+@pytest.mark.parametrize("study", STUDIES, ids=lambda path: path.parent.name)
+def test_study_reads_every_recipe_it_names(study: Path) -> None:
+    planned = plan(read_study(study), runs=study.parent / "runs", beside=study.parent)
+    assert len({one.folder for one in planned}) == len(planned)
+    assert any(one.recipe.method == "lora" for one in planned)
+
+
+@pytest.mark.parametrize("study", STUDIES, ids=lambda path: path.parent.name)
+def test_runs_of_one_table_share_their_data(study: Path) -> None:
+    """What `compare` would refuse after hours: other training data or dev sets, or two decoders in one table."""
+    planned = plan(read_study(study), runs=study.parent / "runs", beside=study.parent)
+    rows = [one for one in planned if not one.is_source]
+    for target in {one.target for one in rows} - {None}:
+        data: dict[str, list[str]] = {}
+        for one in rows:
+            if one.target in (target, None):
+                data.setdefault(one.recipe.data.model_dump_json(), []).append(one.folder.name)
+        assert len(data) == 1, f"not comparable: {sorted(data.values(), key=len)[0]}"
+    decoders = [resolve(target).location for target in {one.target for one in rows} if target]
+    assert len(set(decoders)) == len(decoders)  # one decoder under two names would be two tables
+
+
+def test_published_runs_start_from_the_published_sources() -> None:
+    """By the hash of the source's manifest."""
+    compared = 0
+    for folder in (record.parent for record in RESULTS.glob("*/runs/*/record.json")):
+        if (source := read_run(folder).record["source"]) is None:
+            continue
+        manifest = folder.with_name(source["run"]) / "checkpoint-manifest.json"
+        if source["run"] == "source":  # of `--source bundled`
+            manifest = bundled_dir("source") / "checkpoint" / NAME
+        compared += 1
+        assert sha256_file(manifest) == source["sha256"], folder.name
+    assert compared > 20
+
+
+def test_there_is_prompt_tuning() -> None:
+    assert WITH_PROMPT_TUNING
+
+
+@pytest.mark.parametrize("study", WITH_PROMPT_TUNING, ids=lambda path: path.parent.name)
+def test_prompt_tuning_learns_at_the_rate_of_the_transfers_offsets(study: Path) -> None:
+    """Both are free vectors in the place of soft tokens: at another rate the rival would be held back."""
+    recipes = [one.recipe for one in plan(read_study(study), runs=study.parent / "runs", beside=study.parent)]
+    tuned = {recipe.optim.lr for recipe in recipes if recipe.method == "prompt-tuning"}
+    assert tuned
+    assert tuned <= {recipe.optim.lr_offset for recipe in recipes if recipe.task == "adapt"}
+
+
+@pytest.mark.parametrize("table", TABLES, ids=lambda path: f"{path.parent.parent.name}-{path.parent.name}")
+def test_published_table_comes_out_of_its_records_again(table: Path) -> None:
+    study = table.parent.parent / "study.yaml"
+    planned = plan(read_study(study), runs=study.parent / "runs", beside=study.parent)
+    for one in planned:
+        if (one.folder / "record.json").is_file() and not _is_same_run(one):
+            # A source that is published without its weights: what the recipe leaves to it cannot be compared.
+            recorded = recipe_facts(read_run(one.folder))
+            asked = {key: value for key, value in _flat("", heeded(one.recipe.model_dump())) if value is not None}
+            assert asked == {key: recorded.get(key) for key in asked}, one.folder.name
+    found = {short_name(target): runs for target, runs in comparisons(planned).items()}
+    comparison = compare(found[table.parent.name])
+    for name, text in (("md", to_markdown), ("csv", to_csv), ("json", to_json)):
+        assert (table.parent / f"table.{name}").read_text(encoding="utf-8") == text(comparison), f"table.{name}"
+
+
+@pytest.mark.parametrize("table", EVALUATIONS, ids=lambda path: path.parent.name)
+def test_published_evaluation_comes_out_of_its_scores_again(table: Path) -> None:
+    """Every row is what lies in mteb's layout beside it, and the tables are what these rows give."""
+    rows = [_task_row(line) for line in csv.DictReader(table.read_text(encoding="utf-8").splitlines())]
+    assert rows
+    for row in rows:
+        folder = table.parent / "results" / meta_name(row.model).replace("/", "__") / row.revision
+        assert 100 * TaskResult.from_disk(folder / f"{row.task}.json").get_score() == pytest.approx(row.score, abs=1e-4)
+        (noted,) = [note for note in read_metrics(folder) if note["task"] == row.task]
+        assert noted["done"]
+        for name in ("seconds", "encoder_seconds", "texts", "shared"):
+            assert noted[name] == getattr(row, name)
+    types = {row.task: row.type for row in rows}
+    assert table.read_text(encoding="utf-8") == mteb_table.to_csv(rows)
+    markdown = table.with_suffix(".md").read_text(encoding="utf-8")
+    assert markdown == mteb_table.to_markdown(rows, types=list(types.values()))
+    for file in table.parent.rglob("*.json*"):
+        assert not PLACE.search(file.read_text(encoding="utf-8")), file
+
+
+def _task_row(line: dict[str, str]) -> TaskRow:
+    given = {field.name: line[field.name] for field in fields(TaskRow) if line.get(field.name)}
+    return TypeAdapter(TaskRow).validate_python(given)
+
+
+def _first_table(text: str) -> list[dict[str, str]]:
+    """The rows of the first Markdown table in ``text``, by its header."""
+    lines = [line.strip().strip("|") for line in text.splitlines()]
+    start = next(i for i, line in enumerate(lines) if re.fullmatch(r"[ |:-]*-{3}[ |:-]*", line))
+    header, *rows = ([cell.strip() for cell in line.split(" | ")] for line in (lines[start - 1], *lines[start + 1 :]))
+    return [dict(zip(header, row, strict=True)) for row in takewhile(lambda row: len(row) == len(header), rows)]
+
+
+def test_readme_repeats_the_published_tables() -> None:
+    text = (RESULTS.parent / "README.md").read_text(encoding="utf-8")
+    section = text.split("## What it reaches so far")[1].split("\n## ")[0]
+    links = list(re.finditer(r"\[table\]\((results/[^)]*/table\.md)\)", section))
+    assert len(links) >= 2
+    for link in links:
+        published = _first_table((RESULTS.parent / link[1]).read_text(encoding="utf-8"))
+        shown = _first_table(section[link.end() :])
+        assert len(shown) >= 5
+        for row in shown:
+            assert any(row.items() <= one.items() for one in published), row
+
+
+@pytest.mark.parametrize(
+    "folder",
+    [bundled_dir("source"), *sorted(record.parent for record in RESULTS.glob("*/runs/*/record.json"))],
+    ids=lambda path: path.name,
+)
+def test_published_run_is_finished_and_names_no_place_of_one_machine(folder: Path) -> None:
+    run = read_run(folder)
+    assert run.record["status"] == "done"
+    assert run.record["git"]["commit"]
+    for file in folder.iterdir():
+        if file.is_file():
+            assert not PLACE.search(file.read_text(encoding="utf-8")), file.name

@@ -1,0 +1,646 @@
+"""The training loop: gradients, what may change, resuming bit for bit, damage, and what a run leaves behind."""
+
+import json
+import os
+import re
+import signal
+import sys
+from collections import defaultdict
+from collections.abc import Callable
+from dataclasses import replace
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from helpers.parts import digests, flip_bit, prompt_embedder, relative, source_checkpoint
+from helpers.run_parts import QUIET, Quiet, Trial, learned, trial, untimed
+from helpers.tiny import Tiny
+from rich.console import Console
+from safetensors.torch import load_file
+from torch import Tensor
+
+from transferkit.checkpoints.checkpoint import load, save
+from transferkit.config.recipes import OptimSection, Recipe
+from transferkit.decoder.text_states import TextState, TextStateMemory
+from transferkit.decoder.tokens import Rows
+from transferkit.errors import ConfigError, RunError
+from transferkit.methods.build import resolve_recipe
+from transferkit.methods.embedder import PromptEmbedder
+from transferkit.progress import Progress
+from transferkit.prompting.llm import collapse
+from transferkit.runner import runner
+from transferkit.runner.runner import Inputs, Prepared, resume, start
+from transferkit.runs.folder import read_run
+from transferkit.training.loop import Interrupted, backward, batch_loss, make_optimizer, set_learning_rates
+from transferkit.training.scoring import Evaluation
+
+LORA = {"r": 4, "dropout": 0.2}
+FEW = {"kind": "center", "sample": 8}  # the readout is not what is tested here
+
+
+@pytest.fixture(scope="module", name="source")
+def make_source(tiny: Tiny, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return source_checkpoint(tiny, tmp_path_factory.mktemp("source") / "checkpoint")
+
+
+def recipe_of(tiny: Tiny, kind: str, **changes: Any) -> Recipe:
+    changes = {"readout": FEW, "optim": {"steps": 8, "batch_size": 8}, "eval": {"every": 3}} | changes
+    if kind == "lora":
+        return tiny.recipe("baseline", method="lora", lora=LORA, **changes)
+    if kind == "moving tau":
+        moving = {"tau_start": 6.0, "tau": 1.5}
+        return tiny.recipe("train", prompting=moving, **changes | {"eval": {"every": 3, "keep": "last"}})
+    if kind == "whitened":
+        return tiny.recipe("adapt", alignment={"basis": "whitened"}, **changes)
+    return tiny.recipe(kind, **changes)
+
+
+def make(tiny: Tiny, kind: str, source: Path, **changes: Any) -> Trial:
+    return trial(tiny, recipe_of(tiny, kind, **changes), source=source if kind in ("adapt", "whitened") else None)
+
+
+def gradients(one: Trial) -> dict[str, Tensor]:
+    return {name: p.grad.clone() for name, p in one.embedder.named_parameters() if p.grad is not None}
+
+
+# Gradient caching
+
+
+@pytest.mark.parametrize("kind", ["train", "adapt", "lora"])
+@pytest.mark.parametrize("size", [5, 16])
+def test_gradient_caching_equals_the_gradient_through_everything(
+    tiny: Tiny, source: Path, kind: str, size: int
+) -> None:
+    """The reference keeps the graphs of all micro-batches at once, each with the dropout that was drawn for it."""
+    one = make(tiny, kind, source)
+    calls: list[tuple[list[str], list[str], Tensor]] = []
+    embed = one.embedder.embed
+
+    def recorded(texts: list[str], instructions: list[str]) -> Tensor:
+        calls.append((texts, instructions, torch.get_rng_state()))
+        return embed(texts, instructions)
+
+    one.embedder.embed = recorded  # type: ignore[method-assign, assignment]
+    batch, loss = one.data.batch(0), one.recipe.loss
+    one.embedder.train()
+    value = backward(one.embedder, batch, loss, micro_batch_size=size, seed=3, step=0)
+    found = gradients(one)
+    parts = -(-2 * len(batch) // size)
+    assert len(calls) == (1 if parts == 1 else 2 * parts)
+    one.embedder.zero_grad(set_to_none=True)
+    vectors: dict[tuple[str, str], list[Tensor]] = defaultdict(list)
+    for texts, instructions, state in calls[:parts]:
+        torch.set_rng_state(state)
+        for key, vector in zip(zip(texts, instructions, strict=True), embed(texts, instructions), strict=True):
+            vectors[key].append(vector)
+    keys = [(text, batch.anchor_instruction) for text in batch.anchors]
+    keys += [(text, batch.document_instruction) for text in batch.positives]
+    expected = batch_loss(torch.stack([vectors[key].pop(0) for key in keys]), batch, loss)
+    expected.backward()
+    torch.testing.assert_close(value, expected.detach(), rtol=1e-6, atol=0)
+    everything = gradients(one)
+    assert found.keys() == everything.keys()
+    whole = torch.cat([gradient.flatten() for gradient in everything.values()]).norm()
+    for name, gradient in everything.items():
+        assert float((found[name] - gradient).norm()) < 1e-5 * float(gradient.norm() + 1e-2 * whole), name
+
+
+def test_gradient_caching_equals_one_large_batch(tiny: Tiny, source: Path) -> None:
+    one = make(tiny, "adapt", source)
+    outcomes = []
+    for size in (None, 3):
+        one.embedder.zero_grad(set_to_none=True)
+        value = backward(one.embedder, one.data.batch(0), one.recipe.loss, micro_batch_size=size, seed=3, step=0)
+        outcomes.append((value, gradients(one), one.embedder.take_tokens()))
+    (plain, plain_gradients, plain_tokens), (cached, cached_gradients, cached_tokens) = outcomes
+    torch.testing.assert_close(cached, plain, rtol=1e-6, atol=0)
+    assert cached_tokens == plain_tokens
+    for name, gradient in plain_gradients.items():
+        assert relative(cached_gradients[name], gradient) < 1e-5
+
+
+def test_lora_dropout_is_active_in_training_alone(tiny: Tiny, source: Path) -> None:
+    one = make(tiny, "lora", source)
+    for name, parameter in one.embedder.named_parameters():
+        if "lora_B" in name:
+            torch.nn.init.normal_(parameter, generator=torch.Generator().manual_seed(0))
+    texts, tasks = ["a red cat", "no"], ["", ""]
+    one.embedder.train()
+    assert not torch.equal(one.embedder.embed(texts, tasks), one.embedder.embed(texts, tasks))
+    one.embedder.eval()
+    assert torch.equal(one.embedder.embed(texts, tasks), one.embedder.embed(texts, tasks))
+
+
+# What may change
+
+
+@pytest.mark.parametrize("kind", ["train", "adapt", "lora"])
+def test_training_changes_what_learns_and_not_one_bit_of_the_rest(
+    tiny: Tiny, source: Path, tmp_path: Path, kind: str
+) -> None:
+    one = make(tiny, kind, source, optim={"steps": 1}, eval={"every": 9})
+    one.scorer.__class__ = Rising
+    before, own = digests(one.embedder), set(learned(one.embedder))
+    one.fit(tmp_path / "run")
+    after = digests(one.embedder)
+    assert before.keys() == after.keys()
+    # `peft`'s wrapper shows the same tensors a second time.
+    changed = {name for name in before if before[name] != after[name] and not name.startswith("peft.")}
+    if kind == "adapt":
+        assert own == {"alignment.weight", "alignment.offset"}
+        assert changed == own
+    elif kind == "lora":
+        assert all(".lora_" in name for name in own)
+        assert changed == {name for name in own if ".lora_B." in name}  # A has no gradient while B is zero
+    else:
+        assert all(name.startswith(("writer.", "alignment.")) for name in own)
+        assert changed <= own
+        assert len(changed) > 0.9 * len(own)
+
+
+class Rising(runner.Scorer):
+    """In the scorer's place: each evaluation is better than the one before."""
+
+    value = 0.0
+
+    def __call__(self, embedder: Any) -> Evaluation:
+        self.value += 1.0
+        return Evaluation({}, {"plain": self.value, "readout": None}, None, 0.0, None)
+
+
+# Resuming
+
+
+def interrupt_at(step: int) -> Callable[[int], None]:
+    return lambda done: os.kill(os.getpid(), signal.SIGINT) if done == step else None
+
+
+def newest_tensors(folder: Path) -> dict[str, Tensor]:
+    """Weights, moments and best weights of the newest state."""
+    return load_file(sorted(folder.glob("state-*"))[-1] / "tensors.safetensors")
+
+
+def equal_bits(first: dict[str, Tensor], second: dict[str, Tensor]) -> bool:
+    return first.keys() == second.keys() and all(torch.equal(value, second[name]) for name, value in first.items())
+
+
+@pytest.mark.parametrize("kind", ["train", "moving tau", "adapt", "whitened", "lora"])
+def test_interrupted_and_resumed_equals_straight_bit_for_bit(
+    tiny: Tiny, source: Path, tmp_path: Path, kind: str
+) -> None:
+    straight = make(tiny, kind, source)
+    fitted = straight.fit(tmp_path / "straight")
+    assert len(straight.progress.losses) == 8
+    first = make(tiny, kind, source)
+    first.progress.on_step = interrupt_at(4)
+    with pytest.raises(Interrupted):
+        first.fit(tmp_path / "halves")
+    assert max((tmp_path / "halves").glob("state-*")).name == "state-0000004"
+    second = make(tiny, kind, source)
+    again = second.fit(tmp_path / "halves")
+    assert first.progress.losses + second.progress.losses == straight.progress.losses
+    assert equal_bits(newest_tensors(tmp_path / "halves"), newest_tensors(tmp_path / "straight"))
+    assert equal_bits(learned(second.embedder), learned(straight.embedder))
+    assert untimed(again.state.metrics) == untimed(fitted.state.metrics)
+    assert [row["step"] for row in again.state.metrics] == [0, 3, 6, 8]
+
+
+def test_an_interrupt_in_the_last_step_is_obeyed_too(tiny: Tiny, source: Path, tmp_path: Path) -> None:
+    straight = make(tiny, "adapt", source, optim={"steps": 2})
+    straight.fit(tmp_path / "straight")
+    first = make(tiny, "adapt", source, optim={"steps": 2})
+    first.progress.on_step = interrupt_at(2)
+    with pytest.raises(Interrupted):
+        first.fit(tmp_path / "halves")
+    second = make(tiny, "adapt", source, optim={"steps": 2})
+    second.fit(tmp_path / "halves")
+    assert second.progress.losses == []
+    assert equal_bits(learned(second.embedder), learned(straight.embedder))
+
+
+@pytest.mark.parametrize("reads", ["text", "instruction+text", "instruction"])
+def test_the_collapse_figure_is_of_what_the_text_was_read_for(tiny: Tiny, tmp_path: Path, reads: str) -> None:
+    """A prompt that is mostly the task's is no collapse, and one that reads no text cannot collapse."""
+    one = trial(tiny, recipe_of(tiny, "train", prompting={"reads": reads}, optim={"steps": 1, "batch_size": 8}))
+    assert isinstance(one.embedder, PromptEmbedder)
+    batch = one.data.batch(0)
+    texts = sorted(batch.inputs()[0], key=len)
+    with torch.no_grad():
+        of_texts = one.embedder.writer.prompting([f"{batch.inputs()[1][0]}\n{text}\n" for text in texts])
+    figure = one.fit(tmp_path / "run").state.collapse
+    assert figure == (None if reads == "instruction" else pytest.approx(collapse(of_texts), rel=1e-3))
+
+
+def test_tau_moves_by_equal_ratios_until_the_cool_down_and_is_inherited(tiny: Tiny, tmp_path: Path) -> None:
+    optim = {"steps": 6, "cooldown_steps": 2, "batch_size": 8}
+    recipe = recipe_of(tiny, "moving tau", optim=optim)
+    one = trial(tiny, recipe)
+    assert isinstance(one.embedder, PromptEmbedder)
+    prompting = one.embedder.writer.prompting
+    stepped: list[float] = []
+    one.progress.on_step = lambda step: stepped.append(prompting.tau)
+    scored: list[float] = []
+    whole = one.scorer.__call__
+
+    def noting(embedder: Any) -> Evaluation:
+        scored.append(prompting.tau)
+        return whole(embedder)
+
+    one.scorer = noting  # type: ignore[assignment]
+    one.fit(tmp_path / "run")
+    assert stepped == pytest.approx([6, 6 / 4**0.25, 3, 6 / 4**0.75, 1.5, 1.5])
+    assert scored == pytest.approx([6, 6 / 4**0.75, 1.5])
+    assert prompting.tau == 1.5
+    save(one.embedder, tmp_path / "checkpoint", instructions={})
+    carried, _ = resolve_recipe(recipe_of(tiny, "adapt"), source=tmp_path / "checkpoint")
+    assert (carried.prompting.tau, carried.prompting.tau_start) == (1.5, None)
+
+
+def test_a_warning_outlives_the_process_and_is_given_once(
+    tiny: Tiny, source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("transferkit.training.loop.COLLAPSED", 2.0)  # a share: every step is below it
+    first = make(tiny, "adapt", source, optim={"steps": 3})
+    first.progress.on_step = interrupt_at(2)
+    with pytest.raises(Interrupted):
+        first.fit(tmp_path)
+    second = make(tiny, "adapt", source, optim={"steps": 3})
+    fitted = second.fit(tmp_path)
+    assert [len(one.progress.warnings) for one in (first, second)] == [1, 0]
+    assert fitted.state.warnings == first.progress.warnings
+    assert "step 1: the soft tokens hardly depend on the text" in fitted.state.warnings[0]
+
+
+def test_same_seed_twice_is_identical_and_another_is_not(tiny: Tiny, source: Path, tmp_path: Path) -> None:
+    runs = []
+    for name, seed in (("a", 3), ("b", 3), ("c", 4)):
+        one = make(tiny, "train", source, seed=seed, optim={"steps": 3}, eval={"every": 9})
+        one.fit(tmp_path / name)
+        runs.append((one.progress.losses, learned(one.embedder)))
+    assert runs[0][0] == runs[1][0]
+    assert equal_bits(runs[0][1], runs[1][1])
+    assert runs[0][0] != runs[2][0]
+
+
+def test_damaged_state_falls_back_to_the_one_before(tiny: Tiny, source: Path, tmp_path: Path) -> None:
+    straight = make(tiny, "adapt", source)
+    straight.fit(tmp_path / "straight")
+    first = make(tiny, "adapt", source, save_every=2)
+    first.progress.on_step = interrupt_at(5)
+    folder = tmp_path / "damaged"
+    with pytest.raises(Interrupted):
+        first.fit(folder)
+    states = sorted(folder.glob("state-*"))
+    assert [state.name for state in states] == ["state-0000004", "state-0000005"]
+    flip_bit(states[1] / "tensors.safetensors")
+    second = make(tiny, "adapt", source, save_every=2)
+    second.fit(folder)
+    assert len(second.progress.losses) == 4  # from step 4 on
+    assert len(second.progress.warnings) == 1
+    assert "state-0000005/tensors.safetensors: differs from what was saved" in second.progress.warnings[0]
+    assert equal_bits(newest_tensors(folder), newest_tensors(tmp_path / "straight"))
+
+
+def test_all_states_damaged_is_an_error(tiny: Tiny, source: Path, tmp_path: Path) -> None:
+    first = make(tiny, "adapt", source, save_every=2)
+    first.progress.on_step = interrupt_at(3)
+    with pytest.raises(Interrupted):
+        first.fit(tmp_path)
+    for state in tmp_path.glob("state-*"):
+        flip_bit(state / "tensors.safetensors")
+    with pytest.raises(ConfigError, match="none of its 2 saved states is whole; start the run again"):
+        make(tiny, "adapt", source).fit(tmp_path)
+
+
+def test_loss_that_is_not_finite_stops_the_run(tiny: Tiny, source: Path, tmp_path: Path) -> None:
+    one = make(tiny, "adapt", source, eval={"every": 9})
+    assert isinstance(one.embedder, PromptEmbedder)
+    weight = one.embedder.alignment.weight
+    one.progress.on_step = lambda step: weight.data.fill_(float("nan")) if step == 2 else None
+    with pytest.raises(RunError, match=r"step 2: the loss is nan; lower optim.lr"):
+        one.fit(tmp_path)
+
+
+# What a run leaves behind
+
+
+def test_best_step_is_what_remains(tiny: Tiny, source: Path, tmp_path: Path) -> None:
+    """The scores are prescribed: the best is neither the first nor the last, and a later tie does not win."""
+    scores = {0: 10.0, 2: 30.0, 4: 20.0, 6: 30.0, 8: 5.0}
+    one = make(tiny, "adapt", source, eval={"every": 2})
+    seen: list[dict[str, Tensor]] = []
+    values = iter(scores.values())
+
+    class Prescribed(Rising):
+        def __call__(self, embedder: Any) -> Evaluation:
+            seen.append(learned(embedder))
+            return Evaluation({}, {"plain": next(values), "readout": None}, None, 0.0, None)
+
+    one.scorer.__class__ = Prescribed
+    fitted = one.fit(tmp_path)
+    assert (fitted.best.step, fitted.best.score) == (2, 30.0)
+    assert len(seen) == 5
+    assert equal_bits(learned(one.embedder), seen[1])
+    assert not equal_bits(seen[1], seen[4])
+
+
+def test_metrics_rows(tiny: Tiny, source: Path, tmp_path: Path) -> None:
+    one = make(tiny, "adapt", source, readout={"kind": "whiten", "sample": 20}, eval={"every": 3})
+    fitted = one.fit(tmp_path)
+    rows = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert rows == fitted.state.metrics
+    assert isinstance(one.embedder, PromptEmbedder)
+    assert [row["step"] for row in rows] == [0, 3, 6, 8]
+    assert [row["examples"] for row in rows] == [0, 24, 48, 64]
+    assert (rows[0]["loss"], rows[0]["collapse"], rows[0]["tokens"]) == (None, None, 0)
+    memory, dev_memory = one.embedder.writer.memory, one.embedder.writer.dev_memory
+    assert memory is not None
+    assert dev_memory is not None
+    assert rows[0]["seconds"] == 0  # what an evaluation writes is no training ...
+    assert 0 < fitted.state.cache_seconds == memory.seconds < fitted.state.seconds
+    trained_on = {text for step in range(8) for text in one.data.batch(step).inputs()[0]}
+    assert {prompt.split("\n")[1] for group in memory.groups for prompt in group} == trained_on
+    evaluated = {*one.scorer.sample[0], *(text for text, _ in one.scorer.unique)}
+    assert {prompt.split("\n")[1] for group in dev_memory.groups for prompt in group} == evaluated
+    # ... and a readout costs the writing of its sample at every step.
+    assert all(row["readout_seconds"] > one.scorer.sample_writing_seconds > 0 for row in rows)
+    assert [row["loss"] for row in rows[1:]] == [one.progress.losses[i - 1] for i in (3, 6, 8)]
+    tokens = 0
+    for step in range(8):
+        batch = one.data.batch(step)
+        texts = batch.anchors + batch.positives
+        tokens += one.embedder.backbone.rows(texts, [""] * len(texts)).num_tokens() + 3 * len(texts)
+    assert rows[-1]["tokens"] == tokens
+    for row in rows:
+        assert set(row["scores"]) == {"intents", "sts"}
+        assert row["score"] == row["scores"]["intents"]  # the one set that selects
+        assert row["peak_memory_bytes"] > 0
+        assert row["variant"] is None
+    assert all(row["collapse"] > 0 for row in rows[1:])
+    assert fitted.best.score == max(row["score"]["readout"] for row in rows)
+
+
+class Stopped(Quiet):
+    """The runner's progress in a process that receives SIGINT after step 2."""
+
+    def __init__(self, *_: Any, **__: Any) -> None:
+        super().__init__(interrupt_at(2))
+
+
+def test_run_folder_is_resumed_and_then_left_alone(
+    tiny: Tiny, source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    inputs = Inputs(source=source, data_dir=tiny.data)
+    recipe = recipe_of(tiny, "adapt", optim={"steps": 4}, eval={"every": 2})
+    straight = start(recipe, inputs, runs=tmp_path / "straight", console=QUIET)
+    with monkeypatch.context() as patch:
+        patch.setattr(runner, "Progress", Stopped)
+        with pytest.raises(Interrupted):
+            start(recipe, inputs, runs=tmp_path / "halves", console=QUIET)
+    (folder,) = (tmp_path / "halves").iterdir()
+    assert read_run(folder).record["status"] == "interrupted"
+    assert not (folder / "checkpoint").exists()
+    begun = read_run(folder).record
+    monkeypatch.setattr(sys, "argv", ["transferkit", "adapt", "--resume"])
+    monkeypatch.setattr(runner, "now", lambda: "2030-01-01T00:00:00+00:00")
+    assert resume(folder, console=QUIET) == folder
+    record = read_run(folder).record
+    assert {key: record[key] for key in ("created_at", "command")} == {
+        key: begun[key] for key in ("created_at", "command")
+    }
+    assert begun["resumed"] == []
+    assert [(one["at"], one["command"]) for one in record["resumed"]] == [
+        ("2030-01-01T00:00:00+00:00", "transferkit adapt --resume")
+    ]
+    runs = [read_run(one) for one in (straight, folder)]
+    assert [run.record["status"] for run in runs] == ["done", "done"]
+    assert runs[0].record["best"] == runs[1].record["best"]
+    assert untimed(runs[0].metrics) == untimed(runs[1].metrics)
+    tensors = [load_file(one / "checkpoint" / "learned.safetensors") for one in (straight, folder)]
+    assert equal_bits(*tensors)
+    assert not list(folder.glob("state-*"))
+    before = {file: (file.stat().st_mtime_ns, file.read_bytes()) for file in folder.rglob("*") if file.is_file()}
+    resume(folder, console=QUIET)
+    assert before == {
+        file: (file.stat().st_mtime_ns, file.read_bytes()) for file in folder.rglob("*") if file.is_file()
+    }
+
+
+def test_a_set_without_an_instruction_has_those_of_the_source_on_both_sides(tiny: Tiny, tmp_path: Path) -> None:
+    train = recipe_of(tiny, "adapt").data.model_dump()["train"][:1]
+    for known, document in ({"document_instructions": {train[0]["name"]: "a text"}}, "a text"), ({}, None):
+        source = tmp_path / str(document)
+        save(prompt_embedder(tiny), source, instructions={train[0]["name"]: "find"}, **known)
+        given = [train[0] | {"instruction": None, "document_instruction": None}]
+        recipe, _ = resolve_recipe(recipe_of(tiny, "adapt", data={"train": given}), source=source)
+        assert (recipe.data.train[0].instruction, recipe.data.train[0].document_instruction) == ("find", document)
+    own = [train[0] | {"instruction": None, "document_instruction": "mine"}]
+    recipe, _ = resolve_recipe(recipe_of(tiny, "adapt", data={"train": own}), source=tmp_path / "a text")
+    assert recipe.data.train[0].document_instruction == "mine"
+
+
+def test_lineage_is_shared_by_seeds_and_places_and_by_nothing_else(tiny: Tiny, source: Path, tmp_path: Path) -> None:
+    def lineage(**changes: Any) -> str:
+        recipe, spec = resolve_recipe(recipe_of(tiny, "adapt", **changes), source=source)
+        return Prepared.load(recipe, spec, Inputs(source=source, data_dir=tiny.data)).lineage()
+
+    train = recipe_of(tiny, "adapt").data.model_dump()["train"]
+    one = lineage()
+    assert lineage(seed=99) == one
+    (tmp_path / tiny.target.name).symlink_to(tiny.target)
+    assert lineage(embedding={"backbone": str(tmp_path / tiny.target.name)}) == one
+    asked = [train[0] | {"instruction": "find something else"}, *train[1:]]
+    given = [train[0] | {"document_instruction": "a text"}, *train[1:]]
+    others = [lineage(optim={"steps": 7}), lineage(data={"train": asked}), lineage(data={"train": given})]
+    assert len({one, *others}) == 4
+
+
+def test_lineage_says_nothing_of_a_tau_that_stays(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was trained before tau could move is of one lineage with what is trained now."""
+
+    def hashed(kind: str) -> str:
+        recipe, spec = resolve_recipe(recipe_of(tiny, kind), source=None)
+        prepared = Prepared.load(recipe, spec, Inputs(data_dir=tiny.data))
+        with monkeypatch.context() as patch:
+            patch.setattr("transferkit.runner.runner._sha256_lines", "".join)
+            return prepared.lineage()
+
+    assert '"tau_start": 6.0' in hashed("moving tau")
+    assert "tau_start" not in hashed("train")
+
+
+def test_checkpoint_of_a_run_scores_what_its_best_row_says(tiny: Tiny, source: Path, tmp_path: Path) -> None:
+    recipe = recipe_of(tiny, "adapt", readout={"kind": "whiten", "sample": 20}, eval={"every": 2})
+    inputs = Inputs(source=source, data_dir=tiny.data)
+    run = read_run(start(recipe, inputs, runs=tmp_path, console=QUIET))
+    best = next(row for row in run.metrics if row["step"] == run.record["best"]["step"])
+    scorer = trial(tiny, recipe, source=source).scorer
+    embedder = load(run.folder)
+    again = scorer(embedder)
+    for name, scores in again.scores.items():
+        assert scores == pytest.approx(best["scores"][name], abs=1e-3)
+    texts = scorer.sample[0]
+    refitted = scorer.fit(embedder)
+    torch.testing.assert_close(embedder.readout.mean, refitted.mean, rtol=1e-4, atol=1e-6)
+    assert embedder.encode(texts[:2]).shape == (2, 48)
+
+
+# What W is learned in, what evaluations keep, and which step is kept
+
+
+def test_whitened_basis_starts_alike_learns_otherwise_and_is_folded_away(
+    tiny: Tiny, source: Path, tmp_path: Path
+) -> None:
+    own, whitened = (make(tiny, kind, source) for kind in ("adapt", "whitened"))
+    first, second = own.fit(tmp_path / "own"), whitened.fit(tmp_path / "whitened")
+    assert first.state.metrics[0]["scores"] == second.state.metrics[0]["scores"]
+    assert own.progress.losses[0] == pytest.approx(whitened.progress.losses[0], rel=1e-5)
+    assert own.progress.losses[-1] != pytest.approx(whitened.progress.losses[-1], rel=1e-3)
+    assert isinstance(whitened.embedder, PromptEmbedder)
+    assert whitened.embedder.alignment.basis is None
+
+
+def test_kept_states_change_no_number_and_stay_below_their_budget(tiny: Tiny, source: Path, tmp_path: Path) -> None:
+    rows = {}
+    for gib in (0.0, 40_000 / 2**30, 1.0):
+        eval_section = {"every": 3, "keep_states_gib": gib}
+        start(
+            recipe_of(tiny, "adapt", eval=eval_section),
+            Inputs(source, tiny.data),
+            runs=tmp_path,
+            console=QUIET,
+            name=f"kept-{gib}",
+        )
+        rows[gib] = untimed(read_run(tmp_path / f"kept-{gib}").metrics)
+    assert rows[0.0] == rows[40_000 / 2**30] == rows[1.0]
+
+
+def test_memory_keeps_whole_batches_up_to_its_budget_and_reads_the_rest_again(tiny: Tiny, source: Path) -> None:
+    embedder = load(source)
+    assert isinstance(embedder, PromptEmbedder)
+    backbone, read = embedder.backbone, []
+
+    def reading(rows: Rows) -> TextState:
+        read.append(rows)
+        return backbone.read_text(rows)
+
+    batches = [backbone.rows([text], [""]) for text in ("the cat", "a dog sat", "see the water")]
+    sizes = [backbone.read_text(rows).num_bytes() for rows in batches]
+    layers, width = 2, backbone.read_text(batches[0]).states.shape[-1]
+    positions = len(batches[0].before[0])
+    assert sizes[0] >= positions * (width * 4 + 1) + layers * 2 * positions * 4  # states, mask, keys and values
+    memory = TextStateMemory(budget_bytes=sizes[0] + sizes[1])
+    for rows in [*batches, *batches]:
+        state = memory.get(rows, read=reading)
+        torch.testing.assert_close(state.states, backbone.read_text(rows).states, rtol=0, atol=0)
+    assert memory.used_bytes == sizes[0] + sizes[1]
+    assert len(read) == 4  # the third batch did not fit: read twice
+
+
+def test_training_reads_past_the_memory(tiny: Tiny, source: Path) -> None:
+    embedder = load(source)
+    assert isinstance(embedder, PromptEmbedder)
+    embedder.dev_states = TextStateMemory(budget_bytes=1 << 30)
+    embedder.train()
+    embedder.embed(["the cat"], [""])
+    assert embedder.dev_states.used_bytes == 0
+    embedder.eval()
+    embedder.embed(["the cat"], [""])
+    assert embedder.dev_states.used_bytes > 0
+
+
+def test_the_readouts_sample_is_read_anew_and_costs_its_writing_each_time(
+    tiny: Tiny, source: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = make(tiny, "adapt", source, readout={"kind": "whiten", "sample": 20})
+    assert isinstance(one.embedder, PromptEmbedder)
+    one.embedder.dev_states = TextStateMemory(budget_bytes=1 << 30)
+    asked: list[bool] = []
+    whole = type(one.embedder).embed
+
+    def embed(self: PromptEmbedder, *arguments: Any) -> torch.Tensor:
+        asked.append(self.dev_states is not None)
+        return whole(self, *arguments)
+
+    monkeypatch.setattr(type(one.embedder), "embed", embed)
+    monkeypatch.setattr("transferkit.training.scoring.perf_counter", iter(range(100)).__next__)  # a second a look
+    monkeypatch.setattr("transferkit.prompting.writer.perf_counter", lambda: 0.0)
+    dev_batches = -(-len(one.scorer.unique) // one.scorer.batch_size)
+    first = one.scorer.read(one.embedder)
+    assert asked == [True] * dev_batches + [False] * (len(asked) - dev_batches)
+    assert len(asked) > dev_batches
+    assert one.embedder.dev_states is not None
+    assert (first.seconds, first.sample_seconds) == (2, 1)
+
+    memory = one.embedder.writer.memory
+    assert memory is not None
+    whole_pooled = type(one.embedder).pooled
+
+    def pooled(self: PromptEmbedder, texts: list[str], *arguments: Any, **options: Any) -> torch.Tensor:
+        memory.seconds += writing
+        return whole_pooled(self, texts, *arguments, **options)
+
+    monkeypatch.setattr(type(one.embedder), "pooled", pooled)
+    writing = 0.25  # as if dev texts had been written, then the sample
+    assert one.scorer.read(one.embedder).sample_seconds == 1
+    writing = 0.0
+    assert one.scorer.read(one.embedder).sample_seconds == 1.25  # what is kept since then counts too
+
+
+@pytest.mark.parametrize("keep", ["best", "last"])
+def test_the_step_that_is_kept(tiny: Tiny, source: Path, tmp_path: Path, keep: str) -> None:
+    one = make(tiny, "adapt", source, eval={"every": 3, "keep": keep})
+    scores = iter([10.0, 30.0, 20.0, 25.0])
+    whole = one.scorer.__call__
+
+    def planted(embedder: Any) -> Evaluation:
+        found = whole(embedder)
+        return replace(found, score={"plain": (score := next(scores)), "readout": score})
+
+    one.scorer = planted  # type: ignore[assignment]
+    fitted = one.fit(tmp_path / "run")
+    assert (fitted.best.step, fitted.best.score) == ((3, 30.0) if keep == "best" else (8, 25.0))
+    for name, weights in fitted.best.weights.items():
+        torch.testing.assert_close(dict(one.embedder.named_parameters())[name].detach(), weights, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize(
+    ("optim", "says"),
+    [
+        ({"steps": 4, "lr": 1e-12}, r"kept step 0 \(dev \d+\.\d\); no later step scored better"),
+        ({"steps": 0}, r"kept step 0 \(dev \d+\.\d\)"),
+    ],
+)
+def test_the_end_of_training_says_which_step_is_kept(
+    tiny: Tiny, tmp_path: Path, optim: dict[str, float], says: str
+) -> None:
+    console = Console(file=StringIO(), width=40)
+    recipe = tiny.recipe("baseline", method="lora", optim=optim)
+    folder = start(recipe, Inputs(data_dir=tiny.data), runs=tmp_path, console=console)
+    assert isinstance(console.file, StringIO)
+    last = console.file.getvalue().splitlines()[-1]
+    assert re.fullmatch(f"{folder.name}  {says}", last), last
+
+
+@pytest.mark.parametrize(
+    ("step", "line"),
+    [(25, "x  kept step 25 (dev 58.3)"), (0, "x  kept step 0 (dev 58.3); no later step scored better")],
+)
+def test_only_where_training_changed_nothing_it_is_said(step: int, line: str) -> None:
+    console = Console(file=StringIO(), width=40)
+    Progress(console, steps=50, title="x", live=False).kept(step, 58.26, steps=50)
+    assert isinstance(console.file, StringIO)
+    assert console.file.getvalue() == f"{line}\n"
+
+
+def test_learning_rates_rise_stay_and_fall_to_the_last_step() -> None:
+    weight = torch.nn.Parameter(torch.zeros(1))
+    optim = OptimSection(steps=10, warmup_steps=4, cooldown_steps=3, lr=1.0)
+    optimizer = make_optimizer({"model": [weight]}, optim)
+    rates = []
+    for step in range(10):
+        set_learning_rates(optimizer, optim, step)
+        rates.append(optimizer.param_groups[0]["lr"])
+    assert rates == pytest.approx([0.25, 0.5, 0.75, 1, 1, 1, 1, 0.75, 0.5, 0.25])

@@ -1,0 +1,1 @@
+"""Wrong inputs, each with the sentence that it must get."""

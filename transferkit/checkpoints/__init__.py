@@ -1,0 +1,1 @@
+"""Methods on disk: saved, loaded, opened by name."""

@@ -1,0 +1,118 @@
+"""What a user may call a model: a checkpoint, a run folder or a plain decoder -> the embedder it is."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import torch
+from pydantic import AfterValidator
+
+from transferkit.checkpoints.checkpoint import given_folder, load
+from transferkit.config.recipes import frozen_template
+from transferkit.config.schema import Strict, parse
+from transferkit.config.specs import BackboneSpec, FrozenPooling, Pooling, Quantization, without_soft_tokens
+from transferkit.decoder.backbone import FrozenBackbone
+from transferkit.decoder.probe import resolve
+from transferkit.errors import ConfigError
+from transferkit.files.manifest import NAME
+from transferkit.methods.baselines import FrozenEmbedder
+from transferkit.methods.embedder import Embedder
+
+
+def is_checkpoint(model: str) -> bool:
+    """Whether ``model`` names a checkpoint or run folder, and not a decoder.
+
+    Raises:
+        ConfigError: a folder that is neither.
+    """
+    folder = given_folder(Path(model))
+    if not folder.is_dir() or (folder / "config.json").is_file():
+        return False
+    if not any((folder / part).exists() for part in (NAME, "record.json", "checkpoint")):
+        raise ConfigError(
+            f"{model}: not a complete checkpoint (no {NAME} in it) and not a model folder (no config.json in it)"
+        )
+    return True
+
+
+class _Reading(Strict):
+    template: Annotated[str, AfterValidator(frozen_template)]
+    pooling: FrozenPooling
+
+
+@dataclass(frozen=True)
+class Decoder:
+    """A decoder that was found, and how it is read; its weights are not loaded yet."""
+
+    spec: BackboneSpec
+    template: str
+    pooling: Pooling
+
+    def load(
+        self,
+        *,
+        device: str = "cpu",
+        quantization: Quantization = "none",
+        dtype: str = "float32",
+        max_length: int = 128,
+        layers: int = 1,
+    ) -> FrozenEmbedder:
+        """The frozen decoder as an embedder; options as for :meth:`FrozenBackbone.load`."""
+        backbone = FrozenBackbone.load(
+            self.spec,
+            quantization=quantization,
+            dtype=dtype,
+            template=self.template,
+            max_length=max_length,
+            layers=layers,
+            device=torch.device(device),
+        )
+        return FrozenEmbedder(backbone, pooling=self.pooling)
+
+
+def find_decoder(model: str, *, template: str | None = None, pooling: str | None = None) -> Decoder:
+    """The decoder that a registry name, a hub id, a spec file or a folder stands for.
+
+    Args:
+        model: one of these.
+        template: what it reads, a name or text; default its spec's, without soft tokens.
+        pooling: default its spec's, ``mean`` where that reads soft tokens.
+
+    Raises:
+        ConfigError: none of these, or a template or pooling that a decoder alone cannot be read with.
+    """
+    spec = resolve(model)
+    own_template, own_pooling = without_soft_tokens(spec.template, spec.pooling)
+    chosen = parse(_Reading, {"template": template or own_template, "pooling": pooling or own_pooling}, where=model)
+    return Decoder(spec, chosen.template, chosen.pooling)
+
+
+def open_model(
+    model: str,
+    *,
+    template: str | None = None,
+    pooling: str | None = None,
+    backbone: str | None = None,
+    device: str = "cpu",
+) -> Embedder:
+    """The embedder in a checkpoint or run folder, or a plain decoder as one.
+
+    Args:
+        model: checkpoint or run folder, ``bundled``, or a decoder as :func:`find_decoder` takes it.
+        template: for a decoder.
+        pooling: for a decoder.
+        backbone: where a checkpoint's decoder lies now.
+        device: such as ``cpu``.
+
+    Raises:
+        ConfigError: not to be found, or an option that belongs to the other kind.
+    """
+    if is_checkpoint(model):
+        if template is not None or pooling is not None:
+            raise ConfigError(
+                f"{model}: --template and --pooling are for a decoder alone; a checkpoint reads as it was trained to"
+            )
+        return load(model, backbone=backbone, device=device)
+    if backbone is not None:
+        raise ConfigError(f"{model}: --backbone says where a checkpoint's decoder lies; {model} is a decoder itself")
+    return find_decoder(model, template=template, pooling=pooling).load(device=device)

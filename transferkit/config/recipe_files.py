@@ -1,0 +1,164 @@
+"""Recipe files for users: copies of the built-in ones, and the three of a family that has none yet."""
+
+import json
+import math
+import re
+from difflib import SequenceMatcher
+from pathlib import Path
+from typing import get_args
+
+from transferkit.config.recipes import Recipe, Task, list_recipes, read_recipe, recipe_path
+from transferkit.config.schema import parse, parse_yaml
+from transferkit.config.specs import BackboneSpec, find_spec, list_backbones
+from transferkit.errors import ConfigError, did_you_mean
+
+TASKS: tuple[Task, ...] = get_args(Task)
+_PLAIN_SCALAR = re.compile(r"[A-Za-z][\w./-]*")  # needs no quotes in YAML
+_YAML_WORDS = ("null", "true", "false", "yes", "no", "on", "off", "y", "n")
+
+
+def list_families() -> list[str]:
+    """Names of the folders of built-in recipes, sorted."""
+    return sorted({name.split("/")[0] for name in list_recipes()})
+
+
+def copy_recipe(name: str, target: Path) -> Path:
+    """Copy built-in recipes, byte for byte, so that they can be edited.
+
+    Args:
+        name: ``family/task`` for one recipe, ``family`` for all of a family.
+        target: folder that gets ``family/task.yaml``; for one recipe also a file ending in .yaml.
+
+    Returns:
+        The file that was written, or the family's folder.
+
+    Raises:
+        ConfigError: no such recipe or family, or a file that is there already; then nothing is written.
+    """
+    if name in list_families():
+        if _is_yaml(target):
+            raise ConfigError(f"{target}: expected a folder for the family {name!r}, got a file name")
+        recipes = [one for one in list_recipes() if one.startswith(f"{name}/")]
+        _write_new({target / f"{one}.yaml": recipe_path(one).read_text(encoding="utf-8") for one in recipes})
+        return target / name
+    if name not in list_recipes():
+        known = [*list_families(), *list_recipes()]
+        raise ConfigError(
+            f"unknown recipe or family {name!r}{did_you_mean(name, known)} "
+            "(`transferkit recipes list` shows the built-in ones)"
+        )
+    file = target if _is_yaml(target) else target / f"{name}.yaml"
+    _write_new({file: recipe_path(name).read_text(encoding="utf-8")})
+    return file
+
+
+def new_family(family: str, *, backbone: str, target: Path) -> list[Path]:
+    """Write train.yaml, adapt.yaml and baseline.yaml for a family without recipes, ready to run.
+
+    They are the text of the closest built-in family, comments included, with its name and backbone replaced.
+    Closest is the same architecture, then the nearest width; without a spec of the backbone, the most similar
+    name.
+
+    Args:
+        family: lower-case letters, digits, dots and hyphens.
+        backbone: name of a spec, a spec file, a local folder or a hub id.
+        target: folder below which ``family/`` is made.
+
+    Returns:
+        The three files, in the order train, adapt, baseline.
+
+    Raises:
+        ConfigError: a family that has built-in recipes, an impossible name, an unknown backbone, or a file
+            that is there already; then nothing is written.
+    """
+    if not re.fullmatch(r"[a-z0-9][a-z0-9.\-]*", family):
+        raise ConfigError(f"family: expected lower-case letters, digits, dots and hyphens, got {family!r}")
+    if family in list_families():
+        raise ConfigError(
+            f"family: {family!r} has built-in recipes; `transferkit recipes copy {family}` copies them, "
+            "and --target takes another backbone"
+        )
+    model = _closest_family(family, _known_spec(backbone))
+    old = read_recipe(f"{model}/train").embedding.backbone
+    assert old is not None  # _closest_family sees to it
+    texts: dict[Path, str] = {}
+    for task in TASKS:
+        file = target / family / f"{task}.yaml"
+        text = recipe_path(f"{model}/{task}").read_text(encoding="utf-8")
+        for one in TASKS:
+            text = _replace_word(text, f"{model}/{one}", str(target / family / f"{one}.yaml"))
+        texts[file] = _replace_backbone(text, old, backbone)
+        recipe = parse(Recipe, parse_yaml(texts[file], where=str(file)), where=str(file))
+        if recipe.embedding.backbone != backbone or recipe.task != task:
+            raise ConfigError(f"{file}: the backbone {backbone!r} cannot be written into the recipe")
+    _write_new(texts)
+    return list(texts)
+
+
+def _closest_family(family: str, spec: BackboneSpec | None) -> str:
+    """The built-in family, among those that name a backbone, whose recipes fit best."""
+
+    def distance(other: str) -> tuple[float, float, str]:
+        similarity = SequenceMatcher(None, family, other).ratio()
+        if spec is None:
+            return -similarity, 0.0, other
+        theirs = find_spec(backbones[other])
+        ratio = abs(math.log(theirs.hidden_size / spec.hidden_size))
+        return float(theirs.model_type != spec.model_type), ratio, other
+
+    backbones: dict[str, str] = {}
+    for name in list_recipes():
+        other, task = name.split("/")
+        backbone = read_recipe(name).embedding.backbone if task == "train" else None
+        if backbone is not None and not find_spec(backbone).bundled:
+            backbones[other] = backbone
+    return min(backbones, key=distance)
+
+
+def _known_spec(backbone: str) -> BackboneSpec | None:
+    """Spec of a built-in name, a hub id that has one, or a spec file; None for what has to be probed."""
+    if backbone.endswith(".yaml") or backbone in list_backbones():
+        return find_spec(backbone)
+    specs = (find_spec(name) for name in list_backbones())
+    spec = next((one for one in specs if one.hub_id == backbone), None)
+    if spec is None and "/" not in backbone and not Path(backbone).is_dir():
+        find_spec(backbone)  # raises, with the closest name
+    return spec
+
+
+def _replace_word(text: str, old: str, new: str) -> str:
+    """``text`` with ``old`` replaced wherever it is not part of a longer name."""
+    return re.sub(rf"(?<![\w./-]){re.escape(old)}(?![\w/-]|\.\w)", lambda _: new, text)
+
+
+def _replace_backbone(text: str, old: str, new: str) -> str:
+    """``text`` with the backbone ``old`` replaced: as a YAML value where it is one, as it is in comments."""
+    key = f"  backbone: {old} "
+    lines = [
+        line.replace(key, f"  backbone: {_scalar(new)} ") if line.startswith(key) else _replace_word(line, old, new)
+        for line in text.split("\n")
+    ]
+    return "\n".join(lines)
+
+
+def _scalar(value: str) -> str:
+    """``value`` as YAML text, in quotes where it needs them."""
+    plain = _PLAIN_SCALAR.fullmatch(value) and value.lower() not in _YAML_WORDS
+    return value if plain else json.dumps(value, ensure_ascii=False)
+
+
+def _is_yaml(path: Path) -> bool:
+    return path.suffix in (".yaml", ".yml")
+
+
+def _write_new(texts: dict[Path, str]) -> None:
+    for file in texts:
+        if file.exists():
+            raise ConfigError(f"{file}: exists already; remove it or choose another folder, nothing was written")
+    for file, text in texts.items():
+        try:
+            file.parent.mkdir(parents=True, exist_ok=True)
+            with file.open("x", encoding="utf-8", newline="\n") as stream:
+                stream.write(text)
+        except OSError as error:
+            raise ConfigError(f"{file}: cannot be written ({error.strerror or error})") from None

@@ -1,0 +1,211 @@
+"""Backbone specs: what is known about a decoder before it is loaded. The folder ``backbones/`` is the registry."""
+
+from pathlib import Path
+from typing import Literal, cast, get_args
+
+from pydantic import Field, field_validator, model_validator
+
+from transferkit.config.schema import Strict, parse, read_yaml
+from transferkit.config.template import Template
+from transferkit.errors import ConfigError, did_you_mean
+from transferkit.files.builtin import builtin_dir, bundled_dir
+
+STATIC = "static"  # the text's mean token embedding; X+static: beside what X makes of the hidden states
+FrozenPooling = Literal[
+    "last",
+    "mean",
+    "weighted_mean",
+    "max",
+    "static",
+    "last+static",
+    "mean+static",
+    "weighted_mean+static",
+    "max+static",
+]
+Pooling = Literal["soft", "soft+static", FrozenPooling]
+Quantization = Literal["none", "nf4"]
+
+
+class TokenizerFacts(Strict):
+    """What the backbone's tokenizer does; a fact that was not verified is left out and read at load time."""
+
+    add_bos: bool | None = Field(None, description="a BOS token exists and opens every sequence")
+    has_pad: bool | None = Field(None, description="the tokenizer names a padding token of its own")
+    append_eos: bool = Field(False, description="close every sequence with EOS, for models tuned to be read there")
+    vocab_size: int | None = Field(None, ge=1, description="entries of the tokenizer, added tokens included")
+
+
+class BackboneSpec(Strict):
+    """One decoder: where it is, what its config says, and how its embedding is read.
+
+    Declared facts are checked against the loaded model (:meth:`transferkit.decoder.backbone.FrozenBackbone.load`).
+    """
+
+    name: str = Field(description="equals the file name without .yaml")
+    family: str = Field(description="recipes/<family>/ holds the recipes written for it")
+    hub_id: str | None = Field(None, description="Hugging Face id; absent for a local or bundled decoder")
+    path: str | None = Field(None, description="local folder, absolute or relative to the spec file")
+    bundled: bool = Field(False, description="ships with the package, in transferkit/bundled/<name>")
+    revision: str | None = Field(None, description="full commit id; absent: the hub's newest at first load, recorded")
+    license: str | None = Field(None, description="SPDX id, or the name of the model licence")
+    gated: bool = Field(False, description="the hub asks for an accepted licence and a token")
+    model_type: str = Field(description="model_type of config.json (of its text part for composite models)")
+    hidden_size: int = Field(ge=1, description="hidden_size of config.json, the width of the layers")
+    embedding_size: int | None = Field(None, ge=1, description="width of the token embeddings where it differs")
+    num_layers: int | None = Field(None, ge=1)
+    max_length: int | None = Field(None, ge=8, description="positions, soft tokens included")
+    tokenizer: TokenizerFacts = TokenizerFacts()
+    pooling: Pooling = "soft"
+    template: str = "{text}{soft}"
+    quantizations: list[Quantization] = Field(["none"], description="ways of loading that the tests cover")
+    sources: list[str] = Field([], description="where the facts were read")
+
+    @field_validator("template")
+    @classmethod
+    def _template_is_valid(cls, text: str) -> str:
+        Template.parse(text)
+        return text
+
+    @model_validator(mode="after")
+    def _one_place(self) -> "BackboneSpec":
+        if (self.hub_id is not None) + (self.path is not None) + self.bundled != 1:
+            raise ValueError("needs exactly one of hub_id, path and bundled: true")
+        return self
+
+    @property
+    def location(self) -> str:
+        """What ``from_pretrained`` is given: the local folder or the hub id."""
+        return str(bundled_dir(self.name)) if self.bundled else self.path or self.hub_id or ""
+
+    @property
+    def where(self) -> str:
+        """The same for readers; a bundled decoder is nowhere else."""
+        return "bundled" if self.bundled else self.location
+
+
+def parts_of(pooling: str) -> list[str]:
+    """The vectors that a pooling puts side by side: ``soft+static`` is ``soft`` and ``static``."""
+    return pooling.split("+")
+
+
+def of_states(pooling: str) -> str | None:
+    """The part of a pooling that reads hidden states; None: it reads none."""
+    return next((part for part in parts_of(pooling) if part != STATIC), None)
+
+
+def reads_soft(pooling: str) -> bool:
+    """Whether a pooling reads the soft positions."""
+    return of_states(pooling) == "soft"
+
+
+def without_soft_tokens(template: str, pooling: Pooling) -> tuple[str, FrozenPooling]:
+    """How a method without soft tokens reads what was chosen for one with them: ``mean`` in the place of ``soft``."""
+    without = pooling.replace("soft", "mean") if reads_soft(pooling) else pooling
+    return Template.parse(template).without_soft().source, cast(FrozenPooling, without)
+
+
+def available_poolings(template: str) -> list[Pooling]:
+    """The poolings that a template allows: those of soft positions only where soft tokens stand behind the text."""
+    soft = Template.parse(template).soft_sees_text
+    return [pooling for pooling in get_args(Pooling) if soft or not reads_soft(pooling)]
+
+
+def list_backbones() -> list[str]:
+    """Names of the built-in specs, sorted."""
+    return sorted(path.stem for path in builtin_dir("backbones").glob("*.yaml"))
+
+
+def read_spec(path: Path) -> BackboneSpec:
+    """The spec in a YAML file.
+
+    Raises:
+        ConfigError: the file is malformed, or its ``name`` differs from the file's.
+    """
+    mapping = read_yaml(path)
+    if isinstance(mapping.get("path"), str):
+        mapping["path"] = str((path.parent / mapping["path"]).resolve())
+    spec = parse(BackboneSpec, mapping, where=str(path))
+    if spec.name != path.stem:
+        raise ConfigError(f"{path}: name: expected {path.stem!r} (the file's name), got {spec.name!r}")
+    return spec
+
+
+def find_spec(name: str) -> BackboneSpec:
+    """The spec called ``name``: a path when it ends in .yaml, a built-in name otherwise.
+
+    Raises:
+        ConfigError: no such spec; the message names the closest one.
+    """
+    if name.endswith(".yaml"):
+        return read_spec(Path(name))
+    known = list_backbones()
+    if name not in known:
+        raise ConfigError(
+            f"unknown backbone {name!r}{did_you_mean(name, known)} "
+            "(`transferkit backbones list` shows all; a local folder or a hub id such as org/model works too)"
+        )
+    return read_spec(builtin_dir("backbones") / f"{name}.yaml")
+
+
+def declared_spec(name: str) -> BackboneSpec | None:
+    """The spec that a user's name for a backbone stands for, found without the hub.
+
+    A built-in name or a ``.yaml`` path gives its spec; a hub id that a built-in spec describes gives that one. None:
+    any other folder or hub id, of which only the model itself tells.
+
+    Raises:
+        ConfigError: none of these.
+    """
+    if name.endswith(".yaml") or name in list_backbones():
+        return find_spec(name)
+    if not Path(name).is_dir():
+        for known in map(find_spec, list_backbones()):
+            if known.hub_id == name:
+                return known
+        if "/" not in name:
+            find_spec(name)  # raises, with the closest name
+    check_location(name)
+    return None
+
+
+def lasting_name(name: str) -> str:
+    """A backbone's name that means the same from every folder: a local model or spec goes by its absolute path."""
+    path = Path(name)
+    if name in list_backbones() or not (name.endswith(".yaml") or path.is_dir()):
+        return name
+    return str(path.parent.resolve() / path.name)  # a link keeps its own name, which a spec must be called by
+
+
+def check_location(location: str) -> None:
+    """Refuse what is neither a model folder nor shaped like a hub id.
+
+    Raises:
+        ConfigError: the folder has no config.json, the path does not exist, or a folder of runs lacks this one.
+    """
+    folder = Path(location)
+    if folder.is_dir():
+        if not (folder / "config.json").is_file():
+            raise ConfigError(f"{location}: not a model folder (no config.json in it)")
+    elif folder.is_absolute() or location.startswith((".", "~")) or location.count("/") != 1 or folder.exists():
+        raise ConfigError(
+            f"{location}: no such model folder; expected a folder with config.json, a hub id such as org/model, "
+            "or a name of `transferkit backbones list`"
+        )
+    else:
+        _check_is_no_lost_run(folder)
+
+
+def _check_is_no_lost_run(folder: Path) -> None:
+    """Refuse ``runs/x``, which is not there, where ``runs`` holds others: the hub takes half a minute to say no.
+
+    A folder without runs may be called as an owner on the hub is, so it refuses nothing.
+
+    Raises:
+        ConfigError: names the closest run.
+    """
+    runs = [str(record.parent) for record in folder.parent.glob("*/record.json")]
+    if runs:
+        raise ConfigError(
+            f"{folder}: the folder {folder.parent} holds runs, but none of that name{did_you_mean(str(folder), runs)} "
+            f"(`ls {folder.parent}` shows them; a hub id of that owner works from another current folder)"
+        )

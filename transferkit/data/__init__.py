@@ -1,0 +1,1 @@
+"""Tables -> training batches and dev sets with their scores."""

@@ -1,0 +1,1 @@
+"""A frozen decoder: found, loaded, measured, and read through a template."""

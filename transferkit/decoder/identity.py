@@ -1,0 +1,139 @@
+"""What makes a backbone this backbone: hashes of config, tokenizer and sampled weights, and the embedding scale."""
+
+import hashlib
+import json
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import safe_open
+from torch import Tensor
+from transformers import PreTrainedTokenizerBase
+from transformers.utils import cached_file
+
+from transferkit.decoder.loading import config_file
+from transferkit.errors import ConfigError
+from transferkit.files.json import read_json
+
+_VOLATILE = {  # keys of config.json that change between library versions and ways of loading, not between models
+    "_name_or_path",
+    "architectures",
+    "dtype",
+    "quantization_config",
+    "torch_dtype",
+    "transformers_version",
+    "use_cache",
+    "_attn_implementation",
+}
+
+
+@dataclass(frozen=True)
+class Identity:
+    """Facts that a checkpoint was trained against and that its backbone must still have."""
+
+    config_sha256: str
+    tokenizer_sha256: str
+    weights_sha256: str
+    embedding_scale: float
+
+    def differences(self, other: "Identity") -> list[str]:
+        """Names of the facts in which ``other`` differs; the scale may differ by one part in a thousand."""
+        mine, theirs = asdict(self), asdict(other)
+        names = [key for key in ("config_sha256", "tokenizer_sha256", "weights_sha256") if mine[key] != theirs[key]]
+        if abs(self.embedding_scale - other.embedding_scale) > 1e-3 * abs(self.embedding_scale):
+            names.append("embedding_scale")
+        return [name.removesuffix("_sha256") for name in names]
+
+
+def identify(
+    location: str, *, revision: str | None, tokenizer: PreTrainedTokenizerBase, embedding_scale: float
+) -> Identity:
+    """Identity of the decoder at ``location``, whose tokenizer and embedding scale are known."""
+    return Identity(
+        config_sha256=config_sha256(config_file(location, revision=revision)),
+        tokenizer_sha256=tokenizer_sha256(tokenizer),
+        weights_sha256=weights_sha256(location, revision=revision),
+        embedding_scale=embedding_scale,
+    )
+
+
+def config_sha256(file: Path) -> str:
+    """Hash of what config.json says about the architecture.
+
+    The file, not the object: a newer library fills in defaults that an older one did not know.
+    """
+    facts = {key: value for key, value in read_json(file).items() if key not in _VOLATILE}
+    return _sha256_json(facts)
+
+
+def tokenizer_sha256(tokenizer: PreTrainedTokenizerBase) -> str:
+    """Hash of vocabulary, of which tokens are special and, for fast tokenizers, of the whole pipeline."""
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    pipeline = json.loads(backend.to_str()) if backend is not None else {}
+    pipeline.pop("truncation", None)  # state of the last call, not of the tokenizer
+    pipeline.pop("padding", None)
+    special = [tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.unk_token_id, tokenizer.pad_token_id]
+    return _sha256_json([sorted(tokenizer.get_vocab().items()), special, pipeline])
+
+
+def weights_sha256(location: str, *, revision: str | None) -> str:
+    """Hash of sampled numbers of every weight in the checkpoint's files: up to 16 rows of 512 a weight.
+
+    Read from the files, so that it is the same whatever dtype or quantisation the model is loaded in, however the
+    weights are spread over files, and so that a fine-tune that leaves the embeddings alone (merged LoRA) is told
+    from its base. Numbers are compared in bfloat16.
+
+    Raises:
+        ConfigError: no safetensors weights at ``location``.
+    """
+    digest = hashlib.sha256()
+    with ExitStack() as stack:
+        files = [
+            stack.enter_context(safe_open(file, framework="pt")) for file in weight_files(location, revision=revision)
+        ]
+        homes = {name: file for file in files for name in file.keys()}  # noqa: SIM118 - not a dict
+        for name in sorted(homes):
+            rows = homes[name].get_slice(name)
+            shape = rows.get_shape()
+            digest.update(f"{name}{shape}".encode())
+            for sampled in _sample(rows, shape):
+                digest.update(sampled.to(torch.bfloat16).view(torch.int16).numpy().tobytes())
+    return digest.hexdigest()
+
+
+def weight_files(location: str, *, revision: str | None) -> list[Path]:
+    """Local paths of the safetensors files that ``transformers`` would load: one file, or those of the index.
+
+    Raises:
+        ConfigError: there are none.
+    """
+    single = _find(location, "model.safetensors", revision)
+    if single is not None:
+        return [single]
+    index = _find(location, "model.safetensors.index.json", revision)
+    if index is None:
+        raise ConfigError(f"{location}: holds no safetensors weights; convert the checkpoint first")
+    return [index.with_name(name) for name in sorted(set(read_json(index)["weight_map"].values()))]
+
+
+def _find(location: str, name: str, revision: str | None) -> Path | None:
+    if Path(location).is_dir():
+        return Path(location, name) if Path(location, name).is_file() else None
+    found = cached_file(location, name, revision=revision, _raise_exceptions_for_missing_entries=False)
+    return None if found is None else Path(found)
+
+
+def _sample(rows: Any, shape: list[int]) -> Iterator[Tensor]:
+    """Up to 16 evenly spread rows of a matrix, each cut to 512 numbers; of a vector its first 512."""
+    if len(shape) < 2:
+        yield rows[: min(512, shape[0])] if shape else torch.zeros(0)
+        return
+    for i in sorted({round(i * (shape[0] - 1) / 15) for i in range(16)}):
+        yield rows[i : i + 1].flatten()[:512]
+
+
+def _sha256_json(value: Any) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()

@@ -1,0 +1,85 @@
+"""Derive a backbone spec from config and tokenizer alone; no weights are read."""
+
+import re
+from pathlib import Path
+
+from transferkit.config.schema import dump_yaml
+from transferkit.config.specs import (
+    BackboneSpec,
+    TokenizerFacts,
+    check_location,
+    declared_spec,
+    find_spec,
+    list_backbones,
+)
+from transferkit.decoder.loading import load_config, load_tokenizer
+from transferkit.decoder.tokens import opens_with_bos
+from transferkit.errors import ConfigError
+
+
+def resolve(name: str) -> BackboneSpec:
+    """The spec for whatever a user may call a backbone: the declared one, or what the model itself tells.
+
+    Raises:
+        ConfigError: no spec, folder or hub id has that name, or see :func:`probe`.
+    """
+    return declared_spec(name) or probe(name)
+
+
+def probe(location: str, *, revision: str | None = None) -> BackboneSpec:
+    """Spec of the decoder at ``location`` (folder or hub id).
+
+    Raises:
+        ConfigError: no config or tokenizer there, or a config without the facts that a decoder has.
+    """
+    check_location(location)
+    config = load_config(location, revision=revision)
+    text = config.get_text_config()
+    hidden = getattr(text, "hidden_size", None)
+    if not isinstance(hidden, int):
+        raise ConfigError(f"{location}: config.json names no hidden_size, so it is no decoder transferkit can read")
+    if getattr(config, "is_encoder_decoder", False):
+        raise ConfigError(f"{location}: an encoder-decoder ({config.model_type}); expected a decoder")
+    tokenizer = load_tokenizer(location, revision=revision)
+    folder = Path(location).resolve() if Path(location).is_dir() else None
+    embedding = getattr(text, "word_embed_proj_dim", None) or getattr(text, "embedding_size", None)
+    return BackboneSpec(
+        name=_name(folder.name if folder else location.split("/")[-1]),
+        family=_family(text.model_type),
+        hub_id=None if folder else location,
+        path=str(folder) if folder else None,
+        revision=revision,
+        model_type=text.model_type,
+        hidden_size=hidden,
+        embedding_size=embedding if isinstance(embedding, int) and embedding != hidden else None,
+        num_layers=getattr(text, "num_hidden_layers", None),
+        max_length=_max_length(text, tokenizer.model_max_length),
+        tokenizer=TokenizerFacts(
+            add_bos=opens_with_bos(tokenizer),
+            has_pad=tokenizer.pad_token is not None,
+            vocab_size=len(tokenizer),
+        ),
+    )
+
+
+def spec_yaml(spec: BackboneSpec) -> str:
+    """The spec as a YAML file for ``backbones/``; facts that are unknown or at their default are left out."""
+    mapping = spec.model_dump(exclude_none=True, exclude_defaults=True)
+    return f"# {spec.name}: derived from config and tokenizer; add license and sources.\n{dump_yaml(mapping)}"
+
+
+def _max_length(config: object, tokenizer_limit: int) -> int | None:
+    limits = [getattr(config, key, None) for key in ("max_position_embeddings", "n_positions", "max_seq_len")]
+    found = [limit for limit in [*limits, tokenizer_limit] if isinstance(limit, int) and 8 <= limit < 10**7]
+    return min(found) if found else None
+
+
+def _family(model_type: str) -> str:
+    """The family of a built-in spec of the same architecture, so that its recipes apply; else the architecture."""
+    known = [spec for spec in map(find_spec, list_backbones()) if not spec.bundled]
+    families = {spec.family for spec in known if spec.model_type == model_type}
+    return model_type if model_type in families or not families else min(families)
+
+
+def _name(text: str) -> str:
+    return re.sub(r"[^a-z0-9.]+", "-", text.lower()).strip("-") or "backbone"

@@ -1,0 +1,1 @@
+"""Files of texts -> vectors; a question -> the nearest texts."""

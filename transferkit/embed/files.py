@@ -1,0 +1,175 @@
+"""A file of texts -> a file of vectors, in the same order, streaming, and resumable after a kill."""
+
+from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from rich.console import Console
+
+from transferkit.checkpoints.checkpoint import checkpoint_folder, load
+from transferkit.checkpoints.instructions import warn_of_instruction
+from transferkit.decoder.device import usable_device
+from transferkit.errors import ConfigError, RunError
+from transferkit.files.manifest import NAME, sha256_file
+from transferkit.files.text_files import TextFile
+from transferkit.files.vector_files import SUFFIXES, VectorFile
+from transferkit.files.writable import check_new_file
+from transferkit.methods.embedder import Embedder
+from transferkit.progress import texts_bar
+
+BATCHES_PER_BLOCK = 16  # texts read, sorted by length, embedded and saved together; a kill loses one block at most
+
+
+def embed_file(
+    checkpoint: Path,
+    texts: str,
+    out: Path,
+    *,
+    column: str = "text",
+    instruction: str | None = None,
+    backbone: str | None = None,
+    batch_size: int = 64,
+    device: str | None = None,
+    resume: bool = False,
+    console: Console,
+) -> int:
+    """Embed every text of a file into ``out``; returns the number of vectors.
+
+    All that can be wrong with the arguments, and with a file's rows, is found before the model is loaded. With
+    ``resume`` the blocks on disk are kept and their texts skipped, on standard input too: pipe the same texts again.
+    With the same batch size and device the file then equals an uninterrupted one byte for byte.
+
+    Args:
+        checkpoint: checkpoint or run folder.
+        texts: text file with a text a line, ``.jsonl``, ``.csv``, ``.tsv``, ``.parquet``, or ``-`` for standard input.
+        out: ``.npy`` float32 (n, d), or ``.parquet`` or ``.jsonl`` with columns ``text`` and ``vector``; its folder is
+            made.
+        column: holds the text, in files with columns.
+        instruction: the task's; None: the checkpoint's, where it was trained with one alone.
+        backbone: where the checkpoint's backbone lies now, if it has moved.
+        batch_size: texts a forward pass.
+        device: default CUDA where there is a device, else CPU.
+        resume: go on after an interruption; without one it starts afresh.
+        console: for progress, shown in a terminal alone.
+
+    Raises:
+        ConfigError: wrong input, an output that exists, or a part that was begun with something else.
+        RunError: the disk or the device's memory is full; what was done is kept.
+    """
+    place = usable_device(device)
+    _check_output(out, resume=resume)
+    source = TextFile.named(texts, column=column)
+    manifest = checkpoint_folder(checkpoint) / NAME
+    identity = {
+        "checkpoint": sha256_file(manifest) if manifest.is_file() else "",
+        "instruction": repr(instruction),
+        "input": source.fingerprint(),
+    }
+    file = VectorFile(out, identity=identity, again="the same command and --resume")
+    if resume:
+        file.resume()
+    total = None if source.path is None else sum(1 for _ in source)  # reads every row once: a bad one is found here
+    if total == 0:
+        raise no_texts(source)
+    embedder = load(checkpoint, backbone=backbone, device=place)
+    warn_of_instruction(embedder, instruction, console)
+    try:
+        with texts_bar(console) as bar:
+            task = bar.add_task(out.name, total=total, completed=file.rows)
+            for rows in embed_blocks(embedder, source, file, instruction=instruction, batch_size=batch_size):
+                bar.update(task, completed=rows)
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(f"interrupted; {file.rows} vectors are kept, go on with {file.again}") from None
+    if file.rows == 0:
+        raise no_texts(source)
+    file.finish()
+    return file.rows
+
+
+def embed_blocks(
+    embedder: Embedder, texts: Iterable[str], file: VectorFile, *, instruction: str | None, batch_size: int
+) -> Iterator[int]:
+    """Embed what ``file`` does not hold yet, a block at a time; yields the rows in it after each.
+
+    No more than one block of texts is read ahead.
+    """
+    rest = iter(texts)
+    skipped = sum(1 for _ in islice(rest, file.rows))
+    if skipped < file.rows:
+        raise ConfigError(
+            f"{file.part}: holds {file.rows} vectors, the input {skipped} texts; give the same input, or remove the "
+            "file to start again"
+        )
+    blocks = in_blocks(
+        rest,
+        lambda block: embedder.encode(block, instruction=instruction, batch_size=batch_size),
+        batch_size=batch_size,
+        kept=lambda: f"the {file.rows} vectors before are kept, go on with {file.again}, at",
+        first=file.rows + 1,
+    )
+    for block, vectors in blocks:
+        file.append(block, vectors)
+        yield file.rows
+
+
+def in_blocks(
+    texts: Iterable[str],
+    encode: Callable[[list[str]], npt.NDArray[np.float32]],
+    *,
+    batch_size: int,
+    kept: Callable[[], str],
+    where: str = "",
+    first: int | None = None,
+) -> Iterator[tuple[list[str], npt.NDArray[np.float32]]]:
+    """Blocks of texts and their vectors; no more than one block is read ahead.
+
+    Args:
+        texts: in the order in which they are embedded.
+        encode: texts -> vectors (n, d).
+        batch_size: texts a forward pass; a block is a few of these.
+        kept: what is not lost where it fails, and how to go on, as a message says it before ``--batch-size``.
+        where: opens the message.
+        first: number of the first text; None: a message shows the text instead.
+
+    Raises:
+        RunError: memory that does not suffice, or a vector that is not finite.
+    """
+    rest, done = iter(texts), 0
+    while block := list(islice(rest, BATCHES_PER_BLOCK * batch_size)):
+        try:
+            vectors = encode(block)
+        except torch.OutOfMemoryError:
+            raise RunError(
+                f"{where}out of memory at {batch_size} texts a forward pass; {kept()} "
+                f"--batch-size {max(1, batch_size // 2)}"
+            ) from None
+        if not np.isfinite(vectors).all():
+            place = int(np.flatnonzero(~np.isfinite(vectors).all(axis=1))[0])
+            text = repr(block[place][:60]) if first is None else first + done + place
+            raise RunError(
+                f"{where}text {text}: its vector holds NaN or infinity; use float32 (train again with embedding.dtype: "
+                "float32, or read a frozen backbone with --dtype float32)"
+            )
+        yield block, vectors
+        done += len(block)
+
+
+def _check_output(out: Path, *, resume: bool) -> None:
+    if out.suffix.lower() not in SUFFIXES:
+        raise ConfigError(
+            f"--out {out}: expected a file ending in {', '.join(SUFFIXES)}, got {out.suffix or out.name!r}"
+        )
+    check_new_file(out)
+    part = VectorFile(out, identity={}).part
+    if part.exists() and not resume:
+        raise ConfigError(
+            f"--out {out}: an interrupted output lies there ({part.name}); go on with --resume, or remove it"
+        )
+
+
+def no_texts(source: TextFile) -> ConfigError:
+    """The error for an input without a single text."""
+    return ConfigError(f"{source}: holds no texts, expected at least one")

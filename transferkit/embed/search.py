@@ -1,0 +1,154 @@
+"""A question -> the nearest of many texts. Their vectors are made once and kept; each question reads all of them."""
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from rich.console import Console
+
+from transferkit.checkpoints.checkpoint import checkpoint_folder, load
+from transferkit.checkpoints.instructions import warn_of_instruction
+from transferkit.data.installed_docs import kept_docs
+from transferkit.decoder.device import usable_device
+from transferkit.embed.files import embed_blocks
+from transferkit.errors import ConfigError
+from transferkit.files.manifest import NAME, sha256_file
+from transferkit.files.text_files import TextFile
+from transferkit.files.vector_files import VectorFile, Vectors
+from transferkit.methods.embedder import Embedder
+from transferkit.progress import texts_bar
+
+
+@dataclass(frozen=True)
+class Entry:
+    """Something that can be found: what is shown as its name and text, and what is embedded."""
+
+    name: str
+    text: str
+    embedded: str
+
+
+@dataclass(frozen=True)
+class Hit:
+    """An entry and its cosine with the question."""
+
+    score: float
+    entry: Entry
+
+
+def docstring_entries(folder: Path) -> list[Entry]:
+    """The docstrings of the packages on this machine; a question is compared with their summaries.
+
+    Args:
+        folder: keeps them, beside their vectors.
+
+    Raises:
+        ConfigError: a folder that cannot be written.
+    """
+    with _written(folder):
+        return [Entry(doc.name, doc.summary, doc.summary) for doc in kept_docs(folder)]
+
+
+def file_entries(texts: str, *, column: str) -> list[Entry]:
+    """The texts of a file, named by their row.
+
+    Raises:
+        ConfigError: see :class:`transferkit.files.text_files.TextFile`.
+    """
+    rows = enumerate(TextFile.named(texts, column=column), start=1)
+    return [Entry(f"row {number}", text, text) for number, text in rows]
+
+
+class Index:
+    """Vectors of ``entries`` under one checkpoint.
+
+    A question is compared with all of them: one pass over n x d numbers, exact, milliseconds for 100,000 texts. An
+    approximate index takes longer to build than thousands of such passes.
+
+    Args:
+        checkpoint: checkpoint or run folder, or ``bundled``.
+        entries: at least one.
+        folder: keeps the vectors, in a file named after checkpoint, instruction and texts: another one of these is
+            another file, so nothing stale is ever served.
+        instruction: of texts and questions; None: the checkpoint's, where it was trained with one alone.
+        batch_size: texts a forward pass.
+        again: what one gives to go on after an interruption, for messages.
+        console: for progress, and for a warning where an instruction is missing or not read.
+
+    Raises:
+        ConfigError: no checkpoint there, no entries, or a folder that cannot be written.
+        RunError: the disk or the device's memory is full; what was done is kept.
+    """
+
+    def __init__(
+        self,
+        checkpoint: Path,
+        entries: Sequence[Entry],
+        *,
+        folder: Path,
+        instruction: str | None = None,
+        batch_size: int = 64,
+        again: str = "the same command",
+        console: Console,
+    ) -> None:
+        if not entries:
+            raise ConfigError("search: there are no texts to search; give a file with at least one")
+        self.entries = entries
+        self.instruction = instruction
+        self.embedder: Embedder = load(checkpoint, device=usable_device(None))
+        with _written(folder):  # nothing is said before what can be wrong with the input
+            warn_of_instruction(self.embedder, instruction, console)
+        manifest = sha256_file(checkpoint_folder(checkpoint) / NAME)
+        digest = hashlib.sha256(f"{manifest} {instruction!r}".encode())
+        for entry in entries:
+            digest.update(hashlib.sha256(entry.embedded.encode()).digest())
+        file = folder / f"{digest.hexdigest()[:16]}.npy"
+        vectors = _read(file, rows=len(entries))
+        if vectors is None:
+            self._embed(VectorFile(file, identity={"texts": file.stem}, again=again), batch_size, console)
+            vectors = np.load(file, mmap_mode="r")
+        self.vectors: Vectors = vectors
+
+    def _embed(self, file: VectorFile, batch_size: int, console: Console) -> None:
+        with _written(file.out.parent):
+            file.resume()
+            texts = [entry.embedded for entry in self.entries]
+            with texts_bar(console) as bar:
+                task = bar.add_task("reading the texts", total=len(texts), completed=file.rows)
+                blocks = embed_blocks(self.embedder, texts, file, instruction=self.instruction, batch_size=batch_size)
+                for rows in blocks:
+                    bar.update(task, completed=rows)
+            file.finish()
+
+    def search(self, question: str, *, top: int = 5) -> list[Hit]:
+        """The ``top`` entries with the highest cosine, best first."""
+        vector = self.embedder.encode([question], instruction=self.instruction)[0]
+        scores = self.vectors @ vector
+        order = np.argsort(-scores, kind="stable")[:top]
+        return [Hit(float(scores[i]), self.entries[i]) for i in order]
+
+
+def _read(file: Path, *, rows: int) -> Vectors | None:
+    """The vectors in a file; None where it is not there, or is damaged and must be made again."""
+    if not file.is_file():
+        return None
+    try:
+        vectors: Vectors = np.load(file, mmap_mode="r")
+    except (ValueError, EOFError):
+        return None
+    return vectors if len(vectors) == rows else None
+
+
+@contextmanager
+def _written(folder: Path) -> Iterator[None]:
+    """Make ``folder``, and say in one sentence why something cannot be written there."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        yield
+    except OSError as error:
+        raise ConfigError(
+            f"{folder}: the index cannot be written there ({error.strerror}); choose another folder"
+        ) from None

@@ -1,0 +1,1 @@
+"""Models on mteb's tasks, or on folders of one's own."""

@@ -1,0 +1,229 @@
+"""What a user may call a model -> encoders of mteb: a checkpoint or run folder, ``tfidf``, or a frozen backbone."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, get_args
+
+from transferkit.checkpoints.checkpoint import checkpoint_folder, document_instructions, load, read_description
+from transferkit.checkpoints.instructions import can_read_instruction
+from transferkit.checkpoints.open import find_decoder, is_checkpoint
+from transferkit.config.specs import STATIC, FrozenPooling, parts_of, reads_soft
+from transferkit.errors import ConfigError
+from transferkit.evaluation.encoder import MtebEncoder, TextEncoder
+from transferkit.evaluation.instructions import Instructions
+from transferkit.evaluation.meta import state_sha256
+from transferkit.evaluation.readings import MAX_LENGTH, Reading, TemplateAndPooling
+from transferkit.evaluation.reread import SharedPass, reread
+from transferkit.evaluation.tfidf import TFIDF, TfidfEncoder
+from transferkit.files.builtin import BUNDLED
+from transferkit.files.json import read_json
+from transferkit.methods.baselines import Join, PromptingAlone, check_reads_text
+from transferkit.methods.build import variant_name
+from transferkit.methods.embedder import BackboneEmbedder, PromptEmbedder
+
+Group = Sequence[TextEncoder]  # encoders of one loaded model that share their passes over the texts
+
+
+@dataclass(frozen=True)
+class Model:
+    """A model that was found, not loaded yet. ``groups`` loads it.
+
+    Attributes:
+        name: see :class:`TextEncoder`.
+        methods: of its encoders, in their order.
+        instructions: None where none of its encoders reads one.
+    """
+
+    name: str
+    methods: Sequence[str]
+    instructions: Instructions | None
+    groups: Callable[[], Iterator[Group]] = field(repr=False)
+
+
+@dataclass(frozen=True)
+class _Finder:
+    """What all models have in common."""
+
+    reading: Reading
+    instructions: Mapping[str, str]
+    device: str
+    backbone: str | None
+    prompting_alone: bool
+
+    def tfidf(self) -> Model:
+        """The floor; no option concerns it."""
+        return Model(TFIDF, [TfidfEncoder.method], None, lambda: iter([[TfidfEncoder()]]))
+
+    def frozen(self, given: str) -> Model:
+        """A decoder as it is."""
+        reading = self.reading
+        own = [
+            find_decoder(given, template=template, pooling=pooling)
+            for template in reading.template or [None]
+            for pooling in reading.pooling or [None]
+        ]
+        decoder, spec = own[0], own[0].spec
+        layers = reading.layers or 1
+        if spec.num_layers is not None and layers > spec.num_layers:
+            raise ConfigError(f"--layers {layers}: {given} has {spec.num_layers}; lower it")
+        method = "frozen" if layers == 1 else f"frozen, last {layers} layers"
+        variants = reading.variants(
+            [one.template for one in own], [one.pooling for one in own], soft=False, model=given
+        )
+
+        def groups() -> Iterator[Group]:
+            embedder = decoder.load(
+                device=self.device,
+                quantization=reading.quantization or "none",
+                dtype=reading.dtype or "float32",
+                max_length=reading.max_length or MAX_LENGTH,
+                layers=layers,
+            )
+            yield from _views(
+                embedder, variants, method, name=spec.name, licence=spec.license, instructions=self.instructions
+            )
+
+        read = can_read_instruction([one.template for one in variants], prompting=False)
+        return Model(
+            spec.name,
+            [_method(method, one) for one in variants],
+            Instructions(self.instructions) if read else None,
+            groups,
+        )
+
+    def checkpoint(self, given: str, description: Mapping[str, Any]) -> Model:
+        """A method as it was trained, or without its readout in the variants that were asked for."""
+        folder = checkpoint_folder(Path(given))
+        run = folder.parent if folder.name == "checkpoint" else folder
+        name = str(BUNDLED) if Path(given) == BUNDLED else run.resolve().name
+        record = read_json(run / "record.json") if (run / "record.json").is_file() else {}
+        kind = description["kind"]
+        method = record.get("label") or kind
+        variants = self._variants_of_checkpoint(description, given)
+        if variants:
+            method = kind if description["readout"]["kind"] == "none" else f"{kind} without readout"
+        methods = [_method(method, one) for one in variants] or [method]
+        alone = "prompting LLM alone" if self.prompting_alone and kind == "transfer" else None
+        options: dict[str, Any] = {"instructions": self.instructions}
+
+        def groups() -> Iterator[Group]:
+            embedder = load(folder, backbone=self.backbone, device=self.device)
+            if isinstance(embedder, BackboneEmbedder) and variants:
+                yield from _views(embedder, variants, method, name=name, **options)
+            else:
+                yield [MtebEncoder(embedder, name=name, method=method, **options)]
+            if alone is not None and isinstance(embedder, PromptEmbedder):
+                # Whatever the transfer has beside its states, its rival has too.
+                join: Join = "mean+static" if STATIC in parts_of(embedder.pooling) else "mean"
+                soft = PromptingAlone(embedder.writer, join=join)
+                soft.instructions = embedder.instructions
+                soft.document_instructions = embedder.document_instructions
+                yield [MtebEncoder(soft, name=f"{name}-prompting-alone", method=alone, **options)]
+
+        own = [description["backbone"]["template"]] if "backbone" in description else []
+        read = can_read_instruction([one.template for one in variants] or own, prompting="prompting" in description)
+        instructions = Instructions(self.instructions, description["instructions"], document_instructions(description))
+        return Model(name, methods + ([] if alone is None else [alone]), instructions if read else None, groups)
+
+    def _variants_of_checkpoint(self, description: Mapping[str, Any], given: str) -> list[TemplateAndPooling]:
+        """Empty where it is read as it was trained."""
+        if self.reading.several is None:
+            return []
+        if "backbone" not in description:
+            raise ConfigError(
+                f"{self.reading.several}: {given} holds a Prompting LLM alone, which has neither; evaluate it without"
+            )
+        own = description["backbone"]
+        soft = description["kind"] in ("transfer", "prompt-tuning")
+        return self.reading.variants([own["template"]], [own["pooling"]], soft=soft, model=given)
+
+
+def find_models(
+    given: list[str],
+    reading: Reading,
+    *,
+    instructions: Mapping[str, str],
+    device: str,
+    backbone: str | None = None,
+    prompting_alone: bool = False,
+) -> list[Model]:
+    """The models that ``given`` names; nothing heavy is read.
+
+    With ``templates`` or ``poolings`` a checkpoint is read without its readout, which was fitted to vectors of its
+    own template and pooling; so its rows, the one with its own template among them, can be compared.
+
+    Args:
+        given: checkpoint or run folders, ``bundled``, ``tfidf``, registry names, specs, model folders, hub ids.
+        reading: how those of them that hold a decoder are read.
+        instructions: as for :class:`MtebEncoder`.
+        device: where they are loaded.
+        backbone: where the backbone of the checkpoint lies now, if it has moved.
+        prompting_alone: also the Prompting LLM alone of every transfer checkpoint.
+
+    Raises:
+        ConfigError: a name that is none of these or given twice, a damaged checkpoint, a template or pooling that
+            cannot be used, or an option that none of the models heeds.
+    """
+    for name in given:
+        if given.count(name) > 1:
+            raise ConfigError(f"{name}: is given twice; give every model once")
+    checkpoints = [name for name in given if name != TFIDF and is_checkpoint(name)]
+    frozen = [name for name in given if name != TFIDF and name not in checkpoints]
+    if backbone is not None and len(checkpoints) != 1:
+        raise ConfigError(f"--backbone says where one checkpoint's backbone lies, got {len(checkpoints)} checkpoints")
+    if not frozen and (option := reading.frozen_only):
+        other = f", or with {option}s NAME in other ways" if option in ("--template", "--pooling") else ""
+        raise ConfigError(f"{option} is for frozen backbones, got none; a checkpoint is read as it was trained{other}")
+    if frozen and (soft := [one for one in reading.pooling if reads_soft(one)]):
+        raise ConfigError(
+            f"--pooling {soft[0]}: a frozen backbone has no soft tokens; use {', '.join(get_args(FrozenPooling))}"
+        )
+    if reading.several is not None and not frozen and not checkpoints:
+        raise ConfigError(f"{reading.several} needs a decoder or a checkpoint, got {TFIDF} alone")
+    descriptions = {name: read_description(Path(name)) for name in checkpoints}
+    if prompting_alone:
+        _check_prompting_alone(descriptions)
+    finder = _Finder(reading, instructions, device, backbone, prompting_alone)
+
+    def found(name: str) -> Model:
+        if name == TFIDF:
+            return finder.tfidf()
+        return finder.checkpoint(name, descriptions[name]) if name in descriptions else finder.frozen(name)
+
+    models = [found(name) for name in given]
+    if instructions and all(model.instructions is None for model in models):
+        raise ConfigError("--instruction: none of the models reads an instruction; leave it out")
+    return models
+
+
+def _check_prompting_alone(descriptions: Mapping[str, Mapping[str, Any]]) -> None:
+    transfers = {name: one for name, one in descriptions.items() if one["kind"] == "transfer"}
+    if not transfers:
+        got = ", ".join(f"{name} ({one['kind']})" for name, one in descriptions.items()) or "none"
+        raise ConfigError(f"--prompting-alone needs a checkpoint of `train` or `adapt`, got {got}")
+    for name, one in transfers.items():
+        check_reads_text(one["prompting"]["reads"], where=f"--prompting-alone: {name}")
+
+
+def _views(
+    embedder: BackboneEmbedder, variants: Sequence[TemplateAndPooling], method: str, **options: Any
+) -> Iterator[Sequence[MtebEncoder]]:
+    """Encoders of the variants, those of a template together; ``options`` as for :class:`MtebEncoder`."""
+    weights: dict[int, str] = {}  # width -> hash, which covers a readout of that width
+    for template in dict.fromkeys(one.template for one in variants):
+        own = [one for one in variants if one.template == template]
+        views = [reread(embedder, template=template, pooling=one.pooling) for one in own]
+        widths = [view.readout.mean.shape[0] for view in views]
+        for view, width in zip(views, widths, strict=True):
+            if width not in weights:
+                weights[width] = state_sha256(view)
+        shared = SharedPass(views) if len(views) > 1 else None
+        yield [
+            MtebEncoder(view, method=_method(method, one), shared=shared, weights=weights[width], **options)
+            for view, one, width in zip(views, own, widths, strict=True)
+        ]
+
+
+def _method(method: str, variant: TemplateAndPooling) -> str:
+    return f"{method}, {variant_name(variant.pooling, variant.template)}"

@@ -1,0 +1,324 @@
+"""mteb tasks one by one for one encoder after the other: what is there already is kept, what changed is run again."""
+
+import copy
+import gc
+import itertools
+import logging
+import math
+import warnings
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from importlib.metadata import version
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import mteb
+import sentence_transformers  # noqa: F401 - mteb imports it at its first task, whose time would then hold these seconds
+from mteb.abstasks import AbsTask, AbsTaskClustering, AbsTaskMultilabelClassification
+from mteb.results.task_result import TaskResult
+from rich.console import Console
+from rich.progress import Progress as Bar
+from rich.progress import TaskID
+
+from transferkit import __version__
+from transferkit.convergence.formats import count, percent, score, seconds
+from transferkit.data.tables import quiet_datasets
+from transferkit.errors import ConfigError, RunError, TransferkitError, did_you_mean, first_line
+from transferkit.evaluation.dataset_columns import columns_in_blocks
+from transferkit.evaluation.encoder import TextEncoder
+from transferkit.evaluation.instructions import by_part, inner_tasks
+from transferkit.evaluation.rows import TaskRow
+from transferkit.evaluation.tables import write_tables
+from transferkit.progress import say, texts_bar
+from transferkit.runs.folder import read_metrics, write_metrics
+
+_PACKAGES = ("mteb", "scikit-learn", "transformers")  # what computes vectors and scores
+# Their subsets draw from one random state one after the other: a part that lies there cannot be gone on from.
+_DRAWN = (AbsTaskClustering, AbsTaskMultilabelClassification)
+
+
+def named_tasks(names: list[str]) -> list[AbsTask]:
+    """Tasks of mteb by their names.
+
+    Raises:
+        ConfigError: a name that mteb does not have, or a task that is about more than text.
+    """
+    from mteb.get_tasks import TASK_LIST
+
+    known = [task.metadata.name for task in TASK_LIST]
+    for name in names:
+        if name not in known:
+            raise ConfigError(
+                f"--tasks: mteb {mteb.__version__} has no task {name!r}{did_you_mean(name, known)} (a set of your own: "
+                "--tasks-from DIR)"
+            )
+    return _of_text([mteb.get_task(name) for name in names])
+
+
+def benchmark_tasks(name: str, *, names: list[str] | None = None) -> list[AbsTask]:
+    """The tasks of one of mteb's benchmarks, or those of them that ``names`` lists.
+
+    Raises:
+        ConfigError: no such benchmark, no such task in it, or a task that is about more than text.
+    """
+    benchmarks = mteb.get_benchmarks()
+    known = [alias for one in benchmarks for alias in (one.name, *one.aliases)]
+    if name not in known:
+        raise ConfigError(f"--benchmark: mteb {mteb.__version__} has no {name!r}{did_you_mean(name, known)}")
+    tasks = {task.metadata.name: task for task in mteb.get_benchmark(name).tasks}
+    for wanted in names or []:
+        if wanted not in tasks:
+            raise ConfigError(f"--tasks: {name} has no task {wanted!r}{did_you_mean(wanted, tasks)}")
+    return _of_text([task for key, task in tasks.items() if names is None or key in names])
+
+
+def _of_text(tasks: list[AbsTask]) -> list[AbsTask]:
+    for task in tasks:
+        if other := [kind for kind in task.modalities if kind != "text"]:
+            raise ConfigError(
+                f"task {task.metadata.name!r}: is about {', '.join(other)}; transferkit embeds text alone"
+            )
+    return tasks
+
+
+def run_tasks(
+    groups: Iterable[Sequence[TextEncoder]],
+    tasks: Sequence[AbsTask],
+    *,
+    out: Path,
+    batch_size: int,
+    console: Console,
+) -> Iterator[TaskRow]:
+    """A row for every encoder and task, as each is done; after each the tables in ``out`` are written.
+
+    Scores lie in ``out`` in mteb's own layout. One is taken from there where model, data, subsets, kind of task,
+    instructions and versions are what they were; else the task is run, or the rest of it where a kill left a part. A
+    task that fails, as when its data cannot be had, gives a row that says so.
+
+    Args:
+        groups: encoders that share what is loaded and read; taken one by one, so that no more than one group needs to
+            be in memory. A group is done task by task.
+        tasks: not loaded.
+        out: made where it is missing.
+        batch_size: texts a forward pass.
+        console: for progress.
+
+    Raises:
+        RunError: the encoder failed.
+    """
+    cache = mteb.ResultCache(cache_path=out)
+    rows: list[TaskRow] = []
+    seen: set[tuple[str, ...]] = set()
+    for given in groups:
+        group = []
+        for encoder in given:
+            if (key := (encoder.name, encoder.method, encoder.revision)) in seen:
+                message = f"{encoder.name}: {encoder.method}  was given before, under another name"
+                say(message, console)
+            else:
+                group.append(encoder)
+            seen.add(key)
+        for task, encoder in itertools.product(tasks, group):
+            with _quiet_mteb(), columns_in_blocks(), texts_bar(console) as bar:
+                _show_progress(encoder, bar, bar.add_task(task.metadata.name, total=None))
+                row = _run_task(encoder, task, cache, batch_size)
+            rows.append(row)
+            _say(row, console)
+            write_tables(rows, out, types=[task.metadata.type for task in tasks])
+            yield row
+        del given, group, encoder
+        gc.collect()  # modules refer to each other in circles; the next one may need the memory
+
+
+def _run_task(
+    encoder: TextEncoder, task: AbsTask, cache: Any, batch_size: int, *, whole: AbsTask | None = None
+) -> TaskRow:
+    """``whole``: the aggregate that the task is a part of."""
+    if (inner := inner_tasks(task)) is not None:
+        rows = [_run_task(encoder, one, cache, batch_size, whole=whole or task) for one in inner]
+        return _joined(rows, encoder, task, cache, batch_size)
+    name = task.metadata.name
+    path = cache.get_task_result_path(name, encoder.mteb_model_meta)
+    wanted = _identity(encoder, task)
+    before = _notes(path.parent).get(name, {})
+    stored = _stored(path)
+    same = stored is not None and stored.dataset_revision == task.metadata.revision
+    same = same and wanted == {key: before.get(key) for key in wanted}
+    if same and stored is not None and before["done"] and not stored.get_missing_evaluations(task):
+        return _row(encoder, task, stored, before, kept=True)
+    same = same and not isinstance(task, _DRAWN)
+    if not same:
+        path.unlink(missing_ok=True)  # so that what lies there, if a kill comes, was measured as noted
+    _note(path.parent, name, wanted | {"done": False})
+    texts, encoder_seconds, started = encoder.texts, encoder.seconds, perf_counter()
+    # By itself mteb would keep a score of other data.
+    strategy = "only-missing" if same else "always"
+    found = _evaluate(encoder, task, cache, batch_size, overwrite=strategy, prepare=whole or task)
+    if isinstance(found, str):
+        return _failed(encoder, task, found)
+    measured = {
+        "done": True,
+        # With a part that was there already, what the whole took and read is not known.
+        "seconds": None if same else round(perf_counter() - started, 3),
+        "encoder_seconds": None if same else round(encoder.seconds - encoder_seconds, 3),
+        "texts": None if same else encoder.texts - texts,
+        "shared": encoder.shares,
+        "batch_size": batch_size,
+        "device": encoder.device,
+    }
+    _note(path.parent, name, wanted | measured)
+    written = _stored(path)  # rounded, as a later call will read it
+    return _row(encoder, task, written or found, measured, kept=False)
+
+
+def _joined(rows: Sequence[TaskRow], encoder: TextEncoder, task: AbsTask, cache: Any, batch_size: int) -> TaskRow:
+    """An aggregate's row from those of its tasks, whose scores lie in ``cache``."""
+    for row in rows:
+        if row.problem is not None:
+            return _failed(encoder, task, f"{row.task}: {row.problem}")
+    cache.get_task_result_path(task.metadata.name, encoder.mteb_model_meta).unlink(missing_ok=True)  # of other parts
+    found = _evaluate(encoder, task, cache, batch_size, overwrite="only-missing")
+    if isinstance(found, str):
+        return _failed(encoder, task, found)
+    facts: dict[str, Any] = {"shared": encoder.shares}
+    for name in ("seconds", "encoder_seconds", "texts"):
+        values = [getattr(row, name) for row in rows]
+        facts[name] = None if None in values else sum(values)
+    return _row(encoder, task, found, facts, kept=all(row.kept for row in rows))
+
+
+def _evaluate(
+    encoder: TextEncoder,
+    task: AbsTask,
+    cache: Any,
+    batch_size: int,
+    *,
+    overwrite: str,
+    prepare: AbsTask | None = None,
+) -> TaskResult | str:
+    """The result that mteb gives, or why it gives none."""
+    try:
+        if prepare is not None:
+            encoder.prepare(prepare)
+        found = mteb.evaluate(
+            encoder,
+            copy.deepcopy(task),  # its random state is then the same for every encoder
+            cache=cache,
+            encode_kwargs={"batch_size": batch_size, "show_progress_bar": False},
+            show_progress_bar=False,
+            co2_tracker=False,
+            overwrite_strategy=overwrite,
+        )
+    except TransferkitError:
+        raise
+    except Exception as error:  # loaders, networks and scikit-learn have no common base class
+        return f"{type(error).__name__}: {first_line(error)}"
+    if found.task_results:
+        return found.task_results[0]
+    problems = [one.exception for one in found.exceptions or []]
+    return problems[0] if problems else "mteb gave no result"
+
+
+def _identity(encoder: TextEncoder, task: AbsTask) -> dict[str, Any]:
+    """All that a score hangs on beside the model's revision."""
+    return {
+        "dataset_revision": task.metadata.revision,
+        "type": task.metadata.type,
+        "main_score": task.metadata.main_score,
+        "splits": list(task.eval_splits),
+        "subsets": sorted(task.hf_subsets),
+        "instructions": by_part(task, encoder.instruction),
+        "versions": {name: version(name) for name in _PACKAGES} | {"transferkit": __version__},
+    }
+
+
+def _stored(path: Path) -> TaskResult | None:
+    """The result that lies there; a file that a kill left half-written is as good as none."""
+    try:
+        return TaskResult.from_disk(path)
+    except FileNotFoundError:
+        return None
+    except (ValueError, KeyError, TypeError, AttributeError):  # what mteb says to JSON of another shape
+        path.unlink()
+        return None
+
+
+def _notes(folder: Path) -> dict[str, dict[str, Any]]:
+    """Task -> what was noted of it beside mteb's results."""
+    return {row["task"]: row for row in read_metrics(folder)}
+
+
+def _note(folder: Path, task: str, facts: dict[str, Any]) -> None:
+    notes = _notes(folder) | {task: {"task": task, **facts}}
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        write_metrics(folder, list(notes.values()))
+    except OSError as error:
+        raise RunError(f"{folder}: could not be written ({error.strerror}); the tasks before are kept") from None
+
+
+def _row(encoder: TextEncoder, task: AbsTask, found: TaskResult, facts: dict[str, Any], *, kept: bool) -> TaskRow:
+    value = found.validate_and_filter_scores(task).get_score()
+    return TaskRow(
+        **_name(encoder, task),
+        score=None if math.isnan(value) else 100 * float(value),
+        seconds=facts["seconds"],
+        encoder_seconds=facts["encoder_seconds"],
+        texts=facts["texts"],
+        shared=facts["shared"],
+        mteb_version=found.mteb_version,
+        kept=kept,
+        problem="the score is not a number" if math.isnan(value) else None,
+    )
+
+
+def _failed(encoder: TextEncoder, task: AbsTask, problem: str) -> TaskRow:
+    return TaskRow(**_name(encoder, task), problem=problem)
+
+
+def _name(encoder: TextEncoder, task: AbsTask) -> dict[str, Any]:
+    return {
+        "model": encoder.name,
+        "method": encoder.method,
+        "template": encoder.template,
+        "pooling": encoder.pooling,
+        "revision": encoder.revision,
+        "task": task.metadata.name,
+        "type": task.metadata.type,
+        "metric": task.metadata.main_score,
+    }
+
+
+def _show_progress(encoder: TextEncoder, bar: Bar, shown: TaskID) -> None:
+    encoder.on_progress = lambda done, total: bar.update(shown, completed=done, total=total)
+
+
+def _say(row: TaskRow, console: Console) -> None:
+    said = [row.label, row.task]
+    if row.problem is not None:
+        said.append(f"failed: {row.problem}")
+    else:
+        said.append(f"{row.metric} {score(row.score)}")
+        if row.seconds is None:
+            said.append("begun by an earlier call")
+        else:
+            said += [f"{seconds(row.seconds)} s", f"{count(row.texts)} texts"]
+            said += [f"{count(row.texts_per_second)} texts/s"] if row.texts else []
+            said += [f"{percent(row.encoder_percent)} of the time in the encoder"]
+        said += ["kept"] if row.kept else []
+    say("  ".join(said), console)
+
+
+@contextmanager
+def _quiet_mteb() -> Iterator[None]:
+    """No warning, log line or bar of mteb and datasets; errors still raise."""
+    logger = logging.getLogger("mteb")
+    level = logger.level
+    logger.setLevel(logging.CRITICAL)
+    try:
+        with quiet_datasets(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)

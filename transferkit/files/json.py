@@ -1,0 +1,35 @@
+"""JSON and text on disk: read whole or refused, written beside and renamed."""
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from transferkit.errors import ConfigError, with_article
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """The object in a JSON file.
+
+    Raises:
+        ConfigError: not there, not JSON, or not an object.
+    """
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"{path}: not valid JSON ({error})") from None
+    if not isinstance(value, dict):
+        raise ConfigError(f"{path}: expected a JSON object, got {with_article(type(value).__name__)}")
+    return value
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write JSON beside and rename, so that a reader never sees half a file."""
+    write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write text beside and rename."""
+    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    beside.write_text(text, encoding="utf-8")
+    beside.replace(path)

@@ -1,0 +1,1 @@
+"""The Prompting LLM, what it writes, and the matrix that carries it."""

@@ -1,0 +1,1 @@
+"""The run folder as it lies on disk. Readable without torch."""

@@ -1,0 +1,167 @@
+"""The run folder: ``recipe.yaml``, ``record.json``, ``metrics.jsonl`` and ``checkpoint/``. Readable without torch."""
+
+import json
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from transferkit.config.schema import read_yaml
+from transferkit.errors import ConfigError
+from transferkit.files.json import read_json, write_text
+from transferkit.runs.schema import RESTORE, Record, ResolvedRecipe, Row, check
+
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run as it lies on disk: its folder, its record and one metrics row per evaluation."""
+
+    folder: Path
+    record: dict[str, Any]
+    metrics: list[dict[str, Any]]
+
+    @cached_property
+    def recipe(self) -> dict[str, Any]:
+        """Its resolved recipe as a mapping, read from the folder once.
+
+        Raises:
+            ConfigError: no readable ``recipe.yaml``, or one without what a reader needs.
+        """
+        file = self.folder / "recipe.yaml"
+        recipe = read_yaml(file)
+        check(ResolvedRecipe, recipe, where=str(file))
+        return recipe
+
+
+def read_run(folder: Path) -> Run:
+    """Read a run folder.
+
+    Raises:
+        ConfigError: not a run folder, a damaged record or row, a record of a newer format, or rows of a finished run
+            that are missing.
+    """
+    record = read_record(folder)
+    done = record["status"] == "done"
+    run = Run(folder=folder, record=record, metrics=read_metrics(folder, whole=done))
+    for number, row in enumerate(run.metrics, start=1):
+        check(Row, row, where=f"{folder / 'metrics.jsonl'}, line {number}")
+    if done:
+        _check_rows(run)
+    return run
+
+
+def _check_rows(run: Run) -> None:
+    """Refuse a finished run without the row that it stands with, or the last one that training wrote."""
+    best = run.record["best"]
+    needed = [(best["step"], best.get("variant"))]
+    if run.record["parameters"]["trainable"]:
+        needed.append((run.recipe["optim"]["steps"], None))
+    there = {(row["step"], row.get("variant")) for row in run.metrics}
+    for step, variant in needed:
+        if (step, variant) not in there:
+            name = f"step {step}" if variant is None else f"{variant!r}"
+            raise ConfigError(
+                f"{run.folder / 'metrics.jsonl'}: the row of {name} is missing, though the run is done; {RESTORE}"
+            )
+
+
+def read_record(folder: Path) -> dict[str, Any]:
+    """The record of a run folder.
+
+    Raises:
+        ConfigError: as :func:`read_run`.
+    """
+    file = folder / "record.json"
+    if not file.is_file():
+        raise ConfigError(
+            f"{folder}: not a run folder (no record.json in it); give one that train, adapt, baseline or study made"
+        )
+    record = read_json(file)
+    if record.get("format") != FORMAT:
+        raise ConfigError(
+            f"{file}: format: expected {FORMAT}, got {record.get('format')!r}; another version of transferkit wrote "
+            "it, read it with that one"
+        )
+    check(Record, record, where=str(file))
+    return record
+
+
+def read_metrics(folder: Path, *, whole: bool = False) -> list[dict[str, Any]]:
+    """Rows of ``metrics.jsonl``, which a kill cannot tear but a broken copy can.
+
+    Args:
+        folder: run folder.
+        whole: refuse a torn last line too, instead of dropping it.
+
+    Raises:
+        ConfigError: a line that is not a JSON object.
+    """
+    file = folder / "metrics.jsonl"
+    if not file.is_file():
+        return []
+    rows = []
+    text = file.read_text(encoding="utf-8").removesuffix("\n")
+    lines = text.split("\n") if text else []  # `splitlines` also cuts at characters that JSON leaves as they are
+    for number, line in enumerate(lines, start=1):
+        try:
+            row = json.loads(line)
+        except ValueError:
+            if whole or number < len(lines):
+                raise ConfigError(f"{file}, line {number}: not valid JSON; {RESTORE}") from None
+            continue
+        if not isinstance(row, dict):
+            raise ConfigError(f"{file}, line {number}: expected a JSON object, got {line}; {RESTORE}")
+        rows.append(row)
+    return rows
+
+
+def write_metrics(folder: Path, rows: list[dict[str, Any]]) -> None:
+    """Write all rows of ``metrics.jsonl`` at once (a few hundred short lines), so that a resume can drop some."""
+    write_text(folder / "metrics.jsonl", "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+
+
+def new_run_folder(parent: Path, name: str) -> Path:
+    """Create ``parent/<name>-<UTC time>``; a number is added when two runs start in one second.
+
+    Args:
+        parent: made where it is missing.
+        name: what the folder's name begins with.
+
+    Raises:
+        ConfigError: the folder cannot be written.
+    """
+    stamp = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
+    for attempt in range(100):
+        folder = parent / (f"{name}-{stamp}" + (f"-{attempt}" if attempt else ""))
+        try:
+            folder.mkdir(parents=True)
+        except FileExistsError:
+            continue
+        except OSError as error:
+            raise _cannot_write(parent, error) from None
+        return folder
+    raise ConfigError(f"{parent}: too many runs started in this second")
+
+
+def begin_in(folder: Path) -> None:
+    """Make a run folder of a given name; one in which no run began is used, for a kill can leave that.
+
+    Raises:
+        ConfigError: a run began there, or the folder cannot be written.
+    """
+    if (folder / "record.json").exists():
+        raise ConfigError(
+            f"{folder}: holds a run already ({read_record(folder)['status']}); continue it with --resume {folder}, or "
+            "choose another folder with --runs"
+        )
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise _cannot_write(folder.parent, error) from None
+
+
+def _cannot_write(parent: Path, error: OSError) -> ConfigError:
+    return ConfigError(f"{parent}: cannot write runs there ({error.strerror}); choose another with --runs")

@@ -1,0 +1,134 @@
+"""What the files of a run folder must hold for a reader: the keys that others look up. Further ones are let through."""
+
+from typing import Any, Literal
+
+from pydantic import ConfigDict, model_validator
+
+from transferkit.config.recipes import Method, Task
+from transferkit.config.schema import Model, Strict, parse
+from transferkit.errors import ConfigError
+
+RESTORE = "restore it from a copy, or run it again"
+
+
+class _Open(Strict):
+    """Keys of other versions pass, and a score that is no number is a score."""
+
+    model_config = ConfigDict(extra="ignore", allow_inf_nan=True)
+
+
+class _Source(_Open):
+    run: str
+    sha256: str
+    lineage: str | None = None
+
+
+class _Backbone(_Open):
+    name: str
+    config_sha256: str
+    tokenizer_sha256: str
+    weights_sha256: str
+
+
+class _Dev(_Open):
+    name: str
+    kind: str
+    select: bool
+
+
+class _Train(_Open):
+    name: str
+    rows: int
+
+
+class _Data(_Open):
+    train_sha256: str
+    dev_sha256: str
+    train: list[_Train]
+    dev: list[_Dev]
+
+
+class _Parameters(_Open):
+    trainable: int
+    total: int
+
+
+class _Best(_Open):
+    step: int
+    variant: str | None = None
+
+
+class _Git(_Open):
+    commit: str
+
+
+class Record(_Open):
+    """``record.json``."""
+
+    run: str
+    task: Task
+    method: Literal[Method, "transfer", "source"]
+    label: str
+    status: Literal["running", "interrupted", "failed", "done"]
+    seed: int
+    source: _Source | None
+    backbone: _Backbone | None
+    data: _Data
+    parameters: _Parameters
+    best: _Best | None = None
+    git: _Git | None = None
+
+    @model_validator(mode="after")
+    def _stands_with_a_row(self) -> "Record":
+        if self.status == "done" and self.best is None:
+            raise ValueError("best: this key is missing, though the run is done")
+        return self
+
+
+class _Scores(_Open):
+    plain: float | None
+    readout: float | None = None
+
+
+class Row(_Open):
+    """A line of ``metrics.jsonl``."""
+
+    step: int
+    examples: int
+    seconds: float
+    tokens: int | None = None
+    readout_seconds: float | None = None
+    variant: str | None = None
+    score: _Scores
+    scores: dict[str, _Scores]
+
+
+class _Steps(_Open):
+    steps: int
+
+
+class _Named(_Open):
+    name: str
+
+
+class _DevSets(_Open):
+    dev: list[_Named]
+
+
+class ResolvedRecipe(_Open):
+    """``recipe.yaml``, which a later version may no longer take as a recipe, but still compare."""
+
+    optim: _Steps
+    data: _DevSets
+
+
+def check(model: type[Model], mapping: dict[str, Any], *, where: str) -> None:
+    """Check that ``mapping`` has what readers look up.
+
+    Raises:
+        ConfigError: it has not; one sentence.
+    """
+    try:
+        parse(model, mapping, where=where)
+    except ConfigError as error:
+        raise ConfigError(f"{error}; {RESTORE}") from None

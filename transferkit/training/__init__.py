@@ -1,0 +1,1 @@
+"""The one loop: batches, loss, optimizer, evaluation, resumable state."""

@@ -1,0 +1,160 @@
+"""The resumable state of a run: weights, optimizer moments, counters and metrics; safetensors and JSON only."""
+
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from transferkit.checkpoints.checkpoint import load_tensors
+from transferkit.errors import ConfigError
+from transferkit.files.json import read_json, write_json
+from transferkit.files.manifest import new_folder, verify
+from transferkit.training.distributed import is_main
+from transferkit.training.scoring import Evaluation
+
+_PREFIX = "state-"
+_COUNTERS = (
+    "step",
+    "examples",
+    "tokens",
+    "seconds",
+    "evaluation_seconds",
+    "cache_seconds",
+    "loss",
+    "collapse",
+    "evaluated",
+)
+_LISTED = ("metrics", "warnings", "soft_token_groups")
+
+
+@dataclass
+class Best:
+    """The best evaluation so far and the weights that gave it."""
+
+    step: int
+    score: float
+    weights: dict[str, Tensor]
+
+
+@dataclass
+class TrainState:
+    """Everything that a step depends on besides weights and optimizer; batches and dropout follow from the step."""
+
+    step: int = 0
+    examples: int = 0
+    tokens: int = 0
+    seconds: float = 0.0  # steps and all writing of soft tokens; evaluation otherwise not
+    evaluation_seconds: float = 0.0
+    cache_seconds: float = 0.0  # of ``seconds``, those that wrote soft tokens of a frozen Prompting LLM
+    loss: float | None = None
+    collapse: float | None = None
+    evaluated: int = -1  # last step that was evaluated
+    best: Best | None = None
+    metrics: list[dict[str, Any]] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)  # of the collapse figure, said once
+    soft_token_groups: list[list[str]] = field(default_factory=list)  # see SoftTokenMemory
+
+    def after_step(self, loss: float, *, examples: int, tokens: int) -> None:
+        """Count one optimizer step."""
+        self.step += 1
+        self.loss = loss
+        self.examples += examples
+        self.tokens += tokens
+
+    def metrics_row(self, evaluation: Evaluation, *, peak_memory_bytes: int) -> dict[str, Any]:
+        """One line of ``metrics.jsonl``."""
+        return {
+            "step": self.step,
+            "examples": self.examples,
+            "tokens": self.tokens,
+            "seconds": round(self.seconds, 3),
+            "loss": self.loss,
+            "collapse": self.collapse,
+            "variant": None,
+            **evaluation.row(),
+            "peak_memory_bytes": peak_memory_bytes,
+        }
+
+
+def save_state(
+    folder: Path, state: TrainState, named: dict[str, nn.Parameter], optimizer: torch.optim.Optimizer
+) -> None:
+    """Write ``state-<step>/`` beside and rename, then drop all but the two newest; the main process alone does."""
+    if not is_main():
+        return
+    tensors = {f"weight.{name}": p.detach() for name, p in named.items()}
+    names = {id(p): name for name, p in named.items()}
+    for parameter, moments in optimizer.state.items():
+        tensors |= {f"{key}.{names[id(parameter)]}": torch.as_tensor(value) for key, value in moments.items()}
+    facts: dict[str, Any] = {key: getattr(state, key) for key in _COUNTERS}
+    facts |= {key: getattr(state, key) for key in _LISTED}
+    if state.best is not None:
+        facts["best"] = {"step": state.best.step, "score": state.best.score}
+        tensors |= {f"best.{name}": value for name, value in state.best.weights.items()}
+    with new_folder(folder / f"{_PREFIX}{state.step:07d}") as target:
+        save_file({name: t.cpu().contiguous().clone() for name, t in tensors.items()}, target / "tensors.safetensors")
+        write_json(target / "state.json", facts)
+    for old in _states(folder)[2:]:
+        shutil.rmtree(old, ignore_errors=True)
+
+
+def load_newest_state(
+    folder: Path, named: dict[str, nn.Parameter], optimizer: torch.optim.Optimizer, *, warn: Callable[[str], None]
+) -> TrainState | None:
+    """Put the newest undamaged state back into weights and optimizer; None where there is no state at all.
+
+    Raises:
+        ConfigError: states exist, but none of them is whole.
+    """
+    candidates = _states(folder)
+    for candidate in candidates:
+        try:
+            verify(candidate)
+        except ConfigError as error:
+            warn(f"{error}; trying the state before it")
+            continue
+        return _load(candidate, named, optimizer)
+    if candidates:
+        raise ConfigError(f"{folder}: none of its {len(candidates)} saved states is whole; start the run again")
+    return None
+
+
+def drop_states(folder: Path) -> None:
+    """Remove the states of a finished run, and the dot files that a kill left half-written."""
+    for state in _states(folder):
+        shutil.rmtree(state, ignore_errors=True)
+    for half in folder.glob(".*"):
+        shutil.rmtree(half) if half.is_dir() else half.unlink(missing_ok=True)
+
+
+def _states(folder: Path) -> list[Path]:
+    """State folders, newest first."""
+    return sorted(folder.glob(f"{_PREFIX}*"), reverse=True)
+
+
+def _load(folder: Path, named: dict[str, nn.Parameter], optimizer: torch.optim.Optimizer) -> TrainState:
+    tensors = load_tensors(folder / "tensors.safetensors")
+    facts = read_json(folder / "state.json")
+    wanted = {name.removeprefix("weight.") for name in tensors if name.startswith("weight.")}
+    if wanted != set(named):
+        raise ConfigError(f"{folder}: was saved by a run that trains other parameters; start the run again")
+    for name, parameter in named.items():
+        parameter.data.copy_(tensors[f"weight.{name}"])
+        moments = {
+            key.removesuffix(f".{name}"): value
+            for key, value in tensors.items()
+            if key.endswith(f".{name}") and key.removesuffix(f".{name}") in ("step", "exp_avg", "exp_avg_sq")
+        }
+        if moments:
+            on_device = {key: v if key == "step" else v.to(parameter.device) for key, v in moments.items()}
+            optimizer.state[parameter] = on_device
+    state = TrainState(**{key: facts[key] for key in (*_COUNTERS, *_LISTED)})
+    if "best" in facts:
+        weights = {name: tensors[f"best.{name}"] for name in named}
+        state.best = Best(facts["best"]["step"], facts["best"]["score"], weights)
+    return state
