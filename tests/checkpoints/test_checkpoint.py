@@ -35,13 +35,6 @@ def lora(tiny: Tiny) -> Embedder:
     return embedder
 
 
-def gated(tiny: Tiny) -> Embedder:
-    embedder = prompt_embedder(tiny, reads="instruction+text")
-    assert embedder.writer.gate is not None
-    embedder.writer.gate.data.fill_(0.6)
-    return embedder
-
-
 def with_adapters(tiny: Tiny) -> Embedder:
     embedder = prompt_embedder(tiny)
     embedder.writer.prompting.add_lora(LoraSection(r=4), seed=0)
@@ -55,7 +48,6 @@ KINDS: dict[str, Callable[[Tiny], Embedder]] = {
     "transfer, static": lambda tiny: prompt_embedder(tiny, pooling="soft+static"),
     "transfer, prefix": lambda tiny: prompt_embedder(tiny, template="{soft} {text}.", pooling="weighted_mean"),
     "transfer, instruction": lambda tiny: prompt_embedder(tiny, reads="instruction"),
-    "transfer, instruction+text": gated,
     "transfer, Prompting LLM with adapters": with_adapters,
     "lora": lora,
     "prompt tuning": lambda tiny: PromptTuningEmbedder(load_backbone(tiny.target), pooling="soft", tokens=3, seed=1),

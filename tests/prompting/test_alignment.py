@@ -7,10 +7,9 @@ from helpers.parts import TEXTS, load_backbone, load_prompting, relative, ridge_
 from helpers.tiny import Tiny
 from torch import Tensor
 
-from transferkit.errors import ConfigError
 from transferkit.methods.baselines import PromptTuningEmbedder
 from transferkit.methods.embedder import Embedder, PromptEmbedder
-from transferkit.prompting.alignment import Alignment, anchor_start, fit_quality, random_start, whitening_basis
+from transferkit.prompting.alignment import Alignment, anchor_start, fit_quality, random_start
 from transferkit.prompting.writer import Writer
 from transferkit.training.losses import contrastive_loss
 
@@ -100,55 +99,3 @@ def one_loss(embedder: Embedder) -> Tensor:
     return contrastive_loss(
         vectors[:3], vectors[3:], anchor_ids=ids[:3], positive_ids=ids[3:], temperature=0.05, symmetric=True
     )
-
-
-# Learning W in other coordinates
-
-
-def soft_tokens(n: int, *, seed: int = 3) -> Tensor:
-    """(n, 3, 7): a large mean a position, and uneven, correlated variation about it."""
-    rng = np.random.default_rng(seed)
-    mixing = rng.normal(size=(7, 7)) * np.geomspace(1, 0.05, 7)
-    return torch.tensor(5 * rng.normal(size=(1, 3, 7)) + rng.normal(size=(n, 3, 7)) @ mixing, dtype=torch.float32)
-
-
-@pytest.mark.parametrize("offset", [True, False])
-def test_basis_and_back_change_no_output(offset: bool) -> None:
-    soft = soft_tokens(50)
-    alignment = Alignment(torch.randn(7, 4, generator=torch.Generator().manual_seed(0)), tokens=3, offset=offset)
-    before, weight = alignment(soft), alignment.weight.detach().clone()
-    alignment.use_basis(*whitening_basis(soft, centred=offset))
-    assert relative(alignment.weight, weight) > 0.1
-    assert relative(alignment(soft), before) < 1e-5
-    with torch.no_grad():
-        for parameter in alignment.parameters():
-            parameter += 0.1
-    moved = alignment(soft)
-    alignment.fold()
-    assert alignment.basis is None
-    assert alignment.centre is None
-    assert relative(alignment(soft), moved) < 1e-5
-
-
-@pytest.mark.parametrize("centred", [True, False])
-def test_whitened_soft_tokens_vary_alike_in_every_direction_and_keep_their_size(centred: bool) -> None:
-    soft = soft_tokens(400)
-    basis, centre = whitening_basis(soft, centred=centred, ridge=0.0)
-    assert (centre is not None) == centred
-    seen = (soft.double() - (soft.double().mean(0) if centred else 0)).flatten(0, 1) @ basis.double()
-    moments = (seen.T @ seen / len(seen)).numpy()
-    size = float(soft.double().square().mean())
-    np.testing.assert_allclose(moments, size * np.eye(7), rtol=1e-3, atol=1e-3 * size)
-
-
-def test_ridge_keeps_directions_without_variance_finite() -> None:
-    soft = soft_tokens(40)
-    soft[..., 3] = 0
-    basis, _ = whitening_basis(soft, centred=True)
-    assert torch.isfinite(basis).all()
-    assert float(torch.linalg.cond(basis)) < 1e3
-
-
-def test_soft_tokens_that_never_vary_cannot_be_whitened() -> None:
-    with pytest.raises(ConfigError, match="needs soft tokens that depend on the text; use 'own'"):
-        whitening_basis(torch.ones(5, 3, 7), centred=True)

@@ -43,7 +43,6 @@ def test_reads_text() -> None:
     soft = one(["a cat", "dog"], ["find", "see"])
     assert recorder.calls == [["find\na cat\n", "see\ndog\n"]]
     assert torch.equal(soft, torch.stack([soft_of("find\na cat\n"), soft_of("see\ndog\n")]))
-    assert one.gate is None
 
 
 def test_reads_instruction() -> None:
@@ -51,20 +50,6 @@ def test_reads_instruction() -> None:
     soft = one(["a cat", "dog", "car"], ["find", "see", "find"])
     assert recorder.calls == [["find\n", "see\n"]]
     assert torch.equal(soft, torch.stack([soft_of("find\n"), soft_of("see\n"), soft_of("find\n")]))
-
-
-def test_reads_instruction_and_text() -> None:
-    one, _ = writer(reads="instruction+text")
-    assert one.gate is not None
-    assert float(one.gate.detach()) == pytest.approx(0.1)
-    one.gate.data.fill_(0.7)
-    soft = one(["a cat", "dog"], ["find", "find"])
-    for i, text in enumerate(["a cat", "dog"]):
-        torch.testing.assert_close(soft[i], soft_of("find\n") + 0.7 * soft_of(f"find\n{text}\n"))
-    soft.sum().backward()
-    assert one.gate.grad is not None
-    expected = sum(float(soft_of(f"find\n{text}\n").sum()) for text in ("a cat", "dog"))
-    assert float(one.gate.grad) == pytest.approx(expected, rel=1e-5)
 
 
 def test_equal_prompts_are_written_once_and_share_their_gradient() -> None:

@@ -8,8 +8,9 @@ TEMPLATE = "embedding.template"
 
 CASES = {
     # --- sections that do not fit the task
-    "whitened basis for a Prompting LLM that learns": Case(
-        "train $TRAIN --set alignment.basis=whitened", ("alignment.basis: only in adapt are soft tokens fixed",)
+    "a lever that is gone": Case(
+        "adapt $ADAPT --source $SOURCE --set alignment.basis=whitened",
+        ("alignment.basis: 'whitened' is no longer offered", "remove this key"),
     ),
     "cool-down longer than the run": Case(
         "adapt $ADAPT --source $SOURCE --set optim.cooldown_steps=9",

@@ -5,14 +5,14 @@ import shutil
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from transferkit.config.recipes import LoraSection
+from transferkit.config.recipes import LoraSection, Reads
 from transferkit.config.specs import BackboneSpec, list_backbones
 from transferkit.decoder.backbone import FrozenBackbone
 from transferkit.decoder.identity import Identity
@@ -210,12 +210,12 @@ def _writer(folder: Path, settings: dict[str, Any], device: torch.device) -> Wri
     """A checkpoint's Prompting LLM with ``settings``; its files were hashed when its description was read."""
     settings = dict(settings)
     reads = settings.pop("reads")
-    writer = Writer(PromptingLLM.load(str(folder / _PROMPTING), device=device, **settings), reads=reads)
-    if writer.gate is not None:
-        saved = load_tensors(folder / _LEARNED).get("gate")
-        if saved is not None:
-            writer.gate.data.copy_(saved)
-    return writer
+    if reads not in get_args(Reads):
+        raise ConfigError(
+            f"{folder}: its Prompting LLM reads {reads!r}, which is no longer offered; use the version of transferkit "
+            "that wrote it"
+        )
+    return Writer(PromptingLLM.load(str(folder / _PROMPTING), device=device, **settings), reads=reads)
 
 
 def load_tensors(file: Path) -> dict[str, Tensor]:
@@ -273,8 +273,6 @@ def _describe(embedder: Embedder, description: dict[str, Any], tensors: dict[str
         description["backbone"] = describe_backbone(embedder)
     if isinstance(embedder, PromptEmbedder | PromptingAlone):
         description["prompting"] = _writer_settings(embedder.writer)
-        if embedder.writer.gate is not None:
-            tensors["gate"] = embedder.writer.gate
     match embedder:
         case PromptEmbedder():
             description["kind"] = "transfer"

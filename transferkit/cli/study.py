@@ -31,9 +31,10 @@ def study(
 
     Example: transferkit study results/mixture/study.yaml --data-dir DATA --out report
     """
-    from transferkit.study.study import chosen, plan, read_study, state_of
+    from transferkit.study.study import chosen, plan, read_study, record_folders, state_of
 
-    everything = plan(read_study(file), runs=runs or Path("runs") / file.resolve().parent.name, beside=file.parent)
+    read, folder = read_study(file), runs or Path("runs") / file.resolve().parent.name
+    everything, records = plan(read, runs=folder, beside=file.parent), record_folders(read, folder)
     planned = chosen(everything, names=only, seeds=seed)
     if list_:
         for one in planned:
@@ -49,13 +50,13 @@ def study(
     if out is not None:
         check_writable(out, option="--out")  # before the runs, which take hours
     with taken_up_again(console):
-        run_all(planned, data_dir=data_dir, console=console, whole=everything)
+        run_all(planned, data_dir=data_dir, console=console, whole=everything, records=records)
     if not is_main():
         return
     whole = all(state_of(one.folder) == "done" for one in everything)
     if out is not None and not whole:
         console.print(f"some runs of the study are not done yet, so nothing is written into {out}")
-    found_by_target = comparisons(everything)
+    found_by_target = comparisons(everything, records=records)
     if not found_by_target:
         console.print(
             "no table yet: none of the runs that are done embeds with a target, and each table is of one",

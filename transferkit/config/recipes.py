@@ -16,7 +16,7 @@ from transferkit.files.builtin import builtin_dir
 Task = Literal["train", "adapt", "baseline"]
 Method = Literal["lora", "qlora", "prompt-tuning", "prompting-llm-alone", "frozen", "tfidf"]
 Relaxation = Literal["vocabulary", "straight_through", "none"]
-Reads = Literal["instruction", "text", "instruction+text"]
+Reads = Literal["instruction", "text"]
 Builtin = Literal["installed-docs"]
 
 
@@ -34,7 +34,6 @@ class PromptingSection(Strict):
     backbone: str | None = Field(None, description="spec name, local folder or hub id; train only")
     tokens: int | None = Field(None, ge=1, le=256, description="k, soft tokens a text")
     tau: float | None = Field(None, gt=0, description="softmax temperature of the relaxation")
-    tau_start: float | None = Field(None, gt=0, description="train only: where tau begins; None: at tau itself")
     relaxation: Relaxation | None = None
     reads: Reads | None = None
     tuning: Literal["full", "lora"] = Field("full", description="train only: what of the Prompting LLM learns")
@@ -47,7 +46,6 @@ class AlignmentSection(Strict):
 
     init: Literal["source", "anchors", "random"] | None = Field(None, description="None: source in adapt, else anchors")
     offset: Literal["none", "position"] = "position"
-    basis: Literal["own", "whitened"] = Field("own", description="adapt only: coordinates in which W is learned")
 
 
 class EmbeddingSection(Strict):
@@ -237,11 +235,6 @@ class OptimSection(Strict):
     weight_decay: float = Field(0.0, ge=0)
     clip_norm: float | None = Field(1.0, gt=0)
 
-    @property
-    def cooldown_start(self) -> int:
-        """Step at which the cool-down begins; ``steps`` where there is none."""
-        return self.steps - self.cooldown_steps
-
     @model_validator(mode="after")
     def _warmup_ends(self) -> "OptimSection":
         if self.steps and self.warmup_steps >= self.steps:
@@ -290,33 +283,10 @@ class Recipe(Strict):
             raise ValueError("prompting.backbone: not allowed in adapt, --source decides it")
         if self.task != "train" and self.embedding.more_backbones:
             raise ValueError("embedding.more_backbones: only in train do several backbones share a Prompting LLM")
-        if self.task != "adapt" and self.alignment.basis != "own":
-            raise ValueError("alignment.basis: only in adapt are soft tokens fixed, so only there they can be whitened")
         if self.task != "adapt" and self.alignment.init == "source":
             raise ValueError("alignment.init: 'source' is for adapt, only there is a source to start from")
         if self.task != "baseline" and self.method is not None:
             raise ValueError(f"method: only a baseline has one, this is {with_article(self.task)} recipe")
-        return self
-
-    @model_validator(mode="after")
-    def _moving_tau_arrives(self) -> "Recipe":
-        if self.prompting.tau_start is None:
-            return self
-        if self.task != "train":
-            raise ValueError(
-                "prompting.tau_start: tau moves in train alone, where the Prompting LLM learns; remove this key"
-            )
-        if self.prompting.relaxation == "none":
-            raise ValueError(
-                "prompting.tau_start: relaxation 'none' has no softmax; remove this key, or relax otherwise"
-            )
-        if self.eval.keep == "best":
-            raise ValueError("prompting.tau_start: needs eval.keep: last, since tau has not arrived at earlier steps")
-        if self.optim.cooldown_start == 0:
-            raise ValueError(
-                f"prompting.tau_start: tau moves before the cool-down; lower optim.cooldown_steps "
-                f"({self.optim.cooldown_steps}) below optim.steps ({self.optim.steps})"
-            )
         return self
 
 
@@ -332,6 +302,27 @@ def heeded(mapping: dict[str, Any]) -> dict[str, Any]:
     """A recipe's mapping without the sections that only other methods than its own read."""
     method = mapping.get("method")
     return {key: value for key, value in mapping.items() if method in _METHODS_OF_SECTION.get(key, (method,))}
+
+
+# Keys that recipes once had, and the value under which they change nothing: that one is let through, in copies that
+# users keep and in run folders; another one asks for what is gone.
+RETIRED: dict[str, Any] = {"prompting.tau_start": None, "alignment.basis": "own"}
+
+
+def drop_retired(mapping: dict[str, Any], *, where: str) -> None:
+    """Take :data:`RETIRED` keys out of a recipe's mapping, in place.
+
+    Raises:
+        ConfigError: one of them with a value that changed something.
+    """
+    for path, unused in RETIRED.items():
+        section, key = path.split(".")
+        place = mapping.get(section)
+        if isinstance(place, dict) and key in place and (value := place.pop(key)) != unused:
+            raise ConfigError(
+                f"{where}: {path}: {value!r} is no longer offered, it was worth nothing; remove this key, or use the "
+                "version of transferkit that wrote it"
+            )
 
 
 def required_backbone(recipe: Recipe) -> str:
@@ -417,6 +408,7 @@ def read_recipe(name: str, *, overrides: list[str] | None = None, task: Task | N
         set_key(mapping, override)
     if task is not None and mapping.get("task") not in (None, task):
         raise ConfigError(f"{path}: task: expected {task!r} for this command, got {mapping['task']!r}")
+    drop_retired(mapping, where=str(path))
     return parse(Recipe, mapping, where=str(path))
 
 

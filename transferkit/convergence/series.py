@@ -10,7 +10,7 @@ from statistics import mean, median
 from typing import Any, Literal
 
 from transferkit.config.named_templates import template_name
-from transferkit.config.recipes import heeded
+from transferkit.config.recipes import RETIRED, heeded
 from transferkit.convergence.comparable import run_id
 from transferkit.runs.folder import Run
 
@@ -224,7 +224,9 @@ def _identity(run: Run) -> dict[str, Any]:
     facts = {
         key: value
         for key, value in recipe_facts(run).items()
-        if key not in _IGNORED_KEYS and not (key.startswith("data.") and key.split(".")[-1] in _IGNORED_DATA_KEYS)
+        if key not in _IGNORED_KEYS
+        and not (key.startswith("data.") and key.split(".")[-1] in _IGNORED_DATA_KEYS)
+        and not (key in RETIRED and value == RETIRED[key])  # a newer run of the same recipe no longer has the key
     }
     backbone = run.record["backbone"] or {}
     facts["source"] = source_of(run)

@@ -235,8 +235,7 @@ def _build_prompt_embedder(
         embedder, facts = SeveralBackbones(embedder, others), facts | {"more_backbones": fits}
     learns = "W + offsets" if recipe.alignment.offset == "position" else "W"
     name = "transfer" if recipe.task == "adapt" else "source"
-    basis = ", whitened basis" if recipe.alignment.basis == "whitened" else ""
-    label = f"{name}, {learns}, {recipe.alignment.init} start{basis}"
+    label = f"{name}, {learns}, {recipe.alignment.init} start"
     return Built(embedder, label, {"alignment": facts, **origin})
 
 

@@ -3,22 +3,16 @@
 import torch
 from torch import Tensor, nn
 
-from transferkit.errors import ConfigError
-
 
 class Alignment(nn.Module):
     """``soft @ W + b``: W (d_p, d_e), b (k, d_e) one offset a soft position, or none (PromptEmbedder's own form).
 
     With ``W = 0`` the offsets alone are prompt tuning, so transfer contains its strongest cheap rival. Both are kept
     in fp32 whatever the backbone's dtype.
-
-    While it is trained, W may be learned in other coordinates (:meth:`use_basis`); the function is the same one.
     """
 
     weight: nn.Parameter
     offset: nn.Parameter | None
-    basis: Tensor | None = None  # (d_p, d_p)
-    centre: Tensor | None = None  # (k, d_p)
 
     def __init__(self, weight: Tensor, *, tokens: int, offset: bool) -> None:
         super().__init__()
@@ -28,57 +22,8 @@ class Alignment(nn.Module):
 
     def forward(self, soft: Tensor) -> Tensor:
         """(B, k, d_p) -> (B, k, d_e)."""
-        soft = soft.float() if self.centre is None else soft.float() - self.centre
-        aligned = soft @ (self.weight if self.basis is None else self.basis @ self.weight)
+        aligned = soft.float() @ self.weight
         return aligned if self.offset is None else aligned + self.offset
-
-    @torch.no_grad()
-    def use_basis(self, basis: Tensor, centre: Tensor | None) -> None:
-        """Learn V with ``W = basis @ V`` and, given ``centre`` (k, d_p), offsets of centred soft tokens.
-
-        AdamW moves every number of V by about as much, so a basis in which the soft tokens vary as much in all
-        directions lets it use what tells texts apart, which in W's own coordinates is small beside their mean.
-        Changes no output.
-        """
-        if centre is not None and self.offset is not None:
-            self.offset.add_(centre @ self.weight)
-            self.centre = centre
-        self.weight.copy_(torch.linalg.solve(basis, self.weight))
-        self.basis = basis
-
-    @torch.no_grad()
-    def fold(self) -> None:
-        """Back to W's own coordinates. Changes no output."""
-        if self.basis is not None:
-            self.weight.copy_(self.basis @ self.weight)
-        if self.centre is not None and self.offset is not None:
-            self.offset.sub_(self.centre @ self.weight)
-        self.basis = self.centre = None
-
-
-def whitening_basis(soft: Tensor, *, centred: bool, ridge: float = 0.1) -> tuple[Tensor, Tensor | None]:
-    """Basis (d_p, d_p) in which ``soft @ basis`` varies as much in every direction, and the centre (k, d_p).
-
-    Scaled so that the result is as large as ``soft`` itself: learning rates keep their meaning.
-
-    Args:
-        soft: (n, k, d_p) soft tokens of a sample of texts.
-        centred: about the mean of each position; False: about zero, and there is no centre.
-        ridge: added to the eigenvalues, in units of their mean; it keeps directions without variance small.
-
-    Raises:
-        ConfigError: the soft tokens do not vary.
-    """
-    rows = soft.double()
-    centre = rows.mean(0) if centred else None
-    flat = (rows if centre is None else rows - centre).flatten(0, 1)
-    moments = flat.T @ flat / len(flat)
-    values, vectors = torch.linalg.eigh(moments)
-    if float(values.mean()) <= 1e-12 * float(rows.square().mean()):
-        raise ConfigError("alignment.basis: 'whitened' needs soft tokens that depend on the text; use 'own'")
-    basis = vectors * (values + ridge * values.mean()).rsqrt() @ vectors.T
-    basis *= rows.square().mean().sqrt() / (flat @ basis).square().mean().sqrt()
-    return basis.float(), None if centre is None else centre.float()
 
 
 def random_start(prompting_table: Tensor, backbone_table: Tensor, *, seed: int) -> Tensor:

@@ -13,16 +13,13 @@ from transferkit.prompting.llm import PromptingLLM
 class Writer(nn.Module):
     """(texts, instructions) -> soft tokens (B, k, d_p), before the alignment.
 
-    ``reads="text"`` writes P(instruction, text); ``"instruction"`` writes P(instruction), one prompt a task;
-    ``"instruction+text"`` writes P(instruction) + g P(instruction, text) with one learned number g.
+    ``reads="text"`` writes P(instruction, text); ``"instruction"`` writes P(instruction), one prompt a task.
     """
 
     def __init__(self, prompting: PromptingLLM, *, reads: Reads = "text") -> None:
         super().__init__()
         self.prompting = prompting
         self.reads: Reads = reads
-        # Started small: the task's prompt first, what the text adds is learned.
-        self.gate = nn.Parameter(torch.tensor(0.1, device=prompting.device)) if reads == "instruction+text" else None
         self.memory: SoftTokenMemory | None = None
         # Of evaluations while something is trained, kept apart: training pays for its own texts and for no others.
         self.dev_memory: SoftTokenMemory | None = None
@@ -40,12 +37,8 @@ class Writer(nn.Module):
 
     def forward(self, texts: Sequence[str], instructions: Sequence[str]) -> Tensor:
         """Soft tokens (B, k, d_p), fp32."""
-        if self.reads == "text":
-            return self._from_text(texts, instructions)
-        task_tokens = self._written([f"{instruction}\n" for instruction in instructions])
-        return task_tokens if self.gate is None else task_tokens + self.gate * self._from_text(texts, instructions)
-
-    def _from_text(self, texts: Sequence[str], instructions: Sequence[str]) -> Tensor:
+        if self.reads == "instruction":
+            return self._written([f"{instruction}\n" for instruction in instructions])
         soft = self._written([f"{task}\n{text}\n" for text, task in zip(texts, instructions, strict=True)])
         self.last_from_text = soft.detach()
         return soft

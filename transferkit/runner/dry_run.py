@@ -120,10 +120,6 @@ def _steps(prepared: Prepared) -> list[str]:
         ("optimizer steps", f"{optim.steps:,} x {optim.batch_size:,} examples = {examples:,} examples"),
         ("evaluations", f"{evaluations:,}: at step 0, every {every:,} steps and at the last"),
     ]
-    prompting = prepared.recipe.prompting
-    if prompting.tau_start is not None:
-        moving = f"{prompting.tau_start:g} at step 0, by equal ratios to {prompting.tau:g}"
-        rows.append(("tau", f"{moving} at step {optim.cooldown_start:,}"))
     for one in prepared.data.sets:
         in_batch = optim.batch_size - 1
         hard = f" + {optim.batch_size} hard = {in_batch + optim.batch_size}" if one.negatives else ""

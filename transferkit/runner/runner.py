@@ -325,8 +325,6 @@ class Prepared:
         ]
         recipe = with_names(self.recipe, _without_place)
         settings = json.loads(recipe.model_dump_json(exclude={"seed", "save_every", "tracking", "data"}))
-        if settings["prompting"]["tau_start"] is None:
-            del settings["prompting"]["tau_start"]  # what was trained before there was this key stays of one lineage
         instructions = [[one.spec.instruction, one.document_instruction] for one in self.data.sets]
         everything = [settings, weights, instructions, self.data.facts()["sha256"]]
         return _sha256_lines([json.dumps(everything, sort_keys=True)])

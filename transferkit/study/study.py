@@ -1,7 +1,7 @@
 """Studies: the runs of a whole comparison as one YAML file, run one after the other and taken up after a kill."""
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
@@ -54,6 +54,7 @@ class Study(Strict):
 
     seeds: list[int] = Field(min_length=1)
     runs: list[StudyRun] = Field(min_length=1)
+    records: list[str] = Field([], description="run folders that stay in the tables and are not run again")
 
     @model_validator(mode="after")
     def _names(self) -> "Study":
@@ -246,7 +247,12 @@ def chosen(planned: list[Planned], *, names: list[str] | None, seeds: list[int] 
 
 
 def run_all(
-    planned: list[Planned], *, data_dir: Path | None, console: "Console", whole: list[Planned] | None = None
+    planned: list[Planned],
+    *,
+    data_dir: Path | None,
+    console: "Console",
+    whole: list[Planned] | None = None,
+    records: Sequence[Path] = (),
 ) -> None:
     """Run what is not done yet: a finished run is left as it is, an interrupted one continued.
 
@@ -255,6 +261,7 @@ def run_all(
         data_dir: what relative paths of data start from; None: the current folder.
         console: for progress.
         whole: all runs of the study, whose rows share tables with those of ``planned``; None: these are all.
+        records: see :func:`comparisons`.
 
     Raises:
         ConfigError: a run folder that holds a run of another recipe or source, or of what cannot share a table with the
@@ -273,7 +280,7 @@ def run_all(
         check_writable(runs)
     states = from_main([state_of(one.folder) for one in planned] if is_main() else None)
     checked = {one.folder for one, state in zip(planned, states, strict=True) if state and _is_same_run(one)}
-    for found in comparisons(whole).values():
+    for found in comparisons(whole, records=records).values():
         check_comparable(found)
     _check_data([one for one, state in zip(planned, states, strict=True) if state is None], whole, data_dir)
     for number, one in enumerate(planned, start=1):
@@ -363,14 +370,28 @@ def _another(what: str, one: Planned) -> ConfigError:
     return ConfigError(f"{one.folder}: holds a run of another {what}; {way}choose another folder with --runs")
 
 
-def comparisons(planned: list[Planned]) -> dict[str, list[Run]]:
+def comparisons(planned: list[Planned], *, records: Sequence[Path] = ()) -> dict[str, list[Run]]:
     """Finished runs by target, each list one comparison; runs without a target of their own stand in all of them.
 
     A target of which no run is finished is left out.
+
+    Args:
+        planned: the runs of a study.
+        records: folders of runs that tried what is no longer offered; they stand beside the others.
     """
     done = [one for one in planned if not one.is_source and state_of(one.folder) == "done"]
+    kept = [read_run(folder) for folder in records if state_of(folder) == "done"]
     targets = dict.fromkeys(one.target for one in done if one.target is not None)
-    return {target: [read_run(one.folder) for one in done if one.target in (target, None)] for target in targets}
+    return {
+        target: [read_run(one.folder) for one in done if one.target in (target, None)]
+        + [run for run in kept if run.recipe["embedding"]["backbone"] == lasting_name(target)]
+        for target in targets
+    }
+
+
+def record_folders(study: Study, runs: Path) -> list[Path]:
+    """Where the study's records lie."""
+    return [runs / name for name in study.records]
 
 
 def short_name(target: str) -> str:

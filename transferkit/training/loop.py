@@ -20,7 +20,6 @@ from transferkit.decoder.text_states import TextStateMemory
 from transferkit.errors import ConfigError, RunError
 from transferkit.methods.embedder import BackboneEmbedder, Embedder, Group, PromptEmbedder
 from transferkit.progress import Progress
-from transferkit.prompting.alignment import whitening_basis
 from transferkit.prompting.llm import collapse
 from transferkit.prompting.writer import SoftTokenMemory
 from transferkit.runs.folder import write_metrics
@@ -68,23 +67,19 @@ def fit(
     parameters = [p for group in groups.values() for p in group]
     optimizer = make_optimizer(groups, recipe.optim)
     named = {name: p for name, p in embedder.named_parameters() if any(p is q for q in parameters)}
-    saved = load_newest_state(folder, named, optimizer, warn=progress.warn)
-    state = saved or TrainState()
+    state = load_newest_state(folder, named, optimizer, warn=progress.warn) or TrainState()
     memory = embedder.writer.memory if isinstance(embedder, PromptEmbedder) else None
     if isinstance(embedder, PromptEmbedder) and memory is not None:
         memory.restore(state.soft_token_groups, write=embedder.writer.prompting)
         memory.seconds = state.cache_seconds
         state.soft_token_groups = memory.groups
         embedder.writer.dev_memory = SoftTokenMemory(budget_bytes=memory.budget_bytes)
-    if isinstance(embedder, PromptEmbedder) and recipe.alignment.basis == "whitened":
-        change_basis(embedder, recipe, scorer, state, resumed=saved is not None)
     if isinstance(embedder, BackboneEmbedder):
         embedder.dev_states = TextStateMemory(budget_bytes=int(recipe.eval.keep_states_gib * 2**30))
     # An evaluation at the resumed step was written before its state was saved, so rows up to that step stand.
     with stop_signal() as stop:
         while True:
             due = state.step % recipe.eval.every == 0 or state.step == recipe.optim.steps
-            set_tau(embedder, recipe, state.step)
             if due and state.evaluated != state.step:
                 evaluate(embedder, scorer, state, named, tracker, progress, keep=recipe.eval.keep)
                 if is_main():
@@ -113,32 +108,9 @@ def fit(
             state.warnings += collapse_warning(embedder, state, progress)
     assert state.best is not None  # step 0 was evaluated
     restore(named, state.best.weights)
-    if isinstance(embedder, PromptEmbedder):
-        embedder.alignment.fold()
     if isinstance(embedder, BackboneEmbedder):
         embedder.dev_states = None
     return Fitted(state.best, state)
-
-
-@torch.no_grad()
-def change_basis(embedder: PromptEmbedder, recipe: Recipe, scorer: Scorer, state: TrainState, *, resumed: bool) -> None:
-    """Learn W in the whitened coordinates of the frozen Prompting LLM's soft tokens on the readout's sample.
-
-    A resumed run's weights are in these coordinates already.
-    """
-    started = perf_counter()
-    texts, instructions = scorer.sample
-    size = recipe.eval.batch_size
-    soft = torch.cat(
-        [embedder.writer(texts[i : i + size], instructions[i : i + size]).float() for i in range(0, len(texts), size)]
-    )
-    alignment = embedder.alignment
-    learned = {name: value.detach().clone() for name, value in alignment.named_parameters()} if resumed else {}
-    alignment.use_basis(*whitening_basis(soft.to(alignment.weight.device), centred=alignment.offset is not None))
-    for name, value in learned.items():
-        getattr(alignment, name).copy_(value)
-    if not resumed:
-        state.seconds += perf_counter() - started
 
 
 def training_step(
@@ -256,16 +228,6 @@ def set_learning_rates(optimizer: torch.optim.Optimizer, optim: OptimSection, st
     factor = min(1.0, rising, falling)
     for group in optimizer.param_groups:
         group["lr"] = group["peak_lr"] * factor
-
-
-def set_tau(embedder: Embedder, recipe: Recipe, step: int) -> None:
-    """From ``tau_start``, where there is one, by equal ratios a step to ``tau``, which holds from the cool-down on."""
-    start, end = recipe.prompting.tau_start, recipe.prompting.tau
-    if start is None or not isinstance(embedder, PromptEmbedder):
-        return
-    assert end is not None  # the recipe is complete
-    share = min(1.0, step / recipe.optim.cooldown_start)
-    embedder.writer.prompting.tau = start ** (1 - share) * end**share
 
 
 def evaluate(
