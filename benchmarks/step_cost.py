@@ -21,10 +21,11 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedTokenizerFast
 
 from transferkit.config.recipes import LoraSection
-from transferkit.decoder.backbone import FrozenBackbone
 from transferkit.decoder.probe import probe
-from transferkit.methods.baselines import FrozenEmbedder, LoraEmbedder
-from transferkit.methods.embedder import BackboneEmbedder, PromptEmbedder
+from transferkit.methods.frozen import FrozenEmbedder
+from transferkit.methods.lora import LoraEmbedder
+from transferkit.methods.on_backbone import BackboneEmbedder
+from transferkit.methods.transfer import PromptEmbedder
 from transferkit.prompting.alignment import Alignment
 from transferkit.prompting.llm import PromptingLLM
 from transferkit.prompting.writer import Writer

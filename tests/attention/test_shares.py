@@ -28,11 +28,12 @@ from transferkit.cli.app import app
 from transferkit.config.recipes import LoraSection
 from transferkit.config.specs import Pooling, TokenizerFacts
 from transferkit.data.words import english_stop_words
-from transferkit.decoder.backbone import FrozenBackbone
 from transferkit.decoder.probe import probe
 from transferkit.errors import ConfigError, RunError
-from transferkit.methods.baselines import FrozenEmbedder, LoraEmbedder, PromptTuningEmbedder
-from transferkit.methods.embedder import BackboneEmbedder
+from transferkit.methods.frozen import FrozenEmbedder
+from transferkit.methods.lora import LoraEmbedder
+from transferkit.methods.on_backbone import BackboneEmbedder
+from transferkit.methods.prompt_tuning import PromptTuningEmbedder
 
 TEXT = ROW_TEXTS[3]
 QUIET = Console(quiet=True)

@@ -12,14 +12,19 @@ from helpers.parts import TEXTS, flip_bit, load_backbone, load_prompting, prompt
 from helpers.run_parts import trial
 from helpers.tiny import Tiny
 
-from transferkit.checkpoints.checkpoint import load, read_description, save
+from transferkit.checkpoints.checkpoint import load, save
 from transferkit.config.recipes import LoraSection
 from transferkit.decoder.readout import Readout
 from transferkit.errors import ConfigError, RunError
 from transferkit.files.manifest import new_folder
-from transferkit.methods.baselines import FrozenEmbedder, LoraEmbedder, PromptingAlone, PromptTuningEmbedder
-from transferkit.methods.embedder import Embedder, PromptEmbedder
+from transferkit.methods.base import Embedder
+from transferkit.methods.frozen import FrozenEmbedder
+from transferkit.methods.lora import LoraEmbedder
+from transferkit.methods.prompt_tuning import PromptTuningEmbedder
+from transferkit.methods.prompting_alone import PromptingAlone
+from transferkit.methods.transfer import PromptEmbedder
 from transferkit.prompting.writer import Writer
+from transferkit.runs.checkpoint_folder import read_description
 
 
 @pytest.fixture(scope="module", name="source")

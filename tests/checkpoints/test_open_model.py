@@ -12,12 +12,13 @@ from typer.testing import CliRunner
 
 from transferkit.augment.models import Model
 from transferkit.augment.similarity import embedder_sha256
-from transferkit.checkpoints.open import Decoder, find_decoder, is_checkpoint, open_model
+from transferkit.checkpoints.open import Decoder, find_decoder, open_model
 from transferkit.cli.app import app
 from transferkit.config.specs import without_soft_tokens
 from transferkit.errors import ConfigError
-from transferkit.methods.baselines import FrozenEmbedder
-from transferkit.methods.embedder import PromptEmbedder
+from transferkit.methods.frozen import FrozenEmbedder
+from transferkit.methods.transfer import PromptEmbedder
+from transferkit.runs.checkpoint_folder import is_checkpoint
 
 
 @pytest.fixture(scope="module", name="source")

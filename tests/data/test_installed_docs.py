@@ -32,7 +32,7 @@ from transferkit.data.installed_docs import (
 from transferkit.data.training_sets import TrainingData, load_training_data
 from transferkit.errors import ConfigError
 from transferkit.runner.dry_run import describe
-from transferkit.runner.runner import Inputs
+from transferkit.runner.prepare import Inputs
 
 PARAGRAPH = "It says in many plain words what the thing does and why."
 STDLIB = Path(sysconfig.get_paths()["stdlib"])

@@ -8,12 +8,11 @@ import torch
 from torch import Tensor
 from zoo import FAMILIES, ROW_TEXTS, Family, save
 
-from transferkit.decoder.backbone import FrozenBackbone
 from transferkit.decoder.perlayer import per_layer_inputs
 from transferkit.decoder.probe import probe
 from transferkit.errors import ConfigError
-from transferkit.methods.baselines import FrozenEmbedder
-from transferkit.methods.embedder import PromptEmbedder
+from transferkit.methods.frozen import FrozenEmbedder
+from transferkit.methods.transfer import PromptEmbedder
 from transferkit.prompting.alignment import Alignment, random_start
 from transferkit.prompting.llm import PromptingLLM
 from transferkit.prompting.writer import Writer

@@ -11,8 +11,8 @@ from transformers import AutoModel, AutoTokenizer
 from transferkit.checkpoints.checkpoint import load, save
 from transferkit.decoder.readout import Readout
 from transferkit.errors import ConfigError
-from transferkit.methods.baselines import FrozenEmbedder
-from transferkit.methods.embedder import PromptEmbedder
+from transferkit.methods.frozen import FrozenEmbedder
+from transferkit.methods.transfer import PromptEmbedder
 from transferkit.prompting.alignment import Alignment, random_start
 from transferkit.prompting.writer import Writer
 

@@ -28,7 +28,6 @@ from transferkit.checkpoints.checkpoint import load, save
 from transferkit.checkpoints.instructions import reads_instruction
 from transferkit.config.recipes import LoraSection
 from transferkit.config.specs import BackboneSpec, TokenizerFacts
-from transferkit.decoder.backbone import FrozenBackbone
 from transferkit.decoder.probe import probe
 from transferkit.decoder.readout import Readout
 from transferkit.embed.files import embed_file
@@ -36,8 +35,12 @@ from transferkit.errors import ConfigError, RunError
 from transferkit.evaluation.encoder import MtebEncoder
 from transferkit.evaluation.instructions import Instructions
 from transferkit.evaluation.meta import revision
-from transferkit.methods.baselines import FrozenEmbedder, LoraEmbedder, PromptingAlone, PromptTuningEmbedder
-from transferkit.methods.embedder import Embedder, PromptEmbedder
+from transferkit.methods.base import Embedder
+from transferkit.methods.frozen import FrozenEmbedder
+from transferkit.methods.lora import LoraEmbedder
+from transferkit.methods.prompt_tuning import PromptTuningEmbedder
+from transferkit.methods.prompting_alone import PromptingAlone
+from transferkit.methods.transfer import PromptEmbedder
 from transferkit.prompting.adapters import add_lora
 
 FILLED = [text for text in TEXTS if text]

@@ -35,7 +35,10 @@ from transferkit.evaluation.run import run_tasks
 from transferkit.evaluation.tables import throughput, to_csv, views
 from transferkit.evaluation.tasks import local_tasks
 from transferkit.files.lock import sole_use
-from transferkit.methods.baselines import FrozenEmbedder, LoraEmbedder, PromptingAlone, PromptTuningEmbedder
+from transferkit.methods.frozen import FrozenEmbedder
+from transferkit.methods.lora import LoraEmbedder
+from transferkit.methods.prompt_tuning import PromptTuningEmbedder
+from transferkit.methods.prompting_alone import PromptingAlone
 
 Call = Callable[..., int]
 POOLINGS: tuple[Pooling, ...] = ("mean", "last")

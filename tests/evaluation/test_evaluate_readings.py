@@ -30,8 +30,10 @@ from transferkit.evaluation.rows import TaskRow, spreads
 from transferkit.evaluation.run import run_tasks
 from transferkit.evaluation.tables import to_csv, views
 from transferkit.evaluation.tasks import local_tasks
-from transferkit.methods.baselines import FrozenEmbedder, LoraEmbedder
-from transferkit.methods.embedder import BackboneEmbedder, Embedder, SeveralPoolings
+from transferkit.methods.base import Embedder
+from transferkit.methods.frozen import FrozenEmbedder
+from transferkit.methods.lora import LoraEmbedder
+from transferkit.methods.on_backbone import BackboneEmbedder, SeveralPoolings
 
 PROMPTEOL, SUMMARY = (find_template(name).template for name in ("prompteol", "summary"))
 POOLINGS: list[Pooling] = list(get_args(FrozenPooling))

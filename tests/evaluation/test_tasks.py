@@ -24,7 +24,7 @@ from transferkit.errors import ConfigError
 from transferkit.evaluation.dataset_columns import columns_in_blocks
 from transferkit.evaluation.encoder import MtebEncoder
 from transferkit.evaluation.tasks import KINDS, local_tasks, other_folders
-from transferkit.methods.baselines import FrozenEmbedder
+from transferkit.methods.frozen import FrozenEmbedder
 
 RETRIEVAL = {"path": "queries.parquet", "corpus_path": "corpus.parquet", "qrels_path": "qrels_test.parquet"}
 

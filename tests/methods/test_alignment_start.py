@@ -14,13 +14,14 @@ from helpers.tiny import Tiny
 from safetensors.torch import load_file
 from zoo import FAMILIES, WORDS, save
 
-from transferkit.checkpoints.checkpoint import Source, load, open_source
+from transferkit.checkpoints.checkpoint import load
 from transferkit.checkpoints.checkpoint import save as save_checkpoint
 from transferkit.decoder.loading import load_tokenizer
 from transferkit.errors import ConfigError
-from transferkit.methods.baselines import PromptingAlone
-from transferkit.methods.embedder import PromptEmbedder
+from transferkit.methods.prompting_alone import PromptingAlone
+from transferkit.methods.transfer import PromptEmbedder
 from transferkit.prompting.anchors import shared_tokens
+from transferkit.prompting.saved import open_source
 from transferkit.prompting.writer import Writer
 
 
@@ -152,7 +153,7 @@ def test_backbones_that_share_too_few_tokens(tiny: Tiny, learned: Path, monkeypa
 
 
 def test_record_says_through_what(tiny: Tiny, learned: Path) -> None:
-    from transferkit.methods.build import build, resolve_recipe
+    from transferkit.methods.build import build
 
     recipe, spec = resolve_recipe(tiny.recipe("adapt"), source=learned)
     assert recipe.alignment.init == "source"

@@ -13,8 +13,10 @@ from transferkit.config.specs import Pooling
 from transferkit.decoder.loading import input_embeddings
 from transferkit.decoder.readout import Readout
 from transferkit.errors import ConfigError
-from transferkit.methods.baselines import FrozenEmbedder, PromptTuningEmbedder
-from transferkit.methods.embedder import PromptEmbedder, SeveralPoolings
+from transferkit.methods.frozen import FrozenEmbedder
+from transferkit.methods.on_backbone import SeveralPoolings
+from transferkit.methods.prompt_tuning import PromptTuningEmbedder
+from transferkit.methods.transfer import PromptEmbedder
 
 READINGS: list[tuple[str, Pooling]] = [
     ("{text}{soft}", "soft"),

@@ -12,7 +12,6 @@ from torch import Tensor
 from transformers import AutoModelForCausalLM, AutoTokenizer
 from zoo import FAMILIES, save
 
-from transferkit.decoder.backbone import FrozenBackbone
 from transferkit.errors import ConfigError
 
 

@@ -7,15 +7,15 @@ import torch
 from helpers.parts import digests, relative
 from helpers.run_parts import QUIET, trial
 from helpers.tiny import Tiny
+from transferkit.methods.build import build
 
 from transferkit.checkpoints.checkpoint import load
 from transferkit.config.recipes import Recipe
 from transferkit.errors import ConfigError
-from transferkit.methods.build import build, resolve_recipe
-from transferkit.methods.embedder import PromptEmbedder
-from transferkit.methods.several_backbones import SeveralBackbones
-from transferkit.runner.runner import Inputs, start
-from transferkit.training.loop import backward
+from transferkit.methods.transfer import PromptEmbedder
+from transferkit.runner.prepare import Inputs
+from transferkit.runner.run import start
+from transferkit.training.step import backward
 
 
 def recipe_on_both(tiny: Tiny, **changes: object) -> Recipe:

@@ -7,8 +7,9 @@ from helpers.parts import TEXTS, load_backbone, load_prompting, relative, ridge_
 from helpers.tiny import Tiny
 from torch import Tensor
 
-from transferkit.methods.baselines import PromptTuningEmbedder
-from transferkit.methods.embedder import Embedder, PromptEmbedder
+from transferkit.methods.base import Embedder
+from transferkit.methods.prompt_tuning import PromptTuningEmbedder
+from transferkit.methods.transfer import PromptEmbedder
 from transferkit.prompting.alignment import Alignment, anchor_start, fit_quality, random_start
 from transferkit.prompting.writer import Writer
 from transferkit.training.losses import contrastive_loss

@@ -17,13 +17,13 @@ from transformers import AutoModel, AutoModelForCausalLM, AutoTokenizer
 from transferkit.config.recipes import read_recipe
 from transferkit.data.training_sets import Batch
 from transferkit.errors import ConfigError
-from transferkit.methods.build import JOINS
-from transferkit.methods.embedder import Embedder, Group
+from transferkit.methods.base import Embedder, Group
+from transferkit.methods.example import POOLED
+from transferkit.methods.prompting_alone import JOINS
 from transferkit.runner import runner
 from transferkit.runner.dry_run import describe
-from transferkit.runner.example_tokens import POOLED
 from transferkit.runner.memory_estimate import estimate_memory
-from transferkit.runner.runner import Inputs
+from transferkit.runner.prepare import Inputs
 
 
 @pytest.fixture(scope="module")

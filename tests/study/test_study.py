@@ -21,7 +21,8 @@ from transferkit.config.schema import dump_yaml
 from transferkit.convergence import compare
 from transferkit.errors import ConfigError
 from transferkit.files.lock import sole_use
-from transferkit.runner.runner import Inputs, resume, start
+from transferkit.runner.prepare import Inputs
+from transferkit.runner.run import resume, start
 from transferkit.runs.folder import read_metrics, read_record
 from transferkit.study.study import chosen, comparisons, plan, read_study, run_all, short_name, state_of
 

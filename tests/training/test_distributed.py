@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from transferkit.training.distributed import average_gradients, world
-from transferkit.training.loop import backward
+from transferkit.training.step import backward
 
 
 def one_step(tiny: Tiny, source: Path) -> tuple[float, dict[str, Tensor]]:

@@ -26,15 +26,17 @@ from transferkit.config.recipes import OptimSection, Recipe
 from transferkit.decoder.text_states import TextState, TextStateMemory
 from transferkit.decoder.tokens import Rows
 from transferkit.errors import ConfigError, RunError
-from transferkit.methods.build import resolve_recipe
-from transferkit.methods.embedder import PromptEmbedder
+from transferkit.methods.transfer import PromptEmbedder
 from transferkit.progress import Progress
 from transferkit.prompting.llm import collapse
 from transferkit.runner import runner
-from transferkit.runner.runner import Inputs, Prepared, resume, start
+from transferkit.runner.prepare import Inputs, Prepared
+from transferkit.runner.run import resume, start
 from transferkit.runs.folder import read_run
-from transferkit.training.loop import Interrupted, backward, batch_loss, make_optimizer, set_learning_rates
+from transferkit.training.schedule import make_optimizer, set_learning_rates
 from transferkit.training.scoring import Evaluation
+from transferkit.training.signals import Interrupted
+from transferkit.training.step import backward, batch_loss
 
 LORA = {"r": 4, "dropout": 0.2}
 FEW = {"kind": "center", "sample": 8}  # the readout is not what is tested here

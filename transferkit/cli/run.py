@@ -179,7 +179,7 @@ def _run(
 
     if has_backbone(recipe):
         required_backbone(recipe)  # before the seconds that the libraries take to import
-    from transferkit.runner.runner import Inputs
+    from transferkit.runner.prepare import Inputs
 
     inputs = Inputs(source=source, data_dir=data_dir)
     try:
@@ -226,10 +226,10 @@ def _recipe_of_family(task: "Task", target: str | None) -> str:
 
 
 def _finish(resume: Path | None, fresh: Any, task: "Task", console: Console, *, json: bool) -> None:
-    from transferkit.runner import runner
+    from transferkit.runner import run
     from transferkit.runs.folder import read_record
     from transferkit.training.distributed import is_main
-    from transferkit.training.loop import Interrupted
+    from transferkit.training.signals import Interrupted
 
     try:
         if resume is not None:
@@ -239,10 +239,10 @@ def _finish(resume: Path | None, fresh: Any, task: "Task", console: Console, *, 
                     f"{resume}: this is {with_article(began)} run; continue it with `transferkit {began} --resume "
                     f"{resume}`"
                 )
-            folder = runner.resume(resume, console=console)
+            folder = run.resume(resume, console=console)
         else:
             recipe, inputs, runs = fresh
-            folder = runner.start(recipe, inputs, runs=runs, console=console)
+            folder = run.start(recipe, inputs, runs=runs, console=console)
     except Interrupted as interruption:
         say(f"interrupted; continue with `transferkit {task} --resume {interruption}`", console)
         raise typer.Exit(130) from None

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any, get_args
 
 from pydantic import Field, model_validator
 
+from transferkit.config.methods import heeded
 from transferkit.config.recipes import (
     Method,
     Recipe,
     has_backbone,
-    heeded,
     named_backbones,
     read_recipe,
     takes_source,
@@ -271,7 +271,8 @@ def run_all(
     from accelerate import PartialState
 
     from transferkit.convergence.comparable import check_comparable
-    from transferkit.runner import runner
+    from transferkit.runner.prepare import Inputs
+    from transferkit.runner.run import resume, start
     from transferkit.training.distributed import from_main, is_main
 
     whole = planned if whole is None else whole
@@ -289,13 +290,13 @@ def run_all(
             done = ", done before" if state == "done" else ""
             say(f"[{number}/{len(planned)}] {one.folder.name}{done}", console)
         if state is None:
-            inputs = runner.Inputs(source=one.source, data_dir=data_dir)
-            runner.start(one.recipe, inputs, runs=one.folder.parent, name=one.folder.name, console=console)
+            inputs = Inputs(source=one.source, data_dir=data_dir)
+            start(one.recipe, inputs, runs=one.folder.parent, name=one.folder.name, console=console)
             continue
         if one.folder not in checked:
             _is_same_run(one)  # its source may be there by now
         if state != "done":
-            runner.resume(one.folder, console=console)
+            resume(one.folder, console=console)
 
 
 def _check_data(new: list[Planned], whole: list[Planned], data_dir: Path | None) -> None:
@@ -305,7 +306,7 @@ def _check_data(new: list[Planned], whole: list[Planned], data_dir: Path | None)
     """
     from transferkit.data.dev_sets import load_dev_sets
     from transferkit.data.training_sets import load_training_data
-    from transferkit.runner.runner import data_facts
+    from transferkit.runner.provenance import data_facts
 
     begun = [one for one in whole if not one.is_source and state_of(one.folder) is not None]
     recorded = {one.folder: read_record(one.folder)["data"] for one in begun} if new else {}
@@ -340,10 +341,9 @@ def _is_same_run(one: Planned) -> bool:
     Raises:
         ConfigError: it holds another one.
     """
-    from transferkit.checkpoints.checkpoint import given_folder
     from transferkit.files.manifest import NAME
-    from transferkit.methods.build import resolve_recipe
-    from transferkit.runner.runner import source_facts
+    from transferkit.runner.prepare import resolved
+    from transferkit.runs.checkpoint_folder import given_folder, source_facts
 
     recorded = read_record(one.folder)["source"] or {}
     sha256 = None
@@ -355,7 +355,7 @@ def _is_same_run(one: Planned) -> bool:
         if not any((folder / NAME).is_file() for folder in (source, source / "checkpoint")):
             return False
         sha256 = source_facts(source)["sha256"]
-    wanted, _ = resolve_recipe(one.recipe, source=one.source)
+    wanted = resolved(one.recipe, source=one.source)
     recorded_recipe = with_names(read_recipe(str(one.folder / "recipe.yaml")), lasting_name)
     if heeded(recorded_recipe.model_dump()) != heeded(wanted.model_dump()):
         raise _another("recipe", one)
