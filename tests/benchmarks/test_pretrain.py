@@ -203,10 +203,10 @@ def test_exported_folder_with_log_and_recipe_is_a_backbone(corpus: Path, tmp_pat
     _, _, out = train_and_export(corpus, tmp_path)
     assert (out / "pretrain.yaml").read_bytes() == (tmp_path / "tiny.yaml").read_bytes()
     assert (out / "pretrain.jsonl").read_bytes() == (tmp_path / "log.jsonl").read_bytes()
-    whole = FrozenBackbone.load(probe(str(out)))
+    whole = Decoder.load(probe(str(out)))
     for name in ("pretrain.yaml", "pretrain.jsonl", "card.md"):
         (out / name).unlink()
-    assert FrozenBackbone.load(probe(str(out))).identity == whole.identity
+    assert Decoder.load(probe(str(out))).identity == whole.identity
 
 
 def test_bits_per_byte_of_a_uniform_model(corpus: Path, tmp_path: Path) -> None:

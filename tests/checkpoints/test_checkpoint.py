@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from helpers.parts import TEXTS, flip_bit, load_backbone, load_prompting, prompt_embedder, source_checkpoint
+from helpers.parts import TEXTS, flip_bit, load_prompting, load_reader, prompt_embedder, source_checkpoint
 from helpers.run_parts import trial
 from helpers.tiny import Tiny
 
@@ -33,8 +33,8 @@ def make_source(tiny: Tiny, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def lora(tiny: Tiny) -> Embedder:
-    backbone = load_backbone(tiny.target, template="{text}", soft_tokens=0)
-    embedder = LoraEmbedder(backbone, pooling="mean", lora=LoraSection(r=4, dropout=0.5), seed=0)
+    reader = load_reader(tiny.target, template="{text}", soft_tokens=0)
+    embedder = LoraEmbedder.on(reader, pooling="mean", lora=LoraSection(r=4, dropout=0.5), seed=0)
     for i, parameter in enumerate(embedder.trainable()["model"]):
         torch.nn.init.normal_(parameter, std=0.2, generator=torch.Generator().manual_seed(i))
     return embedder
@@ -55,8 +55,8 @@ KINDS: dict[str, Callable[[Tiny], Embedder]] = {
     "transfer, instruction": lambda tiny: prompt_embedder(tiny, reads="instruction"),
     "transfer, Prompting LLM with adapters": with_adapters,
     "lora": lora,
-    "prompt tuning": lambda tiny: PromptTuningEmbedder(load_backbone(tiny.target), pooling="soft", tokens=3, seed=1),
-    "frozen": lambda tiny: FrozenEmbedder(load_backbone(tiny.target, template="see: {text}"), pooling="last"),
+    "prompt tuning": lambda tiny: PromptTuningEmbedder.on(load_reader(tiny.target), pooling="soft", tokens=3, seed=1),
+    "frozen": lambda tiny: FrozenEmbedder(load_reader(tiny.target, template="see: {text}"), pooling="last"),
     "prompting alone": lambda tiny: PromptingAlone(Writer(load_prompting(tiny.prompting)), join="side by side+static"),
 }
 

@@ -62,8 +62,8 @@ def test_a_checkpoint_or_a_decoder(tiny: Tiny, source: Path) -> None:
     found = find_decoder(str(tiny.target), template="summary", pooling="last").load(max_length=16)
     assert isinstance(found, FrozenEmbedder)
     assert found.pooling == "last"
-    assert found.backbone.max_length == 16
-    assert found.backbone.template.source.startswith("This sentence")
+    assert found.reader.max_length == 16
+    assert found.template.startswith("This sentence")
 
 
 @pytest.mark.parametrize("command", ["attention", "augment"])

@@ -9,7 +9,7 @@ from typing import Any
 import mteb
 import numpy as np
 import pytest
-from helpers.parts import load_backbone, prompt_embedder
+from helpers.parts import load_reader, prompt_embedder
 from helpers.set_folders import table, write_sets
 from helpers.tiny import Tiny
 from mteb.abstasks import AbsTask
@@ -37,7 +37,7 @@ def make_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module", name="encoder")
 def make_encoder(tiny: Tiny) -> MtebEncoder:
     """Reads no instruction, as the dev sets below have none."""
-    return MtebEncoder(FrozenEmbedder(load_backbone(tiny.target, template="{text}"), pooling="mean"), name="tiny")
+    return MtebEncoder(FrozenEmbedder(load_reader(tiny.target, template="{text}"), pooling="mean"), name="tiny")
 
 
 def task(folder: Path, name: str) -> AbsTask:

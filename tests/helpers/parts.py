@@ -12,7 +12,9 @@ from helpers.tiny import Tiny
 from transferkit.checkpoints.checkpoint import save
 from transferkit.config.recipes import Reads
 from transferkit.config.specs import BackboneSpec, Pooling
+from transferkit.decoder.decoder import Decoder
 from transferkit.decoder.probe import probe
+from transferkit.decoder.reader import Reader
 from transferkit.decoder.readout import Readout
 from transferkit.methods.transfer import PromptEmbedder
 from transferkit.prompting.alignment import Alignment, random_start

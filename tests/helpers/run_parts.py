@@ -11,13 +11,14 @@ from rich.console import Console
 
 from helpers.tiny import Tiny
 from transferkit.config.recipes import Recipe
+from transferkit.config.resolve import ResolvedRecipe
 from transferkit.data.dev_sets import load_dev_sets
 from transferkit.data.training_sets import TrainingData, load_training_data
-from transferkit.config.resolve import ResolvedRecipe
 from transferkit.decoder.text_states import TextStateMemory
 from transferkit.methods.base import Embedder, Given
 from transferkit.methods.registry import method_class
 from transferkit.progress import Progress
+from transferkit.runner.prepare import resolved
 from transferkit.training.loop import Fitted, fit
 from transferkit.training.scoring import Scorer
 

@@ -35,9 +35,16 @@ class PromptTuningEmbedder(BackboneEmbedder):
     @classmethod
     def build(cls, recipe: ResolvedRecipe, given: Given) -> Self:
         """K sampled token embeddings of the recipe's decoder."""
-        reader = build_reader(recipe, given)
-        prompt = sampled_tokens(reader, recipe.prompting.tokens, seed=recipe.seed)
-        return cls(reader, prompt, pooling=recipe.reading.pooling)
+        reader, tokens = build_reader(recipe, given), recipe.prompting.tokens
+        return cls.on(reader, pooling=recipe.reading.pooling, tokens=tokens, seed=recipe.seed)
+
+    @classmethod
+    def on(cls, reader: Reader, *, pooling: Pooling, tokens: int, seed: int) -> Self:
+        """Embeddings of ``tokens`` random tokens: started at random, prompt tuning is several times worse."""
+        encoder = reader.decoder.encoder
+        generator = torch.Generator().manual_seed(seed)
+        ids = torch.randint(0, encoder.vocabulary_rows, (tokens,), generator=generator)
+        return cls(reader, reader.decoder.token_table(ids.tolist()), pooling=pooling)
 
     def label(self, recipe: ResolvedRecipe) -> str:
         """With their number and learning rate."""
@@ -65,11 +72,3 @@ class PromptTuningEmbedder(BackboneEmbedder):
     def reread(self, *, template: str, pooling: str) -> "PromptTuningEmbedder":
         """The same vectors behind another template."""
         return type(self)(self.reader.behind(template), self.prompt.detach(), pooling=pooling)  # type: ignore[arg-type]
-
-
-def sampled_tokens(reader: Reader, count: int, *, seed: int) -> Tensor:
-    """Embeddings (k, d_e) of random tokens: started at random, prompt tuning is several times worse."""
-    encoder = reader.decoder.encoder
-    generator = torch.Generator().manual_seed(seed)
-    ids = torch.randint(0, encoder.vocabulary_rows, (count,), generator=generator)
-    return reader.decoder.token_table(ids.tolist()).float()
