@@ -20,7 +20,7 @@ import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedTokenizerFast
 
-from transferkit.config.recipes import LoraSection
+from transferkit.config.sections import LoraSection
 from transferkit.decoder.backbone import FrozenBackbone
 from transferkit.decoder.probe import probe
 from transferkit.methods.baselines import FrozenEmbedder, LoraEmbedder

@@ -31,10 +31,12 @@ from transferkit.augment.prompts import ParaphrasePrompt
 from transferkit.augment.run import BATCHES_PER_BLOCK, augment_file, train_set, train_set_yaml
 from transferkit.augment.settings import Limits, Sampling, Setup
 from transferkit.cli.app import main
-from transferkit.config.recipes import Recipe, builtin_dir, read_recipe, recipe_path
+from transferkit.config.recipe import Recipe
+from transferkit.config.recipes import read_recipe, recipe_path
 from transferkit.config.schema import parse
 from transferkit.data.training_sets import load_training_data
 from transferkit.errors import ConfigError, RunError
+from transferkit.files.builtin import builtin_dir
 
 BLOCK = 2 * BATCHES_PER_BLOCK  # texts, at the batch size used here
 TEXTS = BLOCK * 5 // 2

@@ -14,7 +14,7 @@ from transferkit.augment.models import Model
 from transferkit.augment.similarity import embedder_sha256
 from transferkit.checkpoints.open import Decoder, find_decoder, is_checkpoint, open_model
 from transferkit.cli.app import app
-from transferkit.config.specs import without_soft_tokens
+from transferkit.config.poolings import without_soft_tokens
 from transferkit.errors import ConfigError
 from transferkit.methods.baselines import FrozenEmbedder
 from transferkit.methods.embedder import PromptEmbedder

@@ -11,17 +11,10 @@ import pytest
 import yaml
 from pydantic.fields import FieldInfo
 
+from transferkit.config.datasets import ROLES
 from transferkit.config.named_templates import template_name
-from transferkit.config.recipes import (
-    RETIRED,
-    ROLES,
-    Recipe,
-    list_recipes,
-    read_recipe,
-    recipe_path,
-    recipe_yaml,
-    set_key,
-)
+from transferkit.config.recipe import Recipe, recipe_yaml
+from transferkit.config.recipes import RETIRED, list_recipes, read_recipe, recipe_path, set_key
 from transferkit.config.schema import Strict, dump_yaml, parse, parse_yaml, read_yaml
 from transferkit.config.specs import find_spec, list_backbones
 from transferkit.errors import ConfigError
@@ -125,11 +118,18 @@ def test_further_mistakes_are_counted(file: Path) -> None:
         read_recipe(str(file), overrides=["a=1", "b=2", "optim.c=3"])
 
 
-def test_number_that_yaml_reads_as_text_gets_the_right_spelling(tmp_path: Path) -> None:
+@pytest.mark.parametrize("written", ["1e-3", "1.0e-3", "1E-3", "0.001", ".1e-2"])
+def test_a_number_may_be_written_in_any_way(tmp_path: Path, written: str) -> None:
     path = tmp_path / "mine.yaml"
-    path.write_text(yaml.safe_dump(MINIMAL).replace("steps: 10", "steps: 10\n  lr: 1e-3"), encoding="utf-8")
-    with pytest.raises(ConfigError, match=r"optim\.lr: expected a number, got the text '1e-3' \(YAML needs 1\.0e-3\)"):
+    text = yaml.safe_dump(MINIMAL).replace("steps: 10", f"steps: 10\n  lr: {written}")
+    path.write_text(text, encoding="utf-8")
+    assert read_recipe(str(path)).optim.lr == 1e-3
+    assert read_recipe(str(path), overrides=[f"optim.lr_offset={written}"]).optim.lr_offset == 1e-3
+    path.write_text(text.replace(written, f"'{written}'"), encoding="utf-8")
+    with pytest.raises(ConfigError, match=rf"optim\.lr: expected a number, got the text '{re.escape(written)}'"):
         read_recipe(str(path))
+    with pytest.raises(ConfigError, match=r"optim\.lr_offset: expected a number, got the text"):
+        read_recipe(str(path), overrides=["optim.lr=1e-3", f"optim.lr_offset='{written}'"])
 
 
 def test_key_written_twice_is_an_error(file: Path) -> None:
@@ -185,6 +185,7 @@ def test_recipe_of_another_task_is_refused() -> None:
     [
         ("a.b=2", 2),
         ("a.b=2e-5", 2e-5),
+        ("a.b='2e-5'", "2e-5"),
         ("a.b=null", None),
         ("a.b=", None),
         ("a.b=[x, y]", ["x", "y"]),

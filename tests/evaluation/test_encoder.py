@@ -26,7 +26,7 @@ from torch import nn
 
 from transferkit.checkpoints.checkpoint import load, save
 from transferkit.checkpoints.instructions import reads_instruction
-from transferkit.config.recipes import LoraSection
+from transferkit.config.sections import LoraSection
 from transferkit.config.specs import BackboneSpec, TokenizerFacts
 from transferkit.decoder.backbone import FrozenBackbone
 from transferkit.decoder.probe import probe

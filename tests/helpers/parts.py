@@ -10,8 +10,8 @@ from torch import Tensor, nn
 
 from helpers.tiny import Tiny
 from transferkit.checkpoints.checkpoint import save
-from transferkit.config.recipes import Reads
-from transferkit.config.specs import Pooling
+from transferkit.config.poolings import Pooling
+from transferkit.config.sections import Reads
 from transferkit.decoder.backbone import FrozenBackbone
 from transferkit.decoder.probe import probe
 from transferkit.decoder.readout import Readout

@@ -9,7 +9,7 @@ from helpers.parts import TEXTS, load_backbone, prompt_embedder, relative
 from helpers.tiny import Tiny
 
 from transferkit.checkpoints.instructions import reads_instruction
-from transferkit.config.specs import Pooling
+from transferkit.config.poolings import Pooling
 from transferkit.decoder.loading import input_embeddings
 from transferkit.decoder.readout import Readout
 from transferkit.errors import ConfigError

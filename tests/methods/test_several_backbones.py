@@ -9,7 +9,7 @@ from helpers.run_parts import QUIET, trial
 from helpers.tiny import Tiny
 
 from transferkit.checkpoints.checkpoint import load
-from transferkit.config.recipes import Recipe
+from transferkit.config.recipe import Recipe
 from transferkit.errors import ConfigError
 from transferkit.methods.build import build, resolve_recipe
 from transferkit.methods.embedder import PromptEmbedder

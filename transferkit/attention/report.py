@@ -14,7 +14,7 @@ from rich.console import Console
 
 from transferkit.attention.shares import GROUPS, Look, before_adaptation, check_readable, eager, look
 from transferkit.checkpoints.instructions import reads_instruction
-from transferkit.config.specs import Pooling
+from transferkit.config.poolings import Pooling
 from transferkit.data.words import StopWords
 from transferkit.errors import ConfigError, RunError
 from transferkit.files.json import write_json

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from transferkit.config.specs import Pooling, of_states, reads_soft
+from transferkit.config.poolings import Pooling, of_states, reads_soft
 from transferkit.data.words import StopWords, words_of_pieces
 from transferkit.decoder.backbone import FrozenBackbone, Hidden
 from transferkit.decoder.loading import layer_stack, quiet_transformers

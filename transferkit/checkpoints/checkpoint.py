@@ -12,7 +12,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from transferkit.config.recipes import LoraSection, Reads
+from transferkit.config.sections import LoraSection, Reads
 from transferkit.config.specs import BackboneSpec, list_backbones
 from transferkit.decoder.backbone import FrozenBackbone
 from transferkit.decoder.identity import Identity

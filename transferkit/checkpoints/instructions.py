@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 from rich.console import Console
 
-from transferkit.config.specs import of_states
+from transferkit.config.poolings import of_states
 from transferkit.config.template import Template
 from transferkit.methods.baselines import PromptingAlone
 from transferkit.methods.embedder import BackboneEmbedder, Embedder, PromptEmbedder

@@ -8,9 +8,10 @@ import torch
 from pydantic import AfterValidator
 
 from transferkit.checkpoints.checkpoint import given_folder, load
-from transferkit.config.recipes import frozen_template
+from transferkit.config.named_templates import frozen_template
+from transferkit.config.poolings import FrozenPooling, Pooling, without_soft_tokens
 from transferkit.config.schema import Strict, parse
-from transferkit.config.specs import BackboneSpec, FrozenPooling, Pooling, Quantization, without_soft_tokens
+from transferkit.config.specs import BackboneSpec, Quantization
 from transferkit.decoder.backbone import FrozenBackbone
 from transferkit.decoder.probe import resolve
 from transferkit.errors import ConfigError

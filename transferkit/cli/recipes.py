@@ -34,7 +34,8 @@ def check(
     set_: Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override; repeatable.")] = None,
 ) -> None:
     """Check a recipe and print it with every default filled in."""
-    from transferkit.config.recipes import read_recipe, recipe_yaml
+    from transferkit.config.recipe import recipe_yaml
+    from transferkit.config.recipes import read_recipe
 
     print(recipe_yaml(read_recipe(name, overrides=set_)), end="", flush=True)  # the verdict comes after it
     verdict = f"{name}: valid; data files are not opened here, --dry-run of its command does that"

@@ -7,7 +7,8 @@ from difflib import SequenceMatcher
 from pathlib import Path
 from typing import get_args
 
-from transferkit.config.recipes import Recipe, Task, list_recipes, read_recipe, recipe_path
+from transferkit.config.recipe import Recipe, Task
+from transferkit.config.recipes import list_recipes, read_recipe, recipe_path
 from transferkit.config.schema import parse, parse_yaml
 from transferkit.config.specs import BackboneSpec, find_spec, list_backbones
 from transferkit.errors import ConfigError, did_you_mean

@@ -10,7 +10,8 @@ from statistics import mean, median
 from typing import Any, Literal
 
 from transferkit.config.named_templates import template_name
-from transferkit.config.recipes import RETIRED, heeded
+from transferkit.config.recipe import heeded
+from transferkit.config.recipes import RETIRED
 from transferkit.convergence.comparable import run_id
 from transferkit.runs.folder import Run
 

@@ -14,7 +14,7 @@ from mteb.types import PromptType
 
 from transferkit.checkpoints.instructions import reads_instruction
 from transferkit.config.named_templates import template_name
-from transferkit.config.specs import Pooling
+from transferkit.config.poolings import Pooling
 from transferkit.embed.files import in_blocks
 from transferkit.evaluation.instructions import Instructions
 from transferkit.evaluation.meta import model_meta

@@ -8,7 +8,7 @@ from typing import Any, get_args
 from transferkit.checkpoints.checkpoint import checkpoint_folder, document_instructions, load, read_description
 from transferkit.checkpoints.instructions import can_read_instruction
 from transferkit.checkpoints.open import find_decoder, is_checkpoint
-from transferkit.config.specs import STATIC, FrozenPooling, parts_of, reads_soft
+from transferkit.config.poolings import STATIC, FrozenPooling, parts_of, reads_soft
 from transferkit.errors import ConfigError
 from transferkit.evaluation.encoder import MtebEncoder, TextEncoder
 from transferkit.evaluation.instructions import Instructions

@@ -8,7 +8,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from transferkit.config.specs import Pooling
+from transferkit.config.poolings import Pooling
 from transferkit.decoder.backbone import FrozenBackbone
 from transferkit.decoder.readout import Readout
 from transferkit.methods.embedder import BackboneEmbedder, SeveralPoolings

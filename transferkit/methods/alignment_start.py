@@ -7,7 +7,7 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from transferkit.checkpoints.checkpoint import Source, SourceAlignment
-from transferkit.config.recipes import Recipe
+from transferkit.config.recipe import Recipe
 from transferkit.decoder.backbone import FrozenBackbone
 from transferkit.decoder.identity import identify
 from transferkit.decoder.loading import input_embeddings, load_config, load_tokenizer, load_trunk

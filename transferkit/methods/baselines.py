@@ -9,8 +9,8 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from transferkit.config.recipes import LoraSection, Reads
-from transferkit.config.specs import STATIC, Pooling, parts_of
+from transferkit.config.poolings import STATIC, Pooling, parts_of
+from transferkit.config.sections import LoraSection, Reads
 from transferkit.decoder.backbone import FrozenBackbone
 from transferkit.decoder.loading import input_embeddings
 from transferkit.decoder.pooling import side_by_side

@@ -10,26 +10,19 @@ import torch
 from torch import Tensor
 
 from transferkit.checkpoints.checkpoint import Source, document_instructions, open_source, read_description
+from transferkit.config.datasets import TrainSet
 from transferkit.config.named_templates import template_name
-from transferkit.config.recipes import (
-    FrozenSection,
-    Recipe,
-    TrainSet,
-    has_backbone,
-    required_backbone,
-    takes_source,
-    with_names,
-)
-from transferkit.config.specs import (
-    BackboneSpec,
+from transferkit.config.poolings import (
     FrozenPooling,
     Pooling,
     available_poolings,
-    lasting_name,
     of_states,
     reads_soft,
     without_soft_tokens,
 )
+from transferkit.config.recipe import Recipe, has_backbone, required_backbone, takes_source, with_names
+from transferkit.config.sections import FrozenSection
+from transferkit.config.specs import BackboneSpec, lasting_name
 from transferkit.config.template import Template
 from transferkit.decoder.backbone import FrozenBackbone
 from transferkit.decoder.identity import weights_sha256

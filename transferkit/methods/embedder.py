@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from transferkit.config.specs import STATIC, Pooling, available_poolings, of_states, parts_of, reads_soft
+from transferkit.config.poolings import STATIC, Pooling, available_poolings, of_states, parts_of, reads_soft
 from transferkit.decoder.backbone import FrozenBackbone, Hidden
 from transferkit.decoder.pooling import side_by_side
 from transferkit.decoder.readout import Readout

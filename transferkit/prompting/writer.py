@@ -6,7 +6,7 @@ from time import perf_counter
 import torch
 from torch import Tensor, nn
 
-from transferkit.config.recipes import Reads
+from transferkit.config.sections import Reads
 from transferkit.prompting.llm import PromptingLLM
 
 

@@ -5,8 +5,8 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from transferkit.config.recipes import Recipe, recipe_yaml
-from transferkit.config.specs import STATIC, parts_of
+from transferkit.config.poolings import STATIC, parts_of
+from transferkit.config.recipe import Recipe, recipe_yaml
 from transferkit.data.training_sets import Batch, TrainingData
 from transferkit.decoder.loading import num_parameters
 from transferkit.methods.baselines import FrozenEmbedder, PromptingAlone

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from transformers import PreTrainedTokenizerBase
 
-from transferkit.config.specs import of_states
+from transferkit.config.poolings import of_states
 from transferkit.decoder.backbone import FrozenBackbone, Hidden
 from transferkit.decoder.tokens import Rows
 from transferkit.methods.baselines import PromptingAlone

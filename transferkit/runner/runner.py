@@ -17,7 +17,8 @@ from accelerate import Accelerator
 from rich.console import Console
 
 from transferkit.checkpoints.checkpoint import DESCRIPTION, checkpoint_folder, describe_backbone, given_folder, save
-from transferkit.config.recipes import Recipe, read_recipe, recipe_yaml, with_names
+from transferkit.config.recipe import Recipe, recipe_yaml, with_names
+from transferkit.config.recipes import read_recipe
 from transferkit.config.specs import BackboneSpec
 from transferkit.data.dev_sets import DevSetData, load_dev_sets
 from transferkit.data.training_sets import TrainingData, load_training_data

@@ -4,7 +4,7 @@ from typing import Any, Literal
 
 from pydantic import ConfigDict, model_validator
 
-from transferkit.config.recipes import Method, Task
+from transferkit.config.recipe import Method, Task
 from transferkit.config.schema import Model, Strict, parse
 from transferkit.errors import ConfigError
 

@@ -8,16 +8,8 @@ from typing import TYPE_CHECKING, Any, get_args
 
 from pydantic import Field, model_validator
 
-from transferkit.config.recipes import (
-    Method,
-    Recipe,
-    has_backbone,
-    heeded,
-    named_backbones,
-    read_recipe,
-    takes_source,
-    with_names,
-)
+from transferkit.config.recipe import Method, Recipe, has_backbone, heeded, named_backbones, takes_source, with_names
+from transferkit.config.recipes import read_recipe
 from transferkit.config.schema import Strict, parse, read_yaml
 from transferkit.config.specs import declared_spec, lasting_name, list_backbones
 from transferkit.errors import ConfigError, did_you_mean

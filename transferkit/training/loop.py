@@ -14,7 +14,8 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from transferkit.config.recipes import LossSection, OptimSection, Recipe
+from transferkit.config.recipe import Recipe
+from transferkit.config.sections import LossSection, OptimSection
 from transferkit.data.training_sets import Batch, TrainingData
 from transferkit.decoder.text_states import TextStateMemory
 from transferkit.errors import ConfigError, RunError
