@@ -21,11 +21,12 @@ def list_() -> None:
 
 @app.command()
 def show(name: Annotated[str, typer.Argument(help="Built-in name or .yaml file.")]) -> None:
-    """The recipe's own text."""
+    """The whole text of a recipe, with what its base says."""
+    from transferkit.config.recipe_text import whole_text
     from transferkit.config.recipes import read_recipe, recipe_path
 
     read_recipe(name)
-    print(recipe_path(name).read_text(encoding="utf-8"), end="")
+    print(whole_text(recipe_path(name)), end="")
 
 
 @app.command()
@@ -47,7 +48,7 @@ def copy(
     name: Annotated[str, typer.Argument(help="Built-in recipe (qwen3/adapt) or family (qwen3).")],
     to: Annotated[Path, typer.Option("--to", help="Folder to copy into.")] = Path("recipes"),
 ) -> None:
-    """Copy built-in recipes to edit them."""
+    """Copy built-in recipes to edit them, each whole."""
     from transferkit.config.recipe_files import copy_recipe
 
     print(copy_recipe(name, to))

@@ -28,7 +28,7 @@ MeanEigenvalue = Annotated[float, Unit("mean eigenvalue")]
 class LoraSection(Strict):
     """`peft` adapters on every linear layer."""
 
-    r: int = Field(8, ge=1, description="rank: more capacity, more memory")
+    r: int = Field(8, ge=1, description="rank; a higher one has more capacity and takes more memory")
     alpha: float = Field(16.0, gt=0, description="the update is scaled by alpha / r")
     dropout: Share = Field(0.0, ge=0, lt=1, description="dropout before the adapters")
 
