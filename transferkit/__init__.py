@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from transferkit.checkpoints.checkpoint import load
-    from transferkit.config.recipes import Recipe, list_recipes, read_recipe
+    from transferkit.config.recipe import Recipe
+    from transferkit.config.recipes import list_recipes, read_recipe
     from transferkit.config.specs import BackboneSpec, find_spec, list_backbones
     from transferkit.convergence import compare
     from transferkit.decoder.decoder import Decoder

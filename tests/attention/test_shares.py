@@ -25,8 +25,9 @@ from transferkit.checkpoints.checkpoint import load
 from transferkit.checkpoints.checkpoint import save as save_checkpoint
 from transferkit.checkpoints.open import open_model
 from transferkit.cli.app import app
-from transferkit.config.recipes import LoraSection
-from transferkit.config.specs import Pooling, TokenizerFacts
+from transferkit.config.poolings import Pooling
+from transferkit.config.sections import LoraSection
+from transferkit.config.specs import TokenizerFacts
 from transferkit.data.words import english_stop_words
 from transferkit.decoder.probe import probe
 from transferkit.errors import ConfigError, RunError

@@ -13,7 +13,7 @@ from helpers.run_parts import trial
 from helpers.tiny import Tiny
 
 from transferkit.checkpoints.checkpoint import load, save
-from transferkit.config.recipes import LoraSection
+from transferkit.config.sections import LoraSection
 from transferkit.decoder.readout import Readout
 from transferkit.errors import ConfigError, RunError
 from transferkit.files.manifest import new_folder

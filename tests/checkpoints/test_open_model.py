@@ -14,7 +14,7 @@ from transferkit.augment.models import Model
 from transferkit.augment.similarity import embedder_sha256
 from transferkit.checkpoints.open import Decoder, find_decoder, open_model
 from transferkit.cli.app import app
-from transferkit.config.specs import without_soft_tokens
+from transferkit.config.poolings import without_soft_tokens
 from transferkit.errors import ConfigError
 from transferkit.methods.frozen import FrozenEmbedder
 from transferkit.methods.transfer import PromptEmbedder

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from helpers.tiny import Tiny
 
-from transferkit.config.recipes import DataSection
+from transferkit.config.datasets import DataSection
 from transferkit.data import installed_docs as module
 from transferkit.data.dev_sets import DevSetData, load_dev_sets
 from transferkit.data.installed_docs import (

@@ -25,7 +25,7 @@ from rich.console import Console
 from torch import nn
 
 from transferkit.checkpoints.checkpoint import load, save
-from transferkit.config.recipes import LoraSection
+from transferkit.config.sections import LoraSection
 from transferkit.config.specs import BackboneSpec, TokenizerFacts
 from transferkit.decoder.decoder import Decoder
 from transferkit.decoder.probe import probe

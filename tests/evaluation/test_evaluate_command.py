@@ -24,8 +24,8 @@ from rich.console import Console
 
 from transferkit.checkpoints.checkpoint import save
 from transferkit.cli.evaluate import evaluate as command
-from transferkit.config.recipes import LoraSection
-from transferkit.config.specs import Pooling
+from transferkit.config.poolings import Pooling
+from transferkit.config.sections import LoraSection
 from transferkit.convergence.tables import rich_table
 from transferkit.evaluation.encoder import MtebEncoder
 from transferkit.evaluation.models import find_models

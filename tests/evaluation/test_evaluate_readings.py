@@ -17,8 +17,8 @@ from rich.console import Console
 
 from transferkit.checkpoints.checkpoint import load, save
 from transferkit.config.named_templates import find_template, list_templates
-from transferkit.config.recipes import LoraSection
-from transferkit.config.specs import FrozenPooling, Pooling, available_poolings
+from transferkit.config.poolings import FrozenPooling, Pooling, available_poolings
+from transferkit.config.sections import LoraSection
 from transferkit.convergence.tables import rich_table
 from transferkit.decoder.readout import Readout
 from transferkit.errors import ConfigError

@@ -18,7 +18,7 @@ from sklearn.cluster import KMeans
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import average_precision_score
 
-from transferkit.config.recipes import DataSection
+from transferkit.config.datasets import DataSection
 from transferkit.data.dev_sets import DevSetData, load_dev_sets
 from transferkit.errors import ConfigError
 from transferkit.evaluation.dataset_columns import columns_in_blocks

@@ -10,8 +10,9 @@ from torch import Tensor, nn
 
 from helpers.tiny import Tiny
 from transferkit.checkpoints.checkpoint import save
-from transferkit.config.recipes import Reads
-from transferkit.config.specs import BackboneSpec, Pooling
+from transferkit.config.poolings import Pooling
+from transferkit.config.sections import Reads
+from transferkit.config.specs import BackboneSpec
 from transferkit.decoder.decoder import Decoder
 from transferkit.decoder.probe import probe
 from transferkit.decoder.reader import Reader

@@ -10,7 +10,7 @@ import torch
 from rich.console import Console
 
 from helpers.tiny import Tiny
-from transferkit.config.recipes import Recipe
+from transferkit.config.recipe import Recipe
 from transferkit.config.resolve import ResolvedRecipe
 from transferkit.data.dev_sets import load_dev_sets
 from transferkit.data.training_sets import TrainingData, load_training_data

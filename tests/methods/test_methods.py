@@ -8,7 +8,8 @@ import torch
 from helpers.parts import TEXTS, load_reader, prompt_embedder, relative
 from helpers.tiny import Tiny
 
-from transferkit.config.specs import Pooling, TokenizerFacts
+from transferkit.config.poolings import Pooling
+from transferkit.config.specs import TokenizerFacts
 from transferkit.decoder.loading import input_embeddings
 from transferkit.decoder.probe import probe
 from transferkit.decoder.readout import Readout

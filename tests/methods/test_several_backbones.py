@@ -9,7 +9,7 @@ from helpers.run_parts import QUIET, build, trial
 from helpers.tiny import Tiny
 
 from transferkit.checkpoints.checkpoint import load
-from transferkit.config.recipes import Recipe
+from transferkit.config.recipe import Recipe
 from transferkit.errors import ConfigError
 from transferkit.methods.source import SourceEmbedder
 from transferkit.methods.transfer import PromptEmbedder

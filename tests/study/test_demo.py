@@ -15,7 +15,7 @@ from zoo import WORDS
 
 from transferkit.checkpoints.checkpoint import load
 from transferkit.cli.app import app
-from transferkit.config.recipes import Recipe
+from transferkit.config.recipe import Recipe
 from transferkit.convergence import compare
 from transferkit.embed.search import Entry
 from transferkit.errors import ConfigError, RunError

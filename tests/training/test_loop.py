@@ -22,7 +22,8 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from transferkit.checkpoints.checkpoint import load, save
-from transferkit.config.recipes import OptimSection, Recipe
+from transferkit.config.recipe import Recipe
+from transferkit.config.sections import OptimSection
 from transferkit.decoder.text_states import TextState, TextStateMemory
 from transferkit.decoder.tokens import Rows
 from transferkit.errors import ConfigError, RunError

@@ -12,7 +12,7 @@ import numpy as np
 from rich.console import Console
 
 from transferkit.attention.shares import GROUPS, Look, before_adaptation, check_readable, eager, look
-from transferkit.config.specs import Pooling
+from transferkit.config.poolings import Pooling
 from transferkit.data.words import StopWords
 from transferkit.errors import RunError
 from transferkit.methods.example import one_line

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from transferkit.config.specs import Pooling, of_states, reads_soft
+from transferkit.config.poolings import Pooling, of_states, reads_soft
 from transferkit.data.words import StopWords, words_of_pieces
 from transferkit.decoder.decoder import Decoder
 from transferkit.decoder.loading import layer_stack, quiet_transformers
@@ -237,8 +237,8 @@ def _tokens(reader: Reader, rows: Rows, text: str, instruction: str, *, soft: in
     encoder, template = reader.decoder.encoder, reader.template
     if not encoder.tokenizer.is_fast:
         raise ConfigError(
-            f"{reader.decoder.spec.name}: its tokenizer does not say where in a text its tokens stand, so they cannot be "
-            "told apart; put a tokenizer.json beside its config.json"
+            f"{reader.decoder.spec.name}: its tokenizer does not say where in a text its tokens stand, so they cannot "
+            "be told apart; put a tokenizer.json beside its config.json"
         )
 
     def named(ids: Sequence[int]) -> list[tuple[int, Token]]:

@@ -12,7 +12,8 @@ from transferkit.files.builtin import BUNDLED
 from transferkit.progress import say
 
 if TYPE_CHECKING:
-    from transferkit.config.recipes import Recipe, Task
+    from transferkit.config.methods import Task
+    from transferkit.config.recipe import Recipe
 
 RecipeName = Annotated[
     str | None,
@@ -175,9 +176,9 @@ def _run(
     recipe = _recipe(task, name, target, source, changes, console)
     if task == "baseline" and recipe.method is None:
         raise ConfigError("baseline needs a method: --method lora|qlora|prompt-tuning|prompting-llm-alone|frozen|tfidf")
-    from transferkit.config.recipes import has_backbone, required_backbone
+    from transferkit.config.recipe import required_backbone
 
-    if has_backbone(recipe):
+    if recipe.facts.has_backbone:
         required_backbone(recipe)  # before the seconds that the libraries take to import
     from transferkit.runner.prepare import Inputs
 

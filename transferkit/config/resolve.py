@@ -6,18 +6,11 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from transferkit.config.methods import MethodFacts, method_facts
+from transferkit.config.datasets import TrainSet
+from transferkit.config.methods import MethodFacts
 from transferkit.config.poolings import Pooling, check_soft_place, of_states, without_soft_tokens
-from transferkit.config.recipes import (
-    AlignmentSection,
-    EmbeddingSection,
-    PromptingSection,
-    Reads,
-    Recipe,
-    Relaxation,
-    TrainSet,
-    with_names,
-)
+from transferkit.config.recipe import Recipe, with_names
+from transferkit.config.sections import AlignmentSection, EmbeddingSection, PromptingSection, Reads, Relaxation
 from transferkit.config.specs import BackboneSpec, Quantization, lasting_name
 from transferkit.errors import ConfigError
 
@@ -61,11 +54,6 @@ class ResolvedRecipe(Recipe):
     spec: BackboneSpec | None = Field(None, exclude=True, description="of the backbone; None: none embeds")
 
     @property
-    def facts(self) -> MethodFacts:
-        """Of its method."""
-        return method_facts(self.task, self.method)
-
-    @property
     def reading(self) -> Reading:
         """Of the backbone.
 
@@ -91,7 +79,7 @@ def resolve_recipe(recipe: Recipe, *, description: Mapping[str, Any], spec: Back
     Raises:
         ConfigError: template and pooling that the method cannot be read with.
     """
-    facts = method_facts(recipe.task, recipe.method)
+    facts = recipe.facts
     inherited = _PROMPTING | dict(description.get("prompting", {}))
     open_keys = [key for key in _PROMPTING if getattr(recipe.prompting, key) is None]
     prompting = recipe.prompting.model_dump() | {key: inherited[key] for key in open_keys}
@@ -129,7 +117,7 @@ def _embedding(
     try:
         check_soft_place(template, pooling, needs_soft=facts.soft_tokens)
     except ValueError as error:
-        raise ConfigError(f"embedding: {error}") from None
+        raise ConfigError(f"embedding.{error}") from None
     changes = {
         "template": template,
         "pooling": pooling,

@@ -9,7 +9,7 @@ from transferkit.checkpoints.checkpoint import load
 from transferkit.checkpoints.instructions import can_read_instruction
 from transferkit.checkpoints.open import find_decoder
 from transferkit.config.methods import facts_of_kind
-from transferkit.config.specs import FrozenPooling, reads_soft
+from transferkit.config.poolings import FrozenPooling, reads_soft
 from transferkit.errors import ConfigError
 from transferkit.evaluation.encoder import MtebEncoder, TextEncoder
 from transferkit.evaluation.instructions import Instructions

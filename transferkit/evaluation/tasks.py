@@ -17,7 +17,7 @@ from mteb.abstasks import (
 )
 from mteb.abstasks.task_metadata import TaskMetadata
 
-from transferkit.config.recipes import ROLES
+from transferkit.config.datasets import ROLES
 from transferkit.data.scored_rows import (
     CHECKS,
     check_classes,

@@ -7,8 +7,8 @@ from torch import Tensor, nn
 
 from transferkit.config.methods import MethodFacts
 from transferkit.config.poolings import Pooling
-from transferkit.config.recipes import LoraSection
 from transferkit.config.resolve import ResolvedRecipe
+from transferkit.config.sections import LoraSection
 from transferkit.decoder.reader import Reader
 from transferkit.decoder.readout import Readout
 from transferkit.errors import ConfigError

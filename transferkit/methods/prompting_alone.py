@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from transferkit.config.methods import MethodFacts
 from transferkit.config.poolings import STATIC, parts_of
-from transferkit.config.recipes import Reads
 from transferkit.config.resolve import ResolvedRecipe
+from transferkit.config.sections import Reads
 from transferkit.decoder.identity import tokenizer_sha256
 from transferkit.decoder.loading import input_embeddings
 from transferkit.decoder.pooling import side_by_side

@@ -12,7 +12,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from transferkit.config.recipes import Reads
+from transferkit.config.sections import Reads
 from transferkit.config.specs import BackboneSpec
 from transferkit.decoder.identity import Identity
 from transferkit.decoder.loading import quiet_transformers

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from transferkit.config.recipes import Reads
+from transferkit.config.sections import Reads
 from transferkit.prompting.llm import PromptingLLM
 from transferkit.prompting.memory import SoftTokenMemory
 

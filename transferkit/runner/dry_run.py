@@ -5,7 +5,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from transferkit.config.recipes import Recipe, recipe_yaml
+from transferkit.config.recipe import Recipe, recipe_yaml
 from transferkit.data.training_sets import TrainingData
 from transferkit.decoder.loading import num_parameters
 from transferkit.methods.base import Embedder

@@ -10,8 +10,7 @@ from typing import Any
 import torch
 from accelerate import Accelerator
 
-from transferkit.config.methods import method_facts
-from transferkit.config.recipes import Recipe, required_backbone
+from transferkit.config.recipe import Recipe, required_backbone
 from transferkit.config.resolve import ResolvedRecipe, resolve_recipe
 from transferkit.data.dev_sets import DevSetData, load_dev_sets
 from transferkit.data.training_sets import TrainingData, load_training_data
@@ -54,7 +53,7 @@ def resolved(recipe: Recipe, *, source: Path | None) -> ResolvedRecipe:
     Raises:
         ConfigError: no backbone, no source where one is needed, or one where it is not.
     """
-    facts = method_facts(recipe.task, recipe.method)
+    facts = recipe.facts
     description = _source_description(recipe, source)
     spec = resolve(required_backbone(recipe)) if facts.has_backbone else None
     return resolve_recipe(recipe, description=description, spec=spec)
@@ -92,7 +91,7 @@ def _accelerator(recipe: Recipe) -> Accelerator:
 
 
 def _source_description(recipe: Recipe, source: Path | None) -> Mapping[str, Any]:
-    facts = method_facts(recipe.task, recipe.method)
+    facts = recipe.facts
     if facts.needs_source and source is None:
         what = recipe.task if recipe.method is None else f"{recipe.task} --method {recipe.method}"
         raise ConfigError(

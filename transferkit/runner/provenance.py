@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from transferkit.config.recipes import with_names
+from transferkit.config.recipe import with_names
 from transferkit.config.resolve import ResolvedRecipe
 from transferkit.data.dev_sets import DevSetData
 from transferkit.data.training_sets import TrainingData

@@ -11,7 +11,8 @@ from accelerate import Accelerator
 from rich.console import Console
 
 from transferkit.checkpoints.checkpoint import save
-from transferkit.config.recipes import Recipe, read_recipe, recipe_yaml
+from transferkit.config.recipe import Recipe, recipe_yaml
+from transferkit.config.recipes import read_recipe
 from transferkit.decoder.loading import num_parameters
 from transferkit.decoder.text_states import TextStateMemory
 from transferkit.errors import RunError

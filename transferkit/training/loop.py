@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from torch import Tensor, nn
 
-from transferkit.config.recipes import Recipe
+from transferkit.config.recipe import Recipe
 from transferkit.data.training_sets import TrainingData
 from transferkit.methods.base import Embedder
 from transferkit.progress import Progress

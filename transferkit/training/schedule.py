@@ -3,7 +3,7 @@
 import torch
 from torch import nn
 
-from transferkit.config.recipes import OptimSection
+from transferkit.config.sections import OptimSection
 from transferkit.errors import ConfigError
 from transferkit.methods.base import Group
 

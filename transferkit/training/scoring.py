@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from transferkit.config.recipes import ReadoutSection
+from transferkit.config.sections import ReadoutSection
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -5,7 +5,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from transferkit.config.recipes import LossSection, Recipe
+from transferkit.config.recipe import Recipe
+from transferkit.config.sections import LossSection
 from transferkit.data.training_sets import Batch
 from transferkit.errors import RunError
 from transferkit.methods.base import Embedder
