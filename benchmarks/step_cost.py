@@ -58,9 +58,8 @@ def main() -> None:
             return Reader(Decoder.load(spec), template, max_length=given.length, soft_tokens=5)
 
         cached, full, lora = load("{text}{soft}"), load("{text}{soft}"), load("{text}")
-        full.decoder.exactness = replace(
-            full.decoder.exactness, cached_errors=(1.0, 1.0)
-        )  # sends every batch to the full pass
+        # Sends every batch to the full pass.
+        full.decoder.exactness = replace(full.decoder.exactness, cached_errors=(1.0, 1.0))
         texts = ["".join(chr(97 + (i * 7 + j) % 26) for j in range(given.length)) for i in range(given.batch_size)]
         frozen = FrozenEmbedder(load("{text}"), pooling="mean")
         ways: dict[str, Callable[[], None]] = {

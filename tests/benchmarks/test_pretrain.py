@@ -27,7 +27,7 @@ from pretrain_ngram import ngram_bits_per_byte  # noqa: E402
 from pretrain_text import Windows, prepare  # noqa: E402
 
 from transferkit.config.schema import parse, read_yaml  # noqa: E402
-from transferkit.decoder.decoder import Decoder
+from transferkit.decoder.decoder import Decoder  # noqa: E402
 from transferkit.decoder.probe import probe  # noqa: E402
 from transferkit.errors import ConfigError  # noqa: E402
 

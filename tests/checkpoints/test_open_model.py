@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from transferkit.augment.models import Model
 from transferkit.augment.similarity import embedder_sha256
-from transferkit.checkpoints.open import Decoder, find_decoder, open_model
+from transferkit.checkpoints.open import find_decoder, open_model
 from transferkit.cli.app import app
 from transferkit.config.poolings import without_soft_tokens
 from transferkit.errors import ConfigError
@@ -68,7 +68,7 @@ def test_a_checkpoint_or_a_decoder(tiny: Tiny, source: Path) -> None:
 
 @pytest.mark.parametrize("command", ["attention", "augment"])
 def test_help_says_how_much_of_a_text_a_decoder_alone_reads(command: str) -> None:
-    tokens = inspect.signature(Decoder.load).parameters["max_length"].default
+    tokens = inspect.signature(Reader).parameters["max_length"].default
     shown = CliRunner().invoke(app, [command, "--help"]).output.replace("│", " ")
     assert f"first {tokens} tokens" in " ".join(shown.split())
 

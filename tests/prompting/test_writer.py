@@ -118,7 +118,7 @@ def test_memory_is_restored_to_the_last_bit(tiny: Tiny) -> None:
     for start, stop in ((0, 5), (3, 21), (0, 1), (10, 40), (30, 40)):
         first.get(prompts[start:stop], write=prompting)
     assert [len(group) for group in first.groups] == [5, 16, 19]
-    second.restore(first.groups, write=prompting)
+    second.restore(first.groups, seconds=0.0, write=prompting)
     assert second.used_bytes == first.used_bytes == budget
     assert second.groups == first.groups
     for prompt in prompts[:30]:

@@ -234,7 +234,7 @@ def test_the_collapse_figure_is_of_what_the_text_was_read_for(tiny: Tiny, tmp_pa
 def test_a_warning_outlives_the_process_and_is_given_once(
     tiny: Tiny, source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("transferkit.training.loop.COLLAPSED", 2.0)  # a share: every step is below it
+    monkeypatch.setattr("transferkit.methods.transfer.COLLAPSED", 2.0)  # a share: every step is below it
     first = make(tiny, "adapt", source, optim={"steps": 3})
     first.progress.on_step = interrupt_at(2)
     with pytest.raises(Interrupted):
