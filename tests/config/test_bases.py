@@ -141,7 +141,7 @@ def test_lists_and_scalars_replace(tmp_path: Path) -> None:
         "{base: shared.yaml, task: baseline, optim: {lr: 1}}",
         "---\n# Mine.\nbase: shared.yaml\ntask: baseline\nembedding: &e\n  layers: 3\n",
         "base: shared.yaml\ntask: baseline\nseed: &n 4\nembedding:\n  layers: *n\n",
-        "base: shared.yaml\ntask: baseline\nembedding:\n  template: >-\n    {text}\n    # so:\n\n  layers: 3\nseed: 1\n",
+        "base: shared.yaml\ntask: baseline\nembedding:\n  template: >-\n    {text}\n    # so:\n\n  layers: 3\n",
         'base: "shared.yaml"\n"task": baseline\n\'seed\': 5 # five\nembedding: {"template": "{text} # {soft}"}\n',
         "base: shared.yaml\r\ntask: baseline\r\noptim:\r\n  steps: 7\r\n",
         "base: shared.yaml\ntask: baseline\nembedding:\n  template: 'a\u2028b {text}'\n",
