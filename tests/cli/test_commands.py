@@ -169,6 +169,18 @@ def test_a_checked_recipe_gets_a_verdict(call: Callable[..., int], capsys: pytes
     assert stderr == "bundled/adapt: valid; data files are not opened here, --dry-run of its command does that\n"
 
 
+def test_a_recipe_is_shown_whole(
+    tmp_path: Path, call: Callable[..., int], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("mine.yaml").write_text("# Mine.\nbase: bundled/adapt\nseed: 4\n", encoding="utf-8")
+    assert call("recipes", "show", "mine.yaml") == 0
+    shown = capsys.readouterr().out
+    assert shown.startswith("# Mine.\ntask: adapt\nseed: 4                           # order of the data")
+    Path("whole.yaml").write_text(shown, encoding="utf-8")
+    assert transferkit.read_recipe("whole.yaml") == transferkit.read_recipe("mine.yaml")
+
+
 def test_streams_of_a_run(
     tiny: Tiny, tmp_path: Path, call: Callable[..., int], capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -47,6 +47,11 @@ def builtin(name: str) -> Recipe:
     return read_recipe(name, task=name.split("/")[1])  # type: ignore[arg-type]
 
 
+@cache
+def whole(name: str) -> str:
+    return whole_text(recipe_path(name))
+
+
 # Errors of the schema
 
 
@@ -291,7 +296,7 @@ def test_resolved_recipe_survives_yaml(name: str) -> None:
 @pytest.mark.parametrize("name", list_recipes())
 def test_recipe_is_a_document(name: str) -> None:
     task = name.split("/")[1]
-    lines = whole_text(recipe_path(name)).splitlines()
+    lines = whole(name).splitlines()
     assert re.match(r"# (Train|Carry|What) .*\w.*", lines[0])
     assert lines[1] == "#"
     assert lines[2].startswith(f"#   transferkit {task} {name}")
@@ -327,7 +332,7 @@ def test_recipe_says_all_that_its_task_uses(name: str) -> None:
         ],
     }[task]
     keys = [k for k in Recipe.model_fields if k in {*sections, "task", "seed", "save_every", "tracking"}]
-    assert list(parse_yaml(whole_text(recipe_path(name)), where=name)) == keys
+    assert list(parse_yaml(whole(name), where=name)) == keys
     elsewhere = {
         "prompting": {"lora"}
         if task == "train"
@@ -401,7 +406,7 @@ def test_families_differ_in_names_only(task: str) -> None:
     """What is tried in one family is tried in all; the spaces before comments follow the names' lengths."""
 
     def nameless(family: str) -> str:
-        text = whole_text(recipe_path(f"{family}/{task}"))
+        text = whole(f"{family}/{task}")
         recipe = builtin(f"{family}/train")
         for name, stands_for in (
             (recipe.embedding.backbone, "BACKBONE"),

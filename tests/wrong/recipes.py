@@ -123,6 +123,20 @@ CASES = {
         ("optim.lr: expected a number", "the text '1e-3'"),
         spoil.recipe("train", lambda t: t.replace("  steps: 4\n", "  steps: 4\n  lr: '1e-3'\n")),
     ),
+    "base that is not there": Case(
+        "train a.yaml",
+        ("a.yaml: base: no built-in recipe 'qwen3/trian'", "did you mean 'qwen3/train'?", "recipes list"),
+        spoil.write("a.yaml", "base: qwen3/trian\n"),
+    ),
+    "base file that is not there": Case(
+        "train a.yaml", ("a.yaml: base: no file none.yaml", "relative to"), spoil.write("a.yaml", "base: none.yaml\n")
+    ),
+    "base on a base": Case(
+        "train a.yaml",
+        ("a.yaml: base: b.yaml has a base itself", "one level", "recipes show b.yaml"),
+        spoil.both(spoil.write("a.yaml", "base: b.yaml\n"), spoil.write("b.yaml", "base: qwen3/train\n")),
+    ),
+    "--set of a base": Case("train $TRAIN --set base=qwen3/train", ("--set base=qwen3/train", "named in a file")),
     "wrong type": Case(
         "train $TRAIN --set optim.steps=four", ("optim.steps: expected a whole number", "the text 'four'")
     ),

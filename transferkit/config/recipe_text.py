@@ -48,7 +48,6 @@ def whole_text(path: Path) -> str:
     Raises:
         ConfigError: as :func:`~transferkit.config.recipes.read_mapping`.
     """
-    mapping = read_mapping(path)
     base = base_path(path, read_yaml(path))
     text = path.read_text(encoding="utf-8")
     if base is None:
@@ -59,6 +58,7 @@ def whole_text(path: Path) -> str:
     entries = _merge(below, [entry for entry in own if entry.key != BASE], ())
     lines = [line for entry in entries for line in (*entry.lead, *entry.lines)]
     whole = "\n".join([*header, *lines]).rstrip("\n") + "\n"
+    mapping = read_mapping(path)
     try:
         faithful = parse_yaml(whole, where=str(path)) == mapping
     except ConfigError:

@@ -58,13 +58,15 @@ def read_recipe(name: str, *, overrides: list[str] | None = None, task: Task | N
         ConfigError: no such recipe, a malformed file, base or override, or a recipe of another task.
     """
     path = recipe_path(name)
+    base = read_yaml(path).get(BASE)
     mapping = read_mapping(path)
+    where = str(path) if base is None else f"{path} on {base}"  # a mistake may stand in either
     for override in overrides or []:
         set_key(mapping, override)
     if task is not None and mapping.get("task") not in (None, task):
         raise ConfigError(f"{path}: task: expected {task!r} for this command, got {mapping['task']!r}")
-    drop_retired(mapping, where=str(path))
-    return parse(Recipe, mapping, where=str(path))
+    drop_retired(mapping, where=where)
+    return parse(Recipe, mapping, where=where)
 
 
 def read_mapping(path: Path) -> dict[str, Any]:
