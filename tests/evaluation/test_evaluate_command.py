@@ -26,7 +26,6 @@ from transferkit.checkpoints.checkpoint import save
 from transferkit.cli.evaluate import evaluate as command
 from transferkit.config.recipes import LoraSection
 from transferkit.config.specs import Pooling
-from transferkit.convergence.tables import rich_table
 from transferkit.evaluation.encoder import MtebEncoder
 from transferkit.evaluation.models import find_models
 from transferkit.evaluation.readings import MAX_LENGTH, parse_reading
@@ -36,6 +35,7 @@ from transferkit.evaluation.tables import throughput, to_csv, views
 from transferkit.evaluation.tasks import local_tasks
 from transferkit.files.lock import sole_use
 from transferkit.methods.baselines import FrozenEmbedder, LoraEmbedder, PromptingAlone, PromptTuningEmbedder
+from transferkit.report.terminal import rich_table
 
 Call = Callable[..., int]
 POOLINGS: tuple[Pooling, ...] = ("mean", "last")

@@ -19,7 +19,6 @@ from transferkit.checkpoints.checkpoint import load, save
 from transferkit.config.named_templates import find_template, list_templates
 from transferkit.config.recipes import LoraSection
 from transferkit.config.specs import FrozenPooling, Pooling, available_poolings
-from transferkit.convergence.tables import rich_table
 from transferkit.decoder.readout import Readout
 from transferkit.errors import ConfigError
 from transferkit.evaluation.encoder import MtebEncoder
@@ -32,6 +31,7 @@ from transferkit.evaluation.tables import to_csv, views
 from transferkit.evaluation.tasks import local_tasks
 from transferkit.methods.baselines import FrozenEmbedder, LoraEmbedder
 from transferkit.methods.embedder import BackboneEmbedder, Embedder, SeveralPoolings
+from transferkit.report.terminal import rich_table
 
 PROMPTEOL, SUMMARY = (find_template(name).template for name in ("prompteol", "summary"))
 POOLINGS: list[Pooling] = list(get_args(FrozenPooling))

@@ -11,7 +11,7 @@ import numpy as np
 
 from transferkit.attention.report import Report, Side, heading
 from transferkit.attention.shares import GROUPS, Token
-from transferkit.convergence.plots import INK, MUTED, PAPER, shorten, write_figure
+from transferkit.report.pictures import INK, MUTED, PAPER, shorten, write_figure
 from transferkit.runner.example_tokens import one_line
 
 if TYPE_CHECKING:

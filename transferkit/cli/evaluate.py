@@ -256,8 +256,8 @@ def _run(
 
 
 def _finish(rows: "list[TaskRow]", *, out: Path, types: "Sequence[str]", console: Console, json: bool) -> None:
-    from transferkit.convergence.tables import rich_table
     from transferkit.evaluation.tables import throughput, to_json, views
+    from transferkit.report.terminal import rich_table
 
     if json:
         print(to_json(rows, types=types), end="")

@@ -22,7 +22,6 @@ from rich.progress import Progress as Bar
 from rich.progress import TaskID
 
 from transferkit import __version__
-from transferkit.convergence.formats import count, percent, score, seconds
 from transferkit.data.tables import quiet_datasets
 from transferkit.errors import ConfigError, RunError, TransferkitError, did_you_mean, first_line
 from transferkit.evaluation.dataset_columns import columns_in_blocks
@@ -31,6 +30,7 @@ from transferkit.evaluation.instructions import by_part, inner_tasks
 from transferkit.evaluation.rows import TaskRow
 from transferkit.evaluation.tables import write_tables
 from transferkit.progress import say, texts_bar
+from transferkit.report.formats import count, percent, score, seconds
 from transferkit.runs.folder import read_metrics, write_metrics
 
 _PACKAGES = ("mteb", "scikit-learn", "transformers")  # what computes vectors and scores
