@@ -23,7 +23,10 @@ from transferkit.errors import ConfigError
 from transferkit.files.lock import sole_use
 from transferkit.runner.runner import Inputs, resume, start
 from transferkit.runs.folder import read_metrics, read_record
-from transferkit.study.study import chosen, comparisons, plan, read_study, run_all, short_name, state_of
+from transferkit.study.plan import chosen, plan, short_name
+from transferkit.study.run import run_all
+from transferkit.study.schema import read_study
+from transferkit.study.state import comparisons, state_of
 
 RUNS: list[dict[str, Any]] = [
     {"name": "source", "recipe": "train.yaml"},
