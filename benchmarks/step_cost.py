@@ -20,11 +20,14 @@ import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedTokenizerFast
 
-from transferkit.config.recipes import LoraSection
-from transferkit.decoder.backbone import FrozenBackbone
+from transferkit.config.sections import LoraSection
+from transferkit.decoder.decoder import Decoder
 from transferkit.decoder.probe import probe
-from transferkit.methods.baselines import FrozenEmbedder, LoraEmbedder
-from transferkit.methods.embedder import BackboneEmbedder, PromptEmbedder
+from transferkit.decoder.reader import Reader
+from transferkit.methods.frozen import FrozenEmbedder
+from transferkit.methods.lora import LoraEmbedder
+from transferkit.methods.on_backbone import BackboneEmbedder
+from transferkit.methods.transfer import PromptEmbedder
 from transferkit.prompting.alignment import Alignment
 from transferkit.prompting.llm import PromptingLLM
 from transferkit.prompting.writer import Writer
@@ -51,11 +54,13 @@ def main() -> None:
         write_decoder(prompting, model_type=given.model_type, width=given.width // 2, layers=max(1, given.layers // 4))
         spec = probe(str(decoder))
 
-        def load(template: str) -> FrozenBackbone:
-            return FrozenBackbone.load(spec, template=template, max_length=given.length, soft_tokens=5)
+        def load(template: str) -> Reader:
+            return Reader(Decoder.load(spec), template, max_length=given.length, soft_tokens=5)
 
         cached, full, lora = load("{text}{soft}"), load("{text}{soft}"), load("{text}")
-        full.exactness = replace(full.exactness, cached_errors=(1.0, 1.0))  # sends every batch to the full pass
+        full.decoder.exactness = replace(
+            full.decoder.exactness, cached_errors=(1.0, 1.0)
+        )  # sends every batch to the full pass
         texts = ["".join(chr(97 + (i * 7 + j) % 26) for j in range(given.length)) for i in range(given.batch_size)]
         frozen = FrozenEmbedder(load("{text}"), pooling="mean")
         ways: dict[str, Callable[[], None]] = {
@@ -63,7 +68,7 @@ def main() -> None:
             "adapt step, soft tokens kept": step(transfer(prompting, cached), texts),
             "adapt step, soft tokens written": step(transfer(prompting, cached), texts, forget=True),
             "adapt step, one full pass": step(transfer(prompting, full), texts),
-            "LoRA step": step(LoraEmbedder(lora, pooling="mean", lora=LoraSection(), seed=0), texts),
+            "LoRA step": step(LoraEmbedder.on(lora, pooling="mean", lora=LoraSection(), seed=0), texts),
         }
         seconds: dict[str, list[float]] = {name: [] for name in ways}
         for number in range(given.rounds + 1):
@@ -86,12 +91,12 @@ def embed(embedder: BackboneEmbedder, texts: list[str]) -> None:
     embedder.embed(texts, [""] * len(texts))
 
 
-def transfer(prompting: Path, backbone: FrozenBackbone) -> PromptEmbedder:
+def transfer(prompting: Path, reader: Reader) -> PromptEmbedder:
     """A frozen Prompting LLM with W and offsets, as `adapt` trains them."""
     writer = Writer(PromptingLLM.load(str(prompting)))
     writer.freeze()
-    weight = torch.randn(writer.prompting.width, backbone.embedding_width) / writer.prompting.width**0.5
-    return PromptEmbedder(writer, Alignment(weight, tokens=writer.prompting.tokens, offset=True), backbone)
+    weight = torch.randn(writer.prompting.width, reader.decoder.embedding_width) / writer.prompting.width**0.5
+    return PromptEmbedder(writer, Alignment(weight, tokens=writer.prompting.tokens, offset=True), reader)
 
 
 def step(embedder: BackboneEmbedder, texts: list[str], *, forget: bool = False) -> Callable[[], None]:

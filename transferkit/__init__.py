@@ -9,12 +9,15 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from transferkit.checkpoints.checkpoint import load
-    from transferkit.config.recipes import Recipe, list_recipes, read_recipe
+    from transferkit.config.recipe import Recipe
+    from transferkit.config.recipes import list_recipes, read_recipe
     from transferkit.config.specs import BackboneSpec, find_spec, list_backbones
     from transferkit.convergence import compare
-    from transferkit.decoder.backbone import FrozenBackbone
+    from transferkit.decoder.decoder import Decoder
+    from transferkit.decoder.reader import Reader
     from transferkit.errors import ConfigError, RunError
-    from transferkit.methods.embedder import PromptEmbedder
+    from transferkit.methods.base import Embedder
+    from transferkit.methods.transfer import PromptEmbedder
     from transferkit.runs.folder import read_run
 
 __version__ = "0.1.0"
@@ -22,8 +25,10 @@ __version__ = "0.1.0"
 __all__ = [
     "BackboneSpec",
     "ConfigError",
-    "FrozenBackbone",
+    "Decoder",
+    "Embedder",
     "PromptEmbedder",
+    "Reader",
     "Recipe",
     "RunError",
     "__version__",
@@ -39,8 +44,10 @@ __all__ = [
 _HOME = {
     "BackboneSpec": "config.specs",
     "ConfigError": "errors",
-    "FrozenBackbone": "decoder.backbone",
-    "PromptEmbedder": "methods.embedder",
+    "Decoder": "decoder.decoder",
+    "Embedder": "methods.base",
+    "Reader": "decoder.reader",
+    "PromptEmbedder": "methods.transfer",
     "Recipe": "config.recipes",
     "RunError": "errors",
     "compare": "convergence",

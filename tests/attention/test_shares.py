@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from helpers.parts import TEXTS, load_backbone, prompt_embedder, source_checkpoint
+from helpers.parts import TEXTS, load_reader, prompt_embedder, source_checkpoint
 from helpers.tiny import Tiny
 from rich.console import Console
 from safetensors.torch import load_file
@@ -25,14 +25,16 @@ from transferkit.checkpoints.checkpoint import load
 from transferkit.checkpoints.checkpoint import save as save_checkpoint
 from transferkit.checkpoints.open import open_model
 from transferkit.cli.app import app
-from transferkit.config.recipes import LoraSection
-from transferkit.config.specs import Pooling, TokenizerFacts
+from transferkit.config.poolings import Pooling
+from transferkit.config.sections import LoraSection
+from transferkit.config.specs import TokenizerFacts
 from transferkit.data.words import english_stop_words
-from transferkit.decoder.backbone import FrozenBackbone
 from transferkit.decoder.probe import probe
 from transferkit.errors import ConfigError, RunError
-from transferkit.methods.baselines import FrozenEmbedder, LoraEmbedder, PromptTuningEmbedder
-from transferkit.methods.embedder import BackboneEmbedder
+from transferkit.methods.frozen import FrozenEmbedder
+from transferkit.methods.lora import LoraEmbedder
+from transferkit.methods.on_backbone import BackboneEmbedder
+from transferkit.methods.prompt_tuning import PromptTuningEmbedder
 
 TEXT = ROW_TEXTS[3]
 QUIET = Console(quiet=True)
@@ -110,10 +112,10 @@ def llama_by_hand(folder: Path, ids: list[int]) -> list[np.ndarray]:
 
 @pytest.mark.parametrize("pooling", ["last", "mean", "weighted_mean"])
 def test_shares_equal_softmax_of_queries_and_keys_by_hand(tiny: Tiny, pooling: Pooling) -> None:
-    backbone = load_backbone(tiny.source, template='see "{text}" here', soft_tokens=0)
-    found = only_look(report(FrozenEmbedder(backbone, pooling=pooling)).before)
-    (ids,) = backbone.rows([TEXT], [""]).before
-    assert backbone.encoder.bos == ids[:1]
+    reader = load_reader(tiny.source, template='see "{text}" here', soft_tokens=0)
+    found = only_look(report(FrozenEmbedder(reader, pooling=pooling)).before)
+    (ids,) = reader.rows([TEXT], [""]).before
+    assert reader.decoder.encoder.bos == ids[:1]
     n = len(ids)
     counts = {"last": np.arange(n) == n - 1, "mean": np.arange(n) > 0, "weighted_mean": np.arange(n)}[pooling]
     pooled = counts / counts.sum()
@@ -125,9 +127,9 @@ def test_shares_equal_softmax_of_queries_and_keys_by_hand(tiny: Tiny, pooling: P
 
 
 def test_of_a_maximum_a_position_counts_as_much_as_it_gives_numbers(tiny: Tiny) -> None:
-    backbone = load_backbone(tiny.source, template="{text}", soft_tokens=0)
-    found = only_look(report(FrozenEmbedder(backbone, pooling="max")).before)
-    states = backbone.full_pass(backbone.rows([TEXT], [""]), None).states[0, 1:]  # BOS is never pooled
+    reader = load_reader(tiny.source, template="{text}", soft_tokens=0)
+    found = only_look(report(FrozenEmbedder(reader, pooling="max")).before)
+    states = reader.full_pass(reader.rows([TEXT], [""]), None).states[0, 1:]  # BOS is never pooled
     wins = np.bincount(states.argmax(dim=0).numpy() + 1, minlength=len(found.tokens))
     np.testing.assert_allclose(found.pooled, wins / wins.sum(), atol=1e-6)
 
@@ -157,23 +159,23 @@ ATTENDING = {
 @pytest.mark.parametrize("family", ATTENDING)
 def test_families_hand_out_what_is_shown(family: str, tmp_path: Path) -> None:
     save(FAMILIES[family], tmp_path)
-    backbone = load_backbone(tmp_path, template="{text}", soft_tokens=0, max_length=40)
-    embedder = FrozenEmbedder(backbone, pooling="last")
-    implementation, vector = backbone.trunk.config._attn_implementation, embedder.encode([TEXT])
+    reader = load_reader(tmp_path, template="{text}", soft_tokens=0, max_length=40)
+    embedder = FrozenEmbedder(reader, pooling="last")
+    implementation, vector = reader.decoder.trunk.config._attn_implementation, embedder.encode([TEXT])
     found = report(embedder)
     assert found.before.layers == ATTENDING[family]
     adds_up(found.before)
-    ids = torch.tensor(backbone.rows([TEXT], [""]).before)
+    ids = torch.tensor(reader.rows([TEXT], [""]).before)
     truth = [layer.mean(axis=0)[-1] for layer in raw(tmp_path, input_ids=ids) if layer.shape[-1] == ids.shape[1]]
     np.testing.assert_allclose(only_look(found.before).shares, truth, atol=1e-5)
     assert "no token" not in found.groups()
     # Nothing of the decoder stays changed.
-    assert backbone.trunk.config._attn_implementation == implementation
-    hooks = num_hooks(backbone.trunk)
+    assert reader.decoder.trunk.config._attn_implementation == implementation
+    hooks = num_hooks(reader.decoder.trunk)
     report(embedder)
-    assert num_hooks(backbone.trunk) == hooks  # the library itself leaves some behind the first time
-    assert not backbone.trunk._forward_hooks
-    assert not backbone.trunk._forward_pre_hooks
+    assert num_hooks(reader.decoder.trunk) == hooks  # the library itself leaves some behind the first time
+    assert not reader.decoder.trunk._forward_hooks
+    assert not reader.decoder.trunk._forward_pre_hooks
     np.testing.assert_array_equal(embedder.encode([TEXT]), vector)
 
 
@@ -183,8 +185,8 @@ def num_hooks(model: nn.Module) -> int:
 
 def test_attention_to_no_token_is_a_group_of_its_own(tmp_path: Path) -> None:
     save(FAMILIES["gpt_oss-window"], tmp_path)
-    found = report(FrozenEmbedder(load_backbone(tmp_path, template="{text}", soft_tokens=0), pooling="last"))
-    ids = torch.tensor(load_backbone(tmp_path, template="{text}", soft_tokens=0).rows([TEXT], [""]).before)
+    found = report(FrozenEmbedder(load_reader(tmp_path, template="{text}", soft_tokens=0), pooling="last"))
+    ids = torch.tensor(load_reader(tmp_path, template="{text}", soft_tokens=0).rows([TEXT], [""]).before)
     truth = [1 - layer.mean(axis=0)[-1].sum() for layer in raw(tmp_path, input_ids=ids)]
     np.testing.assert_allclose(share(found.before, "no token"), truth, atol=1e-5)
     assert min(truth) > 0.01
@@ -195,19 +197,19 @@ def test_attention_to_no_token_is_a_group_of_its_own(tmp_path: Path) -> None:
 def test_a_state_of_the_size_of_a_row_is_no_attention(tmp_path: Path) -> None:
     """Linear layers of this family hand out a state, heads times 12 x 12, in the place of weights."""
     save(FAMILIES["minimax"], tmp_path)
-    backbone = load_backbone(tmp_path, template="{text}", soft_tokens=0)
+    reader = load_reader(tmp_path, template="{text}", soft_tokens=0)
     text = " a red cat is in the water as i see it"
-    assert len(backbone.rows([text], [""]).before[0]) == 12
-    found = report(FrozenEmbedder(backbone, pooling="last"), [text, TEXT])
+    assert len(reader.rows([text], [""]).before[0]) == 12
+    found = report(FrozenEmbedder(reader, pooling="last"), [text, TEXT])
     assert found.before.layers == [2, 4]
     adds_up(found.before)
 
 
 def test_rounded_weights_add_up_too(tiny: Tiny) -> None:
-    backbone = load_backbone(tiny.source, template="{text}", soft_tokens=0, dtype="bfloat16")
-    embedder = FrozenEmbedder(backbone, pooling="mean")
-    with eager(backbone), torch.no_grad():
-        weights = attention._attentions(backbone, backbone.rows([TEXT], [""]), None)[1][0][1]
+    reader = load_reader(tiny.source, template="{text}", soft_tokens=0, dtype="bfloat16")
+    embedder = FrozenEmbedder(reader, pooling="mean")
+    with eager(reader), torch.no_grad():
+        weights = attention._attentions(reader, reader.rows([TEXT], [""]), None)[1][0][1]
     assert (weights.float().sum(-1) - 1).abs().max() > 1e-4  # the premise
     found = report(embedder)
     adds_up(found.before)
@@ -216,29 +218,29 @@ def test_rounded_weights_add_up_too(tiny: Tiny) -> None:
 
 def test_a_decoder_without_attention_is_one_sentence(tmp_path: Path) -> None:
     save(FAMILIES["mamba2"], tmp_path)
-    embedder = FrozenEmbedder(load_backbone(tmp_path, template="{text}", soft_tokens=0), pooling="mean")
+    embedder = FrozenEmbedder(load_reader(tmp_path, template="{text}", soft_tokens=0), pooling="mean")
     with pytest.raises(ConfigError, match="this decoder hands out no attention weights, so there is nothing to show"):
         report(embedder)
 
 
 def test_a_pooling_without_states_is_one_sentence(tiny: Tiny) -> None:
-    backbone = load_backbone(tiny.source, template="{text}", soft_tokens=0)
+    reader = load_reader(tiny.source, template="{text}", soft_tokens=0)
     with pytest.raises(ConfigError, match="pooling 'static' reads token embeddings, which look nowhere"):
-        report(FrozenEmbedder(backbone, pooling="static"))
-    beside, alone = (report(FrozenEmbedder(backbone, pooling=how)).before for how in ("last+static", "last"))
+        report(FrozenEmbedder(reader, pooling="static"))
+    beside, alone = (report(FrozenEmbedder(reader, pooling=how)).before for how in ("last+static", "last"))
     np.testing.assert_array_equal(beside.shares, alone.shares)
 
 
 def test_weights_of_another_computation_are_refused(tmp_path: Path) -> None:
     """Falcon's fast attention takes another mask when it is asked for weights, and its states change."""
     save(FAMILIES["falcon"], tmp_path)
-    embedder = FrozenEmbedder(load_backbone(tmp_path, template="{text}", soft_tokens=0), pooling="mean")
+    embedder = FrozenEmbedder(load_reader(tmp_path, template="{text}", soft_tokens=0), pooling="mean")
     with pytest.raises(ConfigError, match=r"its hidden states change by 0\.\d+ \(relative\) when it hands out"):
         report(embedder)
 
 
 def test_other_layers_for_a_later_text_are_an_error(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
-    embedder = FrozenEmbedder(load_backbone(tiny.target, template="{text}", soft_tokens=0), pooling="last")
+    embedder = FrozenEmbedder(load_reader(tiny.target, template="{text}", soft_tokens=0), pooling="last")
     answers = iter([True, True, True, True, False, True])  # the check, the first text, the second: two layers each
     monkeypatch.setattr(attention, "_are_weights", lambda weights, length: next(answers))
     with pytest.raises(RunError, match="text 2: other layers hand out attention weights than for the first text"):
@@ -294,8 +296,8 @@ def planted_row(width: int) -> Tensor:
 def test_a_planted_token_is_found(token: str, group: str, tmp_path: Path) -> None:
     (i,) = tokenizer()(token, add_special_tokens=False)["input_ids"]
     template = "{instruction} see:{text}{soft}"
-    backbone = load_backbone(planted(tmp_path, i), template=template, soft_tokens=2, max_length=40)
-    embedder = PromptTuningEmbedder(backbone, pooling="soft", tokens=2, seed=0)
+    reader = load_reader(planted(tmp_path, i), template=template, soft_tokens=2, max_length=40)
+    embedder = PromptTuningEmbedder.on(reader, pooling="soft", tokens=2, seed=0)
     embedder.prompt.data[:, 0] = 0
     found = report(embedder, [" by the cat, in water"], instruction=" be red")
     for side in (found.before, found.after):
@@ -307,8 +309,8 @@ def test_a_planted_token_is_found(token: str, group: str, tmp_path: Path) -> Non
 
 
 def test_a_planted_soft_token_is_found(tmp_path: Path) -> None:
-    backbone = load_backbone(planted(tmp_path, None), template="{text}{soft}", soft_tokens=2, max_length=40)
-    embedder = PromptTuningEmbedder(backbone, pooling="soft", tokens=2, seed=0)
+    reader = load_reader(planted(tmp_path, None), template="{text}{soft}", soft_tokens=2, max_length=40)
+    embedder = PromptTuningEmbedder.on(reader, pooling="soft", tokens=2, seed=0)
     embedder.prompt.data = torch.stack([planted_row(48), embedder.prompt.data[1]])
     embedder.prompt.data[1, 0] = 0
     found = report(embedder)
@@ -322,8 +324,8 @@ def test_a_planted_soft_token_is_found(tmp_path: Path) -> None:
 def test_a_mean_looks_from_every_position(tmp_path: Path) -> None:
     """Positions before the planted token cannot see it: of a mean it gets what the positions after it are of all."""
     (i,) = tokenizer()(" cat", add_special_tokens=False)["input_ids"]
-    backbone = load_backbone(planted(tmp_path, i), template="{text}", soft_tokens=0, max_length=40)
-    found = report(FrozenEmbedder(backbone, pooling="mean"), [" a red cat is by the car"])
+    reader = load_reader(planted(tmp_path, i), template="{text}", soft_tokens=0, max_length=40)
+    found = report(FrozenEmbedder(reader, pooling="mean"), [" a red cat is by the car"])
     assert len(only_look(found.before).tokens) == 8
     np.testing.assert_allclose(share(found.before, "content words"), share(found.before, "content words")[0])
     np.testing.assert_allclose(only_look(found.before).shares[:, 3], 5 / 7, atol=0.01)
@@ -336,7 +338,7 @@ def soft_by_library(embedder: BackboneEmbedder, folder: Path, text: str, k: int)
     model = AutoModel.from_pretrained(folder)
     soft = embedder.soft_prompt([text], [""])
     assert soft is not None
-    ids = torch.tensor(embedder.backbone.rows([text], [""]).before)
+    ids = torch.tensor(embedder.reader.rows([text], [""]).before)
     embeds = torch.cat([model.get_input_embeddings()(ids), soft], dim=1).detach()
     return [layer.mean(axis=0)[-k:].mean(axis=0) for layer in raw(folder, inputs_embeds=embeds)]
 
@@ -354,14 +356,14 @@ def test_transfer_checkpoint(tiny: Tiny, tmp_path: Path) -> None:
     after = only_look(found.after)
     np.testing.assert_allclose(after.shares, soft_by_library(embedder, tiny.target, TEXT, 3), atol=1e-5)
     assert [token.group for token in after.tokens][-3:] == ["soft tokens"] * 3
-    frozen = FrozenEmbedder(load_backbone(tiny.target, template="{text}"), pooling="last")
+    frozen = FrozenEmbedder(load_reader(tiny.target, template="{text}"), pooling="last")
     np.testing.assert_array_equal(found.before.shares, report(frozen).before.shares)
     for side in found.sides().values():
         adds_up(side)
 
 
 def test_prompt_tuning_checkpoint(tiny: Tiny, tmp_path: Path) -> None:
-    tuned = PromptTuningEmbedder(load_backbone(tiny.source), pooling="mean", tokens=3, seed=1)
+    tuned = PromptTuningEmbedder.on(load_reader(tiny.source), pooling="mean", tokens=3, seed=1)
     save_checkpoint(tuned, tmp_path / "tuned", instructions={})
     found = report(load(tmp_path / "tuned"))  # type: ignore[arg-type]
     assert found.after is not None
@@ -373,7 +375,7 @@ def test_prompt_tuning_checkpoint(tiny: Tiny, tmp_path: Path) -> None:
 
 def test_lora_checkpoint(tiny: Tiny, tmp_path: Path) -> None:
     lora = LoraSection(r=2, alpha=4)
-    trained = LoraEmbedder(load_backbone(tiny.target, template="{text}"), pooling="last", lora=lora, seed=0)
+    trained = LoraEmbedder.on(load_reader(tiny.target, template="{text}"), pooling="last", lora=lora, seed=0)
     generator = torch.Generator().manual_seed(0)
     for parameter in trained.adapter().values():
         parameter.data = torch.randn(parameter.shape, generator=generator) * 0.5
@@ -383,7 +385,7 @@ def test_lora_checkpoint(tiny: Tiny, tmp_path: Path) -> None:
     vector = embedder.encode([TEXT])
     found = report(embedder)
     np.testing.assert_array_equal(embedder.encode([TEXT]), vector)  # the adapters are on again
-    frozen = report(FrozenEmbedder(load_backbone(tiny.target, template="{text}"), pooling="last"))
+    frozen = report(FrozenEmbedder(load_reader(tiny.target, template="{text}"), pooling="last"))
     np.testing.assert_array_equal(found.before.shares, frozen.before.shares)
     assert frozen.after is None
     # The same decoder with the adapters added to its weights by hand.
@@ -397,7 +399,7 @@ def test_lora_checkpoint(tiny: Tiny, tmp_path: Path) -> None:
                     lora.alpha / lora.r * parts[name.replace("lora_A", "lora_B")] @ down
                 )
     model.save_pretrained(tmp_path / "merged")
-    ids = torch.tensor(embedder.backbone.rows([TEXT], [""]).before)
+    ids = torch.tensor(embedder.reader.rows([TEXT], [""]).before)
     truth = [layer.mean(axis=0)[-1] for layer in raw(tmp_path / "merged", input_ids=ids)]
     np.testing.assert_allclose(only_look(found.after).shares, truth, atol=1e-5)
     assert np.abs(only_look(found.after).shares - only_look(found.before).shares).max() > 0.01
@@ -411,12 +413,11 @@ def test_before_looks_from_the_last_position_before_the_soft_tokens(
     facts = TokenizerFacts(append_eos=append_eos)
     spec = probe(str(tiny.target)).model_copy(update={"tokenizer": facts})
     template = 'say "{text}" is{soft}, so'
-    backbone = FrozenBackbone.load(spec, template=template, max_length=24, soft_tokens=2)
-    backbone.context = context or backbone.context
-    backbone.use_template(template)
-    embedder = PromptTuningEmbedder(backbone, pooling="soft", tokens=2, seed=0)
+    spec = spec.model_copy(update={"max_length": context or spec.max_length})
+    reader = load_reader(tiny.target, spec=spec, template=template, soft_tokens=2)
+    embedder = PromptTuningEmbedder.on(reader, pooling="soft", tokens=2, seed=0)
     found = report(embedder)
-    (ids,) = backbone.rows([TEXT], [""]).before
+    (ids,) = reader.rows([TEXT], [""]).before
     assert (len(ids) < 16) == (context is not None)
     before, after = only_look(found.before), only_look(found.after)
     assert before.tokens == after.tokens[: len(ids)]
@@ -430,9 +431,9 @@ def test_the_method_itself_stays_as_it_is(tiny: Tiny) -> None:
     embedder = prompt_embedder(tiny)
     vector = embedder.encode([TEXT])
     with before_adaptation(embedder) as frozen:
-        assert frozen.backbone.template.source == "{text}"
+        assert frozen.template == "{text}"
         assert frozen.backbone.trunk is embedder.backbone.trunk
-        assert embedder.backbone.template.source == "{text}{soft}"
+        assert embedder.template == "{text}{soft}"
         np.testing.assert_array_equal(embedder.encode([TEXT]), vector)
 
 
@@ -457,15 +458,15 @@ def written(tokens: list[Token], *groups: str) -> str:
 
 def test_a_row_of_nothing_holds_one_special_token(tiny: Tiny) -> None:
     spec = probe(str(tiny.target)).model_copy(update={"tokenizer": TokenizerFacts(add_bos=False)})
-    backbone = FrozenBackbone.load(spec, template="{text}", max_length=24)
-    tokens = only_look(report(FrozenEmbedder(backbone, pooling="mean"), ["É"]).before).tokens
+    reader = load_reader(tiny.target, spec=spec, template="{text}", soft_tokens=0)
+    tokens = only_look(report(FrozenEmbedder(reader, pooling="mean"), ["É"]).before).tokens
     assert tokens == [Token("</s>", "special")]
 
 
 def test_a_word_of_several_pieces_opens_once(tiny: Tiny) -> None:
-    backbone = load_backbone(tiny.target, template="{text}", soft_tokens=0, max_length=40)
-    with eager(backbone):
-        tokens = look(FrozenEmbedder(backbone, pooling="last"), "zebra cat cat", "", stop_words=ENGLISH).tokens
+    reader = load_reader(tiny.target, template="{text}", soft_tokens=0, max_length=40)
+    with eager(reader):
+        tokens = look(FrozenEmbedder(reader, pooling="last"), "zebra cat cat", "", stop_words=ENGLISH).tokens
     tokens = [token for token in tokens if token.word is not None]
     assert "".join(token.name for token in tokens) == "zebra cat cat"
     assert [token.word for token in tokens if token.opens] == ["zebra", "cat", "cat"]
@@ -536,11 +537,11 @@ def test_a_decoder_by_name_folder_and_template(tiny: Tiny) -> None:
     embedder = open_model(str(tiny.target), template="summary", pooling="last")
     assert isinstance(embedder, FrozenEmbedder)
     assert embedder.pooling == "last"
-    assert "{text}" in embedder.backbone.template.source
-    assert embedder.backbone.template.source != "{text}"
+    assert "{text}" in embedder.template
+    assert embedder.template != "{text}"
     plain = open_model(str(tiny.target))
     assert isinstance(plain, FrozenEmbedder)
-    assert (plain.pooling, plain.backbone.template.source) == ("mean", "{text}")
+    assert (plain.pooling, plain.template) == ("mean", "{text}")
     bundled = open_model("bundled-qwen3-2m", pooling="last")
     assert isinstance(bundled, FrozenEmbedder)
     found = report(bundled)
@@ -549,18 +550,18 @@ def test_a_decoder_by_name_folder_and_template(tiny: Tiny) -> None:
 
 
 def test_a_tokenizer_without_offsets_is_one_sentence(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
-    backbone = load_backbone(tiny.target, template="{text}", soft_tokens=0)
-    monkeypatch.setattr(type(backbone.encoder.tokenizer), "is_fast", property(lambda self: False))
+    reader = load_reader(tiny.target, template="{text}", soft_tokens=0)
+    monkeypatch.setattr(type(reader.decoder.encoder.tokenizer), "is_fast", property(lambda self: False))
     with pytest.raises(ConfigError, match="its tokenizer does not say where in a text its tokens stand"):
-        report(FrozenEmbedder(backbone, pooling="mean"))
+        report(FrozenEmbedder(reader, pooling="mean"))
 
 
 @pytest.mark.parametrize("given", [None, "see"])
 def test_an_instruction_that_is_not_read_is_neither_shown_nor_reported(
     given: str | None, tiny: Tiny, tmp_path: Path
 ) -> None:
-    backbone = load_backbone(tiny.target, template="{text}", soft_tokens=0)
-    trained = LoraEmbedder(backbone, pooling="mean", lora=LoraSection(), seed=0)
+    reader = load_reader(tiny.target, template="{text}", soft_tokens=0)
+    trained = LoraEmbedder.on(reader, pooling="mean", lora=LoraSection(), seed=0)
     save_checkpoint(trained, tmp_path / "lora", instructions={"intents": "find the cat", "pairs": "see"})
     arguments = ["attention", str(tmp_path / "lora"), "--text", TEXT, "--device", "cpu", "--out", str(tmp_path / "out")]
     shown = CliRunner().invoke(app, [*arguments, *(["--instruction", given] if given else [])])

@@ -31,7 +31,9 @@ from transferkit.augment.prompts import ParaphrasePrompt
 from transferkit.augment.run import BATCHES_PER_BLOCK, augment_file, train_set, train_set_yaml
 from transferkit.augment.settings import Limits, Sampling, Setup
 from transferkit.cli.app import main
-from transferkit.config.recipes import Recipe, builtin_dir, read_recipe, recipe_path
+from transferkit.config.recipe import Recipe
+from transferkit.config.recipe_text import whole_text
+from transferkit.config.recipes import read_recipe, recipe_path
 from transferkit.config.schema import parse
 from transferkit.data.training_sets import load_training_data
 from transferkit.errors import ConfigError, RunError
@@ -319,7 +321,7 @@ def test_an_embedder_judges_what_models_write(
 def test_a_recipe_trains_on_the_file(source: Path, texts: list[str], tmp_path: Path) -> None:
     out = tmp_path / "my pairs.parquet"
     tally = augment(source, out)
-    text = (builtin_dir("recipes") / "mixture" / "train.yaml").read_text()
+    text = whole_text(recipe_path("mixture/train"))
     pasted = text.replace("  train:\n", f"  train:\n{train_set_yaml(out)}", 1)
     recipe = parse(Recipe, yaml.safe_load(pasted), where="pasted")
     assert len(recipe.data.train) == len(parse(Recipe, yaml.safe_load(text), where="before").data.train) + 1

@@ -16,7 +16,7 @@ from transferkit.augment.prompts import read_prompts
 from transferkit.augment.settings import Limits
 from transferkit.augment.similarity import Similarity
 from transferkit.errors import ConfigError
-from transferkit.methods.embedder import Embedder
+from transferkit.methods.base import Embedder
 
 TEXT = "the red cat sat by the water and saw two cars"
 

@@ -27,7 +27,7 @@ from pretrain_ngram import ngram_bits_per_byte  # noqa: E402
 from pretrain_text import Windows, prepare  # noqa: E402
 
 from transferkit.config.schema import parse, read_yaml  # noqa: E402
-from transferkit.decoder.backbone import FrozenBackbone  # noqa: E402
+from transferkit.decoder.decoder import Decoder
 from transferkit.decoder.probe import probe  # noqa: E402
 from transferkit.errors import ConfigError  # noqa: E402
 
@@ -204,10 +204,10 @@ def test_exported_folder_with_log_and_recipe_is_a_backbone(corpus: Path, tmp_pat
     _, _, out = train_and_export(corpus, tmp_path)
     assert (out / "pretrain.yaml").read_bytes() == (tmp_path / "tiny.yaml").read_bytes()
     assert (out / "pretrain.jsonl").read_bytes() == (tmp_path / "log.jsonl").read_bytes()
-    whole = FrozenBackbone.load(probe(str(out)))
+    whole = Decoder.load(probe(str(out)))
     for name in ("pretrain.yaml", "pretrain.jsonl", "card.md"):
         (out / name).unlink()
-    assert FrozenBackbone.load(probe(str(out))).identity == whole.identity
+    assert Decoder.load(probe(str(out))).identity == whole.identity
 
 
 def test_bits_per_byte_of_a_uniform_model(corpus: Path, tmp_path: Path) -> None:

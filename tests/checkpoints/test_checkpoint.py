@@ -8,18 +8,23 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from helpers.parts import TEXTS, flip_bit, load_backbone, load_prompting, prompt_embedder, source_checkpoint
+from helpers.parts import TEXTS, flip_bit, load_prompting, load_reader, prompt_embedder, source_checkpoint
 from helpers.run_parts import trial
 from helpers.tiny import Tiny
 
-from transferkit.checkpoints.checkpoint import load, read_description, save
-from transferkit.config.recipes import LoraSection
+from transferkit.checkpoints.checkpoint import load, save
+from transferkit.config.sections import LoraSection
 from transferkit.decoder.readout import Readout
 from transferkit.errors import ConfigError, RunError
 from transferkit.files.manifest import new_folder
-from transferkit.methods.baselines import FrozenEmbedder, LoraEmbedder, PromptingAlone, PromptTuningEmbedder
-from transferkit.methods.embedder import Embedder, PromptEmbedder
+from transferkit.methods.base import Embedder
+from transferkit.methods.frozen import FrozenEmbedder
+from transferkit.methods.lora import LoraEmbedder
+from transferkit.methods.prompt_tuning import PromptTuningEmbedder
+from transferkit.methods.prompting_alone import PromptingAlone
+from transferkit.methods.transfer import PromptEmbedder
 from transferkit.prompting.writer import Writer
+from transferkit.runs.checkpoint_folder import read_description
 
 
 @pytest.fixture(scope="module", name="source")
@@ -28,8 +33,8 @@ def make_source(tiny: Tiny, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def lora(tiny: Tiny) -> Embedder:
-    backbone = load_backbone(tiny.target, template="{text}", soft_tokens=0)
-    embedder = LoraEmbedder(backbone, pooling="mean", lora=LoraSection(r=4, dropout=0.5), seed=0)
+    reader = load_reader(tiny.target, template="{text}", soft_tokens=0)
+    embedder = LoraEmbedder.on(reader, pooling="mean", lora=LoraSection(r=4, dropout=0.5), seed=0)
     for i, parameter in enumerate(embedder.trainable()["model"]):
         torch.nn.init.normal_(parameter, std=0.2, generator=torch.Generator().manual_seed(i))
     return embedder
@@ -50,8 +55,8 @@ KINDS: dict[str, Callable[[Tiny], Embedder]] = {
     "transfer, instruction": lambda tiny: prompt_embedder(tiny, reads="instruction"),
     "transfer, Prompting LLM with adapters": with_adapters,
     "lora": lora,
-    "prompt tuning": lambda tiny: PromptTuningEmbedder(load_backbone(tiny.target), pooling="soft", tokens=3, seed=1),
-    "frozen": lambda tiny: FrozenEmbedder(load_backbone(tiny.target, template="see: {text}"), pooling="last"),
+    "prompt tuning": lambda tiny: PromptTuningEmbedder.on(load_reader(tiny.target), pooling="soft", tokens=3, seed=1),
+    "frozen": lambda tiny: FrozenEmbedder(load_reader(tiny.target, template="see: {text}"), pooling="last"),
     "prompting alone": lambda tiny: PromptingAlone(Writer(load_prompting(tiny.prompting)), join="side by side+static"),
 }
 

@@ -12,12 +12,13 @@ from typer.testing import CliRunner
 
 from transferkit.augment.models import Model
 from transferkit.augment.similarity import embedder_sha256
-from transferkit.checkpoints.open import Decoder, find_decoder, is_checkpoint, open_model
+from transferkit.checkpoints.open import Decoder, find_decoder, open_model
 from transferkit.cli.app import app
-from transferkit.config.specs import without_soft_tokens
+from transferkit.config.poolings import without_soft_tokens
 from transferkit.errors import ConfigError
-from transferkit.methods.baselines import FrozenEmbedder
-from transferkit.methods.embedder import PromptEmbedder
+from transferkit.methods.frozen import FrozenEmbedder
+from transferkit.methods.transfer import PromptEmbedder
+from transferkit.runs.checkpoint_folder import is_checkpoint
 
 
 @pytest.fixture(scope="module", name="source")
@@ -61,8 +62,8 @@ def test_a_checkpoint_or_a_decoder(tiny: Tiny, source: Path) -> None:
     found = find_decoder(str(tiny.target), template="summary", pooling="last").load(max_length=16)
     assert isinstance(found, FrozenEmbedder)
     assert found.pooling == "last"
-    assert found.backbone.max_length == 16
-    assert found.backbone.template.source.startswith("This sentence")
+    assert found.reader.max_length == 16
+    assert found.template.startswith("This sentence")
 
 
 @pytest.mark.parametrize("command", ["attention", "augment"])

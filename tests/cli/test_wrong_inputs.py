@@ -169,7 +169,7 @@ def test_a_full_disk_leaves_no_half_checkpoint_and_can_be_resumed(
 
 
 def test_ctrl_c_before_the_run_folder_leaves_nothing(world: World, capsys: pytest.CaptureFixture[str]) -> None:
-    spoil.interrupt("transferkit.runner.runner.load_dev_sets")(world)
+    spoil.interrupt("transferkit.runner.prepare.load_dev_sets")(world)
     before = contents(world.here)
     assert run(arguments("train $TRAIN", world), world.monkeypatch) == 130
     assert "Traceback" not in capsys.readouterr().err

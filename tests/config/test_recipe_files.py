@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from transferkit.config.recipe_files import copy_recipe, list_families, new_family
+from transferkit.config.recipe_text import whole_text
 from transferkit.config.recipes import list_recipes, read_recipe, recipe_path
-from transferkit.config.schema import dump_yaml
+from transferkit.config.schema import dump_yaml, read_yaml
 from transferkit.config.specs import find_spec
 from transferkit.errors import ConfigError
 
@@ -25,7 +26,7 @@ def written(folder: Path) -> list[str]:
 def test_one_recipe_is_copied_into_a_folder(tmp_path: Path) -> None:
     file = copy_recipe("llama/adapt", tmp_path / "mine")
     assert file == tmp_path / "mine" / "llama" / "adapt.yaml"
-    assert file.read_bytes() == recipe_path("llama/adapt").read_bytes()
+    assert file.read_text(encoding="utf-8") == whole_text(recipe_path("llama/adapt"))
     assert written(tmp_path) == ["mine/llama/adapt.yaml"]
     assert read_recipe(str(file)) == read_recipe("llama/adapt")
 
@@ -40,7 +41,10 @@ def test_family_is_copied_whole(family: str, tmp_path: Path) -> None:
     assert copy_recipe(family, tmp_path) == tmp_path / family
     assert written(tmp_path) == sorted(f"{name}.yaml" for name in list_recipes() if name.startswith(f"{family}/"))
     for file in written(tmp_path):
-        assert (tmp_path / file).read_bytes() == recipe_path(file.removesuffix(".yaml")).read_bytes()
+        name = file.removesuffix(".yaml")
+        assert "base" not in read_yaml(tmp_path / file), "a copy needs no other file"
+        assert (tmp_path / file).read_text(encoding="utf-8") == whole_text(recipe_path(name))
+        assert read_recipe(str(tmp_path / file)).model_dump() == read_recipe(name).model_dump()
 
 
 def test_nothing_is_overwritten_and_nothing_half_done(tmp_path: Path) -> None:
@@ -99,7 +103,7 @@ def test_new_family_is_a_built_in_text_with_other_names(tmp_path: Path) -> None:
         text = file.read_text(encoding="utf-8").replace("gemma-2-2b", str(old))
         for one in TASKS:
             text = text.replace(str(tmp_path / "gemma2" / f"{one}.yaml"), f"{model}/{one}")
-        assert text == recipe_path(f"{model}/{task}").read_text(encoding="utf-8")
+        assert text == whole_text(recipe_path(f"{model}/{task}"))
 
 
 def test_new_family_follows_the_same_architecture(tmp_path: Path) -> None:

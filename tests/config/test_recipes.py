@@ -1,27 +1,17 @@
 """The schema of recipes, --set, the built-in files and the README beside them."""
 
 import re
-import typing
-from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
-from pydantic.fields import FieldInfo
 
 from transferkit.config.named_templates import template_name
-from transferkit.config.recipes import (
-    RETIRED,
-    ROLES,
-    Recipe,
-    list_recipes,
-    read_recipe,
-    recipe_path,
-    recipe_yaml,
-    set_key,
-)
+from transferkit.config.recipe import Recipe, recipe_yaml
+from transferkit.config.recipe_text import whole_text
+from transferkit.config.recipes import RETIRED, list_recipes, read_mapping, read_recipe, recipe_path, set_key
 from transferkit.config.schema import Strict, dump_yaml, parse, parse_yaml, read_yaml
 from transferkit.config.specs import find_spec, list_backbones
 from transferkit.errors import ConfigError
@@ -30,6 +20,7 @@ from transferkit.files.builtin import builtin_dir
 TASKS = ("train", "adapt", "baseline")
 LOCAL = "mixture"  # the one folder of recipes on local files, without backbones
 OFFLINE = "bundled"  # the one whose data and decoders are there without network; adapt and baseline are on a target
+BASES = ["base/adapt", "base/baseline", "base/bundled", "base/mixture", "base/train"]
 BASELINE_ONLY = "roth"  # a paper's baseline, on local files
 FAMILIES = sorted({name.split("/")[0] for name in list_recipes()} - {LOCAL, OFFLINE, BASELINE_ONLY})
 NEEDED = ["llama", "qwen2.5", "qwen3", "mistral", "gemma3", "phi3", "smollm2", "olmo2", "pythia", "gpt2"]
@@ -125,11 +116,18 @@ def test_further_mistakes_are_counted(file: Path) -> None:
         read_recipe(str(file), overrides=["a=1", "b=2", "optim.c=3"])
 
 
-def test_number_that_yaml_reads_as_text_gets_the_right_spelling(tmp_path: Path) -> None:
+@pytest.mark.parametrize("written", ["1e-3", "1.0e-3", "1E-3", "0.001", ".1e-2"])
+def test_a_number_may_be_written_in_any_way(tmp_path: Path, written: str) -> None:
     path = tmp_path / "mine.yaml"
-    path.write_text(yaml.safe_dump(MINIMAL).replace("steps: 10", "steps: 10\n  lr: 1e-3"), encoding="utf-8")
-    with pytest.raises(ConfigError, match=r"optim\.lr: expected a number, got the text '1e-3' \(YAML needs 1\.0e-3\)"):
+    text = yaml.safe_dump(MINIMAL).replace("steps: 10", f"steps: 10\n  lr: {written}")
+    path.write_text(text, encoding="utf-8")
+    assert read_recipe(str(path)).optim.lr == 1e-3
+    assert read_recipe(str(path), overrides=[f"optim.lr_offset={written}"]).optim.lr_offset == 1e-3
+    path.write_text(text.replace(written, f"'{written}'"), encoding="utf-8")
+    with pytest.raises(ConfigError, match=rf"optim\.lr: expected a number, got the text '{re.escape(written)}'"):
         read_recipe(str(path))
+    with pytest.raises(ConfigError, match=r"optim\.lr_offset: expected a number, got the text"):
+        read_recipe(str(path), overrides=["optim.lr=1e-3", f"optim.lr_offset='{written}'"])
 
 
 def test_key_written_twice_is_an_error(file: Path) -> None:
@@ -185,6 +183,7 @@ def test_recipe_of_another_task_is_refused() -> None:
     [
         ("a.b=2", 2),
         ("a.b=2e-5", 2e-5),
+        ("a.b='2e-5'", "2e-5"),
         ("a.b=null", None),
         ("a.b=", None),
         ("a.b=[x, y]", ["x", "y"]),
@@ -240,10 +239,45 @@ def test_every_needed_family_has_the_three_recipes() -> None:
     assert list_recipes() == sorted([*complete, f"{BASELINE_ONLY}/baseline"])
 
 
-def test_folder_holds_recipes_and_their_readme_only() -> None:
+def test_folder_holds_recipes_their_bases_and_their_readme_only() -> None:
     folder = builtin_dir("recipes")
     files = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
-    assert files == {f"{name}.yaml" for name in list_recipes()} | {"README.md"}
+    assert files == {f"{name}.yaml" for name in [*list_recipes(), *BASES]} | {"README.md"}
+    assert sum(len(path.read_text(encoding="utf-8").splitlines()) for path in folder.rglob("*.yaml")) <= 1800
+
+
+@pytest.mark.parametrize("name", BASES)
+def test_base_is_one_level_says_so_and_is_used(name: str) -> None:
+    path = builtin_dir("recipes") / f"{name}.yaml"
+    assert "base" not in read_yaml(path)
+    assert path.read_text(encoding="utf-8").startswith("# What ")
+    assert [one for one in list_recipes() if read_yaml(recipe_path(one)).get("base") == name]
+    with pytest.raises(ConfigError, match="unknown recipe"):
+        recipe_path(name)
+
+
+@pytest.mark.parametrize("name", [name for name in list_recipes() if "base" in read_yaml(recipe_path(name))])
+def test_recipe_writes_nothing_that_its_base_says_already(name: str) -> None:
+    def repeated(own: dict[str, Any], below: dict[str, Any]) -> list[str]:
+        found = [key for key in own if key in below and own[key] == below[key]]
+        nested = (key for key in own if isinstance(own[key], dict) and isinstance(below.get(key), dict))
+        return found + [f"{key}.{one}" for key in nested for one in repeated(own[key], below[key])]
+
+    own = read_yaml(recipe_path(name))
+    base = own.pop("base")
+    assert base in BASES
+    assert not repeated(own, read_yaml(builtin_dir("recipes") / f"{base}.yaml"))
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("task", TASKS)
+def test_family_holds_its_backbones_and_says_what_was_measured(family: str, task: str) -> None:
+    sections = ["prompting", "embedding"] if task == "train" else ["embedding"]
+    path = recipe_path(f"{family}/{task}")
+    mapping = read_yaml(path)
+    assert mapping.pop("base") == f"base/{task}"
+    assert {section: list(keys) for section, keys in mapping.items()} == {name: ["backbone"] for name in sections}
+    assert "measured" in path.read_text(encoding="utf-8").partition("\nbase:")[0].splitlines()[-1]
 
 
 @pytest.mark.parametrize("name", list_recipes())
@@ -257,14 +291,14 @@ def test_resolved_recipe_survives_yaml(name: str) -> None:
 @pytest.mark.parametrize("name", list_recipes())
 def test_recipe_is_a_document(name: str) -> None:
     task = name.split("/")[1]
-    lines = recipe_path(name).read_text(encoding="utf-8").splitlines()
+    lines = whole_text(recipe_path(name)).splitlines()
     assert re.match(r"# (Train|Carry|What) .*\w.*", lines[0])
     assert lines[1] == "#"
     assert lines[2].startswith(f"#   transferkit {task} {name}")
     assert max(len(line) for line in lines) <= 110
     assert all(line == line.rstrip() for line in lines)
-    mapping = read_yaml(recipe_path(name))
-    assert not {"include", "inherits", "defaults", "<<"} & set(mapping)
+    mapping = read_mapping(recipe_path(name))
+    assert not {"base", "include", "inherits", "defaults", "<<"} & set(mapping)
     for section in ("alignment", "embedding", "readout", "loss", "optim"):  # every knob says what it is
         for key in mapping.get(section, {}):
             if key not in ("dropout", "weight_decay"):
@@ -275,7 +309,7 @@ def test_recipe_is_a_document(name: str) -> None:
 def test_recipe_says_all_that_its_task_uses(name: str) -> None:
     """Nothing is left to a default that may change, but for what other places decide."""
     task = name.split("/")[1]
-    mapping = read_yaml(recipe_path(name))
+    mapping = read_mapping(recipe_path(name))
     sections = {
         "train": ["prompting", "alignment", "embedding", "readout", "data", "loss", "optim", "eval"],
         "adapt": ["alignment", "embedding", "readout", "data", "loss", "optim", "eval"],
@@ -292,9 +326,8 @@ def test_recipe_says_all_that_its_task_uses(name: str) -> None:
             "eval",
         ],
     }[task]
-    assert list(mapping) == [
-        k for k in Recipe.model_fields if k in {*sections, "task", "seed", "save_every", "tracking"}
-    ]
+    keys = [k for k in Recipe.model_fields if k in {*sections, "task", "seed", "save_every", "tracking"}]
+    assert list(parse_yaml(whole_text(recipe_path(name)), where=name)) == keys
     elsewhere = {
         "prompting": {"lora"}
         if task == "train"
@@ -368,7 +401,7 @@ def test_families_differ_in_names_only(task: str) -> None:
     """What is tried in one family is tried in all; the spaces before comments follow the names' lengths."""
 
     def nameless(family: str) -> str:
-        text = recipe_path(f"{family}/{task}").read_text(encoding="utf-8")
+        text = whole_text(recipe_path(f"{family}/{task}"))
         recipe = builtin(f"{family}/train")
         for name, stands_for in (
             (recipe.embedding.backbone, "BACKBONE"),
@@ -413,55 +446,3 @@ def test_offline_recipes_need_nothing_but_the_installation() -> None:
     trained = {one.split for one in recipes[0].data.train}
     assert "unseen" not in trained
     assert [one.split for one in recipes[0].data.dev if not one.select] == ["unseen"]
-
-
-# The README beside them
-
-
-def leaf_fields(model: type[Strict] = Recipe, prefix: str = "") -> Iterator[tuple[str, FieldInfo]]:
-    """Dotted key and field of everything that can be set; ``[]`` follows the key of a list of sections."""
-    for name, field in model.model_fields.items():
-        parts = [field.annotation, *typing.get_args(field.annotation)]
-        sections = [part for part in parts if isinstance(part, type) and issubclass(part, Strict)]
-        is_list = typing.get_origin(field.annotation) is list
-        if not sections or is_list:
-            yield prefix + name, field
-        for section in sections:
-            yield from leaf_fields(section, f"{prefix}{name}{'[].' if is_list else '.'}")
-
-
-def readme_rows() -> dict[str, list[str]]:
-    text = (builtin_dir("recipes") / "README.md").read_text(encoding="utf-8")
-    table = text.split("## Keys")[1].split("Roles of")[0]
-    cells = [
-        [cell.strip() for cell in line.strip("|").split(" | ")] for line in table.splitlines() if line.startswith("| `")
-    ]
-    return {row[0].strip("`"): row[1:] for row in cells}
-
-
-def test_readme_names_every_key_in_order() -> None:
-    assert list(readme_rows()) == [key for key, _ in leaf_fields()]
-
-
-@pytest.mark.parametrize(("key", "field"), list(leaf_fields()))
-def test_readme_gives_default_and_choices(key: str, field: FieldInfo) -> None:
-    kind, default, _unit, meaning = readme_rows()[key]
-    assert meaning
-    if field.is_required():
-        assert default == "needed"
-    elif field.default is None:
-        assert default == ""
-    else:
-        assert yaml.safe_load(default.strip("`")) == field.default
-    choices = re.findall(r"'([^']+)'", str(field.annotation)) if "Literal" in str(field.annotation) else []
-    for choice in choices:
-        assert f"`{choice}`" in (kind + meaning)
-
-
-def test_readme_lists_the_roles_of_every_kind() -> None:
-    text = (builtin_dir("recipes") / "README.md").read_text(encoding="utf-8").split("Roles of")[1]
-    for kind, roles in ROLES.items():
-        row = next(line for line in text.splitlines() if re.match(rf"\|.*`{kind}`.*\|.*\|", line))
-        for role, column in roles.items():
-            assert f"`{role}`" in row
-            assert f"`{column}`" in row

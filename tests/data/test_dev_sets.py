@@ -14,7 +14,7 @@ from scipy.stats import spearmanr
 from sklearn.metrics import ndcg_score
 from sklearn.neighbors import KNeighborsClassifier
 
-from transferkit.config.recipes import DataSection
+from transferkit.config.datasets import DataSection
 from transferkit.data import scores
 from transferkit.data.dev_sets import DevSetData, load_dev_sets
 from transferkit.errors import ConfigError, RunError

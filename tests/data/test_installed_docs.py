@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from helpers.tiny import Tiny
 
-from transferkit.config.recipes import DataSection
+from transferkit.config.datasets import DataSection
 from transferkit.data import installed_docs as module
 from transferkit.data.dev_sets import DevSetData, load_dev_sets
 from transferkit.data.installed_docs import (
@@ -32,7 +32,7 @@ from transferkit.data.installed_docs import (
 from transferkit.data.training_sets import TrainingData, load_training_data
 from transferkit.errors import ConfigError
 from transferkit.runner.dry_run import describe
-from transferkit.runner.runner import Inputs
+from transferkit.runner.prepare import Inputs
 
 PARAGRAPH = "It says in many plain words what the thing does and why."
 STDLIB = Path(sysconfig.get_paths()["stdlib"])

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from transferkit.config.recipes import DataSection
+from transferkit.config.datasets import DataSection
 from transferkit.data.training_sets import TrainingData, load_training_data, text_ids
 from transferkit.errors import ConfigError, RunError
 

@@ -8,12 +8,13 @@ import torch
 from torch import Tensor
 from zoo import FAMILIES, ROW_TEXTS, Family, save
 
-from transferkit.decoder.backbone import FrozenBackbone
+from transferkit.decoder.decoder import Decoder
 from transferkit.decoder.perlayer import per_layer_inputs
 from transferkit.decoder.probe import probe
+from transferkit.decoder.reader import Reader
 from transferkit.errors import ConfigError
-from transferkit.methods.baselines import FrozenEmbedder
-from transferkit.methods.embedder import PromptEmbedder
+from transferkit.methods.frozen import FrozenEmbedder
+from transferkit.methods.transfer import PromptEmbedder
 from transferkit.prompting.alignment import Alignment, random_start
 from transferkit.prompting.llm import PromptingLLM
 from transferkit.prompting.writer import Writer
@@ -36,21 +37,21 @@ def prompting(tmp_path_factory: pytest.TempPathFactory) -> PromptingLLM:
     return PromptingLLM.load(str(folder), tokens=2)
 
 
-def load(family: Family, folder: Path) -> FrozenBackbone:
+def load(family: Family, folder: Path) -> Reader:
     save(family, folder)
-    return FrozenBackbone.load(probe(str(folder)), soft_tokens=2, max_length=40)
+    return Reader(Decoder.load(probe(str(folder))), soft_tokens=2, max_length=40)
 
 
 @pytest.mark.parametrize("name", sorted(USABLE))
 def test_backbone(name: str, tmp_path: Path, prompting: PromptingLLM) -> None:
-    backbone = load(USABLE[name], tmp_path)
-    assert ("cached" if backbone.exactness.cached else "full") == USABLE[name].expected
-    equals_unpadded_rows(backbone)
-    start = random_start(prompting.token_table().detach(), backbone.token_table(), seed=0)
+    reader = load(USABLE[name], tmp_path)
+    assert ("cached" if reader.decoder.exactness.cached else "full") == USABLE[name].expected
+    equals_unpadded_rows(reader)
+    start = random_start(prompting.token_table().detach(), reader.decoder.token_table(), seed=0)
     writer = Writer(prompting)
-    embedder = PromptEmbedder(writer, Alignment(start, tokens=2, offset=True), backbone)
+    embedder = PromptEmbedder(writer, Alignment(start, tokens=2, offset=True), reader)
     same_vector_in_any_batch(embedder)
-    static_is_the_texts_mean_token_embedding(backbone)
+    static_is_the_texts_mean_token_embedding(reader)
     adapt_step_changes_the_alignment_alone(embedder)
 
 
@@ -60,29 +61,32 @@ def test_refused_in_one_sentence(name: str, tmp_path: Path) -> None:
         load(REFUSED[name], tmp_path)
 
 
-def static_is_the_texts_mean_token_embedding(backbone: FrozenBackbone) -> None:
+def static_is_the_texts_mean_token_embedding(reader: Reader) -> None:
     """Against the embedding module called on each text alone, whose length does not matter to a cosine."""
-    embedder = FrozenEmbedder(backbone, pooling="mean+static")
-    assert embedder.pooled_width("mean+static") == backbone.output_width + backbone.embedding_width
-    table, tokenizer = backbone.trunk.get_input_embeddings(), backbone.encoder.tokenizer
+    embedder = FrozenEmbedder(reader, pooling="mean+static")
+    assert embedder.pooled_width("mean+static") == reader.decoder.output_width + reader.decoder.embedding_width
+    table, tokenizer = reader.decoder.trunk.get_input_embeddings(), reader.decoder.encoder.tokenizer
     assert table is not None
-    for text, vector in zip(TEXTS, FrozenEmbedder(backbone, pooling="static").encode(TEXTS), strict=True):
+    for text, vector in zip(TEXTS, FrozenEmbedder(reader, pooling="static").encode(TEXTS), strict=True):
         with torch.no_grad():
             expected = table(torch.tensor(tokenizer(text, add_special_tokens=False)["input_ids"])).double().mean(0)
         np.testing.assert_allclose(vector, expected / expected.norm(), atol=1e-5)
 
 
-def equals_unpadded_rows(backbone: FrozenBackbone) -> None:
+def equals_unpadded_rows(reader: Reader) -> None:
     """Hidden states and soft-token gradients against the trunk called on each row alone: no padding, no cache."""
     generator = torch.Generator().manual_seed(5)
-    rows = backbone.rows(ROW_TEXTS, [""] * len(ROW_TEXTS))
-    soft = torch.randn(len(ROW_TEXTS), 2, backbone.embedding_width, generator=generator) * backbone.token_table().std()
+    rows = reader.rows(ROW_TEXTS, [""] * len(ROW_TEXTS))
+    soft = (
+        torch.randn(len(ROW_TEXTS), 2, reader.decoder.embedding_width, generator=generator)
+        * reader.decoder.token_table().std()
+    )
     together = soft.clone().requires_grad_()
-    hidden = backbone(rows, together)
+    hidden = reader(rows, together)
     loss = torch.zeros(())
     for i, ids in enumerate(rows.before):
         alone = soft[i : i + 1].clone().requires_grad_()
-        truth = unpadded(backbone, ids, alone)
+        truth = unpadded(reader, ids, alone)
         assert truth.shape[1] == len(ids) + 2
         weights = torch.randn(truth.shape, generator=generator)
         (gradient,) = torch.autograd.grad((truth * weights).sum(), alone)
@@ -95,13 +99,13 @@ def equals_unpadded_rows(backbone: FrozenBackbone) -> None:
         assert relative(gradients[i], soft[i]) <= 1e-5
 
 
-def unpadded(backbone: FrozenBackbone, ids: list[int], soft: Tensor) -> Tensor:
+def unpadded(reader: Reader, ids: list[int], soft: Tensor) -> Tensor:
     """The trunk's own forward pass over ids and soft tokens (1, L, d), told nothing of masks, positions or caches."""
     row = torch.tensor([ids])
-    embeds = torch.cat([backbone.embed_ids(row), soft], dim=1)
-    options = per_layer_inputs(backbone.trunk, torch.cat([row, row.new_zeros(1, soft.shape[1])], dim=1))
-    out: Tensor = backbone.trunk(inputs_embeds=embeds, use_cache=False, **options).last_hidden_state
-    text = backbone.trunk(input_ids=row, use_cache=False).last_hidden_state
+    embeds = torch.cat([reader.decoder.passes.embed_ids(row), soft], dim=1)
+    options = per_layer_inputs(reader.decoder.trunk, torch.cat([row, row.new_zeros(1, soft.shape[1])], dim=1))
+    out: Tensor = reader.decoder.trunk(inputs_embeds=embeds, use_cache=False, **options).last_hidden_state
+    text = reader.decoder.trunk(input_ids=row, use_cache=False).last_hidden_state
     assert relative(out[:, : len(ids)], text) <= 1e-5  # embed_ids is in the scale that the layers receive
     return out
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from helpers.parts import TEXTS, load_backbone, source_checkpoint
+from helpers.parts import TEXTS, load_reader, source_checkpoint
 from helpers.tiny import Tiny
 from safetensors.torch import load_file, save_file
 from zoo import FAMILIES, WORDS, save, tokenizer
@@ -77,7 +77,7 @@ def test_another_backbone_is_refused(checkpoint: Path, copy: Path, change: Calla
 
 def test_fine_tune_has_the_same_config_tokenizer_and_embeddings(tiny: Tiny, copy: Path) -> None:
     fine_tune(copy)
-    base, tuned = (load_backbone(folder).identity for folder in (tiny.source, copy))
+    base, tuned = (load_reader(folder).identity for folder in (tiny.source, copy))
     assert base.differences(tuned) == ["weights"]
 
 
@@ -101,7 +101,7 @@ def reseal(folder: Path) -> None:
 def test_embedding_scale_is_the_families_own(tmp_path: Path) -> None:
     for name, expected in (("gemma", 48**0.5), ("llama", 1.0)):
         save(FAMILIES[name], tmp_path / name)
-        assert load_backbone(tmp_path / name).identity.embedding_scale == pytest.approx(expected, rel=1e-3)
+        assert load_reader(tmp_path / name).identity.embedding_scale == pytest.approx(expected, rel=1e-3)
 
 
 def test_same_backbone_elsewhere_is_accepted(checkpoint: Path, copy: Path) -> None:
@@ -111,13 +111,13 @@ def test_same_backbone_elsewhere_is_accepted(checkpoint: Path, copy: Path) -> No
 
 
 def test_identity_does_not_depend_on_dtype_or_quantisation(tiny: Tiny) -> None:
-    plain = load_backbone(tiny.source).identity
-    for changed in (load_backbone(tiny.source, dtype="bfloat16"), load_backbone(tiny.source, quantization="nf4")):
+    plain = load_reader(tiny.source).identity
+    for changed in (load_reader(tiny.source, dtype="bfloat16"), load_reader(tiny.source, quantization="nf4")):
         assert plain.differences(changed.identity) == []
 
 
 def test_scale_may_differ_by_rounding_alone(tiny: Tiny) -> None:
-    mine = load_backbone(tiny.source).identity
+    mine = load_reader(tiny.source).identity
     scale = mine.embedding_scale
     assert mine.differences(replace(mine, embedding_scale=scale * 1.0005)) == []
     assert mine.differences(replace(mine, embedding_scale=scale * 1.002)) == ["embedding_scale"]
@@ -137,7 +137,7 @@ def test_pickled_weights_are_not_loaded(copy: Path) -> None:
     (copy / "model.safetensors").unlink()
     torch.save(tensors, copy / "pytorch_model.bin")
     with pytest.raises(ConfigError) as caught:
-        load_backbone(copy)
+        load_reader(copy)
     assert str(caught.value) == (
         f"{copy}: holds no safetensors weights; convert the checkpoint first (pickled weights are not loaded)"
     )

@@ -4,15 +4,15 @@ from pathlib import Path
 
 import pytest
 import torch
-from helpers.parts import TEXTS, load_backbone, load_prompting, relative
+from helpers.parts import TEXTS, load_prompting, load_reader, relative
 from helpers.tiny import Tiny
 from transformers import AutoModel, AutoTokenizer
 
 from transferkit.checkpoints.checkpoint import load, save
 from transferkit.decoder.readout import Readout
 from transferkit.errors import ConfigError
-from transferkit.methods.baselines import FrozenEmbedder
-from transferkit.methods.embedder import PromptEmbedder
+from transferkit.methods.frozen import FrozenEmbedder
+from transferkit.methods.transfer import PromptEmbedder
 from transferkit.prompting.alignment import Alignment, random_start
 from transferkit.prompting.writer import Writer
 
@@ -28,24 +28,24 @@ def by_hand(folder: Path, text: str, layers: int, *, bos: bool) -> torch.Tensor:
 
 @pytest.mark.parametrize("layers", [1, 2])
 def test_mean_over_layers_and_positions(tiny: Tiny, layers: int) -> None:
-    backbone = load_backbone(tiny.target, template="{text}", soft_tokens=0, layers=layers)
-    vectors = FrozenEmbedder(backbone, pooling="mean").embed(TEXTS[:5], [""] * 5)
+    reader = load_reader(tiny.target, template="{text}", soft_tokens=0, layers=layers)
+    vectors = FrozenEmbedder(reader, pooling="mean").embed(TEXTS[:5], [""] * 5)
     for text, vector in zip(TEXTS[:5], vectors, strict=True):
-        assert relative(vector, by_hand(tiny.target, text, layers, bos=bool(backbone.encoder.bos))) < 1e-5
+        assert relative(vector, by_hand(tiny.target, text, layers, bos=bool(reader.decoder.encoder.bos))) < 1e-5
 
 
 def prompt_embedder(tiny: Tiny, layers: int) -> PromptEmbedder:
-    prompting, backbone = load_prompting(tiny.prompting), load_backbone(tiny.target, layers=layers)
-    start = random_start(prompting.token_table().detach(), backbone.token_table(), seed=0)
-    return PromptEmbedder(Writer(prompting), Alignment(start, tokens=3, offset=True), backbone, pooling="mean")
+    prompting, reader = load_prompting(tiny.prompting), load_reader(tiny.target, layers=layers)
+    start = random_start(prompting.token_table().detach(), reader.decoder.token_table(), seed=0)
+    return PromptEmbedder(Writer(prompting), Alignment(start, tokens=3, offset=True), reader, pooling="mean")
 
 
 def test_cached_text_keeps_the_mean_of_its_layers(tiny: Tiny) -> None:
     embedder = prompt_embedder(tiny, 2)
-    assert embedder.path == "cached"
-    rows = embedder.backbone.rows(TEXTS[:5], [""] * 5)
+    assert embedder.reader.is_cached
+    rows = embedder.reader.rows(TEXTS[:5], [""] * 5)
     soft = embedder.soft_prompt(TEXTS[:5], [""] * 5).detach()
-    cached, full = embedder.backbone(rows, soft), embedder.backbone.full_pass(rows, soft)
+    cached, full = embedder.reader(rows, soft), embedder.reader.full_pass(rows, soft)
     where = cached.mask
     assert relative(cached.states[where], full.states[full.mask]) < 1e-5
     one = prompt_embedder(tiny, 1).embed(TEXTS[:5], [""] * 5)
@@ -62,4 +62,4 @@ def test_a_checkpoint_remembers_its_layers(tiny: Tiny, tmp_path: Path) -> None:
 
 def test_more_layers_than_there_are_is_one_sentence(tiny: Tiny) -> None:
     with pytest.raises(ConfigError, match=r"--layers: 9 asked for, this decoder hands out the states of \d"):
-        load_backbone(tiny.target, layers=9)
+        load_reader(tiny.target, layers=9)

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from transferkit.config.specs import Pooling
+from transferkit.config.poolings import Pooling
 from transferkit.decoder.pooling import STATE_POOLINGS, pool
 
 POOLINGS: tuple[Pooling, ...] = get_args(Pooling)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from helpers.parts import load_backbone
+from helpers.parts import load_reader
 from helpers.tiny import Tiny
 from tokenizers import AddedToken
 from transformers import PreTrainedTokenizerFast
@@ -49,11 +49,11 @@ def test_tokenizer_with_an_id_beyond_the_embedding(tmp_path: Path) -> None:
     loaded = load_tokenizer(str(tmp_path))
     assert loaded.convert_tokens_to_ids("<|endoftext|>") == entries
     assert loaded("a<|endoftext|>", add_special_tokens=False)["input_ids"][-1] == entries
-    backbone = load_backbone(tmp_path, template="{text}")
-    rows = backbone.rows(["a cat <|endoftext|> is"], [""])
+    reader = load_reader(tmp_path, template="{text}")
+    rows = reader.rows(["a cat <|endoftext|> is"], [""])
     assert max(rows.before[0]) < entries
-    assert torch.isfinite(backbone(rows, None).states).all()
-    assert backbone.encoder.vocabulary_rows == entries
+    assert torch.isfinite(reader(rows, None).states).all()
+    assert reader.decoder.encoder.vocabulary_rows == entries
 
 
 def test_id_beyond_the_embedding_is_refused(core: PreTrainedTokenizerFast) -> None:
@@ -127,9 +127,9 @@ def test_truncation_cuts_text_and_instruction_but_not_the_template(core: PreTrai
 
 
 def test_context_bounds_the_text(tiny: Tiny) -> None:
-    backbone = load_backbone(tiny.target, max_length=1000, soft_tokens=3, template="see: {text}{soft} now.")
-    rows = backbone.rows([" the cat" * 100], [""])
-    assert rows.num_tokens() + 3 == backbone.trunk.config.max_position_embeddings
+    reader = load_reader(tiny.target, max_length=1000, soft_tokens=3, template="see: {text}{soft} now.")
+    rows = reader.rows([" the cat" * 100], [""])
+    assert rows.num_tokens() + 3 == reader.decoder.trunk.config.max_position_embeddings
 
 
 def test_pad_left() -> None:

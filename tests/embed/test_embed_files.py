@@ -28,7 +28,7 @@ from transferkit.embed import files as embed_files
 from transferkit.embed.files import BATCHES_PER_BLOCK, embed_blocks, embed_file
 from transferkit.errors import ConfigError, RunError
 from transferkit.files.vector_files import VectorFile
-from transferkit.methods.embedder import Embedder
+from transferkit.methods.base import Embedder
 
 BLOCK = 2 * BATCHES_PER_BLOCK  # texts, at the batch size used here
 

@@ -18,7 +18,7 @@ from transferkit.checkpoints.checkpoint import load, save
 from transferkit.cli.app import app
 from transferkit.embed.search import Entry, Index, file_entries
 from transferkit.errors import ConfigError, RunError
-from transferkit.methods.embedder import Embedder
+from transferkit.methods.base import Embedder
 
 TEXTS = [" ".join(WORDS[i : i + 4]) for i in range(12)]
 ENTRIES = [Entry(f"row {i}", text.upper(), text) for i, text in enumerate(TEXTS)]

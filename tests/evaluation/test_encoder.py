@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 from datasets import Dataset
-from helpers.parts import TEXTS, load_backbone, prompt_embedder
+from helpers.parts import TEXTS, load_reader, prompt_embedder
 from helpers.tiny import Tiny
 from mteb._create_dataloaders import create_dataloader
 from mteb.abstasks import AbsTaskRetrieval
@@ -25,19 +25,23 @@ from rich.console import Console
 from torch import nn
 
 from transferkit.checkpoints.checkpoint import load, save
-from transferkit.checkpoints.instructions import reads_instruction
-from transferkit.config.recipes import LoraSection
+from transferkit.config.sections import LoraSection
 from transferkit.config.specs import BackboneSpec, TokenizerFacts
-from transferkit.decoder.backbone import FrozenBackbone
+from transferkit.decoder.decoder import Decoder
 from transferkit.decoder.probe import probe
+from transferkit.decoder.reader import Reader
 from transferkit.decoder.readout import Readout
 from transferkit.embed.files import embed_file
 from transferkit.errors import ConfigError, RunError
 from transferkit.evaluation.encoder import MtebEncoder
 from transferkit.evaluation.instructions import Instructions
 from transferkit.evaluation.meta import revision
-from transferkit.methods.baselines import FrozenEmbedder, LoraEmbedder, PromptingAlone, PromptTuningEmbedder
-from transferkit.methods.embedder import Embedder, PromptEmbedder
+from transferkit.methods.base import Embedder
+from transferkit.methods.frozen import FrozenEmbedder
+from transferkit.methods.lora import LoraEmbedder
+from transferkit.methods.prompt_tuning import PromptTuningEmbedder
+from transferkit.methods.prompting_alone import PromptingAlone
+from transferkit.methods.transfer import PromptEmbedder
 from transferkit.prompting.adapters import add_lora
 
 FILLED = [text for text in TEXTS if text]
@@ -164,10 +168,8 @@ def test_instructions_reach_the_prompting_llm(embedder: PromptEmbedder) -> None:
 
 
 def test_who_reads_instructions(tiny: Tiny, embedder: PromptEmbedder) -> None:
-    frozen = {
-        template: load_backbone(tiny.target, template=template) for template in ("{text}", "{instruction} {text}")
-    }
-    assert reads_instruction(PromptingAlone(embedder.writer, join="mean"))
+    frozen = {template: load_reader(tiny.target, template=template) for template in ("{text}", "{instruction} {text}")}
+    assert PromptingAlone(embedder.writer, join="mean").reads_instruction
     for template, backbone in frozen.items():
         encoder = MtebEncoder(FrozenEmbedder(backbone, pooling="mean"), name="tiny")
         assert encoder.mteb_model_meta.use_instructions == ("{instruction}" in template)
@@ -176,14 +178,14 @@ def test_who_reads_instructions(tiny: Tiny, embedder: PromptEmbedder) -> None:
 
 def methods(tiny: Tiny) -> dict[str, Embedder]:
     """One embedder of every method, with backbones of their own."""
-    lora = LoraEmbedder(load_backbone(tiny.target, template="{text}"), pooling="mean", lora=LoraSection(), seed=0)
+    lora = LoraEmbedder.on(load_reader(tiny.target, template="{text}"), pooling="mean", lora=LoraSection(), seed=0)
     whole = prompt_embedder(tiny)
     whole.readout = Readout("center", whole.backbone.output_width)
     return {
         "transfer": whole,
         "lora": lora,
-        "prompt tuning": PromptTuningEmbedder(load_backbone(tiny.target), pooling="soft", tokens=3, seed=0),
-        "frozen": FrozenEmbedder(load_backbone(tiny.target, template="{text}"), pooling="mean"),
+        "prompt tuning": PromptTuningEmbedder.on(load_reader(tiny.target), pooling="soft", tokens=3, seed=0),
+        "frozen": FrozenEmbedder(load_reader(tiny.target, template="{text}"), pooling="mean"),
         "prompting LLM alone": PromptingAlone(prompt_embedder(tiny).writer, join="mean"),
     }
 
@@ -235,19 +237,20 @@ def test_one_changed_weight_anywhere_is_another_revision(tiny: Tiny) -> None:
     ids=["pooling", "readout", "adapter"],
 )
 def test_every_setting_of_a_method_is_in_the_revision(tiny: Tiny, change: Callable[[Any], Any]) -> None:
-    embedder = FrozenEmbedder(load_backbone(tiny.target, template="{text}"), pooling="mean")
+    embedder = FrozenEmbedder(load_reader(tiny.target, template="{text}"), pooling="mean")
     before = revision(embedder)
     change(embedder)
     assert revision(embedder) != before
 
 
-OPTIONS: dict[str, Any] = {  # of FrozenBackbone.load -> another value than in the test below
+OPTIONS: dict[str, Any] = {  # of Decoder.load and Reader -> another value than in the test below
     "quantization": "nf4",
     "dtype": "bfloat16",
     "template": "{text} in one:",
     "max_length": 8,
     "soft_tokens": 12,
     "layers": 2,
+    "closed": False,
 }
 SPEC: dict[str, Any] = {  # field -> another value
     "name": "other",
@@ -271,7 +274,8 @@ REFUSED = {"model_type", "hidden_size", "embedding_size", "num_layers"}  # where
 
 
 def test_no_setting_of_a_backbone_is_forgotten_below() -> None:
-    assert OPTIONS.keys() == signature(FrozenBackbone.load).parameters.keys() - {"spec", "device"}
+    names = signature(Decoder.load).parameters.keys() | signature(Reader).parameters.keys()
+    assert OPTIONS.keys() == names - {"spec", "device", "decoder"}
     assert SPEC.keys() == BackboneSpec.model_fields.keys() - {"tokenizer", "hub_id", "path", "bundled"}
     assert TOKENIZER.keys() == TokenizerFacts.model_fields.keys()
 
@@ -293,8 +297,8 @@ def test_what_changes_a_vector_of_a_backbone_changes_its_revision(
     def seen(options: dict[str, Any], spec: dict[str, Any], tokenizer: dict[str, Any]) -> tuple[np.ndarray, str]:
         facts = own.tokenizer.model_copy(update=tokenizer)
         other = own.model_copy(update={"tokenizer": facts, **spec})
-        backbone = FrozenBackbone.load(other, **({"max_length": 24} | options))
-        embedder = FrozenEmbedder(backbone, pooling="mean")
+        reader = load_reader(tiny.target, spec=other, **({"max_length": 24, "soft_tokens": 0} | options))
+        embedder = FrozenEmbedder(reader, pooling="mean")
         return embedder.encode(FILLED), revision(embedder)
 
     (name,) = [*options, *spec, *tokenizer]
@@ -317,7 +321,7 @@ def test_revision_is_that_of_the_saved_checkpoint_wherever_it_lies(tiny: Tiny, t
 
 
 def test_vectors_without_meaning_stop_with_a_sentence(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
-    embedder = copy.deepcopy(FrozenEmbedder(load_backbone(tiny.target, template="{text}"), pooling="mean"))
+    embedder = copy.deepcopy(FrozenEmbedder(load_reader(tiny.target, template="{text}"), pooling="mean"))
     encoder = MtebEncoder(embedder, name="tiny")
     nn.init.constant_(next(embedder.backbone.trunk.parameters()), float("nan"))
     with pytest.raises(RunError, match=r"^a set: text '.*': its vector holds NaN or infinity; use float32"):

@@ -15,7 +15,7 @@ import mteb
 import pytest
 import torch
 from helpers.evaluate_call import evaluate, evaluated
-from helpers.parts import load_backbone, prompt_embedder, source_checkpoint
+from helpers.parts import load_reader, prompt_embedder, source_checkpoint
 from helpers.set_folders import table, write_sets
 from helpers.tiny import Tiny
 from mteb.mocks.mock_tasks import MockMultilingualSTSTask
@@ -24,8 +24,8 @@ from rich.console import Console
 
 from transferkit.checkpoints.checkpoint import save
 from transferkit.cli.evaluate import evaluate as command
-from transferkit.config.recipes import LoraSection
-from transferkit.config.specs import Pooling
+from transferkit.config.poolings import Pooling
+from transferkit.config.sections import LoraSection
 from transferkit.evaluation.encoder import MtebEncoder
 from transferkit.evaluation.models import find_models
 from transferkit.evaluation.readings import MAX_LENGTH, parse_reading
@@ -34,7 +34,10 @@ from transferkit.evaluation.run import run_tasks
 from transferkit.evaluation.tables import throughput, to_csv, views
 from transferkit.evaluation.tasks import local_tasks
 from transferkit.files.lock import sole_use
-from transferkit.methods.baselines import FrozenEmbedder, LoraEmbedder, PromptingAlone, PromptTuningEmbedder
+from transferkit.methods.frozen import FrozenEmbedder
+from transferkit.methods.lora import LoraEmbedder
+from transferkit.methods.prompt_tuning import PromptTuningEmbedder
+from transferkit.methods.prompting_alone import PromptingAlone
 from transferkit.report.terminal import rich_table
 
 Call = Callable[..., int]
@@ -95,8 +98,8 @@ def result_files(out: Path) -> dict[str, bytes]:
 def test_every_kind_of_model(
     tiny: Tiny, sets: Path, source: Path, alone: Path, tmp_path: Path, call: Call, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    lora = LoraEmbedder(load_backbone(tiny.target, template="{text}"), pooling="mean", lora=LoraSection(), seed=0)
-    tuned = PromptTuningEmbedder(load_backbone(tiny.target), pooling="soft", tokens=3, seed=0)
+    lora = LoraEmbedder.on(load_reader(tiny.target, template="{text}"), pooling="mean", lora=LoraSection(), seed=0)
+    tuned = PromptTuningEmbedder.on(load_reader(tiny.target), pooling="soft", tokens=3, seed=0)
     saved = {"lora": lora, "tuned": tuned}
     for name, embedder in saved.items():
         save(embedder, tmp_path / name, instructions={})
@@ -375,12 +378,15 @@ def test_what_frozen_backbones_are_loaded_with(tiny: Tiny) -> None:
         none |= {"template": [], "pooling": []}
         (model,) = find_models([str(tiny.target)], parse_reading(**none | options), instructions={}, device="cpu")
         ((encoder,),) = model.groups()
-        return encoder.embedder.backbone  # type: ignore[attr-defined]
+        return encoder.embedder.reader  # type: ignore[attr-defined]
 
     plain = loaded()
-    assert (plain.max_length, plain.dtype, plain.quantization, plain.layers) == (MAX_LENGTH, torch.float32, "none", 1)
+    decoder = plain.decoder
+    assert (plain.max_length, plain.layers) == (MAX_LENGTH, 1)
+    assert (decoder.dtype, decoder.quantization) == (torch.float32, "none")
     asked = loaded(max_length=16, dtype="bfloat16", quantize="nf4", layers=2)
-    assert (asked.max_length, asked.dtype, asked.quantization, asked.layers) == (16, torch.bfloat16, "nf4", 2)
+    assert (asked.max_length, asked.layers) == (16, 2)
+    assert (asked.decoder.dtype, asked.decoder.quantization) == (torch.bfloat16, "nf4")
     option = signature(command).parameters["max_length"].annotation.__metadata__[0]
     assert option.help.endswith(f"default: {MAX_LENGTH}.")
 
@@ -391,7 +397,7 @@ def test_order_of_models_does_not_matter(tiny: Tiny, sets: Path, tmp_path: Path)
     found = []
     for order in (POOLINGS, POOLINGS[::-1]):
         encoders = [
-            MtebEncoder(FrozenEmbedder(load_backbone(tiny.target, template="{text}"), pooling=pooling), name=pooling)
+            MtebEncoder(FrozenEmbedder(load_reader(tiny.target, template="{text}"), pooling=pooling), name=pooling)
             for pooling in order
         ]
         out = tmp_path / order[0]
@@ -407,7 +413,7 @@ def test_one_model_is_in_memory_at_a_time(tiny: Tiny, sets: Path, tmp_path: Path
     def groups() -> Iterator[list[MtebEncoder]]:
         for pooling in POOLINGS:
             assert all(one() is None for one in loaded)
-            embedder = FrozenEmbedder(load_backbone(tiny.target, template="{text}"), pooling=pooling)
+            embedder = FrozenEmbedder(load_reader(tiny.target, template="{text}"), pooling=pooling)
             loaded.append(weakref.ref(embedder))
             yield [MtebEncoder(embedder, name=pooling)]
             del embedder

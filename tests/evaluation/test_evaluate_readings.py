@@ -10,27 +10,29 @@ import numpy as np
 import pytest
 import torch
 from helpers.evaluate_call import evaluate, evaluated
-from helpers.parts import TEXTS, load_backbone, prompt_embedder
+from helpers.parts import TEXTS, load_reader, prompt_embedder
 from helpers.set_folders import write_sets
 from helpers.tiny import Tiny
 from rich.console import Console
 
 from transferkit.checkpoints.checkpoint import load, save
 from transferkit.config.named_templates import find_template, list_templates
-from transferkit.config.recipes import LoraSection
-from transferkit.config.specs import FrozenPooling, Pooling, available_poolings
+from transferkit.config.poolings import FrozenPooling, Pooling, available_poolings
+from transferkit.config.sections import LoraSection
 from transferkit.decoder.readout import Readout
 from transferkit.errors import ConfigError
 from transferkit.evaluation.encoder import MtebEncoder
 from transferkit.evaluation.meta import revision
 from transferkit.evaluation.readings import Reading
-from transferkit.evaluation.reread import SharedPass, reread
 from transferkit.evaluation.rows import TaskRow, spreads
 from transferkit.evaluation.run import run_tasks
+from transferkit.evaluation.shared_pass import SharedPass
 from transferkit.evaluation.tables import to_csv, views
 from transferkit.evaluation.tasks import local_tasks
-from transferkit.methods.baselines import FrozenEmbedder, LoraEmbedder
-from transferkit.methods.embedder import BackboneEmbedder, Embedder, SeveralPoolings
+from transferkit.methods.base import Embedder
+from transferkit.methods.frozen import FrozenEmbedder
+from transferkit.methods.lora import LoraEmbedder
+from transferkit.methods.on_backbone import BackboneEmbedder, SeveralPoolings
 from transferkit.report.terminal import rich_table
 
 PROMPTEOL, SUMMARY = (find_template(name).template for name in ("prompteol", "summary"))
@@ -61,8 +63,8 @@ def checkpoint(tiny: Tiny, folder: Path, method: str) -> Path:
     """A checkpoint with a readout that was fitted to its own vectors."""
     embedder: BackboneEmbedder = prompt_embedder(tiny)
     if method == "lora":
-        backbone = load_backbone(tiny.target, template="{text}", soft_tokens=0)
-        embedder = LoraEmbedder(backbone, pooling="mean", lora=LoraSection(), seed=0)
+        reader = load_reader(tiny.target, template="{text}", soft_tokens=0)
+        embedder = LoraEmbedder.on(reader, pooling="mean", lora=LoraSection(), seed=0)
         for name, parameter in embedder.adapter().items():
             torch.nn.init.normal_(parameter, std=0.1, generator=torch.Generator().manual_seed(len(name)))
     pooled = embedder.pooled(TEXTS, [""] * len(TEXTS), batch_size=4)
@@ -169,9 +171,9 @@ def test_decoders_in_several_ways_beside_a_checkpoint_as_it_was_trained(
     deeper = evaluated(capsys)["rows"]
     assert deeper[0]["method"] == "frozen, last 2 layers, last · prompteol"
     assert {row["revision"] for row in deeper}.isdisjoint(row["revision"] for row in frozen)
-    backbone = load_backbone(tiny.target, template=PROMPTEOL, soft_tokens=0, layers=2)
+    reader = load_reader(tiny.target, template=PROMPTEOL, soft_tokens=0, layers=2)
     out = tmp_path / "by hand"
-    encoder = MtebEncoder(FrozenEmbedder(backbone, pooling="last"), name="target")
+    encoder = MtebEncoder(FrozenEmbedder(reader, pooling="last"), name="target")
     tasks = local_tasks(sets, names=["likeness"])
     (expected,) = run_tasks([[encoder]], tasks, out=out, batch_size=16, console=Console(quiet=True))
     assert deeper[0]["score"] == pytest.approx(expected.score, abs=1e-4)
@@ -216,7 +218,7 @@ def test_rereading_equals_a_method_that_was_made_so(tiny: Tiny, tmp_path: Path, 
         reference = load(tmp_path / "checkpoint")  # type: ignore[assignment]
         reference.backbone.use_template(SUMMARY)
         reference.pooling = "last"
-    view = reread(embedder, template=SUMMARY + soft, pooling="last")
+    view = embedder.reread(template=SUMMARY + soft, pooling="last")
     np.testing.assert_allclose(view.encode(TEXTS), plain(reference), atol=1e-6)
     assert view.readout.kind == "none"
     assert np.abs(view.encode(TEXTS) - plain(embedder)).max() > 1e-3
@@ -226,12 +228,12 @@ def test_rereading_equals_a_method_that_was_made_so(tiny: Tiny, tmp_path: Path, 
         assert parameters[key] is parameter, key
     np.testing.assert_array_equal(embedder.encode(TEXTS), before)  # the method itself stays as it was
     assert revision(embedder) == name
-    assert len({name, revision(view), revision(reread(embedder, template="{text}" + soft, pooling="last"))}) == 3
+    assert len({name, revision(view), revision(embedder.reread(template="{text}" + soft, pooling="last"))}) == 3
 
 
 def test_a_shared_pass_gives_what_each_view_gives(tiny: Tiny, read: list[str]) -> None:
     embedder = prompt_embedder(tiny)
-    views = [reread(embedder, template="so: {text}{soft}", pooling=pooling) for pooling in SOFT + POOLINGS]
+    views = [embedder.reread(template="so: {text}{soft}", pooling=pooling) for pooling in SOFT + POOLINGS]
     expected = {(view.pooling, task): plain(view, task) for view in views for task in ("", "see")}
     for keep_bytes, passes in ((2**20, 1), (0, len(views))):
         shared = SharedPass(views, keep_bytes=keep_bytes)

@@ -17,7 +17,7 @@ from mteb.mocks.mock_tasks import MockAggregatedTask, MockSTSTask
 from mteb.types import PromptType
 from rich.console import Console
 
-from transferkit.checkpoints.checkpoint import DESCRIPTION, load, read_description, save
+from transferkit.checkpoints.checkpoint import load, save
 from transferkit.evaluation.encoder import MtebEncoder
 from transferkit.evaluation.instructions import for_parts, instruction_keys, parts
 from transferkit.evaluation.rows import TaskRow
@@ -25,8 +25,10 @@ from transferkit.evaluation.run import run_tasks
 from transferkit.evaluation.tasks import local_tasks
 from transferkit.files.json import read_json, write_json
 from transferkit.files.manifest import NAME, new_folder
-from transferkit.methods.embedder import Embedder
-from transferkit.runner.runner import Inputs, start
+from transferkit.methods.base import Embedder
+from transferkit.runner.prepare import Inputs
+from transferkit.runner.run import start
+from transferkit.runs.checkpoint_folder import DESCRIPTION, read_description
 
 Call = Callable[..., int]
 

@@ -9,7 +9,7 @@ from typing import Any
 import mteb
 import numpy as np
 import pytest
-from helpers.parts import load_backbone, prompt_embedder
+from helpers.parts import load_reader, prompt_embedder
 from helpers.set_folders import table, write_sets
 from helpers.tiny import Tiny
 from mteb.abstasks import AbsTask
@@ -18,14 +18,14 @@ from sklearn.cluster import KMeans
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import average_precision_score
 
-from transferkit.config.recipes import DataSection
+from transferkit.config.datasets import DataSection
 from transferkit.data.dev_sets import DevSetData, load_dev_sets
 from transferkit.errors import ConfigError
 from transferkit.evaluation.dataset_columns import columns_in_blocks
 from transferkit.evaluation.encoder import MtebEncoder
 from transferkit.evaluation.local_sets import KINDS
 from transferkit.evaluation.tasks import local_tasks, other_folders
-from transferkit.methods.baselines import FrozenEmbedder
+from transferkit.methods.frozen import FrozenEmbedder
 
 RETRIEVAL = {"path": "queries.parquet", "corpus_path": "corpus.parquet", "qrels_path": "qrels_test.parquet"}
 
@@ -38,7 +38,7 @@ def make_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module", name="encoder")
 def make_encoder(tiny: Tiny) -> MtebEncoder:
     """Reads no instruction, as the dev sets below have none."""
-    return MtebEncoder(FrozenEmbedder(load_backbone(tiny.target, template="{text}"), pooling="mean"), name="tiny")
+    return MtebEncoder(FrozenEmbedder(load_reader(tiny.target, template="{text}"), pooling="mean"), name="tiny")
 
 
 def task(folder: Path, name: str) -> AbsTask:

@@ -12,7 +12,7 @@ from mteb.mocks import ALL_MOCK_TASK_TEST_GRID
 from rich.console import Console
 from sklearn.feature_extraction.text import TfidfVectorizer
 
-from transferkit.config.recipes import DataSection
+from transferkit.config.datasets import DataSection
 from transferkit.data.dev_sets import DevSetData, load_dev_sets
 from transferkit.evaluation import tfidf as mteb_tfidf
 from transferkit.evaluation.rows import TaskRow

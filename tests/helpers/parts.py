@@ -10,12 +10,14 @@ from torch import Tensor, nn
 
 from helpers.tiny import Tiny
 from transferkit.checkpoints.checkpoint import save
-from transferkit.config.recipes import Reads
-from transferkit.config.specs import Pooling
-from transferkit.decoder.backbone import FrozenBackbone
+from transferkit.config.poolings import Pooling
+from transferkit.config.sections import Reads
+from transferkit.config.specs import BackboneSpec
+from transferkit.decoder.decoder import Decoder
 from transferkit.decoder.probe import probe
+from transferkit.decoder.reader import Reader
 from transferkit.decoder.readout import Readout
-from transferkit.methods.embedder import PromptEmbedder
+from transferkit.methods.transfer import PromptEmbedder
 from transferkit.prompting.alignment import Alignment, random_start
 from transferkit.prompting.llm import PromptingLLM
 from transferkit.prompting.writer import Writer
@@ -36,8 +38,11 @@ def load_prompting(folder: Path, **options: Any) -> PromptingLLM:
     return PromptingLLM.load(str(folder), **({"tokens": 3} | options))
 
 
-def load_backbone(folder: Path, **options: Any) -> FrozenBackbone:
-    return FrozenBackbone.load(probe(str(folder)), **({"max_length": 24, "soft_tokens": 3} | options))
+def load_reader(folder: Path, *, spec: BackboneSpec | None = None, **options: Any) -> Reader:
+    """The decoder in ``folder`` behind a template; ``options`` of :class:`Reader` and of :meth:`Decoder.load`."""
+    of_decoder = {key: options.pop(key) for key in ("quantization", "dtype") if key in options}
+    decoder = Decoder.load(spec or probe(str(folder)), **of_decoder)
+    return Reader(decoder, **({"max_length": 24, "soft_tokens": 3} | options))
 
 
 def prompt_embedder(
@@ -50,12 +55,12 @@ def prompt_embedder(
 ) -> PromptEmbedder:
     """The tiny project's Prompting LLM on its target, with a random W and offsets that are not zero."""
     prompting = load_prompting(tiny.prompting)
-    backbone = load_backbone(tiny.target, template=template)
-    start = random_start(prompting.token_table().detach(), backbone.token_table(), seed=0)
+    reader = load_reader(tiny.target, template=template)
+    start = random_start(prompting.token_table().detach(), reader.decoder.token_table(), seed=0)
     alignment = Alignment(start, tokens=3, offset=True)
     assert alignment.offset is not None
     nn.init.normal_(alignment.offset, std=0.1, generator=torch.Generator().manual_seed(1))
-    return PromptEmbedder(Writer(prompting, reads=reads), alignment, backbone, pooling=pooling, readout=readout)
+    return PromptEmbedder(Writer(prompting, reads=reads), alignment, reader, pooling=pooling, readout=readout)
 
 
 def relative(value: Tensor, truth: Tensor) -> float:
@@ -87,12 +92,12 @@ def source_checkpoint(tiny: Tiny, folder: Path, *, backbone: Path | None = None,
     ``backbone``: the tiny source where nothing is given. ``offsets``: their standard deviation.
     """
     prompting = load_prompting(tiny.prompting)
-    decoder = load_backbone(backbone or tiny.source)
-    start = random_start(prompting.token_table().detach(), decoder.token_table(), seed=4)
+    reader = load_reader(backbone or tiny.source)
+    start = random_start(prompting.token_table().detach(), reader.decoder.token_table(), seed=4)
     alignment = Alignment(start, tokens=3, offset=True)
     assert alignment.offset is not None
     nn.init.normal_(alignment.offset, std=offsets, generator=torch.Generator().manual_seed(2))
-    embedder = PromptEmbedder(Writer(prompting), alignment, decoder)
+    embedder = PromptEmbedder(Writer(prompting), alignment, reader)
     save(embedder, folder, instructions={"intents": "find the cat", "pairs": "see"})
     return folder
 

@@ -10,12 +10,15 @@ import torch
 from rich.console import Console
 
 from helpers.tiny import Tiny
-from transferkit.config.recipes import Recipe
+from transferkit.config.recipe import Recipe
+from transferkit.config.resolve import ResolvedRecipe
 from transferkit.data.dev_sets import load_dev_sets
 from transferkit.data.training_sets import TrainingData, load_training_data
-from transferkit.methods.build import build, resolve_recipe
-from transferkit.methods.embedder import Embedder
+from transferkit.decoder.text_states import TextStateMemory
+from transferkit.methods.base import Embedder, Given
+from transferkit.methods.registry import method_class
 from transferkit.progress import Progress
+from transferkit.runner.prepare import resolved
 from transferkit.training.loop import Fitted, fit
 from transferkit.training.scoring import Scorer
 
@@ -44,7 +47,7 @@ class Quiet(Progress):
 class Trial:
     """A recipe made ready: the same objects that the runner hands to the loop."""
 
-    recipe: Recipe
+    recipe: ResolvedRecipe
     embedder: Embedder
     data: TrainingData
     scorer: Scorer
@@ -57,15 +60,24 @@ class Trial:
 
 def trial(tiny: Tiny, recipe: Recipe, *, source: Path | None = None) -> Trial:
     """Build what ``recipe`` says, as a fresh process would."""
-    recipe, spec = resolve_recipe(recipe, source=source)
-    batch_size = recipe.optim.batch_size
-    data = load_training_data(recipe.data, data_dir=tiny.data, batch_size=batch_size, seed=recipe.seed)
-    dev_sets = load_dev_sets(recipe.data, data_dir=tiny.data)
-    torch.manual_seed(recipe.seed)
-    embedder = build(recipe, spec, source=source, device=torch.device("cpu")).embedder
-    sample = data.sample(recipe.readout.sample, recipe.seed)
-    scorer = Scorer(dev_sets, sample=sample, readout=recipe.readout, batch_size=recipe.eval.batch_size)
-    return Trial(recipe, embedder, data, scorer)
+    complete = resolved(recipe, source=source)
+    batch_size = complete.optim.batch_size
+    data = load_training_data(complete.data, data_dir=tiny.data, batch_size=batch_size, seed=complete.seed)
+    dev_sets = load_dev_sets(complete.data, data_dir=tiny.data)
+    torch.manual_seed(complete.seed)
+    embedder = build(complete, source=source, data=data)
+    sample = data.sample(complete.readout.sample, complete.seed)
+    memory = TextStateMemory(budget_bytes=int(complete.eval.keep_states_gib * 2**30))
+    scorer = Scorer(
+        dev_sets, sample=sample, readout=complete.readout, batch_size=complete.eval.batch_size, memory=memory
+    )
+    return Trial(complete, embedder, data, scorer)
+
+
+def build(recipe: ResolvedRecipe, *, source: Path | None, data: TrainingData | None = None) -> Any:
+    """The method of a resolved recipe; only one that counts words asks for ``data``."""
+    given = Given(source, torch.device("cpu"), data)  # type: ignore[arg-type]
+    return method_class(recipe.facts).build(recipe, given)
 
 
 def learned(embedder: Embedder) -> dict[str, torch.Tensor]:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from zoo import FAMILIES, WORDS, save
 
-from transferkit.config.recipes import Recipe
+from transferkit.config.recipe import Recipe
 from transferkit.config.schema import dump_yaml, parse
 
 INTENTS = ("water", "cat", "car", "dog")

@@ -8,20 +8,22 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from helpers.parts import TEXTS, load_backbone, load_prompting, ridge_regression, source_checkpoint
-from helpers.run_parts import trial
+from helpers.parts import TEXTS, load_prompting, load_reader, ridge_regression, source_checkpoint
+from helpers.run_parts import build, trial
 from helpers.tiny import Tiny
 from safetensors.torch import load_file
 from zoo import FAMILIES, WORDS, save
 
-from transferkit.checkpoints.checkpoint import Source, load, open_source
+from transferkit.checkpoints.checkpoint import load
 from transferkit.checkpoints.checkpoint import save as save_checkpoint
 from transferkit.decoder.loading import load_tokenizer
 from transferkit.errors import ConfigError
-from transferkit.methods.baselines import PromptingAlone
-from transferkit.methods.embedder import PromptEmbedder
+from transferkit.methods.prompting_alone import PromptingAlone
+from transferkit.methods.transfer import PromptEmbedder
 from transferkit.prompting.anchors import shared_tokens
+from transferkit.prompting.saved import SourceCheckpoint, open_source
 from transferkit.prompting.writer import Writer
+from transferkit.runner.prepare import resolved
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +45,7 @@ def weights(source: Path) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
 
 def across(source: Path, target: Path) -> np.ndarray[Any, Any]:
     """A, from the tables that the two backbones hand to their layers."""
-    backbones = [load_backbone(folder) for folder in (source, target)]
+    backbones = [load_reader(folder).decoder for folder in (source, target)]
     ids = shared_tokens(
         *(one.encoder.tokenizer for one in backbones), rows=tuple(one.encoder.num_rows for one in backbones)
     )
@@ -132,7 +134,7 @@ def test_source_backbone_that_cannot_be_had(tiny: Tiny, tmp_path: Path, change: 
 
 def test_other_soft_tokens_than_the_source_wrote(tiny: Tiny, learned: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     hidden = replace(open_source(learned).alignment(), weight=torch.zeros(7, 48))
-    monkeypatch.setattr(Source, "alignment", lambda _: hidden)
+    monkeypatch.setattr(SourceCheckpoint, "alignment", lambda _: hidden)
     with pytest.raises(ConfigError, match=r"as the source wrote them \(width 7\), these have 48; use 'random'"):
         started(tiny, learned)
 
@@ -152,13 +154,11 @@ def test_backbones_that_share_too_few_tokens(tiny: Tiny, learned: Path, monkeypa
 
 
 def test_record_says_through_what(tiny: Tiny, learned: Path) -> None:
-    from transferkit.methods.build import build, resolve_recipe
-
-    recipe, spec = resolve_recipe(tiny.recipe("adapt"), source=learned)
+    recipe = resolved(tiny.recipe("adapt"), source=learned)
     assert recipe.alignment.init == "source"
-    built = build(recipe, spec, source=learned, device=torch.device("cpu"))
-    facts = built.facts["alignment"]
-    assert built.label == "transfer, W + offsets, source start"
+    built = build(recipe, source=learned)
+    facts = built.record_facts["alignment"]
+    assert built.label(recipe) == "transfer, W + offsets, source start"
     assert facts["through"] == "source"
     source, target = (load_tokenizer(str(folder)) for folder in (tiny.source, tiny.target))
     assert facts["anchors"] == len(shared_tokens(source, target, rows=(999, 999))[0])

@@ -13,7 +13,7 @@ from peft import LoraConfig, TaskType, get_peft_model
 from torch import Tensor
 from transformers import AutoModel, AutoTokenizer
 
-from transferkit.config.recipes import LoraSection
+from transferkit.config.sections import LoraSection
 from transferkit.data.training_sets import Batch
 from transferkit.prompting.adapters import add_lora
 

@@ -5,16 +5,19 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from helpers.parts import TEXTS, load_backbone, prompt_embedder, relative
+from helpers.parts import TEXTS, load_reader, prompt_embedder, relative
 from helpers.tiny import Tiny
 
-from transferkit.checkpoints.instructions import reads_instruction
-from transferkit.config.specs import Pooling
+from transferkit.config.poolings import Pooling
+from transferkit.config.specs import TokenizerFacts
 from transferkit.decoder.loading import input_embeddings
+from transferkit.decoder.probe import probe
 from transferkit.decoder.readout import Readout
 from transferkit.errors import ConfigError
-from transferkit.methods.baselines import FrozenEmbedder, PromptTuningEmbedder
-from transferkit.methods.embedder import PromptEmbedder, SeveralPoolings
+from transferkit.methods.frozen import FrozenEmbedder
+from transferkit.methods.on_backbone import SeveralPoolings
+from transferkit.methods.prompt_tuning import PromptTuningEmbedder
+from transferkit.methods.transfer import PromptEmbedder
 
 READINGS: list[tuple[str, Pooling]] = [
     ("{text}{soft}", "soft"),
@@ -61,7 +64,9 @@ def test_training_and_encoding_give_the_same_vector(tiny: Tiny, template: str, p
 
 
 @readings
-def test_cached_path_equals_the_full_pass(tiny: Tiny, template: str, pooling: Pooling) -> None:
+def test_cached_path_equals_the_full_pass(
+    tiny: Tiny, template: str, pooling: Pooling, monkeypatch: pytest.MonkeyPatch
+) -> None:
     embedder = prompt_embedder(tiny, template=template, pooling=pooling)
     backbone = embedder.backbone
     assert backbone.exactness.cached
@@ -69,7 +74,7 @@ def test_cached_path_equals_the_full_pass(tiny: Tiny, template: str, pooling: Po
     measured = backbone.exactness
     outcomes = []
     for exactness in (measured, replace(measured, cached_errors=(1.0, 1.0))):
-        backbone.exactness = exactness
+        monkeypatch.setattr(backbone, "exactness", exactness)
         embedder.zero_grad()
         vectors = embedder.embed(TEXTS, ["see"] * len(TEXTS))
         weights = torch.randn(vectors.shape, generator=torch.Generator().manual_seed(0))
@@ -97,34 +102,35 @@ def test_soft_tokens_and_text_are_both_read(tiny: Tiny, template: str, pooling: 
 
 @pytest.mark.parametrize("template", ["{text}", '{instruction}: "{text}"', "{text}{soft} so"])
 def test_static_is_the_mean_token_embedding_of_the_text_alone(tiny: Tiny, template: str) -> None:
-    backbone = load_backbone(tiny.target, template=template)
-    backbone.encoder.eos = [backbone.encoder.filler]
-    embedder = FrozenEmbedder(backbone, pooling="static")
-    tokenizer, table = backbone.encoder.tokenizer, input_embeddings(backbone.trunk).weight.detach().double()
+    facts = TokenizerFacts(append_eos=True)
+    spec = probe(str(tiny.target)).model_copy(update={"tokenizer": facts})
+    reader = load_reader(tiny.target, spec=spec, template=template)
+    embedder = FrozenEmbedder(reader, pooling="static")
+    tokenizer, table = reader.decoder.encoder.tokenizer, input_embeddings(reader.decoder.trunk).weight.detach().double()
     texts = [text for text in TEXTS if text]
-    ids = [tokenizer(text, add_special_tokens=False)["input_ids"][: backbone.rows.max_length] for text in texts]
+    ids = [tokenizer(text, add_special_tokens=False)["input_ids"][: reader.text_tokens] for text in texts]
     expected = torch.stack([table[row].mean(0) for row in ids])
-    backbone.trunk.register_forward_hook(lambda *_: pytest.fail("a pass over the decoder, which nothing reads"))
+    reader.decoder.trunk.register_forward_hook(lambda *_: pytest.fail("a pass over the decoder, which nothing reads"))
     found = embedder.embed(texts, ["find the cat"] * len(texts))
     torch.testing.assert_close(found.double(), expected, rtol=1e-5, atol=1e-6)
     nothing = embedder.embed([""], [""])[0].double()
-    torch.testing.assert_close(nothing, table[backbone.encoder.filler], rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(nothing, table[reader.decoder.encoder.filler], rtol=1e-5, atol=1e-6)
 
 
 def test_no_pass_where_static_alone_is_read(tiny: Tiny) -> None:
-    backbone = load_backbone(tiny.target, template="{instruction} {text}")
-    embedder = FrozenEmbedder(backbone, pooling="static")
+    reader = load_reader(tiny.target, template="{instruction} {text}")
+    embedder = FrozenEmbedder(reader, pooling="static")
     expected = embedder.encode(TEXTS)
-    backbone.trunk.register_forward_hook(lambda *_: pytest.fail("a pass over the decoder, which nothing reads"))
+    reader.decoder.trunk.register_forward_hook(lambda *_: pytest.fail("a pass over the decoder, which nothing reads"))
     together = SeveralPoolings(embedder, poolings=["static"])
     np.testing.assert_array_equal(together.encode(TEXTS), expected)
-    assert not reads_instruction(embedder)
-    assert reads_instruction(FrozenEmbedder(backbone, pooling="mean+static"))
+    assert not embedder.reads_instruction
+    assert FrozenEmbedder(reader, pooling="mean+static").reads_instruction
 
 
 def test_soft_tokens_stand_beside_static_ones(tiny: Tiny) -> None:
     beside, soft = (prompt_embedder(tiny, pooling=pooling) for pooling in ("soft+static", "soft"))
-    static = FrozenEmbedder(load_backbone(soft.backbone.spec.location, template="{text}"), pooling="static")
+    static = FrozenEmbedder(load_reader(soft.backbone.spec.location, template="{text}"), pooling="static")
     expected = np.concatenate([soft.encode(TEXTS), static.encode(TEXTS)], axis=1) / 2**0.5
     np.testing.assert_allclose(beside.encode(TEXTS), expected, atol=1e-5)
 
@@ -136,7 +142,7 @@ def test_instruction_reaches_the_prompt_alone(embedder: PromptEmbedder) -> None:
     mixed = embedder.encode(TEXTS, instruction=each)
     for i, task in enumerate(each):
         np.testing.assert_allclose(mixed[i], embedder.encode([TEXTS[i]], instruction=task)[0], atol=1e-5)
-    frozen = FrozenEmbedder(load_backbone(embedder.backbone.spec.location, template="{text}"), pooling="mean")
+    frozen = FrozenEmbedder(load_reader(embedder.backbone.spec.location, template="{text}"), pooling="mean")
     np.testing.assert_array_equal(frozen.encode(TEXTS), frozen.encode(TEXTS, instruction="find the cat"))
 
 
@@ -175,18 +181,18 @@ def test_readout_is_applied_by_encode_alone(tiny: Tiny) -> None:
 def test_tokens_read_counts_texts_template_and_soft_tokens(embedder: PromptEmbedder) -> None:
     embedder.take_tokens()
     embedder.embed(TEXTS[:2], ["", ""])
-    rows = embedder.backbone.rows(TEXTS[:2], ["", ""])
+    rows = embedder.reader.rows(TEXTS[:2], ["", ""])
     assert embedder.take_tokens() == sum(map(len, rows.before)) + 2 * 3
     assert embedder.take_tokens() == 0
 
 
 def test_combinations_without_meaning_are_refused(tiny: Tiny, embedder: PromptEmbedder) -> None:
-    prefix, plain = (load_backbone(tiny.target, template=t) for t in ("{soft}{text}", "{text}"))
-    with pytest.raises(ConfigError, match="pooling 'soft' needs soft tokens after the text"):
+    prefix, plain = (load_reader(tiny.target, template=t) for t in ("{soft}{text}", "{text}"))
+    with pytest.raises(ConfigError, match=r"pooling.*'soft' reads positions that stand before the text"):
         PromptEmbedder(embedder.writer, embedder.alignment, prefix, pooling="soft")
-    with pytest.raises(ConfigError, match=r"pooling 'soft\+static' needs soft tokens after the text"):
+    with pytest.raises(ConfigError, match=r"pooling.*'soft\+static' reads positions that stand before the text"):
         PromptEmbedder(embedder.writer, embedder.alignment, prefix, pooling="soft+static")
     with pytest.raises(ConfigError, match=r"has no \{soft\}"):
         PromptEmbedder(embedder.writer, embedder.alignment, plain, pooling="mean")
     with pytest.raises(ConfigError, match=r"has no \{soft\}"):
-        PromptTuningEmbedder(plain, pooling="mean", tokens=3, seed=0)
+        PromptTuningEmbedder.on(plain, pooling="mean", tokens=3, seed=0)

@@ -6,17 +6,18 @@ import pytest
 import torch
 from bitsandbytes.functional import dequantize_4bit
 from bitsandbytes.nn import Linear4bit
-from helpers.parts import TEXTS, load_backbone, relative
+from helpers.parts import TEXTS, load_reader, relative
 from helpers.tiny import Tiny
 from torch import Tensor
 from transformers import AutoModelForCausalLM, AutoTokenizer
 from zoo import FAMILIES, save
 
-from transferkit.decoder.backbone import FrozenBackbone
+from transferkit.decoder.decoder import Decoder
+from transferkit.decoder.reader import Reader
 from transferkit.errors import ConfigError
 
 
-def dequantised_copy(quantised: FrozenBackbone, folder: Path, copy: Path) -> Path:
+def dequantised_copy(quantised: Decoder, folder: Path, copy: Path) -> Path:
     """The model in ``folder`` with every quantised weight replaced by what its 4 bits mean."""
     model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
     replaced = 0
@@ -33,31 +34,32 @@ def dequantised_copy(quantised: FrozenBackbone, folder: Path, copy: Path) -> Pat
     return copy
 
 
-def soft_gradient(backbone: FrozenBackbone) -> Tensor:
+def soft_gradient(reader: Reader) -> Tensor:
     """Of a random weighting of the soft positions' states."""
     generator = torch.Generator().manual_seed(0)
-    scale = backbone.token_table().float().std()
-    soft = (torch.randn(len(TEXTS), 3, backbone.embedding_width, generator=generator) * scale).requires_grad_()
-    states = backbone(backbone.rows(TEXTS, [""] * len(TEXTS)), soft).states[:, -3:].float()
+    scale = reader.decoder.token_table().float().std()
+    soft = (torch.randn(len(TEXTS), 3, reader.decoder.embedding_width, generator=generator) * scale).requires_grad_()
+    states = reader(reader.rows(TEXTS, [""] * len(TEXTS)), soft).states[:, -3:].float()
     weights = torch.randn(states.shape, generator=generator)
     return torch.autograd.grad((states * weights).sum(), soft)[0]
 
 
 def test_gradients_equal_the_dequantised_model(tiny: Tiny, tmp_path: Path) -> None:
-    quantised = load_backbone(tiny.target, quantization="nf4")
+    reader = load_reader(tiny.target, quantization="nf4")
+    quantised = reader.decoder
     layers = [module for module in quantised.modules() if isinstance(module, Linear4bit)]
     assert quantised.quantized_layers == len(layers) > 0
     # On CPUs with AVX512-BF16 this flag lets a forward pass without gradient ruin all later gradients.
     assert [layer.support_avx512bf16_for_cpu for layer in layers] == [False] * len(layers)
-    dense = load_backbone(dequantised_copy(quantised, tiny.target, tmp_path / "dense"))
-    assert dense.quantized_layers == 0
+    dense = load_reader(dequantised_copy(quantised, tiny.target, tmp_path / "dense"))
+    assert dense.decoder.quantized_layers == 0
     expected = soft_gradient(dense)
-    fresh = soft_gradient(quantised)
+    fresh = soft_gradient(reader)
     quantised.eval()
     with torch.no_grad():
         soft = torch.zeros(len(TEXTS), 3, quantised.embedding_width)
-        quantised(quantised.rows(TEXTS, [""] * len(TEXTS)), soft)
-    later = soft_gradient(quantised)
+        reader(reader.rows(TEXTS, [""] * len(TEXTS)), soft)
+    later = soft_gradient(reader)
     for gradient in (fresh, later):
         assert float(torch.cosine_similarity(gradient.flatten(), expected.flatten(), dim=0)) > 0.99
         assert float(gradient.norm() / expected.norm()) == pytest.approx(1, abs=0.05)
@@ -66,4 +68,4 @@ def test_gradients_equal_the_dequantised_model(tiny: Tiny, tmp_path: Path) -> No
 def test_decoder_without_a_layer_to_quantise_is_refused(tmp_path: Path) -> None:
     save(FAMILIES["falcon"], tmp_path)
     with pytest.raises(ConfigError, match="quantization nf4 found no layer that it can quantise"):
-        load_backbone(tmp_path, quantization="nf4")
+        load_reader(tmp_path, quantization="nf4")

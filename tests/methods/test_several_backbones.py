@@ -5,17 +5,17 @@ from pathlib import Path
 import pytest
 import torch
 from helpers.parts import digests, relative
-from helpers.run_parts import QUIET, trial
+from helpers.run_parts import QUIET, build, trial
 from helpers.tiny import Tiny
 
 from transferkit.checkpoints.checkpoint import load
-from transferkit.config.recipes import Recipe
+from transferkit.config.recipe import Recipe
 from transferkit.errors import ConfigError
-from transferkit.methods.build import build, resolve_recipe
-from transferkit.methods.embedder import PromptEmbedder
-from transferkit.methods.several_backbones import SeveralBackbones
-from transferkit.runner.runner import Inputs, start
-from transferkit.training.loop import backward
+from transferkit.methods.source import SourceEmbedder
+from transferkit.methods.transfer import PromptEmbedder
+from transferkit.runner.prepare import Inputs, resolved
+from transferkit.runner.run import start
+from transferkit.training.step import backward
 
 
 def recipe_on_both(tiny: Tiny, **changes: object) -> Recipe:
@@ -32,16 +32,16 @@ def gradients(embedder: PromptEmbedder, batch: object, recipe: Recipe) -> dict[s
 
 def test_each_turn_is_the_backbone_alone(tiny: Tiny) -> None:
     both = trial(tiny, recipe_on_both(tiny))
-    assert isinstance(both.embedder, SeveralBackbones)
+    assert isinstance(both.embedder, SourceEmbedder)
     batch = both.data.batch(0)
     mapping = tiny.mapping("train")
     mapping["embedding"]["backbone"] = str(tiny.target)
-    recipe, spec = resolve_recipe(Recipe.model_validate(mapping), source=None)
-    alone = build(recipe, spec, source=None, device=torch.device("cpu")).embedder
+    recipe = resolved(Recipe.model_validate(mapping), source=None)
+    alone = build(recipe, source=None)
     assert isinstance(alone, PromptEmbedder)
     expected = gradients(alone, batch, recipe)
 
-    both.embedder.begin_step(1)
+    both.embedder.before_step(1)
     found = gradients(both.embedder, batch, recipe)
     assert not any(name.startswith("alignment.") for name in found)
     for name, gradient in expected.items():
@@ -51,7 +51,7 @@ def test_each_turn_is_the_backbone_alone(tiny: Tiny) -> None:
 
     for parameter in both.embedder.parameters():
         parameter.grad = None
-    both.embedder.begin_step(2)
+    both.embedder.before_step(2)
     assert not any(name.startswith("others.") for name in gradients(both.embedder, batch, recipe))
 
 
@@ -70,7 +70,7 @@ def test_the_checkpoint_is_an_ordinary_source(tiny: Tiny, tmp_path: Path) -> Non
     folder = start(recipe, Inputs(data_dir=tiny.data), runs=tmp_path, console=QUIET)
     loaded = load(folder)
     assert isinstance(loaded, PromptEmbedder)
-    assert not isinstance(loaded, SeveralBackbones)
+    assert not isinstance(loaded, SourceEmbedder)
     assert loaded.backbone.spec.location == str(tiny.source)
 
 

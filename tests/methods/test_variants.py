@@ -9,8 +9,6 @@ from helpers.parts import source_checkpoint
 from helpers.run_parts import trial
 from helpers.tiny import Tiny
 
-from transferkit.methods.build import Built, variants
-
 TEXTS = ["a red bird", "what is the weather like", "x", "a longer text that says rather more than all the others do"]
 
 
@@ -37,7 +35,7 @@ def test_ways_that_share_a_pass_equal_each_way_alone(
     recipe = tiny.recipe("baseline", method=method, **changes)
     one = trial(tiny, recipe, source=source)
     seen = []
-    for reader, ways in variants(one.recipe, Built(one.embedder, "")):
+    for reader, ways in one.embedder.variants(one.recipe):
         shared = reader.pooled(TEXTS, [""] * len(TEXTS), batch_size=3)
         read = one.scorer.read(reader)
         for way in ways:

@@ -3,12 +3,13 @@
 import numpy as np
 import pytest
 import torch
-from helpers.parts import TEXTS, load_backbone, load_prompting, relative, ridge_regression
+from helpers.parts import TEXTS, load_prompting, load_reader, relative, ridge_regression
 from helpers.tiny import Tiny
 from torch import Tensor
 
-from transferkit.methods.baselines import PromptTuningEmbedder
-from transferkit.methods.embedder import Embedder, PromptEmbedder
+from transferkit.methods.base import Embedder
+from transferkit.methods.prompt_tuning import PromptTuningEmbedder
+from transferkit.methods.transfer import PromptEmbedder
 from transferkit.prompting.alignment import Alignment, anchor_start, fit_quality, random_start
 from transferkit.prompting.writer import Writer
 from transferkit.training.losses import contrastive_loss
@@ -75,14 +76,14 @@ def test_forward_is_one_matrix_and_one_offset_a_position() -> None:
 
 @pytest.mark.parametrize("template", ["{text}{soft}", "{soft}{text}"])
 def test_zero_matrix_with_offsets_is_prompt_tuning(tiny: Tiny, template: str) -> None:
-    backbone = load_backbone(tiny.target, template=template)
+    reader = load_reader(tiny.target, template=template)
     pooling = "soft" if template.endswith("{soft}") else "mean"
-    tuned = PromptTuningEmbedder(backbone, pooling=pooling, tokens=3, seed=2)
+    tuned = PromptTuningEmbedder.on(reader, pooling=pooling, tokens=3, seed=2)
     prompting = load_prompting(tiny.prompting)
-    alignment = Alignment(torch.zeros(prompting.width, backbone.embedding_width), tokens=3, offset=True)
+    alignment = Alignment(torch.zeros(prompting.width, reader.decoder.embedding_width), tokens=3, offset=True)
     assert alignment.offset is not None
     alignment.offset.data.copy_(tuned.prompt.data)
-    transfer = PromptEmbedder(Writer(prompting), alignment, backbone, pooling=pooling)
+    transfer = PromptEmbedder(Writer(prompting), alignment, reader, pooling=pooling)
     losses = [one_loss(tuned), one_loss(transfer)]
     torch.testing.assert_close(losses[1], losses[0], rtol=1e-6, atol=0)
     for loss in losses:

@@ -10,7 +10,7 @@ from torch import Tensor
 from transformers import GenerationConfig
 from zoo import FAMILIES, VOCABULARY_SIZE, save, tokenizer
 
-from transferkit.config.recipes import LoraSection, Relaxation
+from transferkit.config.sections import LoraSection, Relaxation
 from transferkit.decoder.tokens import pad_left
 from transferkit.errors import ConfigError
 from transferkit.prompting.llm import PromptingLLM, collapse

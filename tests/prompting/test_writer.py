@@ -8,7 +8,8 @@ from helpers.tiny import Tiny
 from torch import Tensor, nn
 from zoo import WORDS
 
-from transferkit.prompting.writer import SoftTokenMemory, Writer
+from transferkit.prompting.memory import SoftTokenMemory
+from transferkit.prompting.writer import Writer
 
 K, WIDTH = 3, 4
 SIZE = K * WIDTH * 4  # bytes of one prompt's soft tokens

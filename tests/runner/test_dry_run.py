@@ -16,20 +16,21 @@ from transformers import AutoModel, AutoModelForCausalLM, AutoTokenizer
 
 from transferkit.config.recipes import read_recipe
 from transferkit.data.training_sets import Batch
+from transferkit.decoder.readout import Readout
 from transferkit.errors import ConfigError
-from transferkit.methods.build import JOINS
-from transferkit.methods.embedder import Embedder, Group
-from transferkit.runner import runner
+from transferkit.methods.base import Embedder, Group
+from transferkit.methods.example import POOLED
+from transferkit.methods.prompting_alone import JOINS
 from transferkit.runner.dry_run import describe
-from transferkit.runner.example_tokens import POOLED
 from transferkit.runner.memory_estimate import estimate_memory
-from transferkit.runner.runner import Inputs
+from transferkit.runner.prepare import Inputs, resolved
+from transferkit.runner.run import start
 
 
 @pytest.fixture(scope="module")
 def source(tiny: Tiny, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished train run of one step."""
-    return runner.start(
+    return start(
         tiny.recipe("train", optim={"steps": 1}),
         Inputs(data_dir=tiny.data),
         runs=tmp_path_factory.mktemp("runs"),
@@ -88,7 +89,8 @@ def test_recipe_in_the_plan_is_complete_and_valid(tiny: Tiny, source: Path, tmp_
     text = plan(tiny, "adapt", source=source)
     file = tmp_path / "printed.yaml"
     file.write_text("\n".join(line[2:] for line in section(text, "recipe, resolved")))
-    assert read_recipe(str(file)) == runner.resolve_recipe(tiny.recipe("adapt"), source=source)[0]
+    complete = resolved(tiny.recipe("adapt"), source=source)
+    assert read_recipe(str(file)).model_dump() == complete.model_dump()
 
 
 def test_adapt_learns_the_alignment_alone_and_tells_where_it_starts(tiny: Tiny, source: Path) -> None:
@@ -227,11 +229,11 @@ class Product(Embedder):
     """x * weight, x (B, 10) made anew: backward needs x, 40 bytes a text, and the weight itself."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__(Readout("none", 10))
         self.weight = nn.Parameter(torch.ones(10))
         self.frozen = nn.Parameter(torch.ones(7, dtype=torch.bfloat16), requires_grad=False)
 
-    def embed(self, texts: Sequence[str], instructions: Sequence[str]) -> Tensor:
+    def embed(self, texts: Sequence[str], instructions: Sequence[str], *, memory: object = None) -> Tensor:
         return torch.randn(len(texts), 10) * self.weight
 
     def trainable(self) -> dict[Group, list[nn.Parameter]]:

@@ -13,15 +13,15 @@ from helpers.tiny import Tiny
 from typer.testing import CliRunner
 from zoo import WORDS
 
-from transferkit.checkpoints.checkpoint import checkpoint_folder, given_folder, load
+from transferkit.checkpoints.checkpoint import load
 from transferkit.cli.app import app
-from transferkit.config.recipes import Recipe
+from transferkit.config.recipe import Recipe
 from transferkit.convergence import compare
 from transferkit.embed.search import Entry
 from transferkit.errors import ConfigError, RunError
 from transferkit.files.builtin import BUNDLED, bundled_dir
-from transferkit.methods.embedder import Embedder
-from transferkit.runner.runner import source_facts
+from transferkit.methods.base import Embedder
+from transferkit.runs.checkpoint_folder import checkpoint_folder, given_folder, source_facts
 from transferkit.runs.folder import Run
 from transferkit.study import demo
 from transferkit.study.demo import QUESTION, RUNS, adapted_checkpoint, planned_runs, run_demo

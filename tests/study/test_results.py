@@ -10,7 +10,7 @@ import pytest
 from mteb.results.task_result import TaskResult
 from pydantic import TypeAdapter
 
-from transferkit.config.recipes import heeded
+from transferkit.config.methods import heeded
 from transferkit.convergence import compare
 from transferkit.convergence.series import _flat, recipe_facts
 from transferkit.convergence.tables import to_csv, to_json, to_markdown

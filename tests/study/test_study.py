@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from helpers.ports import free_port
 from helpers.run_parts import QUIET
 from helpers.tiny import Tiny
-from test_distributed import free_port
 from typer.testing import CliRunner
 
 from transferkit.cli.app import app
@@ -21,7 +21,8 @@ from transferkit.config.schema import dump_yaml
 from transferkit.convergence import compare
 from transferkit.errors import ConfigError
 from transferkit.files.lock import sole_use
-from transferkit.runner.runner import Inputs, resume, start
+from transferkit.runner.prepare import Inputs
+from transferkit.runner.run import resume, start
 from transferkit.runs.folder import read_metrics, read_record
 from transferkit.study.plan import chosen, plan, short_name
 from transferkit.study.run import run_all

@@ -22,19 +22,22 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from transferkit.checkpoints.checkpoint import load, save
-from transferkit.config.recipes import OptimSection, Recipe
+from transferkit.config.recipe import Recipe
+from transferkit.config.sections import OptimSection
 from transferkit.decoder.text_states import TextState, TextStateMemory
 from transferkit.decoder.tokens import Rows
 from transferkit.errors import ConfigError, RunError
-from transferkit.methods.build import resolve_recipe
-from transferkit.methods.embedder import PromptEmbedder
+from transferkit.methods.transfer import PromptEmbedder
 from transferkit.progress import Progress
 from transferkit.prompting.llm import collapse
-from transferkit.runner import runner
-from transferkit.runner.runner import Inputs, Prepared, resume, start
+from transferkit.runner.prepare import Inputs, prepare, resolved
+from transferkit.runner.provenance import lineage
+from transferkit.runner.run import resume, start
 from transferkit.runs.folder import read_run
-from transferkit.training.loop import Interrupted, backward, batch_loss, make_optimizer, set_learning_rates
-from transferkit.training.scoring import Evaluation
+from transferkit.training.schedule import make_optimizer, set_learning_rates
+from transferkit.training.scoring import Evaluation, Scorer
+from transferkit.training.signals import Interrupted
+from transferkit.training.step import backward, batch_loss
 
 LORA = {"r": 4, "dropout": 0.2}
 FEW = {"kind": "center", "sample": 8}  # the readout is not what is tested here
@@ -155,7 +158,7 @@ def test_training_changes_what_learns_and_not_one_bit_of_the_rest(
         assert len(changed) > 0.9 * len(own)
 
 
-class Rising(runner.Scorer):
+class Rising(Scorer):
     """In the scorer's place: each evaluation is better than the one before."""
 
     value = 0.0
@@ -341,7 +344,7 @@ def test_metrics_rows(tiny: Tiny, source: Path, tmp_path: Path) -> None:
     for step in range(8):
         batch = one.data.batch(step)
         texts = batch.anchors + batch.positives
-        tokens += one.embedder.backbone.rows(texts, [""] * len(texts)).num_tokens() + 3 * len(texts)
+        tokens += one.embedder.reader.rows(texts, [""] * len(texts)).num_tokens() + 3 * len(texts)
     assert rows[-1]["tokens"] == tokens
     for row in rows:
         assert set(row["scores"]) == {"intents", "sts"}
@@ -366,7 +369,7 @@ def test_run_folder_is_resumed_and_then_left_alone(
     recipe = recipe_of(tiny, "adapt", optim={"steps": 4}, eval={"every": 2})
     straight = start(recipe, inputs, runs=tmp_path / "straight", console=QUIET)
     with monkeypatch.context() as patch:
-        patch.setattr(runner, "Progress", Stopped)
+        patch.setattr("transferkit.runner.run.Progress", Stopped)
         with pytest.raises(Interrupted):
             start(recipe, inputs, runs=tmp_path / "halves", console=QUIET)
     (folder,) = (tmp_path / "halves").iterdir()
@@ -374,7 +377,7 @@ def test_run_folder_is_resumed_and_then_left_alone(
     assert not (folder / "checkpoint").exists()
     begun = read_run(folder).record
     monkeypatch.setattr(sys, "argv", ["transferkit", "adapt", "--resume"])
-    monkeypatch.setattr(runner, "now", lambda: "2030-01-01T00:00:00+00:00")
+    monkeypatch.setattr("transferkit.runner.record.now", lambda: "2030-01-01T00:00:00+00:00")
     assert resume(folder, console=QUIET) == folder
     record = read_run(folder).record
     assert {key: record[key] for key in ("created_at", "command")} == {
@@ -400,30 +403,30 @@ def test_run_folder_is_resumed_and_then_left_alone(
 
 def test_a_set_without_an_instruction_has_those_of_the_source_on_both_sides(tiny: Tiny, tmp_path: Path) -> None:
     train = recipe_of(tiny, "adapt").data.model_dump()["train"][:1]
-    for known, document in ({"document_instructions": {train[0]["name"]: "a text"}}, "a text"), ({}, None):
+    for known, document in ({"documents": {train[0]["name"]: "a text"}}, "a text"), ({}, None):
         source = tmp_path / str(document)
         save(prompt_embedder(tiny), source, instructions={train[0]["name"]: "find"}, **known)
         given = [train[0] | {"instruction": None, "document_instruction": None}]
-        recipe, _ = resolve_recipe(recipe_of(tiny, "adapt", data={"train": given}), source=source)
+        recipe = resolved(recipe_of(tiny, "adapt", data={"train": given}), source=source)
         assert (recipe.data.train[0].instruction, recipe.data.train[0].document_instruction) == ("find", document)
     own = [train[0] | {"instruction": None, "document_instruction": "mine"}]
-    recipe, _ = resolve_recipe(recipe_of(tiny, "adapt", data={"train": own}), source=tmp_path / "a text")
+    recipe = resolved(recipe_of(tiny, "adapt", data={"train": own}), source=tmp_path / "a text")
     assert recipe.data.train[0].document_instruction == "mine"
 
 
 def test_lineage_is_shared_by_seeds_and_places_and_by_nothing_else(tiny: Tiny, source: Path, tmp_path: Path) -> None:
-    def lineage(**changes: Any) -> str:
-        recipe, spec = resolve_recipe(recipe_of(tiny, "adapt", **changes), source=source)
-        return Prepared.load(recipe, spec, Inputs(source=source, data_dir=tiny.data)).lineage()
+    def of(**changes: Any) -> str:
+        recipe = resolved(recipe_of(tiny, "adapt", **changes), source=source)
+        return lineage(prepare(recipe, Inputs(source=source, data_dir=tiny.data)))
 
     train = recipe_of(tiny, "adapt").data.model_dump()["train"]
-    one = lineage()
-    assert lineage(seed=99) == one
+    one = of()
+    assert of(seed=99) == one
     (tmp_path / tiny.target.name).symlink_to(tiny.target)
-    assert lineage(embedding={"backbone": str(tmp_path / tiny.target.name)}) == one
+    assert of(embedding={"backbone": str(tmp_path / tiny.target.name)}) == one
     asked = [train[0] | {"instruction": "find something else"}, *train[1:]]
     given = [train[0] | {"document_instruction": "a text"}, *train[1:]]
-    others = [lineage(optim={"steps": 7}), lineage(data={"train": asked}), lineage(data={"train": given})]
+    others = [of(optim={"steps": 7}), of(data={"train": asked}), of(data={"train": given})]
     assert len({one, *others}) == 4
 
 
@@ -464,21 +467,21 @@ def test_kept_states_change_no_number_and_stay_below_their_budget(tiny: Tiny, so
 def test_memory_keeps_whole_batches_up_to_its_budget_and_reads_the_rest_again(tiny: Tiny, source: Path) -> None:
     embedder = load(source)
     assert isinstance(embedder, PromptEmbedder)
-    backbone, read = embedder.backbone, []
+    reader, read = embedder.reader, []
 
     def reading(rows: Rows) -> TextState:
         read.append(rows)
-        return backbone.read_text(rows)
+        return reader.read_text(rows)
 
-    batches = [backbone.rows([text], [""]) for text in ("the cat", "a dog sat", "see the water")]
-    sizes = [backbone.read_text(rows).num_bytes() for rows in batches]
-    layers, width = 2, backbone.read_text(batches[0]).states.shape[-1]
+    batches = [reader.rows([text], [""]) for text in ("the cat", "a dog sat", "see the water")]
+    sizes = [reader.read_text(rows).num_bytes() for rows in batches]
+    layers, width = 2, reader.read_text(batches[0]).states.shape[-1]
     positions = len(batches[0].before[0])
     assert sizes[0] >= positions * (width * 4 + 1) + layers * 2 * positions * 4  # states, mask, keys and values
     memory = TextStateMemory(budget_bytes=sizes[0] + sizes[1])
     for rows in [*batches, *batches]:
         state = memory.get(rows, read=reading)
-        torch.testing.assert_close(state.states, backbone.read_text(rows).states, rtol=0, atol=0)
+        torch.testing.assert_close(state.states, reader.read_text(rows).states, rtol=0, atol=0)
     assert memory.used_bytes == sizes[0] + sizes[1]
     assert len(read) == 4  # the third batch did not fit: read twice
 
@@ -486,13 +489,12 @@ def test_memory_keeps_whole_batches_up_to_its_budget_and_reads_the_rest_again(ti
 def test_training_reads_past_the_memory(tiny: Tiny, source: Path) -> None:
     embedder = load(source)
     assert isinstance(embedder, PromptEmbedder)
-    embedder.dev_states = TextStateMemory(budget_bytes=1 << 30)
+    memory = TextStateMemory(budget_bytes=1 << 30)
     embedder.train()
     embedder.embed(["the cat"], [""])
-    assert embedder.dev_states.used_bytes == 0
-    embedder.eval()
-    embedder.embed(["the cat"], [""])
-    assert embedder.dev_states.used_bytes > 0
+    assert memory.used_bytes == 0
+    embedder.eval().pooled(["the cat"], [""], batch_size=1, memory=memory)
+    assert memory.used_bytes > 0
 
 
 def test_the_readouts_sample_is_read_anew_and_costs_its_writing_each_time(
@@ -500,22 +502,20 @@ def test_the_readouts_sample_is_read_anew_and_costs_its_writing_each_time(
 ) -> None:
     one = make(tiny, "adapt", source, readout={"kind": "whiten", "sample": 20})
     assert isinstance(one.embedder, PromptEmbedder)
-    one.embedder.dev_states = TextStateMemory(budget_bytes=1 << 30)
     asked: list[bool] = []
     whole = type(one.embedder).embed
 
-    def embed(self: PromptEmbedder, *arguments: Any) -> torch.Tensor:
-        asked.append(self.dev_states is not None)
-        return whole(self, *arguments)
+    def embed(self: PromptEmbedder, *arguments: Any, memory: Any = None) -> torch.Tensor:
+        asked.append(memory is not None)
+        return whole(self, *arguments, memory=memory)
 
     monkeypatch.setattr(type(one.embedder), "embed", embed)
     monkeypatch.setattr("transferkit.training.scoring.perf_counter", iter(range(100)).__next__)  # a second a look
-    monkeypatch.setattr("transferkit.prompting.writer.perf_counter", lambda: 0.0)
+    monkeypatch.setattr("transferkit.prompting.memory.perf_counter", lambda: 0.0)
     dev_batches = -(-len(one.scorer.unique) // one.scorer.batch_size)
     first = one.scorer.read(one.embedder)
     assert asked == [True] * dev_batches + [False] * (len(asked) - dev_batches)
     assert len(asked) > dev_batches
-    assert one.embedder.dev_states is not None
     assert (first.seconds, first.sample_seconds) == (2, 1)
 
     memory = one.embedder.writer.memory

@@ -6,7 +6,8 @@ from helpers.tiny import Tiny
 from rich.console import Console
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from transferkit.runner.runner import Inputs, start
+from transferkit.runner.prepare import Inputs
+from transferkit.runner.run import start
 from transferkit.runs.folder import read_metrics
 
 

@@ -225,7 +225,7 @@ def not_installed(package: str) -> Spoil:
     def spoil(world: World) -> None:
         import importlib.util
 
-        import transferkit.runner.runner
+        import transferkit.runner.prepare
 
         real = importlib.util.find_spec
 
@@ -233,7 +233,7 @@ def not_installed(package: str) -> Spoil:
             return None if name == package else real(name, *rest)
 
         world.monkeypatch.setattr(importlib.util, "find_spec", find_spec)
-        world.monkeypatch.setattr(transferkit.runner.runner, "find_spec", find_spec)
+        world.monkeypatch.setattr(transferkit.runner.prepare, "find_spec", find_spec)
 
     return spoil
 

@@ -6,22 +6,18 @@ measures it.
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from rich.console import Console
 
 from transferkit.attention.shares import GROUPS, Look, before_adaptation, check_readable, eager, look
-from transferkit.checkpoints.instructions import reads_instruction
-from transferkit.config.specs import Pooling
+from transferkit.config.poolings import Pooling
 from transferkit.data.words import StopWords
-from transferkit.errors import ConfigError, RunError
-from transferkit.files.json import write_json
-from transferkit.methods.baselines import FrozenEmbedder, LoraEmbedder, PromptTuningEmbedder
-from transferkit.methods.embedder import BackboneEmbedder, PromptEmbedder
+from transferkit.errors import RunError
+from transferkit.methods.example import one_line
+from transferkit.methods.on_backbone import BackboneEmbedder
 from transferkit.progress import texts_bar
-from transferkit.runner.example_tokens import one_line
 
 FORMAT = 1
 CONTENT_OF_WORDS = "content words, of all words"  # what they have of the attention that any word gets
@@ -161,7 +157,7 @@ def measure(
         RunError: a text for which other layers hand out attention weights than for the first.
     """
     check_readable(embedder, texts[0], instruction)
-    adapted = not isinstance(embedder, FrozenEmbedder)
+    adapted = embedder.facts.learns
     after = None
     with texts_bar(console) as bar, eager(embedder.backbone):
         task = bar.add_task("attention", total=len(texts) * (1 + adapted))
@@ -175,24 +171,8 @@ def measure(
             before = _side(frozen, looks(frozen))
         if adapted:
             after = _side(embedder, looks(embedder))
-    read = instruction if reads_instruction(embedder) else None
+    read = instruction if embedder.reads_instruction else None
     return Report(embedder.backbone.spec.name, read, stop_words.name, before, after)
-
-
-def write_report(report: Report, folder: Path) -> list[Path]:
-    """Write attention.json, attention.png and attention.svg; the folder is made.
-
-    Raises:
-        ConfigError: the folder cannot be written.
-    """
-    from transferkit.attention.plots import write_heat_map
-
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        write_json(folder / "attention.json", report.to_json())
-        return [folder / "attention.json", *write_heat_map(report, folder)]
-    except OSError as error:
-        raise ConfigError(f"{folder}: cannot write the pictures there ({error.strerror}); choose another") from None
 
 
 def _side(embedder: BackboneEmbedder, looks: Iterator[Look]) -> Side:
@@ -206,26 +186,14 @@ def _side(embedder: BackboneEmbedder, looks: Iterator[Look]) -> Side:
         tokens.append(one.token_shares())
     assert first is not None
     return Side(
-        method=_method(embedder),
-        template=embedder.backbone.template.source,
+        method=embedder.facts.title,
+        template=embedder.template,
         pooling=embedder.pooling,
         layers=first.layers,
         shares=np.stack(shares),
         tokens=np.stack(tokens),
         look=first if len(shares) == 1 else None,
     )
-
-
-def _method(embedder: BackboneEmbedder) -> str:
-    match embedder:
-        case PromptEmbedder():
-            return "transfer"
-        case LoraEmbedder():
-            return "LoRA"
-        case PromptTuningEmbedder():
-            return "prompt tuning"
-        case _:
-            return "frozen"
 
 
 def heading(name: str, side: Side) -> str:

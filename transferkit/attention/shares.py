@@ -5,7 +5,7 @@ measured against.
 """
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,17 +13,18 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from transferkit.config.specs import Pooling, of_states, reads_soft
+from transferkit.config.poolings import Pooling, of_states, reads_soft
 from transferkit.data.words import StopWords, words_of_pieces
-from transferkit.decoder.backbone import FrozenBackbone, Hidden
+from transferkit.decoder.decoder import Decoder
 from transferkit.decoder.loading import layer_stack, quiet_transformers
+from transferkit.decoder.passes import Hidden
 from transferkit.decoder.pooling import STATE_POOLINGS
+from transferkit.decoder.reader import Reader
 from transferkit.decoder.tokens import Rows
 from transferkit.errors import ConfigError
-from transferkit.evaluation.reread import read_through
-from transferkit.methods.baselines import FrozenEmbedder, LoraEmbedder
-from transferkit.methods.embedder import BackboneEmbedder
-from transferkit.runner.example_tokens import soft_names, token_names
+from transferkit.methods.example import soft_names, token_names
+from transferkit.methods.frozen import FrozenEmbedder
+from transferkit.methods.on_backbone import BackboneEmbedder
 
 NO_TOKEN = "no token"  # what a decoder with attention sinks gives to none of its tokens
 GROUPS = ("special", "template", "instruction", "stop words", "content words", "punctuation", "soft tokens", NO_TOKEN)
@@ -83,13 +84,14 @@ def before_adaptation(embedder: BackboneEmbedder) -> Iterator[FrozenEmbedder]:
     Where soft positions are pooled, it reads what stands before them and its last position is pooled: that one has read
     the same text and, like them, nothing of what follows.
     """
-    backbone, pooling = embedder.backbone, embedder.pooling
+    reader, pooling = embedder.reader, embedder.pooling
+    # The room of the soft tokens is for no more text.
     if reads_soft(pooling):
-        frozen, pooling = read_through(backbone, "".join(backbone.template.before), closed=False), "last"
+        before = "".join(reader.template.before)
+        frozen, pooling = reader.behind(before, closed=False, max_length=reader.text_tokens), "last"
     else:
-        frozen = read_through(backbone, backbone.template.without_soft().source)
-    frozen.rows.max_length = backbone.rows.max_length  # the room of the soft tokens is for no more text
-    with embedder.without_adapters() if isinstance(embedder, LoraEmbedder) else nullcontext():
+        frozen = reader.behind(reader.template.without_soft().source, max_length=reader.text_tokens)
+    with embedder.unadapted():
         yield FrozenEmbedder(frozen, pooling=pooling)
 
 
@@ -107,10 +109,11 @@ def check_readable(embedder: BackboneEmbedder, text: str, instruction: str) -> N
             f"{backbone.spec.name}: pooling {embedder.pooling!r} reads token embeddings, which look nowhere; choose "
             "one that reads hidden states, such as mean"
         )
-    rows, soft = backbone.rows([text], [instruction]), embedder.soft_prompt([text], [instruction])
-    plain = backbone.full_pass(rows, soft).states.float()
+    reader = embedder.reader
+    rows, soft = reader.rows([text], [instruction]), embedder.soft_prompt([text], [instruction])
+    plain = reader.full_pass(rows, soft).states.float()
     with eager(backbone):
-        hidden, layers = _attentions(backbone, rows, soft)
+        hidden, layers = _attentions(reader, rows, soft)
     error = float((hidden.states.float() - plain).norm() / plain.norm())
     if not error <= backbone.exactness.allowed[0]:
         raise ConfigError(
@@ -127,20 +130,20 @@ def check_readable(embedder: BackboneEmbedder, text: str, instruction: str) -> N
 @torch.no_grad()
 def look(embedder: BackboneEmbedder, text: str, instruction: str, *, stop_words: StopWords) -> Look:
     """Where the vector of ``text`` looks; inside :func:`measure`, which asks the decoder for its weights."""
-    backbone = embedder.backbone
-    rows, soft = backbone.rows([text], [instruction]), embedder.soft_prompt([text], [instruction])
-    hidden, layers = _attentions(backbone, rows, soft)
+    reader = embedder.reader
+    rows, soft = reader.rows([text], [instruction]), embedder.soft_prompt([text], [instruction])
+    hidden, layers = _attentions(reader, rows, soft)
     pooled = _pooled_weights(hidden, embedder.pooling)
     # Weights (heads, from, to): the mean over heads, and over the pooled positions by what they count.
     shares = np.stack([pooled @ weights.mean(0).double().cpu().numpy() for _, weights in layers])
     total = shares.sum(axis=1, keepdims=True)
-    shares = np.where(abs(total - 1) <= _rounding(backbone.dtype), shares / total, shares)
-    tokens = _tokens(backbone, rows, text, instruction, soft=0 if soft is None else soft.shape[1], words=stop_words)
+    shares = np.where(abs(total - 1) <= _rounding(embedder.backbone.dtype), shares / total, shares)
+    tokens = _tokens(reader, rows, text, instruction, soft=0 if soft is None else soft.shape[1], words=stop_words)
     return Look(tokens, pooled, [number for number, _ in layers], shares)
 
 
 @contextmanager
-def eager(backbone: FrozenBackbone) -> Iterator[None]:
+def eager(backbone: Decoder) -> Iterator[None]:
     """The decoder's own attention code inside the block: the faster ones never hold the weights."""
     usual = backbone.trunk.config._attn_implementation
     with quiet_transformers():
@@ -152,10 +155,10 @@ def eager(backbone: FrozenBackbone) -> Iterator[None]:
             backbone.trunk.set_attn_implementation(usual)
 
 
-def _attentions(backbone: FrozenBackbone, rows: Rows, soft: Tensor | None) -> tuple[Hidden, list[tuple[int, Tensor]]]:
+def _attentions(reader: Reader, rows: Rows, soft: Tensor | None) -> tuple[Hidden, list[tuple[int, Tensor]]]:
     """Hidden states of one row, and number and attention weights (heads, L, L) of each layer that has any."""
-    with _watched(backbone.trunk) as seen:
-        hidden = backbone.full_pass(rows, soft)
+    with _watched(reader.decoder.trunk) as seen:
+        hidden = reader.full_pass(rows, soft)
     layers = [(number, weights[0]) for number, weights in seen if _are_weights(weights, hidden.states.shape[1])]
     return hidden, layers
 
@@ -229,15 +232,13 @@ def _pooled_weights(hidden: Hidden, pooling: Pooling) -> np.ndarray:
     return weights / weights.sum()
 
 
-def _tokens(
-    backbone: FrozenBackbone, rows: Rows, text: str, instruction: str, *, soft: int, words: StopWords
-) -> list[Token]:
+def _tokens(reader: Reader, rows: Rows, text: str, instruction: str, *, soft: int, words: StopWords) -> list[Token]:
     """What each position of one row is, in the order of the row."""
-    encoder, template = backbone.encoder, backbone.template
+    encoder, template = reader.decoder.encoder, reader.template
     if not encoder.tokenizer.is_fast:
         raise ConfigError(
-            f"{backbone.spec.name}: its tokenizer does not say where in a text its tokens stand, so they cannot be "
-            "told apart; put a tokenizer.json beside its config.json"
+            f"{reader.decoder.spec.name}: its tokenizer does not say where in a text its tokens stand, so they cannot "
+            "be told apart; put a tokenizer.json beside its config.json"
         )
 
     def named(ids: Sequence[int]) -> list[tuple[int, Token]]:
@@ -248,23 +249,23 @@ def _tokens(
         found: list[tuple[int, Token]] = []
         for part in parts:
             if part == "{text}":
-                found += _text_tokens(backbone, text, words)
+                found += _text_tokens(reader, text, words)
             elif part == "{instruction}":
-                found += [(i, Token(instruction[a:b], "instruction")) for i, a, b in _pieces(backbone, instruction)]
+                found += [(i, Token(instruction[a:b], "instruction")) for i, a, b in _pieces(reader, instruction)]
             else:
-                found += [(i, Token(part[a:b], "template")) for i, a, b in _pieces(backbone, part, literal=True)]
+                found += [(i, Token(part[a:b], "template")) for i, a, b in _pieces(reader, part, literal=True)]
         return found
 
     before, after = named(encoder.bos) + read(template.before), read(template.after)
-    (after if template.has_soft else before).extend(named(encoder.eos))
+    (after if template.has_soft else before).extend(named(reader.rows.eos))
     before = before or named(rows.before[0])  # a row of nothing holds one token all the same
     assert ([i for i, _ in before], [i for i, _ in after]) == (rows.before[0], rows.after[0])
     soft_tokens = [Token(name, "soft tokens") for name in soft_names(soft)]
     return [*(token for _, token in before), *soft_tokens, *(token for _, token in after)]
 
 
-def _text_tokens(backbone: FrozenBackbone, text: str, stop_words: StopWords) -> list[tuple[int, Token]]:
-    pieces = _pieces(backbone, text)
+def _text_tokens(reader: Reader, text: str, stop_words: StopWords) -> list[tuple[int, Token]]:
+    pieces = _pieces(reader, text)
     found: list[tuple[int, Token]] = []
     before: tuple[int, str] | None = None
     for (i, start, end), owner in zip(pieces, words_of_pieces(text, [(a, b) for _, a, b in pieces]), strict=True):
@@ -275,10 +276,10 @@ def _text_tokens(backbone: FrozenBackbone, text: str, stop_words: StopWords) -> 
     return found
 
 
-def _pieces(backbone: FrozenBackbone, text: str, *, literal: bool = False) -> list[tuple[int, int, int]]:
+def _pieces(reader: Reader, text: str, *, literal: bool = False) -> list[tuple[int, int, int]]:
     """Id, start and end in ``text`` of each of its tokens, as the decoder reads a text or a template's own text."""
-    plain = {"split_special_tokens": True, "truncation": True, "max_length": backbone.rows.max_length}
-    read = backbone.encoder.tokenizer(
+    plain = {"split_special_tokens": True, "truncation": True, "max_length": reader.text_tokens}
+    read = reader.decoder.encoder.tokenizer(
         text, add_special_tokens=False, return_offsets_mapping=True, **({} if literal else plain)
     )
     return [(i, start, end) for i, (start, end) in zip(read["input_ids"], read["offset_mapping"], strict=True)]

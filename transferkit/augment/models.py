@@ -11,11 +11,11 @@ from transformers import PreTrainedModel
 
 from transferkit.augment.candidates import Candidate, Origin, Source, draw_seed
 from transferkit.augment.settings import Sampling, Setup
-from transferkit.config.specs import check_location
 from transferkit.decoder.identity import weights_sha256
 from transferkit.decoder.loading import input_embeddings, load_config, quiet_transformers
 from transferkit.decoder.probe import resolve
 from transferkit.errors import ConfigError, RunError
+from transferkit.files.locations import check_location
 
 
 @dataclass(frozen=True)

@@ -8,10 +8,9 @@ import numpy as np
 from transferkit.augment.candidates import Candidate
 from transferkit.augment.models import Model
 from transferkit.augment.overlap import words
-from transferkit.checkpoints.checkpoint import checkpoint_folder
-from transferkit.checkpoints.open import is_checkpoint
 from transferkit.files.manifest import NAME, sha256_file, verify
-from transferkit.methods.embedder import Embedder
+from transferkit.methods.base import Embedder
+from transferkit.runs.checkpoint_folder import checkpoint_folder, is_checkpoint
 
 _CALIBRATION = 0.99  # of the pairs of different anchors are farther apart than a candidate may be
 

@@ -1,38 +1,23 @@
 """What a user may call a model: a checkpoint, a run folder or a plain decoder -> the embedder it is."""
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Annotated
 
 import torch
 from pydantic import AfterValidator
 
-from transferkit.checkpoints.checkpoint import given_folder, load
-from transferkit.config.recipes import frozen_template
+from transferkit.checkpoints.checkpoint import load
+from transferkit.config.named_templates import frozen_template
+from transferkit.config.poolings import FrozenPooling, Pooling, without_soft_tokens
 from transferkit.config.schema import Strict, parse
-from transferkit.config.specs import BackboneSpec, FrozenPooling, Pooling, Quantization, without_soft_tokens
-from transferkit.decoder.backbone import FrozenBackbone
+from transferkit.config.specs import BackboneSpec, Quantization
+from transferkit.decoder.decoder import Decoder
 from transferkit.decoder.probe import resolve
+from transferkit.decoder.reader import Reader
 from transferkit.errors import ConfigError
-from transferkit.files.manifest import NAME
-from transferkit.methods.baselines import FrozenEmbedder
-from transferkit.methods.embedder import Embedder
-
-
-def is_checkpoint(model: str) -> bool:
-    """Whether ``model`` names a checkpoint or run folder, and not a decoder.
-
-    Raises:
-        ConfigError: a folder that is neither.
-    """
-    folder = given_folder(Path(model))
-    if not folder.is_dir() or (folder / "config.json").is_file():
-        return False
-    if not any((folder / part).exists() for part in (NAME, "record.json", "checkpoint")):
-        raise ConfigError(
-            f"{model}: not a complete checkpoint (no {NAME} in it) and not a model folder (no config.json in it)"
-        )
-    return True
+from transferkit.methods.base import Embedder
+from transferkit.methods.frozen import FrozenEmbedder
+from transferkit.runs.checkpoint_folder import is_checkpoint
 
 
 class _Reading(Strict):
@@ -41,7 +26,7 @@ class _Reading(Strict):
 
 
 @dataclass(frozen=True)
-class Decoder:
+class FoundDecoder:
     """A decoder that was found, and how it is read; its weights are not loaded yet."""
 
     spec: BackboneSpec
@@ -57,20 +42,13 @@ class Decoder:
         max_length: int = 128,
         layers: int = 1,
     ) -> FrozenEmbedder:
-        """The frozen decoder as an embedder; options as for :meth:`FrozenBackbone.load`."""
-        backbone = FrozenBackbone.load(
-            self.spec,
-            quantization=quantization,
-            dtype=dtype,
-            template=self.template,
-            max_length=max_length,
-            layers=layers,
-            device=torch.device(device),
-        )
-        return FrozenEmbedder(backbone, pooling=self.pooling)
+        """The frozen decoder as an embedder; options as for :meth:`Decoder.load` and :class:`Reader`."""
+        decoder = Decoder.load(self.spec, quantization=quantization, dtype=dtype, device=torch.device(device))
+        reader = Reader(decoder, self.template, max_length=max_length, layers=layers)
+        return FrozenEmbedder(reader, pooling=self.pooling)
 
 
-def find_decoder(model: str, *, template: str | None = None, pooling: str | None = None) -> Decoder:
+def find_decoder(model: str, *, template: str | None = None, pooling: str | None = None) -> FoundDecoder:
     """The decoder that a registry name, a hub id, a spec file or a folder stands for.
 
     Args:
@@ -84,7 +62,7 @@ def find_decoder(model: str, *, template: str | None = None, pooling: str | None
     spec = resolve(model)
     own_template, own_pooling = without_soft_tokens(spec.template, spec.pooling)
     chosen = parse(_Reading, {"template": template or own_template, "pooling": pooling or own_pooling}, where=model)
-    return Decoder(spec, chosen.template, chosen.pooling)
+    return FoundDecoder(spec, chosen.template, chosen.pooling)
 
 
 def open_model(

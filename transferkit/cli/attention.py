@@ -75,7 +75,7 @@ def attention(
     from transferkit.checkpoints.instructions import warn_of_instruction
     from transferkit.checkpoints.open import open_model
     from transferkit.decoder.device import usable_device
-    from transferkit.methods.embedder import BackboneEmbedder
+    from transferkit.methods.on_backbone import BackboneEmbedder
 
     console = Console(stderr=True, quiet=quiet)
     place = usable_device(device)
@@ -90,7 +90,7 @@ def attention(
     else:
         print_table(report, Console())
     if out is not None:
-        from transferkit.attention.report import write_report
+        from transferkit.attention.written import write_report
 
         for path in write_report(report, out):
             say(f"wrote {path}", console)

@@ -21,11 +21,12 @@ def list_() -> None:
 
 @app.command()
 def show(name: Annotated[str, typer.Argument(help="Built-in name or .yaml file.")]) -> None:
-    """The recipe's own text."""
+    """The whole text of a recipe, with what its base says."""
+    from transferkit.config.recipe_text import whole_text
     from transferkit.config.recipes import read_recipe, recipe_path
 
     read_recipe(name)
-    print(recipe_path(name).read_text(encoding="utf-8"), end="")
+    print(whole_text(recipe_path(name)), end="")
 
 
 @app.command()
@@ -34,7 +35,8 @@ def check(
     set_: Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override; repeatable.")] = None,
 ) -> None:
     """Check a recipe and print it with every default filled in."""
-    from transferkit.config.recipes import read_recipe, recipe_yaml
+    from transferkit.config.recipe import recipe_yaml
+    from transferkit.config.recipes import read_recipe
 
     print(recipe_yaml(read_recipe(name, overrides=set_)), end="", flush=True)  # the verdict comes after it
     verdict = f"{name}: valid; data files are not opened here, --dry-run of its command does that"
@@ -46,7 +48,7 @@ def copy(
     name: Annotated[str, typer.Argument(help="Built-in recipe (qwen3/adapt) or family (qwen3).")],
     to: Annotated[Path, typer.Option("--to", help="Folder to copy into.")] = Path("recipes"),
 ) -> None:
-    """Copy built-in recipes to edit them."""
+    """Copy built-in recipes to edit them, each whole."""
     from transferkit.config.recipe_files import copy_recipe
 
     print(copy_recipe(name, to))

@@ -75,7 +75,7 @@ def study(
 @contextmanager
 def taken_up_again(console: Console) -> Iterator[None]:
     """Say, when the user interrupts, that nothing is lost; exit code 130."""
-    from transferkit.training.loop import Interrupted
+    from transferkit.training.signals import Interrupted
 
     try:
         yield

@@ -15,8 +15,9 @@ from transferkit.files.builtin import BUNDLED
 from transferkit.progress import say
 
 if TYPE_CHECKING:
-    from transferkit.config.recipes import Recipe, Task
-    from transferkit.runner.runner import Inputs
+    from transferkit.config.methods import Task
+    from transferkit.config.recipe import Recipe
+    from transferkit.runner.prepare import Inputs
 
 RecipeName = Annotated[
     str | None,
@@ -120,11 +121,11 @@ def _run(task: "Task", options: Options) -> None:
     recipe = _recipe(task, options, console)
     if task == "baseline" and recipe.method is None:
         raise ConfigError("baseline needs a method: --method lora|qlora|prompt-tuning|prompting-llm-alone|frozen|tfidf")
-    from transferkit.config.recipes import has_backbone, required_backbone
+    from transferkit.config.recipe import required_backbone
 
-    if has_backbone(recipe):
+    if recipe.facts.has_backbone:
         required_backbone(recipe)  # before the seconds that the libraries take to import
-    from transferkit.runner.runner import Inputs
+    from transferkit.runner.prepare import Inputs
 
     inputs = Inputs(source=options.source, data_dir=options.data_dir)
     try:
@@ -171,10 +172,10 @@ def _recipe_of_family(task: "Task", target: str | None) -> str:
 
 
 def _start(recipe: "Recipe", inputs: "Inputs", runs: Path, task: "Task", console: Console, *, json: bool) -> None:
-    from transferkit.runner import runner
+    from transferkit.runner import run
 
     with _told_how_to_resume(task, console):
-        _print_finished(runner.start(recipe, inputs, runs=runs, console=console), json=json)
+        _print_finished(run.start(recipe, inputs, runs=runs, console=console), json=json)
 
 
 def _resume(folder: Path, task: "Task", console: Console, *, json: bool) -> None:
@@ -185,16 +186,16 @@ def _resume(folder: Path, task: "Task", console: Console, *, json: bool) -> None
         raise ConfigError(
             f"{folder}: this is {with_article(began)} run; continue it with `transferkit {began} --resume {folder}`"
         )
-    from transferkit.runner import runner
+    from transferkit.runner import run
 
     with _told_how_to_resume(task, console):
-        _print_finished(runner.resume(folder, console=console), json=json)
+        _print_finished(run.resume(folder, console=console), json=json)
 
 
 @contextmanager
 def _told_how_to_resume(task: "Task", console: Console) -> Iterator[None]:
     """Say, when the user interrupts, how the run goes on; exit code 130."""
-    from transferkit.training.loop import Interrupted
+    from transferkit.training.signals import Interrupted
 
     try:
         yield

@@ -1,4 +1,4 @@
-"""Templates with a name: one YAML file each in ``transferkit/templates/``, with the paper it is from."""
+"""Templates with a name: one YAML file each in ``templates/`` beside this file, with the paper it is from."""
 
 from functools import cache
 from pathlib import Path
@@ -60,6 +60,14 @@ def template_text(given: str, *, soft: bool) -> str:
     if "{" in given:
         return given
     return find_template(given).template + ("{soft}" if soft else "")
+
+
+def frozen_template(given: str) -> str:
+    """Text of a template, given by name or as text, that a frozen backbone can be read with; else a ValueError."""
+    text = template_text(given, soft=False)
+    if Template.parse(text).has_soft:
+        raise ValueError(f"template {text!r}: a frozen backbone gets no {{soft}} tokens")
+    return text
 
 
 def template_name(text: str, *, soft: bool = False) -> str:

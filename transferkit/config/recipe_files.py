@@ -7,7 +7,10 @@ from difflib import SequenceMatcher
 from pathlib import Path
 from typing import get_args
 
-from transferkit.config.recipes import Recipe, Task, list_recipes, read_recipe, recipe_path
+from transferkit.config.methods import Task
+from transferkit.config.recipe import Recipe
+from transferkit.config.recipe_text import whole_text
+from transferkit.config.recipes import FILE_ENDINGS, list_recipes, read_recipe, recipe_path
 from transferkit.config.schema import parse, parse_yaml
 from transferkit.config.specs import BackboneSpec, find_spec, list_backbones
 from transferkit.errors import ConfigError, did_you_mean
@@ -23,7 +26,7 @@ def list_families() -> list[str]:
 
 
 def copy_recipe(name: str, target: Path) -> Path:
-    """Copy built-in recipes, byte for byte, so that they can be edited.
+    """Copy built-in recipes to edit them: whole, with what their base says and with all comments.
 
     Args:
         name: ``family/task`` for one recipe, ``family`` for all of a family.
@@ -39,7 +42,7 @@ def copy_recipe(name: str, target: Path) -> Path:
         if _is_yaml(target):
             raise ConfigError(f"{target}: expected a folder for the family {name!r}, got a file name")
         recipes = [one for one in list_recipes() if one.startswith(f"{name}/")]
-        _write_new({target / f"{one}.yaml": recipe_path(one).read_text(encoding="utf-8") for one in recipes})
+        _write_new({target / f"{one}.yaml": whole_text(recipe_path(one)) for one in recipes})
         return target / name
     if name not in list_recipes():
         known = [*list_families(), *list_recipes()]
@@ -48,14 +51,14 @@ def copy_recipe(name: str, target: Path) -> Path:
             "(`transferkit recipes list` shows the built-in ones)"
         )
     file = target if _is_yaml(target) else target / f"{name}.yaml"
-    _write_new({file: recipe_path(name).read_text(encoding="utf-8")})
+    _write_new({file: whole_text(recipe_path(name))})
     return file
 
 
 def new_family(family: str, *, backbone: str, target: Path) -> list[Path]:
     """Write train.yaml, adapt.yaml and baseline.yaml for a family without recipes, ready to run.
 
-    They are the text of the closest built-in family, comments included, with its name and backbone replaced.
+    They are the whole text of the closest built-in family, comments included, with its name and backbone replaced.
     Closest is the same architecture, then the nearest width; without a spec of the backbone, the most similar
     name.
 
@@ -84,7 +87,7 @@ def new_family(family: str, *, backbone: str, target: Path) -> list[Path]:
     texts: dict[Path, str] = {}
     for task in TASKS:
         file = target / family / f"{task}.yaml"
-        text = recipe_path(f"{model}/{task}").read_text(encoding="utf-8")
+        text = whole_text(recipe_path(f"{model}/{task}"))
         for one in TASKS:
             text = _replace_word(text, f"{model}/{one}", str(target / family / f"{one}.yaml"))
         texts[file] = _replace_backbone(text, old, backbone)
@@ -148,7 +151,7 @@ def _scalar(value: str) -> str:
 
 
 def _is_yaml(path: Path) -> bool:
-    return path.suffix in (".yaml", ".yml")
+    return path.suffix in FILE_ENDINGS
 
 
 def _write_new(texts: dict[Path, str]) -> None:

@@ -1,5 +1,7 @@
 """YAML text -> validated frozen object, every mistake reported as one sentence with file and key path."""
 
+import re
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -13,6 +15,13 @@ class Strict(BaseModel):
     """Base of specs and recipes: immutable, no unknown keys, no silent conversion (text is never a number)."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+
+
+@dataclass(frozen=True)
+class Unit:
+    """What a number counts, as ``Annotated`` metadata of a key: the reference of the keys names it."""
+
+    name: str
 
 
 Model = TypeVar("Model", bound=Strict)
@@ -33,6 +42,15 @@ class _UniqueKeyLoader(yaml.SafeLoader):
             if isinstance(key, str):
                 seen.add(key)
         return super().construct_mapping(node, deep=deep)
+
+
+class _Dumper(yaml.SafeDumper):
+    """Writes what :class:`_UniqueKeyLoader` reads back, so text that looks like a number gets quotes."""
+
+
+_FLOAT = re.compile(r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)[eE][-+]?[0-9]+$")
+for _class in (_UniqueKeyLoader, _Dumper):  # YAML 1.1 reads 1e-3 as text, YAML 1.2 as the number that is meant
+    _class.add_implicit_resolver("tag:yaml.org,2002:float", _FLOAT, list("-+.0123456789"))
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
@@ -70,7 +88,7 @@ def parse_yaml(text: str, *, where: str) -> dict[str, Any]:
 
 def dump_yaml(mapping: dict[str, Any]) -> str:
     """YAML text of a mapping, keys in their own order, readable back by :func:`parse_yaml`."""
-    return yaml.safe_dump(mapping, sort_keys=False, allow_unicode=True, width=110)
+    return yaml.dump(mapping, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=110)
 
 
 def parse(model: type[Model], mapping: dict[str, Any], *, where: str) -> Model:
@@ -105,7 +123,7 @@ def _sentence(model: type[Strict], problem: dict[str, Any]) -> str:
     path = ".".join(str(part) for part in problem["loc"])
     kind, got, context = problem["type"], problem["input"], problem.get("ctx", {})
     if kind == "extra_forbidden":
-        known = _keys_at(model, problem["loc"][:-1])
+        known = keys_at(model, problem["loc"][:-1])
         key = str(problem["loc"][-1])
         allowed = "" if did_you_mean(key, known) else f"; allowed: {', '.join(known)}"
         return f"{path}: unknown key {key!r}{did_you_mean(key, known)}{allowed}"
@@ -118,7 +136,7 @@ def _sentence(model: type[Strict], problem: dict[str, Any]) -> str:
     if kind == "value_error":
         return f"{path}: {context['error']}" if path else str(context["error"])
     if kind in _EXPECTED:
-        return f"{path}: expected {_EXPECTED[kind]}, got {_describe(got)}{_number_hint(kind, got)}"
+        return f"{path}: expected {_EXPECTED[kind]}, got {_describe(got)}"
     return f"{path}: {problem['msg'][0].lower()}{problem['msg'][1:]}, got {got!r}"
 
 
@@ -126,22 +144,7 @@ def _describe(value: Any) -> str:
     return f"the text {value!r}" if isinstance(value, str) else "nothing" if value is None else repr(value)
 
 
-def _number_hint(kind: str, value: Any) -> str:
-    """YAML 1.1 reads 1e-3 as text: say how to write it."""
-    if kind not in ("float_type", "int_type") or not isinstance(value, str):
-        return ""
-    try:
-        float(value)
-    except ValueError:
-        return ""
-    mantissa, letter, exponent = value.lower().partition("e")
-    if not letter:
-        return " (write it without quotes)"
-    sign = exponent if exponent[:1] in "+-" else f"+{exponent}"
-    return f" (YAML needs {mantissa if '.' in mantissa else mantissa + '.0'}e{sign})"
-
-
-def _keys_at(model: type[BaseModel], location: tuple[Any, ...]) -> list[str]:
+def keys_at(model: type[BaseModel], location: tuple[Any, ...]) -> list[str]:
     """Names of the keys allowed at ``location`` inside ``model``; list positions and union branches are skipped."""
     for part in location:
         field = model.model_fields.get(str(part))

@@ -1,28 +1,17 @@
 """Backbone specs: what is known about a decoder before it is loaded. The folder ``backbones/`` is the registry."""
 
 from pathlib import Path
-from typing import Literal, cast, get_args
+from typing import Literal
 
 from pydantic import Field, field_validator, model_validator
 
+from transferkit.config.poolings import Pooling
 from transferkit.config.schema import Strict, parse, read_yaml
 from transferkit.config.template import Template
 from transferkit.errors import ConfigError, did_you_mean
 from transferkit.files.builtin import builtin_dir, bundled_dir
+from transferkit.files.locations import check_location
 
-STATIC = "static"  # the text's mean token embedding; X+static: beside what X makes of the hidden states
-FrozenPooling = Literal[
-    "last",
-    "mean",
-    "weighted_mean",
-    "max",
-    "static",
-    "last+static",
-    "mean+static",
-    "weighted_mean+static",
-    "max+static",
-]
-Pooling = Literal["soft", "soft+static", FrozenPooling]
 Quantization = Literal["none", "nf4"]
 
 
@@ -81,33 +70,6 @@ class BackboneSpec(Strict):
     def where(self) -> str:
         """The same for readers; a bundled decoder is nowhere else."""
         return "bundled" if self.bundled else self.location
-
-
-def parts_of(pooling: str) -> list[str]:
-    """The vectors that a pooling puts side by side: ``soft+static`` is ``soft`` and ``static``."""
-    return pooling.split("+")
-
-
-def of_states(pooling: str) -> str | None:
-    """The part of a pooling that reads hidden states; None: it reads none."""
-    return next((part for part in parts_of(pooling) if part != STATIC), None)
-
-
-def reads_soft(pooling: str) -> bool:
-    """Whether a pooling reads the soft positions."""
-    return of_states(pooling) == "soft"
-
-
-def without_soft_tokens(template: str, pooling: Pooling) -> tuple[str, FrozenPooling]:
-    """How a method without soft tokens reads what was chosen for one with them: ``mean`` in the place of ``soft``."""
-    without = pooling.replace("soft", "mean") if reads_soft(pooling) else pooling
-    return Template.parse(template).without_soft().source, cast(FrozenPooling, without)
-
-
-def available_poolings(template: str) -> list[Pooling]:
-    """The poolings that a template allows: those of soft positions only where soft tokens stand behind the text."""
-    soft = Template.parse(template).soft_sees_text
-    return [pooling for pooling in get_args(Pooling) if soft or not reads_soft(pooling)]
 
 
 def list_backbones() -> list[str]:
@@ -174,38 +136,3 @@ def lasting_name(name: str) -> str:
     if name in list_backbones() or not (name.endswith(".yaml") or path.is_dir()):
         return name
     return str(path.parent.resolve() / path.name)  # a link keeps its own name, which a spec must be called by
-
-
-def check_location(location: str) -> None:
-    """Refuse what is neither a model folder nor shaped like a hub id.
-
-    Raises:
-        ConfigError: the folder has no config.json, the path does not exist, or a folder of runs lacks this one.
-    """
-    folder = Path(location)
-    if folder.is_dir():
-        if not (folder / "config.json").is_file():
-            raise ConfigError(f"{location}: not a model folder (no config.json in it)")
-    elif folder.is_absolute() or location.startswith((".", "~")) or location.count("/") != 1 or folder.exists():
-        raise ConfigError(
-            f"{location}: no such model folder; expected a folder with config.json, a hub id such as org/model, "
-            "or a name of `transferkit backbones list`"
-        )
-    else:
-        _check_is_no_lost_run(folder)
-
-
-def _check_is_no_lost_run(folder: Path) -> None:
-    """Refuse ``runs/x``, which is not there, where ``runs`` holds others: the hub takes half a minute to say no.
-
-    A folder without runs may be called as an owner on the hub is, so it refuses nothing.
-
-    Raises:
-        ConfigError: names the closest run.
-    """
-    runs = [str(record.parent) for record in folder.parent.glob("*/record.json")]
-    if runs:
-        raise ConfigError(
-            f"{folder}: the folder {folder.parent} holds runs, but none of that name{did_you_mean(str(folder), runs)} "
-            f"(`ls {folder.parent}` shows them; a hub id of that owner works from another current folder)"
-        )

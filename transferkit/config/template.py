@@ -9,7 +9,7 @@ _KNOWN = ("text", "soft", "instruction")
 
 @dataclass(frozen=True)
 class Template:
-    """A template split at its placeholders (DESIGN: suffix, prefix and prompt templates are one form).
+    """A template split at its placeholders; soft tokens before the text, behind it or inside a prompt are one form.
 
     ``parts`` alternates freely between literals and the placeholders ``{text}``, ``{soft}``, ``{instruction}``;
     :attr:`before` and :attr:`after` are the parts on either side of ``{soft}``.

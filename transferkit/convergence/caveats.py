@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from transferkit.config.specs import STATIC, parts_of
+from transferkit.config.poolings import STATIC, parts_of
 from transferkit.convergence.comparable import run_id
 from transferkit.convergence.series import Series, recipe_facts
 from transferkit.runs.folder import Run

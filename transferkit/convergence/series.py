@@ -9,8 +9,9 @@ from math import inf
 from statistics import mean, median
 from typing import Any, Literal
 
+from transferkit.config.methods import heeded
 from transferkit.config.named_templates import template_name
-from transferkit.config.recipes import RETIRED, heeded
+from transferkit.config.recipes import RETIRED
 from transferkit.convergence.comparable import run_id
 from transferkit.runs.folder import Run
 

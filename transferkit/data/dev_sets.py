@@ -10,7 +10,7 @@ from typing import Any, Literal, TypeVar
 
 import numpy as np
 
-from transferkit.config.recipes import ROLES, DataSection, DevSet
+from transferkit.config.datasets import ROLES, DataSection, DevSet
 from transferkit.data.scored_rows import (
     CHECKS,
     check_classes,

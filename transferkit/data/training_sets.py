@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from transferkit.config.recipes import ROLES, DataSection, TrainSet
+from transferkit.config.datasets import ROLES, DataSection, TrainSet
 from transferkit.data.tables import Check, Columns, Source, check_rows, local_source, read_columns
 from transferkit.errors import ConfigError
 

@@ -4,17 +4,15 @@ A table of families would rot with every release of ``transformers``; a measurem
 """
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from transferkit.decoder.loading import layer_stack
+from transferkit.decoder.loading import input_embeddings, layer_stack
+from transferkit.decoder.passes import Passes
 from transferkit.decoder.tokens import Rows
 from transferkit.errors import ConfigError
-
-if TYPE_CHECKING:
-    from transferkit.decoder.backbone import FrozenBackbone
 
 _LENGTHS = (12, 5)  # tokens before the soft ones; the difference is padding, longer than small test windows
 _SOFT = 2
@@ -42,23 +40,23 @@ class Exactness:
         return all(error <= limit for error, limit in zip(self.cached_errors, self.allowed, strict=True))
 
 
-def measure(backbone: "FrozenBackbone", *, name: str) -> Exactness:
+def measure(passes: Passes, *, name: str) -> Exactness:
     """Errors of both paths on two random rows of different length.
 
     Raises:
         ConfigError: neither path equals the unpadded forward pass, so no batch of this decoder could be trusted.
     """
-    rows = _random_rows(backbone)
+    rows = _random_rows(passes)
     generator = torch.Generator().manual_seed(1)
-    some = backbone.token_table(range(min(1000, backbone.encoder.num_rows))).float()
-    soft = torch.randn(2, _SOFT, backbone.embedding_width, generator=generator).to(some.device) * some.std()
-    reference = _single_rows(backbone, rows, soft)
+    some = passes.token_table(range(min(1000, passes.encoder.num_rows))).float()
+    soft = torch.randn(2, _SOFT, some.shape[1], generator=generator).to(some.device) * some.std()
+    reference = _single_rows(passes, rows, soft)
     weights = [torch.randn(h.shape, generator=generator).to(h.device) for h, _ in reference]
     reference = [(h, _gradient(h, s, w)) for (h, s), w in zip(reference, weights, strict=True)]
     result = Exactness(
-        cached_errors=_padded_errors(backbone, rows, soft, reference, weights, cached=True),
-        full_errors=_padded_errors(backbone, rows, soft, reference, weights, cached=False),
-        allowed=_ALLOWED[str(backbone.dtype).removeprefix("torch.")],
+        cached_errors=_padded_errors(passes, rows, soft, reference, weights, cached=True),
+        full_errors=_padded_errors(passes, rows, soft, reference, weights, cached=False),
+        allowed=_ALLOWED[str(passes.dtype).removeprefix("torch.")],
     )
     if not (result.full or result.cached):
         raise ConfigError(
@@ -69,25 +67,25 @@ def measure(backbone: "FrozenBackbone", *, name: str) -> Exactness:
     return result
 
 
-def _random_rows(backbone: "FrozenBackbone") -> Rows:
+def _random_rows(passes: Passes) -> Rows:
     generator = torch.Generator().manual_seed(0)
-    high = backbone.encoder.vocabulary_rows
+    high = passes.encoder.vocabulary_rows
     before = [torch.randint(0, high, (n,), generator=generator).tolist() for n in _LENGTHS]
     return Rows(before=before, after=[[before[0][0]], [before[1][0]]])
 
 
-def _single_rows(backbone: "FrozenBackbone", rows: Rows, soft: Tensor) -> list[tuple[Tensor, Tensor]]:
+def _single_rows(passes: Passes, rows: Rows, soft: Tensor) -> list[tuple[Tensor, Tensor]]:
     """Hidden states (1, L, d) of each row alone, without padding or cache, and its soft tokens as a leaf."""
     singles = []
     for i in range(len(rows.before)):
-        leaf = soft[i : i + 1].detach().to(backbone.dtype).requires_grad_()
+        leaf = soft[i : i + 1].detach().to(passes.dtype).requires_grad_()
         row = Rows(before=rows.before[i : i + 1], after=rows.after[i : i + 1])
-        singles.append((backbone.full_pass(row, leaf).states, leaf))
+        singles.append((passes.full_pass(row, leaf).states, leaf))
     return singles
 
 
 def _padded_errors(
-    backbone: "FrozenBackbone",
+    passes: Passes,
     rows: Rows,
     soft: Tensor,
     reference: list[tuple[Tensor, Tensor]],
@@ -96,11 +94,9 @@ def _padded_errors(
     cached: bool,
 ) -> tuple[float, float]:
     """Largest relative errors of states and of gradients over rows; infinite where the pass cannot run."""
-    leaf = soft.detach().to(backbone.dtype).requires_grad_()
+    leaf = soft.detach().to(passes.dtype).requires_grad_()
     try:
-        hidden = (
-            backbone.continue_text(backbone.read_text(rows), rows, leaf) if cached else backbone.full_pass(rows, leaf)
-        )
+        hidden = passes.continue_text(passes.read_text(rows), rows, leaf) if cached else passes.full_pass(rows, leaf)
         loss = torch.stack([(_real(hidden.states[i], w) * w[0]).sum() for i, w in enumerate(weights)]).sum()
         # The cached text carries no gradient of its own: only what follows it may be compared and differentiated.
         gradient = torch.autograd.grad(loss, leaf)[0]
@@ -127,28 +123,28 @@ def _relative(value: Tensor, truth: Tensor) -> float:
     return error if error == error else float("inf")
 
 
-def measure_stack_scale(backbone: "FrozenBackbone") -> float:
+def measure_stack_scale(passes: Passes) -> float:
     """Factor between what the first layer receives from ids and from ``embeddings(ids)``: 1 in nearly all decoders.
 
     A few multiply on the ids path only; soft tokens must then arrive in the same scale.
     """
-    ids = torch.arange(min(6, backbone.encoder.vocabulary_rows), device=backbone.device).unsqueeze(0)
+    ids = torch.arange(min(6, passes.encoder.vocabulary_rows), device=passes.device).unsqueeze(0)
     mask = torch.ones_like(ids, dtype=torch.bool)
     try:
         with torch.no_grad():
-            from_ids = _first_layer_input(backbone, input_ids=ids, mask=mask)
-            embeds = backbone.trunk.get_input_embeddings()(ids)
-            from_embeds = _first_layer_input(backbone, input_ids=ids, inputs_embeds=embeds, mask=mask)
+            from_ids = _first_layer_input(passes, input_ids=ids, mask=mask)
+            embeds = input_embeddings(passes.trunk)(ids)
+            from_embeds = _first_layer_input(passes, input_ids=ids, inputs_embeds=embeds, mask=mask)
     except Exception as error:
-        raise ConfigError(f"{backbone.encoder.tokenizer.name_or_path}: a plain forward pass fails ({error})") from None
+        raise ConfigError(f"{passes.encoder.tokenizer.name_or_path}: a plain forward pass fails ({error})") from None
     if from_ids is None or from_embeds is None or from_ids.shape != from_embeds.shape:
         return 1.0
     scale = float((from_ids * from_embeds).sum() / from_embeds.square().sum().clamp(min=1e-30))
     return scale if abs(scale - 1) > 1e-3 and _relative(from_embeds * scale, from_ids) < 1e-2 else 1.0
 
 
-def _first_layer_input(backbone: "FrozenBackbone", **inputs: Any) -> Tensor | None:
-    layers = layer_stack(backbone.trunk)
+def _first_layer_input(passes: Passes, **inputs: Any) -> Tensor | None:
+    layers = layer_stack(passes.trunk)
     if layers is None:
         return None
     caught: list[Tensor] = []
@@ -160,7 +156,7 @@ def _first_layer_input(backbone: "FrozenBackbone", **inputs: Any) -> Tensor | No
 
     handle = layers[0].register_forward_pre_hook(catch, with_kwargs=True)
     try:
-        backbone.run(**inputs)
+        passes.run(**inputs)
     finally:
         handle.remove()
     return caught[0] if caught else None

@@ -28,8 +28,9 @@ from transformers import (
 from transformers.utils import cached_file
 from transformers.utils import logging as transformers_logging
 
-from transferkit.config.specs import Quantization, check_location
+from transferkit.config.specs import Quantization
 from transferkit.errors import ConfigError, RunError
+from transferkit.files.locations import check_location
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 

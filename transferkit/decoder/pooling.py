@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from transferkit.config.specs import STATIC, parts_of
+from transferkit.config.poolings import STATIC, parts_of
 
 
 def mean(states: Tensor, weights: Tensor) -> Tensor:

@@ -4,17 +4,11 @@ import re
 from pathlib import Path
 
 from transferkit.config.schema import dump_yaml
-from transferkit.config.specs import (
-    BackboneSpec,
-    TokenizerFacts,
-    check_location,
-    declared_spec,
-    find_spec,
-    list_backbones,
-)
+from transferkit.config.specs import BackboneSpec, TokenizerFacts, declared_spec, find_spec, list_backbones
 from transferkit.decoder.loading import load_config, load_tokenizer
 from transferkit.decoder.tokens import opens_with_bos
 from transferkit.errors import ConfigError
+from transferkit.files.locations import check_location
 
 
 def resolve(name: str) -> BackboneSpec:

@@ -113,17 +113,21 @@ class Rows:
 
 
 class TemplateEncoder:
-    """Fills a template with texts and instructions: (texts, instructions) -> :class:`Rows`."""
+    """Fills a template with texts and instructions: (texts, instructions) -> :class:`Rows`.
 
-    def __init__(self, encoder: TextEncoder, template: Template, *, max_length: int) -> None:
+    ``closed``: whether rows end with EOS where the encoder has one.
+    """
+
+    def __init__(self, encoder: TextEncoder, template: Template, *, max_length: int, closed: bool = True) -> None:
         self.encoder = encoder
         self.template = template
+        self.eos = encoder.eos if closed else []
         self.max_length = max_length  # tokens of the text and of the instruction, each
 
     def overhead(self) -> int:
         """Positions that the template, BOS and EOS take around text and soft tokens."""
         literals = sum(len(self.encoder.literal(p)) for p in self.template.parts if not p.startswith("{"))
-        return literals + len(self.encoder.bos) + len(self.encoder.eos)
+        return literals + len(self.encoder.bos) + len(self.eos)
 
     def __call__(self, texts: Sequence[str], instructions: Sequence[str]) -> Rows:
         """Ids of each row; every row has at least one token before the soft ones or, without, at all."""
@@ -135,7 +139,7 @@ class TemplateEncoder:
         closing = after if self.template.has_soft else before
         for i in range(len(texts)):
             before[i] = self.encoder.bos + before[i]
-            closing[i] += self.encoder.eos
+            closing[i] += self.eos
             if not before[i] and (self.template.soft_sees_text or not after[i]):
                 before[i] = [self.encoder.filler]
         return Rows(before=before, after=after, texts=filled["{text}"])

@@ -9,7 +9,7 @@ import numpy.typing as npt
 import torch
 from rich.console import Console
 
-from transferkit.checkpoints.checkpoint import checkpoint_folder, load
+from transferkit.checkpoints.checkpoint import load
 from transferkit.checkpoints.instructions import warn_of_instruction
 from transferkit.decoder.device import usable_device
 from transferkit.errors import ConfigError, RunError
@@ -17,8 +17,9 @@ from transferkit.files.manifest import NAME, sha256_file
 from transferkit.files.text_files import TextFile
 from transferkit.files.vector_files import SUFFIXES, VectorFile
 from transferkit.files.writable import check_new_file
-from transferkit.methods.embedder import Embedder
+from transferkit.methods.base import Embedder
 from transferkit.progress import texts_bar
+from transferkit.runs.checkpoint_folder import checkpoint_folder
 
 BATCHES_PER_BLOCK = 16  # texts read, sorted by length, embedded and saved together; a kill loses one block at most
 

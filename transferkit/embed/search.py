@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from rich.console import Console
 
-from transferkit.checkpoints.checkpoint import checkpoint_folder, load
+from transferkit.checkpoints.checkpoint import load
 from transferkit.checkpoints.instructions import warn_of_instruction
 from transferkit.data.installed_docs import kept_docs
 from transferkit.decoder.device import usable_device
@@ -18,8 +18,9 @@ from transferkit.errors import ConfigError
 from transferkit.files.manifest import NAME, sha256_file
 from transferkit.files.text_files import TextFile
 from transferkit.files.vector_files import VectorFile, Vectors
-from transferkit.methods.embedder import Embedder
+from transferkit.methods.base import Embedder
 from transferkit.progress import texts_bar
+from transferkit.runs.checkpoint_folder import checkpoint_folder
 
 
 @dataclass(frozen=True)

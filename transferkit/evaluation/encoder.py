@@ -12,14 +12,12 @@ from mteb.models import ModelMeta
 from mteb.models.abs_encoder import AbsEncoder
 from mteb.types import PromptType
 
-from transferkit.checkpoints.instructions import reads_instruction
 from transferkit.config.named_templates import template_name
-from transferkit.config.specs import Pooling
 from transferkit.embed.files import in_blocks
 from transferkit.evaluation.instructions import Instructions
 from transferkit.evaluation.meta import model_meta
-from transferkit.evaluation.reread import SharedPass
-from transferkit.methods.embedder import BackboneEmbedder, Embedder
+from transferkit.evaluation.shared_pass import SharedPass
+from transferkit.methods.base import Embedder
 
 
 class TextEncoder(AbsEncoder):
@@ -40,7 +38,7 @@ class TextEncoder(AbsEncoder):
     name: str
     method: str
     template: str | None = None
-    pooling: Pooling | None = None
+    pooling: str | None = None
     device: str = "cpu"
     shares: bool = False
 
@@ -126,13 +124,13 @@ class MtebEncoder(TextEncoder):
         self.shared = shared
         self.shares = shared is not None
         self.device = str(embedder.device)
-        if isinstance(embedder, BackboneEmbedder):
-            self.template = template_name(embedder.backbone.template.source, soft=True)
+        if embedder.template is not None:
+            self.template = template_name(embedder.template, soft=True)
             self.pooling = embedder.pooling
 
     def instruction(self, task: TaskMetadata, prompt_type: PromptType | None) -> str:
         """See :meth:`Instructions.of`."""
-        return self.instructions.of(task, prompt_type) if reads_instruction(self.embedder) else ""
+        return self.instructions.of(task, prompt_type) if self.embedder.reads_instruction else ""
 
     def prepare(self, task: AbsTask) -> None:
         """A shared pass keeps the texts of one task."""

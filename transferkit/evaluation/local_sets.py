@@ -16,7 +16,7 @@ from mteb.abstasks import (
     AbsTaskSTS,
 )
 
-from transferkit.config.recipes import ROLES
+from transferkit.config.datasets import ROLES
 from transferkit.data.scored_rows import (
     CHECKS,
     check_classes,

@@ -5,22 +5,24 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, get_args
 
-from transferkit.checkpoints.checkpoint import checkpoint_folder, document_instructions, load, read_description
+from transferkit.checkpoints.checkpoint import load
 from transferkit.checkpoints.instructions import can_read_instruction
-from transferkit.checkpoints.open import find_decoder, is_checkpoint
-from transferkit.config.specs import STATIC, FrozenPooling, parts_of, reads_soft
+from transferkit.checkpoints.open import find_decoder
+from transferkit.config.methods import facts_of_kind
+from transferkit.config.poolings import FrozenPooling, reads_soft
 from transferkit.errors import ConfigError
 from transferkit.evaluation.encoder import MtebEncoder, TextEncoder
 from transferkit.evaluation.instructions import Instructions
 from transferkit.evaluation.meta import state_sha256
 from transferkit.evaluation.readings import MAX_LENGTH, Reading, TemplateAndPooling
-from transferkit.evaluation.reread import SharedPass, reread
+from transferkit.evaluation.shared_pass import SharedPass
 from transferkit.evaluation.tfidf import TFIDF, TfidfEncoder
 from transferkit.files.builtin import BUNDLED
 from transferkit.files.json import read_json
-from transferkit.methods.baselines import Join, PromptingAlone, check_reads_text
-from transferkit.methods.build import variant_name
-from transferkit.methods.embedder import BackboneEmbedder, PromptEmbedder
+from transferkit.methods.base import Embedder
+from transferkit.methods.frozen import variant_name
+from transferkit.methods.prompting_alone import check_reads_text
+from transferkit.runs.checkpoint_folder import checkpoint_folder, document_instructions, is_checkpoint, read_description
 
 Group = Sequence[TextEncoder]  # encoders of one loaded model that share their passes over the texts
 
@@ -104,21 +106,16 @@ class _Finder:
         if variants:
             method = kind if description["readout"]["kind"] == "none" else f"{kind} without readout"
         methods = [_method(method, one) for one in variants] or [method]
-        alone = "prompting LLM alone" if self.prompting_alone and kind == "transfer" else None
+        alone = "prompting LLM alone" if self.prompting_alone and "alignment" in description else None
         options: dict[str, Any] = {"instructions": self.instructions}
 
         def groups() -> Iterator[Group]:
             embedder = load(folder, backbone=self.backbone, device=self.device)
-            if isinstance(embedder, BackboneEmbedder) and variants:
+            if variants:
                 yield from _views(embedder, variants, method, name=name, **options)
             else:
                 yield [MtebEncoder(embedder, name=name, method=method, **options)]
-            if alone is not None and isinstance(embedder, PromptEmbedder):
-                # Whatever the transfer has beside its states, its rival has too.
-                join: Join = "mean+static" if STATIC in parts_of(embedder.pooling) else "mean"
-                soft = PromptingAlone(embedder.writer, join=join)
-                soft.instructions = embedder.instructions
-                soft.document_instructions = embedder.document_instructions
+            if alone is not None and (soft := embedder.without_backbone()) is not None:
                 yield [MtebEncoder(soft, name=f"{name}-prompting-alone", method=alone, **options)]
 
         own = [description["backbone"]["template"]] if "backbone" in description else []
@@ -135,7 +132,8 @@ class _Finder:
                 f"{self.reading.several}: {given} holds a Prompting LLM alone, which has neither; evaluate it without"
             )
         own = description["backbone"]
-        soft = description["kind"] in ("transfer", "prompt-tuning")
+        facts = facts_of_kind(description["kind"])
+        soft = facts is not None and facts.soft_tokens
         return self.reading.variants([own["template"]], [own["pooling"]], soft=soft, model=given)
 
 
@@ -198,7 +196,7 @@ def find_models(
 
 
 def _check_prompting_alone(descriptions: Mapping[str, Mapping[str, Any]]) -> None:
-    transfers = {name: one for name, one in descriptions.items() if one["kind"] == "transfer"}
+    transfers = {name: one for name, one in descriptions.items() if "alignment" in one}
     if not transfers:
         got = ", ".join(f"{name} ({one['kind']})" for name, one in descriptions.items()) or "none"
         raise ConfigError(f"--prompting-alone needs a checkpoint of `train` or `adapt`, got {got}")
@@ -207,13 +205,13 @@ def _check_prompting_alone(descriptions: Mapping[str, Mapping[str, Any]]) -> Non
 
 
 def _views(
-    embedder: BackboneEmbedder, variants: Sequence[TemplateAndPooling], method: str, **options: Any
+    embedder: Embedder, variants: Sequence[TemplateAndPooling], method: str, **options: Any
 ) -> Iterator[Sequence[MtebEncoder]]:
     """Encoders of the variants, those of a template together; ``options`` as for :class:`MtebEncoder`."""
     weights: dict[int, str] = {}  # width -> hash, which covers a readout of that width
     for template in dict.fromkeys(one.template for one in variants):
         own = [one for one in variants if one.template == template]
-        views = [reread(embedder, template=template, pooling=one.pooling) for one in own]
+        views = [embedder.reread(template=template, pooling=one.pooling) for one in own]
         widths = [view.readout.mean.shape[0] for view in views]
         for view, width in zip(views, widths, strict=True):
             if width not in weights:

@@ -6,7 +6,8 @@ from functools import partial
 from typing import Any, Literal, NamedTuple, get_args
 
 from transferkit.config.named_templates import find_template, list_templates, template_text
-from transferkit.config.specs import Pooling, Quantization, available_poolings
+from transferkit.config.poolings import Pooling, available_poolings
+from transferkit.config.specs import Quantization
 from transferkit.config.template import Template
 from transferkit.errors import ConfigError, did_you_mean
 

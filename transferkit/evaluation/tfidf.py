@@ -64,7 +64,7 @@ class TfidfEncoder(TextEncoder):
         """
         self.texts += len(texts)
         if self._fitted is None or self._fitted[0] != task:
-            self._fitted = (task, Tfidf(self._texts[task]))
+            self._fitted = (task, Tfidf(lambda: self._texts[task]))
         found = self._fitted[1].pooled(texts, [], batch_size=batch_size).astype(np.float32)
         size = 4 * found.shape[0] * found.shape[1]
         if size > _MOST_BYTES:

@@ -6,21 +6,21 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
-from transferkit.checkpoints.checkpoint import Source, SourceAlignment
-from transferkit.config.recipes import Recipe
-from transferkit.decoder.backbone import FrozenBackbone
+from transferkit.config.resolve import ResolvedRecipe
+from transferkit.decoder.decoder import Decoder
 from transferkit.decoder.identity import identify
 from transferkit.decoder.loading import input_embeddings, load_config, load_tokenizer, load_trunk
 from transferkit.errors import ConfigError
 from transferkit.prompting.alignment import Alignment, anchor_start, fit_quality, random_start
 from transferkit.prompting.anchors import shared_tokens
+from transferkit.prompting.saved import LearnedAlignment, SourceCheckpoint
 from transferkit.prompting.writer import Writer
 
 FEWEST_ANCHORS = 32  # below this many shared tokens a regression to them says nothing
 
 
 def start_alignment(
-    writer: Writer, backbone: FrozenBackbone, recipe: Recipe, *, source: Source | None = None
+    writer: Writer, backbone: Decoder, recipe: ResolvedRecipe, *, source: SourceCheckpoint | None = None
 ) -> tuple[Alignment, dict[str, Any]]:
     """W0 and the offsets' start by the recipe's ``alignment.init``, and what the record says of it.
 
@@ -40,7 +40,8 @@ def start_alignment(
         case "random":
             weight = _random(writer, backbone, seed=recipe.seed)
         case "source":
-            assert source is not None
+            if source is None:
+                raise ConfigError("alignment.init: 'source' is for adapt, only there is a source to start from")
             weight, offset, fit = _carried_over(source.alignment(), writer, backbone)
             facts |= fit
         case _:
@@ -53,7 +54,7 @@ def start_alignment(
     return alignment, facts
 
 
-def _random(writer: Writer, backbone: FrozenBackbone, *, seed: int) -> Tensor:
+def _random(writer: Writer, backbone: Decoder, *, seed: int) -> Tensor:
     prompting = writer.prompting
     table = prompting.token_table().detach().float()
     if prompting.width != table.shape[1]:  # hidden states are about as large as ones
@@ -61,7 +62,7 @@ def _random(writer: Writer, backbone: FrozenBackbone, *, seed: int) -> Tensor:
     return random_start(table, backbone.token_table().float(), seed=seed)
 
 
-def _anchors(writer: Writer, backbone: FrozenBackbone) -> tuple[Tensor, dict[str, Any]]:
+def _anchors(writer: Writer, backbone: Decoder) -> tuple[Tensor, dict[str, Any]]:
     """The regression from the Prompting LLM's token embeddings to the backbone's."""
     prompting = writer.prompting
     table = prompting.token_table().detach().float()
@@ -79,7 +80,7 @@ def _anchors(writer: Writer, backbone: FrozenBackbone) -> tuple[Tensor, dict[str
 
 
 def _carried_over(
-    learned: SourceAlignment, writer: Writer, backbone: FrozenBackbone
+    learned: LearnedAlignment, writer: Writer, backbone: Decoder
 ) -> tuple[Tensor, Tensor | None, dict[str, Any]]:
     """``W A`` and ``b A``: the source's own, and A the regression from its backbone's token embeddings to this one's.
 
@@ -115,7 +116,7 @@ def _regression(x: Tensor, y: Tensor) -> tuple[Tensor, dict[str, Any]]:
     return weight, {"anchors": len(x), "anchor_r2": round(fit_quality(weight, x, y), 4)}
 
 
-def _source_tokens(learned: SourceAlignment) -> tuple[Tensor, PreTrainedTokenizerBase]:
+def _source_tokens(learned: LearnedAlignment) -> tuple[Tensor, PreTrainedTokenizerBase]:
     """Rows (V, d) of the source backbone's embedding as its files hold them, and its tokenizer.
 
     Raises:

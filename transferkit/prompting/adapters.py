@@ -5,7 +5,7 @@ import warnings
 import torch
 from torch import nn
 
-from transferkit.config.recipes import LoraSection
+from transferkit.config.sections import LoraSection
 from transferkit.errors import ConfigError
 from transferkit.progress import drop_kernel_message
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from transferkit.config.recipes import LoraSection, Relaxation
+from transferkit.config.sections import LoraSection, Relaxation
 from transferkit.decoder.cache import fork
 from transferkit.decoder.loading import input_embeddings, load_causal_lm, load_tokenizer
 from transferkit.decoder.perlayer import per_layer_inputs

@@ -5,17 +5,13 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from transferkit.config.recipes import Recipe, recipe_yaml
-from transferkit.config.specs import STATIC, parts_of
-from transferkit.data.training_sets import Batch, TrainingData
+from transferkit.config.recipe import Recipe, recipe_yaml
+from transferkit.data.training_sets import TrainingData
 from transferkit.decoder.loading import num_parameters
-from transferkit.methods.baselines import FrozenEmbedder, PromptingAlone
-from transferkit.methods.build import JOINS, frozen_readings, resolve_recipe, variant_name, variants
-from transferkit.methods.embedder import BackboneEmbedder, Embedder
-from transferkit.methods.tfidf import Tfidf
-from transferkit.runner.example_tokens import POOLED, example, one_line
+from transferkit.methods.base import Embedder
 from transferkit.runner.memory_estimate import MemoryEstimate, estimate_memory
-from transferkit.runner.runner import Inputs, Prepared
+from transferkit.runner.prepare import Inputs, Prepared, prepare, resolved
+from transferkit.runner.record import first_record
 from transferkit.training.distributed import world
 
 _EXAMPLES = 3
@@ -26,62 +22,47 @@ def describe(recipe: Recipe, inputs: Inputs) -> str:
     """The plan of ``recipe``: resolved recipe, counts, memory, data, paths and examples as the models read them.
 
     Raises:
-        ConfigError, RunError: whatever :func:`transferkit.runner.runner.start` would raise before its first step.
+        ConfigError, RunError: whatever :func:`transferkit.runner.run.start` would raise before its first step.
     """
-    recipe, spec = resolve_recipe(recipe, source=inputs.source)
-    prepared = Prepared.load(recipe, spec, inputs)
-    record = prepared.record(Path("dry-run"))
+    complete = resolved(recipe, source=inputs.source)
+    prepared = prepare(complete, inputs)
+    record, embedder = first_record(prepared, Path("dry-run")), prepared.embedder
+    more = embedder.sections(complete, prepared.data.batch(0))
     sections: list[tuple[str, list[str]]] = [
-        ("recipe, resolved", recipe_yaml(recipe).rstrip().splitlines()),
-        (f"method: {record['label']}", _method(prepared)),
-        ("parameters", _parameters(prepared.built.embedder if prepared.built else None)),
+        ("recipe, resolved", recipe_yaml(complete).rstrip().splitlines()),
+        (f"method: {record['label']}", embedder.outline(complete)),
+        ("parameters", _parameters(embedder)),
         (f"memory on {record['device']} (estimate)", _memory(prepared)),
         ("steps", _steps(prepared)),
         ("data", _data(prepared, record["data"])),
-        *_backbone(prepared),
-        (_examples_title(prepared), _examples(prepared)),
+        *((title, _table(rows)) for title, rows in more),
+        (embedder.examples_title(), _examples(prepared)),
     ]
     blocks = [f"{title}\n" + "\n".join(f"  {line}" for line in lines) for title, lines in sections]
     return "\n\n".join(blocks) + "\n\nNothing was trained, nothing was written."
 
 
 def _learns(prepared: Prepared) -> bool:
-    return prepared.built is not None and bool(prepared.built.embedder.trainable())
+    return bool(prepared.embedder.trainable())
 
 
-def _method(prepared: Prepared) -> list[str]:
-    if _learns(prepared):
-        return [f"trained, evaluated from step 0 on; the {prepared.recipe.eval.keep} step becomes the checkpoint"]
-    if prepared.built is None:
-        return ["words and their weights are counted in the training texts; no checkpoint"]
-    names = _variant_names(prepared.recipe, prepared.built.embedder)
-    return ["nothing learns; the best of these becomes the checkpoint:", *(f"  {name}" for name in names)]
-
-
-def _variant_names(recipe: Recipe, embedder: Embedder) -> list[str]:
-    """Without making them: a variant sets the backbone's template."""
-    if isinstance(embedder, PromptingAlone):
-        return list(JOINS.values())
-    return [variant_name(one, template) for template, poolings in frozen_readings(recipe.frozen) for one in poolings]
-
-
-def _parameters(embedder: Embedder | None) -> list[str]:
-    if embedder is None:
-        return ["none"]
+def _parameters(embedder: Embedder) -> list[str]:
     groups = {name: num_parameters(parameters) for name, parameters in embedder.trainable().items()}
     learned, total = sum(groups.values()), num_parameters(embedder.parameters())
+    if not total:
+        return ["none"]
     rows = [("trainable", f"{learned:,} of {total:,} ({learned / total:.3%})")]
     rows += [(f"  {name}", f"{count:,}") for name, count in groups.items()]
     return _table(rows)
 
 
 def _memory(prepared: Prepared) -> list[str]:
-    if prepared.built is None:
-        return ["the vectors of all dev texts, sparse"]
+    if (note := prepared.embedder.memory_note()) is not None:
+        return [note]
     distinct = {text for one in prepared.data.sets for text in (*one.anchors, *one.positives, *one.negatives)}
     distinct.update(text for dev in prepared.dev_sets for text in dev.texts)
     estimate = estimate_memory(
-        prepared.built.embedder,
+        prepared.embedder,
         prepared.data.batch(0).slice(*world()),
         micro_batch_size=prepared.recipe.optim.micro_batch_size,
         num_distinct_texts=len(distinct),
@@ -148,77 +129,13 @@ def _skipped(facts: dict[str, Any]) -> str:
     return f"{facts['skipped_rows']:,} skipped"
 
 
-def _vector_widths(recipe: Recipe, embedder: BackboneEmbedder) -> str:
-    """Of the method, or of its variants."""
-    poolings = recipe.frozen.poolings if isinstance(embedder, FrozenEmbedder) else [embedder.pooling]
-    return " or ".join(f"{width:,}" for width in sorted({embedder.pooled_width(pooling) for pooling in poolings}))
-
-
-def _backbone(prepared: Prepared) -> list[tuple[str, list[str]]]:
-    embedder = prepared.built.embedder if prepared.built else None
-    if prepared.built is None or not isinstance(embedder, BackboneEmbedder):
-        return []
-    backbone = embedder.backbone
-    exactness = backbone.exactness
-    errors = f"cached text {max(exactness.cached_errors):.1e}, padded full pass {max(exactness.full_errors):.1e}"
-    rows = [
-        ("path", _path(embedder, prepared.data.batch(0))),
-        ("exactness, measured", f"{errors} (relative error to single rows without padding)"),
-        ("widths", f"embeddings {backbone.embedding_width:,}, vectors {_vector_widths(prepared.recipe, embedder)}"),
-        ("weights", f"{str(backbone.dtype).removeprefix('torch.')}, quantization {backbone.quantization}"),
-    ]
-    sections = [(f"backbone: {backbone.spec.name}", _table(rows))]
-    alignment = prepared.built.facts.get("alignment")
-    if alignment is not None:
-        sections.append(("alignment", _table([("W starts from", _start(alignment)), ("offsets", alignment["offset"])])))
-    return sections
-
-
-def _start(alignment: dict[str, Any]) -> str:
-    """In words what the record says of the start."""
-    learned = f"the source's own W for {alignment['through']}" if "through" in alignment else ""
-    if "anchors" not in alignment:
-        return learned or "a random draw of matched size"
-    shared = f"{alignment['anchors']:,} tokens that both vocabularies share, R2 {alignment['anchor_r2']:.4f}"
-    return f"{learned}, through {shared}" if learned else shared
-
-
-def _path(embedder: BackboneEmbedder, batch: Batch) -> str:
-    backbone = embedder.backbone
-    soft = embedder.soft_prompt(batch.anchors[:2], [batch.anchor_instruction] * 2)
-    if soft is None:
-        return "full: no soft tokens, so the whole row is one pass"
-    if backbone.takes_cached_path(backbone.rows(batch.anchors, [batch.anchor_instruction] * len(batch))):
-        return "cached: text runs once without gradient, soft tokens and what follows run on top of it"
-    if not backbone.exactness.cached:
-        return "full: cached text is not exact on this decoder"
-    return "full: what stands after the soft tokens differs in length from text to text"
-
-
-def _examples_title(prepared: Prepared) -> str:
-    embedder = prepared.built.embedder if prepared.built else None
-    if embedder is None:
-        return "examples, as words"
-    title = f"examples, as tokens ({POOLED} makes the vector"
-    if isinstance(embedder, FrozenEmbedder):
-        return f"{title}; the first variant)"
-    if isinstance(embedder, BackboneEmbedder):
-        if STATIC in parts_of(embedder.pooling):
-            title = f"examples, as tokens (states at {POOLED} and the text's token embeddings make the vector"
-        return f"{title}; pooling {embedder.pooling}, template {one_line(embedder.backbone.template.source)!r})"
-    return f"{title})"
-
-
 def _examples(prepared: Prepared) -> list[str]:
-    chosen = list(islice(dict.fromkeys(_example_texts(prepared.data)), _EXAMPLES))
-    if prepared.built is None:
-        analyze = Tfidf([text for text, _ in chosen]).vectorizer.build_analyzer()
-        return [" ".join(analyze(text)) for text, _ in chosen]
-    embedder = prepared.built.embedder
-    if not embedder.trainable():
-        embedder = next(variants(prepared.recipe, prepared.built))[1][0].embedder
-    assert isinstance(embedder, BackboneEmbedder | PromptingAlone)
-    return [line for text, instruction in chosen for line in example(embedder, text, instruction).lines()]
+    """As the method reads them, or the first of its ways where nothing learns."""
+    embedder = prepared.embedder
+    if not _learns(prepared):
+        embedder = next(embedder.variants(prepared.recipe))[1][0].embedder
+    chosen = islice(dict.fromkeys(_example_texts(prepared.data)), _EXAMPLES)
+    return [line for text, instruction in chosen for line in embedder.example(text, instruction).lines()]
 
 
 def _example_texts(data: TrainingData) -> Iterator[tuple[str, str]]:

@@ -7,8 +7,7 @@ import torch
 from torch import Tensor
 
 from transferkit.data.training_sets import Batch
-from transferkit.methods.baselines import PromptingAlone
-from transferkit.methods.embedder import Embedder, PromptEmbedder
+from transferkit.methods.base import Embedder
 
 _MEASURED = 4  # texts
 
@@ -69,7 +68,7 @@ def estimate_memory(
         saved=saved,
         texts_a_pass=at_once,
         measured=len(longest),
-        soft_tokens=_soft_token_bytes(embedder, num_distinct_texts),
+        soft_tokens=embedder.kept_bytes(num_distinct_texts),
     )
 
 
@@ -92,13 +91,6 @@ def _saved_bytes(embedder: Embedder, texts: list[str], instructions: list[str]) 
     del vectors
     embedder.tokens_read = tokens_before
     return sum(kept.values())
-
-
-def _soft_token_bytes(embedder: Embedder, num_texts: int) -> int:
-    if not isinstance(embedder, PromptEmbedder | PromptingAlone) or embedder.writer.memory is None:
-        return 0
-    prompting = embedder.writer.prompting
-    return min(embedder.writer.memory.budget_bytes, num_texts * prompting.tokens * prompting.width * 4)
 
 
 def _different(tensors: Iterable[Tensor]) -> list[Tensor]:

@@ -4,7 +4,7 @@ from typing import Any, Literal
 
 from pydantic import ConfigDict, model_validator
 
-from transferkit.config.recipes import Method, Task
+from transferkit.config.methods import Task
 from transferkit.config.schema import Model, Strict, parse
 from transferkit.errors import ConfigError
 
@@ -67,7 +67,7 @@ class Record(_Open):
 
     run: str
     task: Task
-    method: Literal[Method, "transfer", "source"]
+    method: str
     label: str
     status: Literal["running", "interrupted", "failed", "done"]
     seed: int

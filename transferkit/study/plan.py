@@ -4,9 +4,10 @@ import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import get_args
 
-from transferkit.config.recipes import Method, Recipe, has_backbone, named_backbones, read_recipe, takes_source
+from transferkit.config.methods import baseline_methods
+from transferkit.config.recipe import Recipe, named_backbones
+from transferkit.config.recipes import read_recipe
 from transferkit.config.specs import declared_spec, list_backbones
 from transferkit.errors import ConfigError, did_you_mean
 from transferkit.files.builtin import BUNDLED
@@ -30,7 +31,7 @@ class Planned:
     @property
     def target(self) -> str | None:
         """The backbone that embeds; None for the rows that use none."""
-        return self.recipe.embedding.backbone if has_backbone(self.recipe) else None
+        return self.recipe.embedding.backbone if self.recipe.facts.has_backbone else None
 
 
 def plan(study: Study, *, runs: Path, beside: Path) -> list[Planned]:
@@ -67,13 +68,13 @@ def _check_source(one: Planned, earlier: dict[Path, Planned]) -> None:
     recipe, where = one.recipe, f"study, run {one.name!r}"
     method = recipe.method or recipe.task
     if recipe.task == "baseline" and recipe.method is None:
-        raise ConfigError(f"{where}: method: this key is missing; set it to one of {', '.join(get_args(Method))}")
-    if one.source is None and takes_source(recipe):
+        raise ConfigError(f"{where}: method: this key is missing; set it to one of {', '.join(baseline_methods())}")
+    if one.source is None and recipe.facts.needs_source:
         raise ConfigError(
             f"{where}: source: this key is missing, and {method} starts from one; name a run of the study that trains, "
             f"a checkpoint folder, or `{BUNDLED}`"
         )
-    if one.source is not None and not takes_source(recipe):
+    if one.source is not None and not recipe.facts.needs_source:
         raise ConfigError(
             f"{where}: source: {method} starts from nothing, a source is for adapt and prompting-llm-alone; leave it "
             "away"

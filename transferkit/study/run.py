@@ -7,8 +7,9 @@ from typing import Any
 from accelerate import PartialState
 from rich.console import Console
 
-from transferkit.checkpoints.checkpoint import given_folder
-from transferkit.config.recipes import heeded, read_recipe, with_names
+from transferkit.config.methods import heeded
+from transferkit.config.recipe import with_names
+from transferkit.config.recipes import read_recipe
 from transferkit.config.specs import lasting_name
 from transferkit.convergence.comparable import check_comparable
 from transferkit.data.dev_sets import load_dev_sets
@@ -16,9 +17,11 @@ from transferkit.data.training_sets import load_training_data
 from transferkit.errors import ConfigError
 from transferkit.files.manifest import NAME as MANIFEST
 from transferkit.files.writable import check_writable
-from transferkit.methods.build import resolve_recipe
 from transferkit.progress import say
-from transferkit.runner import runner
+from transferkit.runner.prepare import Inputs, resolved
+from transferkit.runner.provenance import data_facts
+from transferkit.runner.run import resume, start
+from transferkit.runs.checkpoint_folder import given_folder, source_facts
 from transferkit.runs.folder import read_record
 from transferkit.study.plan import Planned
 from transferkit.study.state import comparisons, state_of
@@ -62,13 +65,13 @@ def run_all(
             done = ", done before" if state == "done" else ""
             say(f"[{number}/{len(planned)}] {one.folder.name}{done}", console)
         if state is None:
-            inputs = runner.Inputs(source=one.source, data_dir=data_dir)
-            runner.start(one.recipe, inputs, runs=one.folder.parent, name=one.folder.name, console=console)
+            inputs = Inputs(source=one.source, data_dir=data_dir)
+            start(one.recipe, inputs, runs=one.folder.parent, name=one.folder.name, console=console)
             continue
         if one.folder not in checked:
             is_same_run(one)  # its source may be there by now
         if state != "done":
-            runner.resume(one.folder, console=console)
+            resume(one.folder, console=console)
 
 
 def _check_data(new: list[Planned], whole: list[Planned], data_dir: Path | None) -> None:
@@ -89,7 +92,7 @@ def _check_data(new: list[Planned], whole: list[Planned], data_dir: Path | None)
             train = load_training_data(
                 recipe.data, data_dir=data_dir, batch_size=recipe.optim.batch_size, seed=recipe.seed
             )
-            known[section] = runner.data_facts(train, load_dev_sets(recipe.data, data_dir=data_dir))
+            known[section] = data_facts(train, load_dev_sets(recipe.data, data_dir=data_dir))
         for other in others:
             for what, key in (("training data", "train_sha256"), ("dev sets", "dev_sha256")):
                 if recorded[other.folder][key] != known[section][key]:
@@ -118,8 +121,8 @@ def is_same_run(one: Planned) -> bool:
             raise _another("source", one)
         if not any((folder / MANIFEST).is_file() for folder in (source, source / "checkpoint")):
             return False
-        sha256 = runner.source_facts(source)["sha256"]
-    wanted, _ = resolve_recipe(one.recipe, source=one.source)
+        sha256 = source_facts(source)["sha256"]
+    wanted = resolved(one.recipe, source=one.source)
     recorded_recipe = with_names(read_recipe(str(one.folder / "recipe.yaml")), lasting_name)
     if heeded(recorded_recipe.model_dump()) != heeded(wanted.model_dump()):
         raise _another("recipe", one)

@@ -7,14 +7,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from transferkit.config.recipes import ReadoutSection
+from transferkit.config.sections import ReadoutSection
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from transferkit.data.dev_sets import DevSetData
     from transferkit.decoder.readout import Readout
-    from transferkit.methods.embedder import Embedder
+    from transferkit.decoder.text_states import TextStateMemory
+    from transferkit.methods.base import Embedder
 
 Scores = dict[str, dict[str, float | None]]  # dev set -> {"plain": percent, "readout": percent or None}
 
@@ -63,6 +64,7 @@ class Scorer:
         sample: texts and instructions of the fixed sample that the readout is fitted on.
         readout: its kind and ridge.
         batch_size: texts a forward pass.
+        memory: keeps what a frozen decoder has read of the dev texts between evaluations; None: nothing does.
     """
 
     def __init__(
@@ -72,7 +74,9 @@ class Scorer:
         sample: tuple[list[str], list[str]],
         readout: ReadoutSection,
         batch_size: int,
+        memory: "TextStateMemory | None" = None,
     ) -> None:
+        self.memory = memory
         self.dev_sets = dev_sets
         self.sample = sample
         self.readout = readout
@@ -94,8 +98,8 @@ class Scorer:
         embedder.eval()
         started = perf_counter()
         texts, instructions = [text for text, _ in self.unique], [task for _, task in self.unique]
-        dev = embedder.pooled(texts, instructions, batch_size=self.batch_size)
-        if self.readout.kind == "none":
+        dev = embedder.pooled(texts, instructions, batch_size=self.batch_size, memory=self.memory)
+        if self.readout.kind == "none" or not embedder.takes_readout:
             return Vectors(dev, None, perf_counter() - started, 0.0)
         sample_started, written = perf_counter(), embedder.writing_seconds
         sample = self._read_sample(embedder)
@@ -130,11 +134,8 @@ class Scorer:
 
     def _read_sample(self, embedder: "Embedder") -> "Tensor":
         # Read anew each time: whoever wants the readout of one step pays for this pass, so its seconds are reported.
-        states, embedder.dev_states = embedder.dev_states, None
-        try:
-            return embedder.pooled(*self.sample, batch_size=self.batch_size).to(embedder.device)
-        finally:
-            embedder.dev_states = states
+        sample: Tensor = embedder.pooled(*self.sample, batch_size=self.batch_size).to(embedder.device)
+        return sample
 
     def _fitted(self, sample: "Tensor") -> "Readout":
         from transferkit.decoder.readout import Readout

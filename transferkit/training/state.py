@@ -10,10 +10,10 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from transferkit.checkpoints.checkpoint import load_tensors
 from transferkit.errors import ConfigError
 from transferkit.files.json import read_json, write_json
 from transferkit.files.manifest import new_folder, verify
+from transferkit.prompting.saved import load_tensors
 from transferkit.training.distributed import is_main
 from transferkit.training.scoring import Evaluation
 
@@ -29,7 +29,7 @@ _COUNTERS = (
     "collapse",
     "evaluated",
 )
-_LISTED = ("metrics", "warnings", "soft_token_groups")
+_LISTED = ("metrics", "warnings")
 
 
 @dataclass
@@ -57,7 +57,7 @@ class TrainState:
     best: Best | None = None
     metrics: list[dict[str, Any]] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)  # of the collapse figure, said once
-    soft_token_groups: list[list[str]] = field(default_factory=list)  # see SoftTokenMemory
+    method: dict[str, Any] = field(default_factory=dict)  # what the method asks to be given when it is resumed
 
     def after_step(self, loss: float, *, examples: int, tokens: int) -> None:
         """Count one optimizer step."""
@@ -92,7 +92,7 @@ def save_state(
     for parameter, moments in optimizer.state.items():
         tensors |= {f"{key}.{names[id(parameter)]}": torch.as_tensor(value) for key, value in moments.items()}
     facts: dict[str, Any] = {key: getattr(state, key) for key in _COUNTERS}
-    facts |= {key: getattr(state, key) for key in _LISTED}
+    facts |= {key: getattr(state, key) for key in _LISTED} | {"method": state.method}
     if state.best is not None:
         facts["best"] = {"step": state.best.step, "score": state.best.score}
         tensors |= {f"best.{name}": value for name, value in state.best.weights.items()}
@@ -154,6 +154,9 @@ def _load(folder: Path, named: dict[str, nn.Parameter], optimizer: torch.optim.O
             on_device = {key: v if key == "step" else v.to(parameter.device) for key, v in moments.items()}
             optimizer.state[parameter] = on_device
     state = TrainState(**{key: facts[key] for key in (*_COUNTERS, *_LISTED)})
+    # States once held what transfer asks for under keys of their own.
+    earlier = {"soft_token_groups": facts.get("soft_token_groups", []), "seconds": facts["cache_seconds"]}
+    state.method = facts.get("method", earlier)
     if "best" in facts:
         weights = {name: tensors[f"best.{name}"] for name in named}
         state.best = Best(facts["best"]["step"], facts["best"]["score"], weights)

@@ -1,0 +1,145 @@
+"""Data of a recipe: sets that are trained on, sets that are measured, and which column plays which role."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from transferkit.config.schema import Strict, Unit
+
+Builtin = Literal["installed-docs"]
+Rows = Annotated[int, Unit("rows")]
+
+ROLES: dict[str, dict[str, str]] = {  # kind -> role -> the column it is read from where `columns` does not say
+    "pairs": {"anchor": "anchor", "positive": "positive"},
+    "triplets": {"anchor": "anchor", "positive": "positive", "negative": "negative"},
+    "labelled": {"text": "text", "label": "label"},
+    "knn": {"text": "text", "label": "label"},
+    "clustering": {"text": "text", "label": "label"},
+    "sts": {"sentence1": "sentence1", "sentence2": "sentence2", "score": "score"},
+    "retrieval": {  # queries (id, text), corpus (id, title where there is one, text), relevance judgements
+        "id": "_id",
+        "text": "text",
+        "title": "title",
+        "query_id": "query-id",
+        "corpus_id": "corpus-id",
+        "relevance": "score",
+    },
+}
+
+
+class TrainSet(Strict):
+    """One training set: a file, a hub dataset or built-in data, and how its columns become pairs."""
+
+    name: str = Field(description="unique; adapt finds the source's instruction by it")
+    kind: Literal["pairs", "triplets", "labelled"] = Field(
+        description="pairs; triplets with a hard negative; texts with labels"
+    )
+    path: str | None = Field(
+        None,
+        description="parquet, jsonl, json, csv or tsv file, relative to `--data-dir`; this, `hub_id` or `builtin`",
+    )
+    hub_id: str | None = Field(None, description="data set on the Hugging Face Hub")
+    builtin: Builtin | None = Field(
+        None, description="docstrings of the Python packages on this machine, read offline; see below"
+    )
+    revision: str | None = Field(None, description="with `hub_id`: full commit id, in quotes")
+    subset: str | None = Field(None, description="with `hub_id`: its configuration")
+    split: str = Field("train", description="with `hub_id` or `builtin`")
+    columns: dict[str, str] = Field(
+        {},
+        description="role: column, for `anchor`, `positive`, `negative`, or `text`, `label`; absent roles are columns "
+        "of that name",
+    )
+    instruction: str | None = Field(
+        None, description="for the anchors; absent: the source's for a set of this name, or none"
+    )
+    document_instruction: str | None = Field(
+        None, description='for the other side; absent: the same as for the anchors, `""`: none'
+    )
+    weight: float = Field(1.0, gt=0, description="share of the batches, relative to the other sets")
+    limit: Rows | None = Field(None, ge=2, description="use only the first rows")
+
+    @model_validator(mode="after")
+    def _check(self) -> "TrainSet":
+        _one_origin(self.path, self.hub_id, self.builtin)
+        _check_roles(self.kind, self.columns)
+        return self
+
+
+class DevSet(Strict):
+    """One dev or test set. ``select: false`` is reported but never chooses a step, a learning rate or a template."""
+
+    name: str = Field(description="unique")
+    kind: Literal["knn", "sts", "retrieval", "clustering"] = Field(
+        description="knn: nearest-neighbour accuracy; sts: Spearman; retrieval: nDCG@10; clustering: V-measure"
+    )
+    path: str | None = Field(
+        None, description="file relative to `--data-dir`; knn: texts to classify; retrieval: queries"
+    )
+    train_path: str | None = Field(None, description="knn with `path`: labelled texts to compare with")
+    corpus_path: str | None = Field(None, description="retrieval with `path`: documents")
+    qrels_path: str | None = Field(None, description="retrieval with `path`: query id, document id, relevance")
+    hub_id: str | None = Field(
+        None,
+        description="data set on the Hub; retrieval: its subsets `corpus` and `queries` beside the judgements",
+    )
+    builtin: Builtin | None = Field(
+        None, description="docstrings of the Python packages on this machine, read offline; see below"
+    )
+    revision: str | None = Field(None, description="with `hub_id`: full commit id, in quotes")
+    subset: str | None = Field(None, description="with `hub_id`: its configuration; retrieval: that of the judgements")
+    split: str = Field("test", description="with `hub_id` or `builtin`: what is scored")
+    train_split: str = Field("train", description="knn with `hub_id` or `builtin`: labelled texts to compare with")
+    columns: dict[str, str] = Field({}, description="role: column, as for training sets; the roles are below")
+    instruction: str = Field("", description="for texts and queries")
+    document_instruction: str | None = Field(None, description="retrieval: for documents; absent: the same")
+    select: bool = Field(True, description="`true`: its score chooses the step; only for sets inside the mixture")
+    limit: Rows | None = Field(
+        None,
+        ge=2,
+        description="a fixed random sample; knn adds up to 5 labelled texts a row, retrieval 5 documents",
+    )
+
+    @model_validator(mode="after")
+    def _check(self) -> "DevSet":
+        _one_origin(self.path, self.hub_id, self.builtin)
+        _check_roles(self.kind, self.columns)
+        if self.path is not None and self.kind == "knn" and self.train_path is None:
+            raise ValueError("train_path: this key is missing (knn needs labelled texts to compare with)")
+        if self.path is not None and self.kind == "retrieval" and not (self.corpus_path and self.qrels_path):
+            raise ValueError("corpus_path, qrels_path: both are needed for retrieval")
+        if self.path is None and (self.train_path or self.corpus_path or self.qrels_path):
+            origin = "builtin" if self.hub_id is None else "hub_id"
+            raise ValueError(
+                f"train_path, corpus_path, qrels_path: not allowed beside {origin}, every part comes from there"
+            )
+        return self
+
+
+def _one_origin(*origins: str | None) -> None:
+    if len([origin for origin in origins if origin is not None]) != 1:
+        raise ValueError("needs exactly one of path, hub_id and builtin")
+
+
+def _check_roles(kind: str, columns: dict[str, str]) -> None:
+    for role in columns:
+        if role not in ROLES[kind]:
+            raise ValueError(f"columns: unknown role {role!r} for kind {kind!r}, allowed: {', '.join(ROLES[kind])}")
+
+
+class DataSection(Strict):
+    """What is trained on and what is measured."""
+
+    train: list[TrainSet] = Field(min_length=1, description="training sets, at least one")
+    dev: list[DevSet] = Field(min_length=1, description="sets that are measured, at least one with `select: true`")
+    on_bad_row: Literal["stop", "skip"] = Field("stop", description="empty, null or wrongly typed rows")
+
+    @model_validator(mode="after")
+    def _names_and_selection(self) -> "DataSection":
+        for kind, names in (("train", [s.name for s in self.train]), ("dev", [s.name for s in self.dev])):
+            twice = sorted({name for name in names if names.count(name) > 1})
+            if twice:
+                raise ValueError(f"{kind}: the name {twice[0]!r} is used twice")
+        if not any(s.select for s in self.dev):
+            raise ValueError("dev: no set has select: true, so nothing could choose a step")
+        return self

@@ -1,0 +1,75 @@
+"""Poolings: which states become one vector, which of them a template allows, and where soft tokens must stand."""
+
+from typing import Literal, cast, get_args
+
+from transferkit.config.template import Template
+
+STATIC = "static"  # the text's mean token embedding; X+static: beside what X makes of the hidden states
+FrozenPooling = Literal[
+    "last",
+    "mean",
+    "weighted_mean",
+    "max",
+    "static",
+    "last+static",
+    "mean+static",
+    "weighted_mean+static",
+    "max+static",
+]
+Pooling = Literal["soft", "soft+static", FrozenPooling]
+
+
+def parts_of(pooling: str) -> list[str]:
+    """The vectors that a pooling puts side by side: ``soft+static`` is ``soft`` and ``static``."""
+    return pooling.split("+")
+
+
+def of_states(pooling: str) -> str | None:
+    """The part of a pooling that reads hidden states; None: it reads none."""
+    return next((part for part in parts_of(pooling) if part != STATIC), None)
+
+
+def reads_soft(pooling: str) -> bool:
+    """Whether a pooling reads the soft positions."""
+    return of_states(pooling) == "soft"
+
+
+def without_soft_tokens(template: str, pooling: Pooling) -> tuple[str, FrozenPooling]:
+    """How a method without soft tokens reads what was chosen for one with them: ``mean`` in the place of ``soft``."""
+    without = pooling.replace("soft", "mean") if reads_soft(pooling) else pooling
+    return Template.parse(template).without_soft().source, cast(FrozenPooling, without)
+
+
+def available_poolings(template: str) -> list[Pooling]:
+    """The poolings that a template allows: those of soft positions only where soft tokens stand behind the text."""
+    soft = Template.parse(template).soft_sees_text
+    return [pooling for pooling in get_args(Pooling) if soft or not reads_soft(pooling)]
+
+
+def check_soft_place(template: str, pooling: str, *, needs_soft: bool) -> None:
+    """Refuse soft tokens that have no place, and a pooling of soft positions that never see the text.
+
+    Args:
+        template: text with placeholders.
+        pooling: how it is read.
+        needs_soft: whether the method has soft tokens, so that the template must hold ``{soft}``.
+
+    Raises:
+        ValueError: one sentence that opens with the key at fault, ``template:`` or ``pooling:``; callers put the
+            section before it.
+    """
+    parsed = Template.parse(template)
+    if needs_soft and not parsed.has_soft:
+        raise ValueError(
+            f"template: {template!r} has no {{soft}}, so the soft tokens have no place; write for example "
+            "'{text}{soft}'"
+        )
+    if not reads_soft(pooling) or parsed.soft_sees_text:
+        return
+    allowed = ", ".join(available_poolings(template))
+    if not parsed.has_soft:
+        raise ValueError(f"pooling: {pooling!r} reads soft tokens, and template {template!r} has none; use {allowed}")
+    raise ValueError(
+        f"pooling: {pooling!r} reads positions that stand before the text in template {template!r} and never see it; "
+        f"use {allowed}, or put {{soft}} after {{text}}"
+    )

@@ -1,0 +1,121 @@
+"""A recipe: everything a run is decided by, as strict data, and what can be asked of it."""
+
+from collections.abc import Callable
+from typing import Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from transferkit.config.datasets import DataSection
+from transferkit.config.methods import MethodFacts, Task, baseline_methods, method_facts
+from transferkit.config.schema import Strict, dump_yaml
+from transferkit.config.sections import (
+    AlignmentSection,
+    EmbeddingSection,
+    EvalSection,
+    FrozenSection,
+    LoraSection,
+    LossSection,
+    OptimSection,
+    PromptingSection,
+    ReadoutSection,
+    Steps,
+)
+from transferkit.errors import ConfigError, with_article
+
+
+class Recipe(Strict):
+    """A whole run. ``task`` must match the command."""
+
+    task: Task = Field(description="what the recipe is for; must match the command")
+    method: str | None = Field(
+        None,
+        description="baseline only: the row to make; `--method` overrides it",
+        json_schema_extra={"choices": [*baseline_methods()]},
+    )
+    seed: int = Field(17, ge=0, description="order of the data, draws at the start; one run per seed, report three")
+    prompting: PromptingSection = PromptingSection()
+    alignment: AlignmentSection = AlignmentSection()
+    embedding: EmbeddingSection = EmbeddingSection()
+    lora: LoraSection = Field(LoraSection(), description="methods lora and qlora")
+    frozen: FrozenSection = Field(FrozenSection(), description="method frozen")
+    readout: ReadoutSection = ReadoutSection()
+    data: DataSection
+    loss: LossSection = LossSection()
+    optim: OptimSection
+    eval: EvalSection = EvalSection()
+    save_every: Steps = Field(100, ge=1, description="between resumable states")
+    tracking: Literal["none", "tensorboard", "wandb", "trackio"] = Field(
+        "none", description="also send the curves there; the run folder has them always"
+    )
+
+    @property
+    def facts(self) -> MethodFacts:
+        """Of its method.
+
+        Raises:
+            ConfigError: a baseline that names none.
+        """
+        try:
+            return method_facts(self.task, self.method)
+        except ValueError as error:
+            raise ConfigError(f"method: {error}") from None
+
+    @field_validator("method")
+    @classmethod
+    def _method_is_known(cls, name: str | None) -> str | None:
+        return name if name is None else method_facts("baseline", name).name
+
+    @model_validator(mode="after")
+    def _sections_fit_the_task(self) -> "Recipe":
+        if self.task == "train" and self.prompting.backbone is None:
+            raise ValueError("prompting.backbone: this key is missing (train needs a Prompting LLM)")
+        if self.task == "adapt" and self.prompting.backbone is not None:
+            raise ValueError("prompting.backbone: not allowed in adapt, --source decides it")
+        if self.task != "train" and self.embedding.more_backbones:
+            raise ValueError("embedding.more_backbones: only in train do several backbones share a Prompting LLM")
+        if self.task != "adapt" and self.alignment.init == "source":
+            raise ValueError("alignment.init: 'source' is for adapt, only there is a source to start from")
+        if self.task != "baseline" and self.method is not None:
+            raise ValueError(f"method: only a baseline has one, this is {with_article(self.task)} recipe")
+        return self
+
+
+def required_backbone(recipe: Recipe) -> str:
+    """What the recipe calls its backbone.
+
+    Raises:
+        ConfigError: it names none, and ``--target`` did not either.
+    """
+    if recipe.embedding.backbone is None:
+        raise ConfigError(
+            "embedding.backbone: this key is missing; name a backbone there, with --target, or in a study's targets"
+        )
+    return recipe.embedding.backbone
+
+
+def named_backbones(recipe: Recipe) -> list[str]:
+    """What the recipe calls the decoders that its run loads; a source's Prompting LLM is not named there.
+
+    Raises:
+        ConfigError: as :func:`required_backbone`.
+    """
+    if not recipe.facts.has_backbone:
+        return []
+    prompting = [recipe.prompting.backbone] if recipe.task == "train" and recipe.prompting.backbone else []
+    return [required_backbone(recipe), *recipe.embedding.more_backbones, *prompting]
+
+
+def with_names(recipe: Recipe, rename: Callable[[str], str]) -> Recipe:
+    """The recipe with ``rename`` applied to everything that it calls a backbone."""
+    prompting, embedding = (
+        section.model_copy(update={"backbone": None if section.backbone is None else rename(section.backbone)})
+        for section in (recipe.prompting, recipe.embedding)
+    )
+    more = [rename(name) for name in recipe.embedding.more_backbones]
+    embedding = embedding.model_copy(update={"more_backbones": more})
+    return recipe.model_copy(update={"prompting": prompting, "embedding": embedding})
+
+
+def recipe_yaml(recipe: Recipe) -> str:
+    """The resolved recipe as YAML: every key with the value that was used."""
+    return dump_yaml(recipe.model_dump())

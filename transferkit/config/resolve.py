@@ -1,0 +1,139 @@
+"""Recipe -> resolved recipe: every choice that it leaves to the source checkpoint, the spec or the method is made."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from pydantic import Field
+
+from transferkit.config.datasets import TrainSet
+from transferkit.config.methods import MethodFacts
+from transferkit.config.poolings import Pooling, check_soft_place, of_states, without_soft_tokens
+from transferkit.config.recipe import Recipe, with_names
+from transferkit.config.sections import AlignmentSection, EmbeddingSection, PromptingSection, Reads, Relaxation
+from transferkit.config.specs import BackboneSpec, Quantization, lasting_name
+from transferkit.errors import ConfigError
+
+_PROMPTING = {"tokens": 5, "tau": 3.0, "relaxation": "vocabulary", "reads": "text", "max_length": 128}
+
+
+class ResolvedPrompting(PromptingSection):
+    """Nothing left to a source."""
+
+    tokens: int
+    tau: float
+    relaxation: Relaxation
+    reads: Reads
+    max_length: int
+
+
+class ResolvedAlignment(AlignmentSection):
+    """Its start is chosen."""
+
+    init: Literal["source", "anchors", "random"]
+
+
+@dataclass(frozen=True)
+class Reading:
+    """Which decoder embeds, how it is loaded, and how it is read."""
+
+    spec: BackboneSpec
+    quantization: Quantization
+    dtype: str
+    template: str
+    pooling: Pooling
+    layers: int
+    max_length: int
+
+
+class ResolvedRecipe(Recipe):
+    """A recipe in which nothing is left open. It prints as a recipe with every key."""
+
+    prompting: ResolvedPrompting
+    alignment: ResolvedAlignment
+    spec: BackboneSpec | None = Field(None, exclude=True, description="of the backbone; None: none embeds")
+
+    @property
+    def reading(self) -> Reading:
+        """Of the backbone.
+
+        Raises:
+            ConfigError: the method has none.
+        """
+        one: EmbeddingSection = self.embedding
+        if self.spec is None or one.template is None or one.pooling is None or one.layers is None:
+            raise ConfigError(f"{self.facts.name}: no backbone embeds in this method, so nothing reads a template")
+        return Reading(self.spec, one.quantization, one.dtype, one.template, one.pooling, one.layers, one.max_length)
+
+
+def resolve_recipe(recipe: Recipe, *, description: Mapping[str, Any], spec: BackboneSpec | None) -> ResolvedRecipe:
+    """Fill every choice that the recipe leaves open.
+
+    Local backbones are named by their absolute paths, so that a run can be resumed and compared from every folder.
+
+    Args:
+        recipe: as it was written.
+        description: of the source checkpoint; empty where the method starts from nothing.
+        spec: of the backbone; None where none embeds.
+
+    Raises:
+        ConfigError: template and pooling that the method cannot be read with.
+    """
+    facts = recipe.facts
+    inherited = _PROMPTING | dict(description.get("prompting", {}))
+    open_keys = [key for key in _PROMPTING if getattr(recipe.prompting, key) is None]
+    prompting = recipe.prompting.model_dump() | {key: inherited[key] for key in open_keys}
+    alignment = recipe.alignment.model_dump()
+    alignment["init"] = alignment["init"] or ("source" if facts.needs_source and facts.has_backbone else "anchors")
+    train = [_with_instructions(one, description) for one in recipe.data.train]
+    if spec is not None:
+        recipe = recipe.model_copy(update={"embedding": _embedding(recipe.embedding, facts, description, spec)})
+    recipe = with_names(recipe, lasting_name)
+    sections = {name: getattr(recipe, name) for name in Recipe.model_fields}
+    return ResolvedRecipe(
+        **sections
+        | {
+            "prompting": ResolvedPrompting(**prompting | {"backbone": recipe.prompting.backbone}),
+            "alignment": ResolvedAlignment(**alignment),
+            "data": recipe.data.model_copy(update={"train": train}),
+            "spec": spec,
+        }
+    )
+
+
+def _embedding(
+    section: EmbeddingSection, facts: MethodFacts, description: Mapping[str, Any], spec: BackboneSpec
+) -> EmbeddingSection:
+    from_source = description.get("backbone", {})
+    template = section.template or from_source.get("template") or spec.template
+    pooling: Pooling = section.pooling or from_source.get("pooling") or spec.pooling
+    if not facts.soft_tokens:
+        template, pooling = without_soft_tokens(template, pooling)
+    if facts.learns and of_states(pooling) is None:
+        raise ConfigError(
+            f"embedding.pooling: {pooling!r} reads no hidden state, so nothing would learn; use soft+static, or "
+            "mean+static without soft tokens"
+        )
+    try:
+        check_soft_place(template, pooling, needs_soft=facts.soft_tokens)
+    except ValueError as error:
+        raise ConfigError(f"embedding.{error}") from None
+    changes = {
+        "template": template,
+        "pooling": pooling,
+        "layers": section.layers or from_source.get("layers") or 1,
+        "quantization": facts.quantization or section.quantization,
+    }
+    return section.model_copy(update=changes)
+
+
+def _with_instructions(one: TrainSet, description: Mapping[str, Any]) -> TrainSet:
+    """The source's own, on both sides, of a set that it was trained on and the recipe gives none for."""
+    if one.instruction is not None:
+        return one
+    known = description.get("instructions", {})
+    instruction = known.get(one.name, "")
+    document = description.get("document_instructions", known).get(one.name)
+    if one.document_instruction is not None or document == instruction:
+        document = one.document_instruction  # null says the same as the anchors'
+    return one.model_copy(update={"instruction": instruction, "document_instruction": document})

@@ -1,0 +1,203 @@
+"""Sections of a recipe about the model: who writes, who embeds, what learns. A key's meaning stands here alone.
+
+The reference of the keys is made from the descriptions (:mod:`transferkit.config.reference`), so they are Markdown.
+"""
+
+from typing import Annotated, Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from transferkit.config.named_templates import frozen_template, template_text
+from transferkit.config.poolings import FrozenPooling, Pooling, check_soft_place
+from transferkit.config.schema import Strict, Unit
+from transferkit.config.specs import Quantization
+from transferkit.config.template import Template
+
+Relaxation = Literal["vocabulary", "straight_through", "none"]
+Reads = Literal["instruction", "text"]
+Tokens = Annotated[int, Unit("tokens")]
+SoftTokens = Annotated[int, Unit("soft tokens")]
+Texts = Annotated[int, Unit("texts")]
+Steps = Annotated[int, Unit("optimizer steps")]
+Examples = Annotated[int, Unit("examples")]
+Share = Annotated[float, Unit("share")]
+Gib = Annotated[float, Unit("GiB")]
+MeanEigenvalue = Annotated[float, Unit("mean eigenvalue")]
+
+
+class LoraSection(Strict):
+    """`peft` adapters on every linear layer."""
+
+    r: int = Field(8, ge=1, description="rank; a higher one has more capacity and takes more memory")
+    alpha: float = Field(16.0, gt=0, description="the update is scaled by alpha / r")
+    dropout: Share = Field(0.0, ge=0, lt=1, description="dropout before the adapters")
+
+
+class PromptingSection(Strict):
+    """The Prompting LLM. In adapt every key is optional and defaults to the source checkpoint's."""
+
+    backbone: str | None = Field(
+        None, description="train only: the Prompting LLM, a name in `backbones/`, a folder or a hub id"
+    )
+    tokens: SoftTokens | None = Field(
+        None, ge=1, le=256, description="k, soft tokens a text; absent: the source's, without one 5"
+    )
+    tau: float | None = Field(
+        None,
+        gt=0,
+        description="softmax temperature of the relaxation; absent: the source's, without one 3.0. Low values collapse",
+    )
+    relaxation: Relaxation | None = Field(
+        None,
+        description="how logits become a soft token; absent: the source's, without one `vocabulary`. `none` passes "
+        "hidden states through, so the backbone adds little",
+    )
+    reads: Reads | None = Field(
+        None, description="what the prompt is written from; absent: the source's, without one `text`"
+    )
+    tuning: Literal["full", "lora"] = Field(
+        "full", description="train only: all weights of the Prompting LLM learn, or LoRA adapters in it"
+    )
+    lora: LoraSection = Field(LoraSection(), description="`tuning: lora`")
+    max_length: Tokens | None = Field(
+        None, ge=8, description="instruction and text that it reads; absent: the source's, without one 128"
+    )
+
+
+class AlignmentSection(Strict):
+    """The matrix W (d_p, d_e) and, with ``offset: position``, one vector a soft position."""
+
+    init: Literal["source", "anchors", "random"] | None = Field(
+        None,
+        description="start of W. `source`, adapt only: what the source learned, times the regression from its "
+        "decoder's token embeddings to the target's over the tokens both share. `anchors`: the regression from the "
+        "Prompting LLM's. `random`: a draw of matched size. Absent: `source` in adapt, else `anchors`",
+    )
+    offset: Literal["none", "position"] = Field(
+        "position", description="one learned vector a soft position beside W, or W alone"
+    )
+
+
+class EmbeddingSection(Strict):
+    """The frozen decoder that embeds, and how it is read."""
+
+    backbone: str | None = Field(
+        None,
+        description="the frozen decoder: a name in `backbones/`, a folder or a hub id; `--target` overrides it",
+    )
+    more_backbones: list[str] = Field(
+        [], description="train only: further backbones, each with a W of its own; the steps take turns"
+    )
+    quantization: Quantization = Field(
+        "none", description="`nf4` takes about a quarter of the weight memory; steps are slower"
+    )
+    dtype: Literal["float32", "bfloat16"] = Field(
+        "float32", description="of the frozen weights; what learns is float32 always"
+    )
+    template: str | None = Field(
+        None,
+        description="a name (`transferkit templates`), or text with one `{text}` and, for soft tokens, one `{soft}`; "
+        "absent: the source's, then the spec's",
+    )
+    pooling: Pooling | None = Field(
+        None,
+        description="hidden states to one vector; `static`: no state, the mean token embedding of the text; "
+        "`X+static`: both, side by side, each of unit length; absent: the source's, then the spec's",
+    )
+    layers: int | None = Field(
+        None,
+        ge=1,
+        description="last layers whose states are averaged before pooling; absent: the source's, then 1",
+    )
+    max_length: Tokens = Field(128, ge=1, description="of the text, before the template is put around it")
+
+    @field_validator("template")
+    @classmethod
+    def _template_is_valid(cls, given: str | None) -> str | None:
+        return None if given is None else Template.parse(template_text(given, soft=True)).source
+
+    @model_validator(mode="after")
+    def _soft_pooling_can_see_the_text(self) -> "EmbeddingSection":
+        # A template without {soft} is for rows without soft tokens, which read `mean` in the place of `soft`.
+        if self.template is not None and self.pooling is not None and Template.parse(self.template).has_soft:
+            check_soft_place(self.template, self.pooling, needs_soft=False)
+        return self
+
+
+class FrozenSection(Strict):
+    """Baseline ``frozen`` only: every template x pooling is a variant, and the best one is the row."""
+
+    templates: list[str] = Field(
+        ["{text}"], min_length=1, description="names, or templates without `{soft}`, each tried with each pooling"
+    )
+    poolings: list[FrozenPooling] = Field(["mean"], min_length=1, description="each tried with each template")
+
+    @field_validator("templates")
+    @classmethod
+    def _no_soft_tokens(cls, templates: list[str]) -> list[str]:
+        return [frozen_template(given) for given in templates]
+
+
+class ReadoutSection(Strict):
+    """Closed-form map after pooling, fitted on a fixed sample of unlabelled training texts."""
+
+    kind: Literal["none", "center", "whiten"] = Field("whiten", description="closed-form map after pooling")
+    sample: Texts = Field(2000, ge=2, description="unlabelled training texts it is fitted on")
+    ridge: MeanEigenvalue = Field(0.1, ge=0, description="whiten: added to every eigenvalue")
+
+
+class LossSection(Strict):
+    """InfoNCE over cosine similarities."""
+
+    temperature: float = Field(0.05, gt=0, description="logits are cosine / temperature")
+    symmetric: bool = Field(True, description="also score the anchors against each positive")
+
+
+class OptimSection(Strict):
+    """AdamW with linear warm-up, constant, and a linear cool-down to zero where one is asked for."""
+
+    steps: Steps = Field(ge=0, description="0 measures the start alone")
+    batch_size: Examples = Field(
+        48, ge=2, description="a step, over all processes; sets the number of in-batch negatives"
+    )
+    micro_batch_size: Texts | None = Field(
+        None,
+        ge=1,
+        description="a forward pass (gradient caching): less memory, same loss; absent: all at once",
+    )
+    lr: float = Field(
+        1e-3, gt=0, description="of all that learns outside the alignment: Prompting LLM, adapters, free vectors"
+    )
+    lr_alignment: float = Field(3e-3, gt=0, description="of W")
+    lr_offset: float = Field(1e-2, gt=0, description="of the offsets")
+    warmup_steps: Steps = Field(0, ge=0, description="linear, then constant; fewer than `steps`")
+    cooldown_steps: Steps = Field(0, ge=0, description="the last ones: learning rates fall linearly to zero")
+    weight_decay: float = Field(0.0, ge=0, description="of AdamW")
+    clip_norm: float | None = Field(1.0, gt=0, description="largest gradient norm; `null`: no limit")
+
+    @model_validator(mode="after")
+    def _warmup_ends(self) -> "OptimSection":
+        if self.steps and self.warmup_steps >= self.steps:
+            raise ValueError(f"warmup_steps: expected fewer than steps ({self.steps}), got {self.warmup_steps}")
+        left = self.steps - self.warmup_steps
+        if self.steps and self.cooldown_steps > left:
+            raise ValueError(
+                f"cooldown_steps: expected at most what warm-up leaves of the steps ({left}), got {self.cooldown_steps}"
+            )
+        return self
+
+
+class EvalSection(Strict):
+    """When the dev sets are scored."""
+
+    every: Steps = Field(50, ge=1, description='between evaluations; the resolution of "steps to target"')
+    keep: Literal["best", "last"] = Field(
+        "best", description="the step whose weights are kept: best by the selecting dev score, or the last"
+    )
+    batch_size: Texts = Field(64, ge=1, description="a forward pass")
+    keep_states_gib: Gib = Field(
+        0.0,
+        ge=0,
+        description="memory for what a frozen backbone has read of the dev texts: evaluations get faster, scores stay "
+        "the same",
+    )

@@ -1,0 +1,297 @@
+"""What every method has in common: texts -> vectors, and the hooks by which all else asks it.
+
+A method is one file in this folder. Its class is built from a resolved recipe, described, saved, opened and labelled;
+the training loop, the runner, the dry run, evaluation and checkpoints know nothing else of it.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, Literal, Self
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from transferkit.config.methods import MethodFacts
+from transferkit.config.resolve import ResolvedRecipe
+from transferkit.data.training_sets import TrainingData
+from transferkit.decoder.readout import Readout
+from transferkit.decoder.text_states import TextStateMemory
+from transferkit.errors import ConfigError
+from transferkit.methods.described import Described
+
+Group = Literal["model", "alignment", "offset"]  # parameter groups, each with its own learning rate
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One way to read a method; ``part`` takes its vectors out of those that the ways share.
+
+    ``name`` is None where it is the only one.
+    """
+
+    name: str | None
+    embedder: "Embedder"
+    part: Callable[[Any], Any]
+
+
+@dataclass(frozen=True)
+class Given:
+    """What a method is built from besides its recipe."""
+
+    source: Path | None
+    device: torch.device
+    data: TrainingData
+
+    @property
+    def source_folder(self) -> Path:
+        """The source, for a method that starts from one.
+
+        Raises:
+            ConfigError: none was given.
+        """
+        if self.source is None:
+            raise ConfigError("this method starts from a checkpoint of `train`; pass one with --source")
+        return self.source
+
+
+@dataclass(frozen=True)
+class Saved:
+    """A checkpoint whose files were checked. ``backbone``: where its decoder lies now, if it has moved."""
+
+    folder: Path
+    description: dict[str, Any]
+    tensors: dict[str, Tensor]
+    device: torch.device
+    backbone: str | None = None
+
+    def below(self, prefix: str) -> dict[str, Tensor]:
+        """The tensors called ``prefix.NAME``, by NAME."""
+        start = f"{prefix}."
+        return {name.removeprefix(start): t for name, t in self.tensors.items() if name.startswith(start)}
+
+
+class Embedder(Described):
+    """Base of all methods: pooled vectors for training, finished vectors for users.
+
+    Attributes:
+        facts: of the method; literals alone, see :mod:`transferkit.config.methods`.
+        readout: fitted after training; ``encode`` applies it, the loss never sees it.
+        instructions: training set -> task instruction that a loaded checkpoint was trained with, of the anchors.
+        document_instructions: the same of what the anchors belong to.
+        tokens_read: backbone tokens processed since :meth:`take_tokens`, for the convergence table.
+        template: what a decoder reads, as text; None where none reads.
+        pooling: None where nothing is pooled by name.
+    """
+
+    facts: ClassVar[MethodFacts]
+    takes_readout: ClassVar[bool] = True
+    readout: Readout
+    tokens_read: int = 0
+    template: str | None = None
+    pooling: str | None = None
+
+    def __init__(self, readout: Readout) -> None:
+        super().__init__()
+        self.readout = readout
+        self.instructions: dict[str, str] = {}
+        self.document_instructions: dict[str, str] = {}
+
+    @classmethod
+    def build(cls, recipe: ResolvedRecipe, given: Given) -> Self:
+        """The method as ``recipe`` asks for it, before its first step.
+
+        Raises:
+            ConfigError: something in the recipe cannot be had: weights, a path, shared tokens, ...
+        """
+        raise NotImplementedError
+
+    def embed(
+        self, texts: Sequence[str], instructions: Sequence[str], *, memory: TextStateMemory | None = None
+    ) -> Tensor:
+        """Pooled vectors (B, d), fp32, of any norm, with gradient where something is trainable.
+
+        ``memory`` keeps what a frozen decoder has read of these texts, until they come again.
+        """
+        raise NotImplementedError
+
+    def trainable(self) -> dict[Group, list[nn.Parameter]]:
+        """What learns, by learning-rate group."""
+        return {}
+
+    def label(self, recipe: ResolvedRecipe) -> str:
+        """What the rows of its runs are called."""
+        return self.facts.title
+
+    # Variants: the ways in which one that learns nothing is read
+
+    def variants(self, recipe: ResolvedRecipe) -> Iterator[tuple["Embedder", list[Variant]]]:
+        """Each item is what reads the texts once, and the ways that share its pass; one way unless a method has more.
+
+        A way's own embedder gives the same vectors alone.
+        """
+        yield self, [Variant(None, self, lambda vectors: vectors)]
+
+    def variant_names(self, recipe: ResolvedRecipe) -> list[str]:
+        """What they are called, without making them."""
+        return []
+
+    # Hooks of the training loop
+
+    def begin_training(self, resumed: Mapping[str, Any]) -> None:
+        """Called once before the first step; ``resumed`` is what :meth:`to_resume` gave when the run stopped."""
+
+    def to_resume(self) -> dict[str, Any]:
+        """What a resumed run must be given beside weights, as JSON."""
+        return {}
+
+    def before_step(self, step: int) -> None:
+        """Called before each step."""
+
+    def warnings(self, step: int) -> list[str]:
+        """What a user should know after a step; the first warnings of a run are its last."""
+        return []
+
+    def end_training(self) -> None:
+        """Called when the best weights are back."""
+
+    # Checkpoints
+
+    def describe(self) -> dict[str, Any]:
+        """What a checkpoint says of it: method, settings and, where it has one, its backbone."""
+        return {"kind": self.facts.kind, "readout": {"kind": self.readout.kind, "width": len(self.readout.mean)}}
+
+    def tensors(self) -> dict[str, Tensor]:
+        """What it learned, by name; the readout left aside."""
+        return {}
+
+    def save_files(self, folder: Path, *, shared: Path | None) -> None:
+        """Write what is no tensor of its own; ``shared`` is the checkpoint that it started from."""
+
+    @classmethod
+    def open(cls, saved: Saved) -> Self:
+        """The method in a checkpoint, readout and instructions left aside.
+
+        Raises:
+            ConfigError: a part that cannot be had, or is another one now.
+        """
+        raise NotImplementedError
+
+    # What plans and evaluations ask of it
+
+    def outline(self, recipe: ResolvedRecipe) -> list[str]:
+        """What a run of it does, for a plan."""
+        if self.trainable():
+            return [f"trained, evaluated from step 0 on; the {recipe.eval.keep} step becomes the checkpoint"]
+        names = self.variant_names(recipe)
+        return ["nothing learns; the best of these becomes the checkpoint:", *(f"  {name}" for name in names)]
+
+    def fingerprint(self) -> dict[str, Any]:
+        """Everything that a vector depends on beside weights, text and instruction; no place of a file."""
+        return self.describe()
+
+    def reread(self, *, template: str, pooling: str) -> "Embedder":
+        """The same weights behind another template, pooled in another way, without readout.
+
+        Raises:
+            ConfigError: there is no decoder to be read otherwise.
+        """
+        raise ConfigError(f"{self.facts.title}: no decoder embeds, so there is neither template nor pooling to change")
+
+    def without_backbone(self) -> "Embedder | None":
+        """What is left of it where its decoder is taken away; None: nothing."""
+        return None
+
+    def unadapted(self) -> AbstractContextManager[None]:
+        """Inside the block its decoder is as it was before anything was learned."""
+        return nullcontext()
+
+    # Texts -> vectors
+
+    def use_readout(self, readout: Readout) -> None:
+        """Finish vectors by ``readout`` from now on."""
+        self.readout = readout
+
+    def remember(self, instructions: dict[str, str], document_instructions: dict[str, str]) -> None:
+        """Take the instructions that it was trained with."""
+        self.instructions, self.document_instructions = instructions, document_instructions
+
+    @property
+    def usual_instruction(self) -> str:
+        """The one that it was trained with, where it was one alone; else none."""
+        known = set(self.instructions.values())
+        return known.pop() if len(known) == 1 else ""
+
+    def take_tokens(self) -> int:
+        """Backbone tokens processed since the last call."""
+        taken, self.tokens_read = self.tokens_read, 0
+        return taken
+
+    def encode(
+        self,
+        texts: Sequence[str],
+        *,
+        instruction: str | Sequence[str] | None = None,
+        batch_size: int = 64,
+        readout: bool = True,
+    ) -> np.ndarray:
+        """Finished vectors of ``texts`` in their order: pooled, read out, unit norm.
+
+        Args:
+            texts: any length; rows are sorted by length inside, which changes no vector.
+            instruction: the task's, for all texts or one for each. None: the one that the checkpoint was trained with,
+                where it was one alone; else none.
+            batch_size: texts a forward pass.
+            readout: False leaves the readout away (unit norm of the pooled vector).
+
+        Returns:
+            (n, d) float32.
+
+        Raises:
+            ConfigError: a single string instead of a list, something that is not text, or instructions that are
+                not one a text.
+        """
+        if isinstance(texts, str):
+            raise ConfigError("encode: expected a list of texts, got one text; write encode([text])")
+        for i, text in enumerate(texts):
+            if not isinstance(text, str):
+                raise ConfigError(f"encode: text {i}: expected text, got {text!r}")
+        if instruction is None:
+            instruction = self.usual_instruction
+        instructions = [instruction] * len(texts) if isinstance(instruction, str) else list(instruction)
+        if len(instructions) != len(texts):
+            got = f"{len(instructions)} instructions for {len(texts)} texts"
+            raise ConfigError(f"encode: got {got}; pass one for all, or one for each")
+        return self._finished(self.pooled(texts, instructions, batch_size=batch_size), readout=readout)
+
+    def _finished(self, vectors: Any, *, readout: bool) -> np.ndarray:
+        finish = self.readout if readout else Readout("none", 0)
+        return finish(vectors.to(self.device)).cpu().numpy()
+
+    @torch.no_grad()
+    def pooled(
+        self,
+        texts: Sequence[str],
+        instructions: Sequence[str],
+        *,
+        batch_size: int,
+        memory: TextStateMemory | None = None,
+    ) -> Any:
+        """Pooled vectors (n, d) on the CPU, without gradient, in the order of ``texts``."""
+        order = sorted(range(len(texts)), key=lambda i: len(texts[i]), reverse=True)
+        result: Tensor | None = None
+        for start in range(0, len(order), batch_size):
+            chosen = order[start : start + batch_size]
+            some, tasks = [texts[i] for i in chosen], [instructions[i] for i in chosen]
+            vectors = self.embed(some, tasks, memory=memory).cpu()
+            if result is None:
+                result = torch.empty(len(texts), vectors.shape[1])
+            result[chosen] = vectors
+        return torch.zeros(0, len(self.readout.mean)) if result is None else result
+
+    @property
+    def device(self) -> torch.device:
+        """Where vectors are computed and read out."""
+        return self.readout.mean.device

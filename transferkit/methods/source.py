@@ -1,0 +1,120 @@
+"""The source: Prompting LLM and alignment learn together, on one frozen decoder or on several in turn."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Self
+
+from torch import Tensor, nn
+
+from transferkit.config.methods import MethodFacts
+from transferkit.config.resolve import ResolvedRecipe
+from transferkit.decoder.identity import weights_sha256
+from transferkit.decoder.probe import resolve
+from transferkit.decoder.text_states import TextStateMemory
+from transferkit.errors import ConfigError
+from transferkit.methods.alignment_start import start_alignment
+from transferkit.methods.base import Given, Group
+from transferkit.methods.on_backbone import build_reader
+from transferkit.methods.transfer import PromptEmbedder
+from transferkit.prompting.llm import PromptingLLM
+from transferkit.prompting.writer import Writer
+
+
+class SourceEmbedder(PromptEmbedder):
+    """A skill in the making. Its checkpoint is one of transfer's: nothing tells them apart but what learned.
+
+    With ``others`` steps take turns, and each backbone has an alignment of its own, so that the soft tokens suit no
+    single one of them. The first one stands for all where one is asked for: it is what evaluations read and what a
+    checkpoint holds.
+
+    Args:
+        others: on further backbones, of any width, with the Prompting LLM that all share.
+    """
+
+    facts = MethodFacts(
+        name="source",
+        task="train",
+        place=0,
+        title="source",
+        kind="transfer",
+        sections=("embedding", "alignment"),
+        soft_tokens=True,
+    )
+
+    def __init__(self, *parts: Any, others: Sequence[PromptEmbedder] = (), **options: Any) -> None:
+        super().__init__(*parts, **options)
+        if others:
+            self.others = nn.ModuleList(others)
+        self._others = list(others)
+        self._turn = 0
+
+    @classmethod
+    def build(cls, recipe: ResolvedRecipe, given: Given) -> Self:
+        """A Prompting LLM from its own pretrained weights, on each of the recipe's decoders."""
+        settings = recipe.prompting
+        if settings.backbone is None:
+            raise ConfigError("prompting.backbone: this key is missing (train needs a Prompting LLM)")
+        spec = resolve(settings.backbone)
+        reader = build_reader(recipe, given)
+        prompting = PromptingLLM.load(
+            spec.location,
+            revision=spec.revision,
+            device=given.device,
+            tokens=settings.tokens,
+            tau=settings.tau,
+            relaxation=settings.relaxation,
+            max_length=settings.max_length,
+        )
+        if settings.tuning == "lora":
+            prompting.add_lora(settings.lora, seed=recipe.seed)
+        writer = Writer(prompting, reads=settings.reads)
+        alignment, facts = start_alignment(writer, reader.decoder, recipe)
+        others, fits = _others(recipe, given, writer)
+        facts |= {"more_backbones": fits} if others else {}
+        origin = weights_sha256(spec.location, revision=spec.revision)
+        return cls(
+            writer,
+            alignment.to(given.device),
+            reader,
+            pooling=recipe.reading.pooling,
+            record_facts={"alignment": facts, "prompting_weights_sha256": origin},
+            others=others,
+        )
+
+    def before_step(self, step: int) -> None:
+        """The backbone of this step."""
+        self._turn = step % (1 + len(self._others))
+
+    def embed(
+        self, texts: Sequence[str], instructions: Sequence[str], *, memory: TextStateMemory | None = None
+    ) -> Tensor:
+        """Pooled vectors (B, d) of the backbone whose turn it is; outside of training the first one's."""
+        if not self.training or self._turn == 0:
+            return super().embed(texts, instructions, memory=memory)
+        other = self._others[self._turn - 1]
+        vectors = other.embed(texts, instructions)
+        self.tokens_read += other.take_tokens()
+        return vectors
+
+    def trainable(self) -> dict[Group, list[nn.Parameter]]:
+        """The Prompting LLM once, and every alignment."""
+        groups = super().trainable()
+        for other in self._others:
+            for name, parameters in other.trainable().items():
+                if name != "model":
+                    groups[name] = groups[name] + parameters
+        return groups
+
+
+def _others(
+    recipe: ResolvedRecipe, given: Given, writer: Writer
+) -> tuple[list[PromptEmbedder], list[Mapping[str, Any]]]:
+    """Embedders on the recipe's further backbones, which share ``writer``, and what the record says of each."""
+    embedders: list[PromptEmbedder] = []
+    facts: list[Mapping[str, Any]] = []
+    for name in recipe.embedding.more_backbones:
+        spec = resolve(name)
+        reader = build_reader(recipe, given, spec=spec)
+        alignment, fit = start_alignment(writer, reader.decoder, recipe)
+        embedders.append(PromptEmbedder(writer, alignment.to(given.device), reader, pooling=recipe.reading.pooling))
+        facts.append({"backbone": spec.name, "weights_sha256": reader.decoder.identity.weights_sha256, **fit})
+    return embedders, facts

@@ -1,0 +1,140 @@
+"""A Prompting LLM and its alignment in a checkpoint: written, opened, and carried to another decoder."""
+
+import os
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, get_args
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor
+
+from transferkit.config.sections import Reads
+from transferkit.config.specs import BackboneSpec
+from transferkit.decoder.identity import Identity
+from transferkit.decoder.loading import quiet_transformers
+from transferkit.errors import ConfigError
+from transferkit.prompting.llm import PromptingLLM
+from transferkit.prompting.writer import Writer
+from transferkit.runs.checkpoint_folder import LEARNED, PROMPTING, checkpoint_folder, read_description
+
+
+def load_tensors(file: Path) -> dict[str, Tensor]:
+    """Tensors of a safetensors file on the CPU.
+
+    Raises:
+        ConfigError: unreadable.
+    """
+    try:
+        return load_file(file)
+    except (OSError, SafetensorError) as error:
+        raise ConfigError(f"{file}: cannot be read ({error}); restore the checkpoint from a copy") from None
+
+
+def writer_settings(writer: Writer) -> dict[str, Any]:
+    """What a checkpoint says of its Prompting LLM, and :func:`open_writer` takes."""
+    prompting = writer.prompting
+    return {
+        "tokens": prompting.tokens,
+        "tau": prompting.tau,
+        "relaxation": prompting.relaxation,
+        "max_length": prompting.max_length,
+        "reads": writer.reads,
+    }
+
+
+def open_writer(folder: Path, settings: Mapping[str, Any], device: torch.device) -> Writer:
+    """A checkpoint's Prompting LLM with ``settings``; its files were hashed when its description was read.
+
+    Raises:
+        ConfigError: settings that this version no longer has.
+    """
+    options = dict(settings)
+    reads = options.pop("reads")
+    if reads not in get_args(Reads):
+        raise ConfigError(
+            f"{folder}: its Prompting LLM reads {reads!r}, which is no longer offered; use the version of transferkit "
+            "that wrote it"
+        )
+    return Writer(PromptingLLM.load(str(folder / PROMPTING), device=device, **options), reads=reads)
+
+
+def save_writer(writer: Writer, folder: Path, *, shared: Path | None) -> None:
+    """Write the Prompting LLM into a checkpoint folder in the making.
+
+    Args:
+        writer: whose Prompting LLM it is.
+        folder: of the checkpoint.
+        shared: checkpoint whose frozen Prompting LLM it is; its files are hard-linked.
+    """
+    target = folder / PROMPTING
+    if shared is None:
+        with quiet_transformers():
+            writer.prompting.merged_model().save_pretrained(target)
+            writer.prompting.encoder.tokenizer.save_pretrained(target)
+        return
+    target.mkdir()
+    for file in (checkpoint_folder(shared) / PROMPTING).iterdir():
+        try:
+            os.link(file, target / file.name)
+        except OSError:  # another disk, or a file system without links
+            shutil.copy2(file, target / file.name)
+
+
+@dataclass(frozen=True)
+class LearnedAlignment:
+    """What a source learned for its own backbone: W (d_p, d_s), offsets (k, d_s) or none, and which backbone it was."""
+
+    weight: Tensor
+    offset: Tensor | None
+    spec: BackboneSpec
+    identity: Identity
+
+
+@dataclass(frozen=True)
+class SourceCheckpoint:
+    """A checkpoint that a skill is taken from. Its files were hashed when it was opened, once for all that is read."""
+
+    folder: Path
+    description: dict[str, Any]
+
+    def writer(self, *, device: torch.device, **changes: Any) -> Writer:
+        """Its Prompting LLM with its settings; ``changes`` override k, tau, relaxation or reads."""
+        changed = {key: value for key, value in changes.items() if value is not None}
+        return open_writer(self.folder, self.description["prompting"] | changed, device)
+
+    def alignment(self) -> LearnedAlignment:
+        """What it learned for its own backbone, on the CPU; that backbone is not loaded.
+
+        Raises:
+            ConfigError: the checkpoint of a Prompting LLM alone.
+        """
+        if "alignment" not in self.description:
+            raise ConfigError(
+                f"{self.folder}: a {self.description['kind']} checkpoint holds no alignment; use --set "
+                "alignment.init=anchors"
+            )
+        tensors = load_tensors(self.folder / LEARNED)
+        saved = self.description["backbone"]
+        return LearnedAlignment(
+            weight=tensors["alignment.weight"],
+            offset=tensors.get("alignment.offset"),
+            spec=BackboneSpec.model_validate(saved["spec"]),
+            identity=Identity(**saved["identity"]),
+        )
+
+
+def open_source(folder: Path) -> SourceCheckpoint:
+    """The source in a checkpoint or run folder.
+
+    Raises:
+        ConfigError: as :func:`read_description`, or a checkpoint without a Prompting LLM.
+    """
+    folder = checkpoint_folder(folder)
+    description = read_description(folder)
+    if "prompting" not in description:
+        raise ConfigError(f"{folder}: holds no Prompting LLM; --source needs the checkpoint of a train or adapt run")
+    return SourceCheckpoint(folder, description)

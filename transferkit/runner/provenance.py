@@ -1,0 +1,71 @@
+"""Where the numbers of a run come from: data, machine, and the lineage that its seeds share."""
+
+import json
+import platform
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from transferkit.config.recipe import with_names
+from transferkit.config.resolve import ResolvedRecipe
+from transferkit.data.dev_sets import DevSetData
+from transferkit.data.training_sets import TrainingData
+from transferkit.runner.prepare import Prepared
+
+
+def data_facts(data: TrainingData, dev_sets: list[DevSetData]) -> dict[str, Any]:
+    """What was trained on and measured, with hashes that tell whether two runs may be compared."""
+    facts = data.facts()
+    dev = [
+        {"name": d.name, "kind": d.kind, "select": d.select, "texts": len(d.texts), "sha256": d.sha256}
+        for d in dev_sets
+    ]
+    return {
+        "train_sha256": facts["sha256"],
+        "dev_sha256": _sha256([f"{d['name']} {d['select']} {d['sha256']}" for d in dev]),
+        "train": [{"name": name, **one} for name, one in facts["sets"].items()],
+        "dev": dev,
+        "warnings": facts["warnings"],
+    }
+
+
+def lineage(prepared: Prepared) -> str:
+    """Hash of what was trained, from what and on what, without the seed: equal for the seeds of one experiment."""
+    facts, source = prepared.embedder.record_facts, prepared.source
+    weights = [
+        (prepared.embedder.backbone_facts() or {}).get("weights_sha256"),
+        facts.get("prompting_weights_sha256"),
+        *(one["weights_sha256"] for one in facts.get("alignment", {}).get("more_backbones", [])),
+        source and (source["lineage"] or source["sha256"]),
+    ]
+    instructions = [[one.spec.instruction, one.document_instruction] for one in prepared.data.sets]
+    return lineage_of(prepared.recipe, weights, instructions, prepared.data.facts()["sha256"])
+
+
+def lineage_of(recipe: ResolvedRecipe, weights: list[Any], instructions: list[Any], data_sha256: str) -> str:
+    """The hash itself.
+
+    Of the recipe only what differs from the defaults counts, so that a key which comes later leaves it as it is. A
+    default must not be changed for the same reason: recipes say what they want (a test holds the defaults fast).
+    """
+    named = with_names(recipe, _without_place)
+    chosen = named.model_dump(mode="json", exclude_defaults=True, exclude={"seed", "save_every", "tracking", "data"})
+    return _sha256([json.dumps([chosen, weights, instructions, data_sha256], sort_keys=True)])
+
+
+def device_name(device: torch.device) -> str:
+    """Which processor it is: seconds on two of them cannot be compared."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return platform.processor() or platform.machine()
+
+
+def _without_place(name: str) -> str:
+    """A local backbone by the last part of its path: where it lies is no part of an experiment, its weights are."""
+    return Path(name).name if Path(name).is_absolute() else name
+
+
+def _sha256(lines: list[str]) -> str:
+    return sha256("\n".join(lines).encode()).hexdigest()

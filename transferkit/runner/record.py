@@ -1,0 +1,114 @@
+"""What is written of a run: the record before its first step, and the row of a way that was measured."""
+
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from transferkit.decoder.loading import num_parameters
+from transferkit.errors import ConfigError
+from transferkit.files.environment import environment
+from transferkit.files.json import write_json
+from transferkit.runner.prepare import Prepared
+from transferkit.runner.provenance import data_facts, device_name
+from transferkit.runs.folder import FORMAT
+from transferkit.training.distributed import is_main
+from transferkit.training.peak_memory import peak_memory_bytes
+from transferkit.training.scoring import Evaluation
+
+_UNCHANGED = (
+    ("training data", "data", "train_sha256"),
+    ("dev sets", "data", "dev_sha256"),
+    ("source checkpoint", "source", "sha256"),
+    ("backbone's config", "backbone", "config_sha256"),
+    ("backbone's tokenizer", "backbone", "tokenizer_sha256"),
+    ("backbone's weights", "backbone", "weights_sha256"),
+)
+
+
+def first_record(prepared: Prepared, folder: Path) -> dict[str, Any]:
+    """Everything that is known before the first step."""
+    recipe, embedder, device = prepared.recipe, prepared.embedder, prepared.accelerator.device
+    learned = [p for group in embedder.trainable().values() for p in group]
+    inputs = asdict(prepared.inputs)
+    return {
+        "format": FORMAT,
+        "run": folder.name,
+        "task": recipe.task,
+        "method": recipe.facts.name,
+        "label": embedder.label(recipe),
+        "status": "running",
+        "created_at": now(),
+        "resumed": [],
+        "seed": recipe.seed,
+        "source": prepared.source,
+        "inputs": {key: None if value is None else str(value.resolve()) for key, value in inputs.items()},
+        "backbone": embedder.backbone_facts(),
+        "prompting": recipe.prompting.model_dump() if recipe.task != "baseline" else None,
+        "data": data_facts(prepared.data, prepared.dev_sets),
+        "parameters": {"trainable": num_parameters(learned), "total": num_parameters(embedder.parameters())},
+        "timings": {"load_seconds": prepared.load_seconds},
+        "peak_memory_bytes": None,
+        "device": str(device),
+        "device_name": device_name(device),
+        "threads": torch.get_num_threads(),
+        "processes": prepared.accelerator.num_processes,
+        **embedder.record_facts,
+        **environment(),
+    }
+
+
+def check_unchanged(folder: Path, old: dict[str, Any], new: dict[str, Any]) -> None:
+    """Refuse to continue a run on anything but what it began with.
+
+    Raises:
+        ConfigError: names what differs between the two records.
+    """
+    for what, section, key in _UNCHANGED:
+        if (old[section] or {}).get(key) != (new[section] or {}).get(key):
+            raise ConfigError(f"{folder}: the {what} changed since this run began; put it back, or start a new run")
+
+
+def continued(record: dict[str, Any], begun: dict[str, Any]) -> dict[str, Any]:
+    """The record of a run that another process began: what that one said of itself stands, this one is noted."""
+    here = {key: record[key] for key in ("command", "git", "versions")}
+    kept = {key: begun[key] for key in ("created_at", *here)}
+    if kept["git"] is not None and here["git"] is not None:
+        kept["git"] |= {"dirty": kept["git"]["dirty"] or here["git"]["dirty"]}  # one step under such code is enough
+    return record | kept | {"resumed": [*begun.get("resumed", []), {"at": record["created_at"], **here}]}
+
+
+def finished(record: dict[str, Any], outcome: dict[str, Any]) -> dict[str, Any]:
+    """The record of a run that is done; ``outcome``: best, timings, and warnings where there are any."""
+    timings = record["timings"] | outcome["timings"]
+    # There is nothing to resume, and places on one machine tell another one nothing.
+    ended = {"status": "done", "finished_at": now(), "peak_memory_bytes": peak_memory_bytes(), "inputs": None}
+    return record | ended | outcome | {"timings": timings}
+
+
+def write_record(folder: Path, record: dict[str, Any]) -> None:
+    """Write ``record.json``; the main process alone does."""
+    if is_main():
+        write_json(folder / "record.json", record)
+
+
+def untrained_row(name: str | None, evaluation: Evaluation) -> dict[str, Any]:
+    """The line of ``metrics.jsonl`` for one way to read a method that learns nothing."""
+    return {
+        "step": 0,
+        "examples": 0,
+        "tokens": 0,
+        "seconds": 0.0,
+        "loss": None,
+        "collapse": None,
+        "variant": name,
+        **evaluation.row(),
+        "peak_memory_bytes": peak_memory_bytes(),
+    }
+
+
+def now() -> str:
+    """UTC time, to the second."""
+    return datetime.now(UTC).isoformat(timespec="seconds")

@@ -1,0 +1,229 @@
+"""Run one recipe from start to finish inside a run folder: what train, adapt and baseline share."""
+
+from contextlib import nullcontext, suppress
+from dataclasses import replace
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from rich.console import Console
+
+from transferkit.checkpoints.checkpoint import save
+from transferkit.config.recipe import Recipe, recipe_yaml
+from transferkit.config.recipes import read_recipe
+from transferkit.decoder.loading import num_parameters
+from transferkit.decoder.text_states import TextStateMemory
+from transferkit.errors import RunError
+from transferkit.files.json import write_text
+from transferkit.files.lock import sole_use
+from transferkit.files.writable import check_writable
+from transferkit.methods.base import Embedder
+from transferkit.progress import Progress, say
+from transferkit.runner.prepare import Inputs, Prepared, prepare, resolved
+from transferkit.runner.provenance import lineage
+from transferkit.runner.record import check_unchanged, continued, finished, first_record, untrained_row, write_record
+from transferkit.runs.checkpoint_folder import given_folder, source_facts
+from transferkit.runs.folder import begin_in, new_run_folder, read_record, write_metrics
+from transferkit.training.distributed import from_main, is_main
+from transferkit.training.loop import fit
+from transferkit.training.scoring import Scorer
+from transferkit.training.signals import Interrupted
+from transferkit.training.state import drop_states
+
+
+def start(recipe: Recipe, inputs: Inputs, *, runs: Path, console: Console, name: str | None = None) -> Path:
+    """Run ``recipe`` in a new folder below ``runs``; returns that folder.
+
+    Everything that can be wrong with the input is found before the folder is made.
+
+    Args:
+        recipe: what to run; what it leaves open is filled from source and spec.
+        inputs: source checkpoint and data folder.
+        runs: where the folder is made.
+        console: for progress.
+        name: of the folder; None: method, backbone and time.
+
+    Raises:
+        ConfigError, RunError: see :mod:`transferkit.errors`; also where another process has the folder, or a run is in
+            it.
+        Interrupted: stopped by the user; the folder can be resumed.
+    """
+    check_writable(runs)
+    if inputs.source is not None:
+        inputs = replace(inputs, source=given_folder(inputs.source))
+    prepared = prepare(resolved(recipe, source=inputs.source), inputs)
+    spec = prepared.recipe.spec
+    automatic = (recipe.method or recipe.task) + ("" if spec is None else f"-{spec.name}")
+    # A name of one's own may be another process's too, so that folder is made under the lock.
+    folder = runs / name if name else from_main(new_run_folder(runs, automatic) if is_main() else None)
+    return _run(prepared, folder, console)
+
+
+def resume(folder: Path, *, console: Console) -> Path:
+    """Continue an interrupted run from its newest state; a finished one is left as it is.
+
+    Raises:
+        ConfigError: not a run folder, changed data or models, or another process has it.
+    """
+    record = read_record(folder)
+    if record["status"] == "done":
+        say(f"{folder}: already done, nothing to resume", console)
+        return folder
+    given = record.get("inputs") or {}
+    inputs = Inputs(**{key: Path(given[key]) if given.get(key) else None for key in ("source", "data_dir")})
+    recipe = resolved(read_recipe(str(folder / "recipe.yaml")), source=inputs.source)
+    prepared = prepare(recipe, inputs)
+    check_unchanged(folder, record, first_record(prepared, folder))
+    return _run(prepared, folder, console, begun=record)
+
+
+def _run(prepared: Prepared, folder: Path, console: Console, *, begun: dict[str, Any] | None = None) -> Path:
+    """Train or measure, and leave ``folder`` finished; ``begun`` is the record of the run that is continued."""
+    with sole_use(folder) if is_main() else nullcontext():
+        if begun is None and is_main():
+            begin_in(folder)
+            write_text(folder / "recipe.yaml", recipe_yaml(prepared.recipe))
+        if begun is None or from_main(read_record(folder)["status"] if is_main() else None) != "done":
+            record = first_record(prepared, folder)
+            _recorded(prepared, folder, record if begun is None else continued(record, begun), console)
+    return folder
+
+
+def _recorded(prepared: Prepared, folder: Path, record: dict[str, Any], console: Console) -> None:
+    """The work itself, and what the record says however it ends."""
+    write_record(folder, record)
+    console = console if is_main() else Console(quiet=True)
+    say(_summary(prepared), console)
+    steps = prepared.recipe.optim.steps
+    with Progress(console, steps=steps, title=folder.name, live=console.is_terminal) as progress:
+        for warning in record["data"]["warnings"]:
+            progress.warn(warning)
+        try:
+            outcome = (_train if prepared.embedder.trainable() else _measure)(prepared, folder, progress)
+        except (Interrupted, KeyboardInterrupt):  # the second one outside of the training loop
+            write_record(folder, record | {"status": "interrupted"})
+            raise Interrupted(folder) from None
+        except Exception as error:
+            failure = _in_words(error, folder)
+            with suppress(OSError):  # the disk may be what failed
+                write_record(folder, record | {"status": "failed", "error": str(failure)})
+            if failure is error:
+                raise
+            raise failure from error
+    write_record(folder, finished(record, outcome))
+    if is_main():
+        drop_states(folder)
+
+
+def _summary(prepared: Prepared) -> str:
+    """One line on what runs: which path, how exact, how many parameters train."""
+    embedder = prepared.embedder
+    parts = [embedder.label(prepared.recipe), *embedder.summary()]
+    if any(True for _ in embedder.parameters()):
+        learned = num_parameters(p for group in embedder.trainable().values() for p in group)
+        parts.append(f"{learned:,} trainable parameters")
+    return "; ".join(parts)
+
+
+def _scorer(prepared: Prepared) -> Scorer:
+    recipe = prepared.recipe
+    sample = prepared.data.sample(recipe.readout.sample, recipe.seed)
+    memory = TextStateMemory(budget_bytes=int(recipe.eval.keep_states_gib * 2**30)) if recipe.facts.learns else None
+    return Scorer(
+        prepared.dev_sets,
+        sample=sample,
+        readout=recipe.readout,
+        batch_size=recipe.eval.batch_size,
+        memory=memory,
+    )
+
+
+def _train(prepared: Prepared, folder: Path, progress: Progress) -> dict[str, Any]:
+    recipe, embedder, scorer = prepared.recipe, prepared.embedder, _scorer(prepared)
+    tracker = _tracker(prepared, folder)
+    fitted = fit(embedder, recipe, prepared.data, scorer, folder=folder, tracker=tracker, progress=progress)
+    started = perf_counter()
+    embedder.eval()
+    embedder.use_readout(scorer.fit(embedder))
+    readout_seconds = perf_counter() - started
+    _save(prepared, embedder, folder)
+    progress.kept(fitted.best.step, fitted.best.score, steps=recipe.optim.steps)
+    if tracker is not None:
+        tracker.end_training()
+    state = fitted.state
+    return {
+        "best": {"step": fitted.best.step, "score": fitted.best.score},
+        "timings": {
+            "cache_seconds": state.cache_seconds,
+            "train_seconds": state.seconds,
+            "evaluation_seconds": state.evaluation_seconds,
+            "readout_seconds": readout_seconds,
+        },
+        "warnings": state.warnings,
+    }
+
+
+def _measure(prepared: Prepared, folder: Path, progress: Progress) -> dict[str, Any]:
+    """Score every way to read a method that learns nothing; the best one becomes the checkpoint."""
+    started, scorer = perf_counter(), _scorer(prepared)
+    rows: list[dict[str, Any]] = []
+    best: tuple[float, str | None] | None = None
+    for reader, variants in prepared.embedder.variants(prepared.recipe):
+        vectors = scorer.read(reader)
+        for variant in variants:
+            evaluation = scorer.score(vectors.part(variant.part))
+            rows.append(untrained_row(variant.name, evaluation))
+            if is_main():
+                write_metrics(folder, rows)
+            progress.evaluated(rows[-1])
+            if best is None or evaluation.selecting > best[0]:
+                best = (evaluation.selecting, variant.name)
+                if evaluation.readout is not None:
+                    variant.embedder.use_readout(evaluation.readout)
+                _save(prepared, variant.embedder, folder)
+    assert best is not None  # every method has one way at least
+    return {
+        "best": {"step": 0, "score": best[0], "variant": best[1]},
+        "timings": {"cache_seconds": 0.0, "train_seconds": 0.0, "evaluation_seconds": perf_counter() - started},
+    }
+
+
+def _save(prepared: Prepared, embedder: Embedder, folder: Path) -> None:
+    recipe, source = prepared.recipe, prepared.inputs.source
+    if not is_main() or recipe.facts.kind is None:
+        return
+    # A source that was replaced meanwhile holds another Prompting LLM than the one in memory: do not link that.
+    if source is None or not source.exists() or source_facts(source) != prepared.source:
+        source = None
+    save(
+        embedder,
+        folder / "checkpoint",
+        instructions={one.name: one.instruction or "" for one in recipe.data.train},
+        documents={one.spec.name: one.document_instruction for one in prepared.data.sets},
+        prompting_from=source,
+        lineage=lineage(prepared),
+    )
+
+
+def _tracker(prepared: Prepared, folder: Path) -> Accelerator | None:
+    if prepared.recipe.tracking == "none":
+        return None
+    prepared.accelerator.project_configuration.logging_dir = str(folder)
+    prepared.accelerator.init_trackers("transferkit", init_kwargs={"wandb": {"name": folder.name}})
+    return prepared.accelerator
+
+
+def _in_words(error: Exception, folder: Path) -> Exception:
+    """What the machine refused, as a :class:`RunError`; any other error as it is."""
+    if isinstance(error, torch.OutOfMemoryError):
+        return RunError(
+            f"{folder}: out of GPU memory; start again with optim.micro_batch_size (fewer texts a pass, the same "
+            "negatives), a lower eval.batch_size or embedding.max_length"
+        )
+    if isinstance(error, OSError):
+        return RunError(
+            f"{error.filename or folder}: {error.strerror or error}; mend that, then continue with --resume {folder}"
+        )
+    return error

@@ -1,0 +1,100 @@
+"""The checkpoint folder as it lies on disk: where one is, and what it says of itself. Readable without torch."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from transferkit.config.methods import leaves_checkpoint
+from transferkit.config.specs import list_backbones
+from transferkit.errors import ConfigError
+from transferkit.files.builtin import BUNDLED, bundled_dir
+from transferkit.files.json import read_json
+from transferkit.files.manifest import NAME, sha256_file, verify
+
+FORMAT = 1
+DESCRIPTION = "embedder.json"
+LEARNED = "learned.safetensors"
+PROMPTING = "prompting"
+
+
+def given_folder(folder: Path) -> Path:
+    """``folder``, or the run folder that ships with the package where it is called ``bundled``.
+
+    A folder of that name is reached by its absolute path: what ``bundled`` means never depends on where one stands.
+    """
+    return bundled_dir("source") if folder == BUNDLED else folder
+
+
+def checkpoint_folder(folder: Path) -> Path:
+    """The checkpoint that ``folder`` names: itself, the one inside a run folder, or the bundled one (``bundled``).
+
+    Raises:
+        ConfigError: there is none.
+    """
+    folder = given_folder(folder)
+    if (folder / "checkpoint").is_dir():
+        return folder / "checkpoint"
+    if (folder / "record.json").is_file():
+        method = read_json(folder / "record.json").get("method")
+        if not leaves_checkpoint(method):
+            raise ConfigError(f"{folder}: a {method} run has no checkpoint; pass the run of another method")
+        raise ConfigError(f"{folder}: this run has no checkpoint yet (it did not finish); continue it with --resume")
+    if (folder / "config.json").is_file() or (not folder.exists() and str(folder) in list_backbones()):
+        raise ConfigError(
+            f"{folder}: a decoder and no checkpoint; `transferkit train` and `adapt` make one, and `{BUNDLED}` is "
+            "there already"
+        )
+    if not folder.is_dir():
+        raise ConfigError(
+            f"{folder}: no such checkpoint or run folder (`{BUNDLED}` is the one that ships with transferkit)"
+        )
+    return folder
+
+
+def is_checkpoint(model: str) -> bool:
+    """Whether ``model`` names a checkpoint or run folder, and not a decoder.
+
+    Raises:
+        ConfigError: a folder that is neither.
+    """
+    folder = given_folder(Path(model))
+    if not folder.is_dir() or (folder / "config.json").is_file():
+        return False
+    if not any((folder / part).exists() for part in (NAME, "record.json", "checkpoint")):
+        raise ConfigError(
+            f"{model}: not a complete checkpoint (no {NAME} in it) and not a model folder (no config.json in it)"
+        )
+    return True
+
+
+def read_description(folder: Path) -> dict[str, Any]:
+    """What a checkpoint says of itself, after its files were checked against the manifest.
+
+    Raises:
+        ConfigError: not a checkpoint, damaged, or of another format. A run folder is taken for its checkpoint.
+    """
+    folder = checkpoint_folder(folder)
+    verify(folder)
+    description = read_json(folder / DESCRIPTION)
+    if description.get("format") != FORMAT:
+        raise ConfigError(f"{folder}: checkpoint format {description.get('format')!r}, expected {FORMAT}")
+    return description
+
+
+def document_instructions(description: Mapping[str, Any]) -> dict[str, str]:
+    """Training set -> instruction of its other side; checkpoints once kept that of the anchors alone."""
+    found: dict[str, str] = description.get("document_instructions", description["instructions"])
+    return found
+
+
+def source_facts(source: Path) -> dict[str, Any]:
+    """What tells the source of a run from another: its run or ``bundled``, the hash of its checkpoint, its lineage."""
+    folder = checkpoint_folder(source)
+    run = folder.parent.name if folder.name == "checkpoint" else folder.name
+    if folder == checkpoint_folder(BUNDLED):
+        run = BUNDLED.name
+    return {
+        "run": run,
+        "sha256": sha256_file(folder / NAME),
+        "lineage": read_json(folder / DESCRIPTION).get("lineage"),
+    }

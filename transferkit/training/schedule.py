@@ -1,0 +1,28 @@
+"""The optimizer, and the learning rate of each step."""
+
+import torch
+from torch import nn
+
+from transferkit.config.sections import OptimSection
+from transferkit.errors import ConfigError
+from transferkit.methods.base import Group
+
+
+def make_optimizer(groups: dict[Group, list[nn.Parameter]], optim: OptimSection) -> torch.optim.Optimizer:
+    """AdamW with one learning rate a group; something to hold on to even where nothing learns."""
+    rates = {"model": optim.lr, "alignment": optim.lr_alignment, "offset": optim.lr_offset}
+    if not groups:
+        raise ConfigError("this method has nothing to train; set optim.steps to 0")
+    return torch.optim.AdamW(
+        [{"params": parameters, "lr": rates[name], "peak_lr": rates[name]} for name, parameters in groups.items()],
+        weight_decay=optim.weight_decay,
+    )
+
+
+def set_learning_rates(optimizer: torch.optim.Optimizer, optim: OptimSection, step: int) -> None:
+    """Linear warm-up over ``warmup_steps``, constant, linear cool-down over the last ``cooldown_steps``."""
+    rising = (step + 1) / max(1, optim.warmup_steps)
+    falling = (optim.steps - step) / (optim.cooldown_steps + 1)
+    factor = min(1.0, rising, falling)
+    for group in optimizer.param_groups:
+        group["lr"] = group["peak_lr"] * factor

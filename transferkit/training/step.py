@@ -1,0 +1,111 @@
+"""One optimizer step: vectors of a batch, their loss, its gradients, in as little memory as is asked for."""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from transferkit.config.recipe import Recipe
+from transferkit.config.sections import LossSection
+from transferkit.data.training_sets import Batch
+from transferkit.errors import RunError
+from transferkit.methods.base import Embedder
+from transferkit.training.distributed import any_process, average_gradients, gather, total, world
+from transferkit.training.losses import contrastive_loss
+
+
+def training_step(
+    embedder: Embedder,
+    batch: Batch,
+    recipe: Recipe,
+    optimizer: torch.optim.Optimizer,
+    parameters: list[nn.Parameter],
+    *,
+    step: int,
+) -> float:
+    """One optimizer step on this process's share of the batch; returns the loss of the whole batch."""
+    embedder.train()
+    embedder.before_step(step)
+    optimizer.zero_grad(set_to_none=True)
+    size = recipe.optim.micro_batch_size
+    loss = backward(embedder, batch, recipe.loss, micro_batch_size=size, seed=recipe.seed, step=step)
+    if any_process(not bool(torch.isfinite(loss)), device=parameters[0].device):
+        raise RunError(
+            f"step {step}: the loss is {float(loss)}; lower optim.lr (or optim.lr_alignment, optim.lr_offset), or "
+            "raise prompting.tau"
+        )
+    average_gradients(parameters)
+    if recipe.optim.clip_norm is not None:
+        nn.utils.clip_grad_norm_(parameters, recipe.optim.clip_norm)
+    optimizer.step()
+    return total(float(loss), device=parameters[0].device) / world()[1]
+
+
+def backward(
+    embedder: Embedder, batch: Batch, loss: LossSection, *, micro_batch_size: int | None, seed: int, step: int
+) -> Tensor:
+    """Loss of the batch, its gradients added to the parameters.
+
+    With ``micro_batch_size`` the gradients are the same but memory holds one micro-batch: vectors are computed
+    without gradient, the loss gives each vector's gradient, and each micro-batch is run again to receive it (GradCache,
+    arXiv 2101.06983).
+    """
+    texts, instructions = batch.inputs()
+    # Texts of like length go together; each part draws its dropout from its own seed, twice the same.
+    order = sorted(range(len(texts)), key=lambda i: len(texts[i]))
+    size = micro_batch_size or _texts_at_once(embedder, len(texts))
+    parts = [order[start : start + size] for start in range(0, len(order), size)]
+
+    def embed(number: int) -> Tensor:
+        torch.manual_seed((seed * 1_000_003 + step) * 1009 + number)
+        return embedder.embed([texts[i] for i in parts[number]], [instructions[i] for i in parts[number]])
+
+    place = torch.tensor([i for part in parts for i in part]).argsort()
+    if micro_batch_size is None or len(parts) == 1:
+        value = batch_loss(torch.cat([embed(number) for number in range(len(parts))])[place], batch, loss)
+        value.backward()
+        return value.detach()
+    with torch.no_grad():
+        vectors = torch.cat([embed(number) for number in range(len(parts))])
+    vectors.requires_grad_()
+    value = batch_loss(vectors[place], batch, loss)
+    (gradient,) = torch.autograd.grad(value, vectors)
+    embedder.take_tokens()  # counted again below
+    for number, piece in enumerate(gradient.split([len(part) for part in parts])):
+        embed(number).backward(piece)
+    return value.detach()
+
+
+def _texts_at_once(embedder: Embedder, count: int) -> int:
+    """Texts a call of a batch of ``count``: on a CPU padding costs as much as text, on a GPU less than another call."""
+    on_cpu = embedder.device.type == "cpu"
+    return min(count, 32) if on_cpu else count
+
+
+def batch_loss(vectors: Tensor, batch: Batch, loss: LossSection) -> Tensor:
+    """Contrastive loss of this process's rows against the candidates of all processes.
+
+    Args:
+        vectors: (2B or 3B, d), anchors then positives then hard negatives of this process.
+        batch: their texts' ids.
+        loss: temperature and direction.
+    """
+    b = len(batch)
+    device = vectors.device
+
+    def ids(values: Any) -> Tensor:
+        return gather(torch.from_numpy(values).to(device))
+
+    rank, _ = world()
+    return contrastive_loss(
+        gather(vectors[:b]),
+        gather(vectors[b : 2 * b]),
+        gather(vectors[2 * b :]) if batch.negatives else None,
+        anchor_ids=ids(batch.anchor_ids),
+        positive_ids=ids(batch.positive_ids),
+        negative_ids=ids(batch.negative_ids) if batch.negatives else None,
+        labels=None if batch.labels is None else ids(batch.labels),
+        temperature=loss.temperature,
+        symmetric=loss.symmetric,
+        rows=slice(rank * b, (rank + 1) * b),
+    )
