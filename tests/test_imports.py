@@ -15,9 +15,11 @@ LIGHT = ["transferkit"] + [
         "config.specs",
         "config.recipes",
         "runs.folder",
-        "study.study",
+        "study.plan",
+        "study.state",
         "study.demo",
         "convergence.tables",
+        "convergence.report",
     )
 ]
 

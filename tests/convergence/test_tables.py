@@ -10,7 +10,6 @@ from helpers.run_builder import every_method, make_run, metric
 from rich.console import Console
 
 from transferkit.convergence.comparison import Comparison, compare
-from transferkit.convergence.formats import count, memory, seconds, short_count, times
 from transferkit.convergence.tables import flat_rows, print_table, to_csv, to_json, to_markdown
 
 NASTY = "a[red]b[/red] | <b>c</b> *d* `e` & \\ [x](http://y)"
@@ -113,24 +112,3 @@ def test_same_records_give_the_same_bytes_and_no_time_of_day(tmp_path: Path) -> 
         assert text == write(compare(second[::-1]))
         assert "2026-01-02" not in text
         assert str(tmp_path) not in text
-
-
-def test_number_formats() -> None:
-    assert [count(value) for value in (None, 0, 50, 1234567, 75.5)] == ["", "0", "50", "1,234,567", "75.5"]
-    assert [short_count(value) for value in (9600, 14400, 504000, 2.5e6)] == [
-        "9,600",
-        "14.4 k",
-        "504 k",
-        "2.5 M",
-    ]
-    assert [short_count(value) for value in (None, 9999, 10_000, 999_499, 999_600, 999_500_000)] == [
-        "",
-        "9,999",
-        "10 k",
-        "999 k",
-        "1 M",
-        "1 G",
-    ]
-    assert [seconds(value) for value in (0.0, 12.34, 99.99, 1234.5)] == ["0.0", "12.3", "100.0", "1,234"]
-    assert [memory(value) for value in (None, 2**20 * 300, 2**30 * 3)] == ["", "300 MiB", "3.0 GiB"]
-    assert [times(value) for value in (None, 3.97, 0.333)] == ["", "4.0x", "0.33x"]

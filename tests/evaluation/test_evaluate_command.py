@@ -26,7 +26,6 @@ from transferkit.checkpoints.checkpoint import save
 from transferkit.cli.evaluate import evaluate as command
 from transferkit.config.poolings import Pooling
 from transferkit.config.sections import LoraSection
-from transferkit.convergence.tables import rich_table
 from transferkit.evaluation.encoder import MtebEncoder
 from transferkit.evaluation.models import find_models
 from transferkit.evaluation.readings import MAX_LENGTH, parse_reading
@@ -39,6 +38,7 @@ from transferkit.methods.frozen import FrozenEmbedder
 from transferkit.methods.lora import LoraEmbedder
 from transferkit.methods.prompt_tuning import PromptTuningEmbedder
 from transferkit.methods.prompting_alone import PromptingAlone
+from transferkit.report.terminal import rich_table
 
 Call = Callable[..., int]
 POOLINGS: tuple[Pooling, ...] = ("mean", "last")

@@ -23,7 +23,8 @@ from transferkit.data.dev_sets import DevSetData, load_dev_sets
 from transferkit.errors import ConfigError
 from transferkit.evaluation.dataset_columns import columns_in_blocks
 from transferkit.evaluation.encoder import MtebEncoder
-from transferkit.evaluation.tasks import KINDS, local_tasks, other_folders
+from transferkit.evaluation.local_sets import KINDS
+from transferkit.evaluation.tasks import local_tasks, other_folders
 from transferkit.methods.frozen import FrozenEmbedder
 
 RETRIEVAL = {"path": "queries.parquet", "corpus_path": "corpus.parquet", "qrels_path": "qrels_test.parquet"}

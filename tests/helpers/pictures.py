@@ -10,7 +10,7 @@ import pytest
 from matplotlib.text import Text
 
 from transferkit.convergence.comparison import Comparison
-from transferkit.convergence.plots import STYLE
+from transferkit.report.pictures import STYLE
 
 
 def drawn(write: Callable[[Comparison, Path], Any], comparison: Comparison, monkeypatch: pytest.MonkeyPatch) -> Any:

@@ -25,7 +25,7 @@ from transferkit.runs.checkpoint_folder import checkpoint_folder, given_folder, 
 from transferkit.runs.folder import Run
 from transferkit.study import demo
 from transferkit.study.demo import QUESTION, RUNS, adapted_checkpoint, planned_runs, run_demo
-from transferkit.study.study import Planned
+from transferkit.study.plan import Planned
 
 ROWS = {"transfer", "lora", "qlora", "prompt-tuning", "prompting-llm-alone", "frozen", "tfidf"}
 ENTRIES = [Entry(f"package.{i}", text, text) for i, text in enumerate((" ".join(WORDS[:9]), QUESTION, "no", "a key"))]
@@ -97,7 +97,7 @@ def stubbed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[str]:
         return encode(embedder, texts, **options)  # type: ignore[arg-type]
 
     monkeypatch.setattr(Embedder, "encode", noted)
-    monkeypatch.setattr("transferkit.study.demo.run_all", lambda planned, **_: None)
+    monkeypatch.setattr("transferkit.study.run.run_all", lambda planned, **_: None)
     monkeypatch.setattr("transferkit.embed.search.docstring_entries", lambda folder: ENTRIES)
     monkeypatch.chdir(tmp_path)
     return read
@@ -138,7 +138,7 @@ def test_an_index_that_cannot_be_kept_is_found_before_the_runs(
     index = Path("runs/search") if runs == RUNS else runs / "search"
     index.parent.mkdir()
     index.write_text("a file")
-    monkeypatch.delattr("transferkit.study.demo.run_all")
+    monkeypatch.delattr("transferkit.study.run.run_all")
     result = CliRunner().invoke(app, ["demo", "--runs", str(runs)])
     assert isinstance(result.exception, ConfigError)
     assert str(result.exception).startswith(f"{index}: cannot write there")

@@ -21,7 +21,10 @@ from transferkit.evaluation.rows import TaskRow
 from transferkit.files.builtin import bundled_dir
 from transferkit.files.manifest import NAME, sha256_file
 from transferkit.runs.folder import read_metrics, read_run
-from transferkit.study.study import _is_same_run, comparisons, plan, read_study, record_folders, short_name
+from transferkit.study.plan import plan, short_name
+from transferkit.study.run import is_same_run
+from transferkit.study.schema import read_study
+from transferkit.study.state import comparisons, record_folders
 
 RESULTS = Path(__file__).resolve().parents[2] / "results"
 STUDIES = sorted(RESULTS.glob("*/study.yaml"))
@@ -93,7 +96,7 @@ def test_published_table_comes_out_of_its_records_again(table: Path) -> None:
     study = table.parent.parent / "study.yaml"
     planned = plan(read_study(study), runs=study.parent / "runs", beside=study.parent)
     for one in planned:
-        if (one.folder / "record.json").is_file() and not _is_same_run(one):
+        if (one.folder / "record.json").is_file() and not is_same_run(one):
             # A source that is published without its weights: what the recipe leaves to it cannot be compared.
             recorded = recipe_facts(read_run(one.folder))
             asked = {key: value for key, value in _flat("", heeded(one.recipe.model_dump())) if value is not None}

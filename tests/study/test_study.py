@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from helpers.ports import free_port
 from helpers.run_parts import QUIET
 from helpers.tiny import Tiny
-from test_distributed import free_port
 from typer.testing import CliRunner
 
 from transferkit.cli.app import app
@@ -24,7 +24,10 @@ from transferkit.files.lock import sole_use
 from transferkit.runner.prepare import Inputs
 from transferkit.runner.run import resume, start
 from transferkit.runs.folder import read_metrics, read_record
-from transferkit.study.study import chosen, comparisons, plan, read_study, run_all, short_name, state_of
+from transferkit.study.plan import chosen, plan, short_name
+from transferkit.study.run import run_all
+from transferkit.study.schema import read_study
+from transferkit.study.state import comparisons, state_of
 
 RUNS: list[dict[str, Any]] = [
     {"name": "source", "recipe": "train.yaml"},

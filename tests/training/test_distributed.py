@@ -2,13 +2,13 @@
 
 import json
 import os
-import socket
 import subprocess
 import sys
 from pathlib import Path
 
 import torch
 from helpers.parts import relative, source_checkpoint
+from helpers.ports import free_port
 from helpers.run_parts import trial
 from helpers.tiny import Tiny
 from safetensors.torch import load_file, save_file
@@ -44,12 +44,6 @@ def main(root: str, source: str, results: str) -> None:
     sys.stdout.flush()
     torch.distributed.barrier()
     os._exit(0)  # gloo may abort while the interpreter shuts down
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def test_two_processes_equal_one(tiny: Tiny, tmp_path: Path) -> None:

@@ -10,16 +10,15 @@ from transferkit import __version__
 from transferkit.cli import (
     attention,
     augment,
-    backbones,
     compare,
     demo,
     embed,
     evaluate,
     recipes,
-    run,
+    registries,
     search,
     study,
-    templates,
+    training,
 )
 from transferkit.errors import TransferkitError
 from transferkit.progress import drop_kernel_message, say
@@ -31,9 +30,9 @@ app = typer.Typer(
     pretty_exceptions_show_locals=False,
     rich_markup_mode="rich",
 )
-app.command("train")(run.train)
-app.command("adapt")(run.adapt)
-app.command("baseline")(run.baseline)
+app.command("train")(training.train)
+app.command("adapt")(training.adapt)
+app.command("baseline")(training.baseline)
 app.command("compare")(compare.compare)
 app.command("study")(study.study)
 app.command("augment")(augment.augment)
@@ -42,8 +41,8 @@ app.command("evaluate")(evaluate.evaluate)
 app.command("search")(search.search)
 app.command("attention")(attention.attention)
 app.command("demo")(demo.demo)
-app.command("templates")(templates.templates)
-app.add_typer(backbones.app, name="backbones")
+app.command("templates")(registries.templates)
+app.add_typer(registries.backbones, name="backbones")
 app.add_typer(recipes.app, name="recipes")
 
 

@@ -16,34 +16,42 @@ if TYPE_CHECKING:
     from transferkit.attention.report import Report
 
 
+Model = Annotated[
+    str,
+    typer.Argument(metavar="CKPT", help="Checkpoint or run folder; or a decoder: name, hub id, folder."),
+]
+Text = Annotated[str | None, typer.Option("--text", help="One text: the heat map shows its tokens.")]
+Texts = Annotated[
+    str | None,
+    typer.Option("--texts", help="Mean over a text file (a text a line), .jsonl/.csv/.tsv/.parquet, or -."),
+]
+Out = Annotated[Path | None, typer.Option("--out", help="Folder for attention.png, attention.svg and attention.json.")]
+Template = Annotated[
+    str | None, typer.Option("--template", help="For a decoder: what it reads, a name or text with {text}.")
+]
+Pooling = Annotated[
+    str | None,
+    typer.Option("--pooling", help="For a decoder: last, mean, weighted_mean or max; or X+static."),
+]
+StopWords = Annotated[
+    Path | None, typer.Option("--stop-words", help="File, a word a line; default: scikit-learn's English list.")
+]
+Json = Annotated[bool, typer.Option("--json", help="Print the numbers as JSON.")]
+
+
 def attention(
-    model: Annotated[
-        str,
-        typer.Argument(metavar="CKPT", help="Checkpoint or run folder; or a decoder: name, hub id, folder."),
-    ],
-    text: Annotated[str | None, typer.Option("--text", help="One text: the heat map shows its tokens.")] = None,
-    texts: Annotated[
-        str | None,
-        typer.Option("--texts", help="Mean over a text file (a text a line), .jsonl/.csv/.tsv/.parquet, or -."),
-    ] = None,
+    model: Model,
+    text: Text = None,
+    texts: Texts = None,
     column: Column = "text",
-    out: Annotated[
-        Path | None, typer.Option("--out", help="Folder for attention.png, attention.svg and attention.json.")
-    ] = None,
+    out: Out = None,
     instruction: Instruction = None,
-    template: Annotated[
-        str | None, typer.Option("--template", help="For a decoder: what it reads, a name or text with {text}.")
-    ] = None,
-    pooling: Annotated[
-        str | None,
-        typer.Option("--pooling", help="For a decoder: last, mean, weighted_mean or max; or X+static."),
-    ] = None,
-    stop_words: Annotated[
-        Path | None, typer.Option("--stop-words", help="File, a word a line; default: scikit-learn's English list.")
-    ] = None,
+    template: Template = None,
+    pooling: Pooling = None,
+    stop_words: StopWords = None,
     backbone: Backbone = None,
     device: Device = None,
-    json: Annotated[bool, typer.Option("--json", help="Print the numbers as JSON.")] = False,
+    json: Json = False,
     quiet: Quiet = False,
 ) -> None:
     """Share of attention on template, soft tokens, stop words and content words, for the positions that are pooled.
@@ -55,21 +63,14 @@ def attention(
     """
     import json as json_module
 
+    from transferkit.data.words import english_stop_words, read_stop_words
     from transferkit.files.writable import check_writable
 
-    if (text is None) == (texts is None):
-        raise ConfigError("attention: expected one of --text and --texts, got " + ("none" if text is None else "both"))
-    if text is not None and not text.strip():
-        raise ConfigError("attention: --text is blank; write a text")
+    _check_text(text, texts)
     if out is not None:
         check_writable(out, option="--out")
-    from transferkit.data.words import english_stop_words, read_stop_words
-    from transferkit.files.text_files import TextFile
-
     words = english_stop_words() if stop_words is None else read_stop_words(stop_words)
-    rows = [text] if text is not None else list(TextFile.named(texts or "", column=column))
-    if not rows:
-        raise ConfigError(f"{texts}: holds no texts, expected at least one")
+    rows = [text] if text is not None else _texts_of(texts or "", column=column)
     from transferkit.attention.report import measure
     from transferkit.checkpoints.instructions import warn_of_instruction
     from transferkit.checkpoints.open import open_model
@@ -93,6 +94,22 @@ def attention(
 
         for path in write_report(report, out):
             say(f"wrote {path}", console)
+
+
+def _check_text(text: str | None, texts: str | None) -> None:
+    if (text is None) == (texts is None):
+        raise ConfigError("attention: expected one of --text and --texts, got " + ("none" if text is None else "both"))
+    if text is not None and not text.strip():
+        raise ConfigError("attention: --text is blank; write a text")
+
+
+def _texts_of(file: str, *, column: str) -> list[str]:
+    from transferkit.files.text_files import TextFile
+
+    texts = list(TextFile.named(file, column=column))
+    if not texts:
+        raise ConfigError(f"{file}: holds no texts, expected at least one")
+    return texts
 
 
 def print_table(report: "Report", console: Console) -> None:

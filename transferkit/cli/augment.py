@@ -23,79 +23,97 @@ _OF_WRITTEN = (
 )
 
 
+Out = Annotated[Path, typer.Option("--out", help="Where to write: .parquet.")]
+Limit = Annotated[int | None, typer.Option("--limit", min=1, help="Use only the first texts.")]
+Llm = Annotated[str | None, typer.Option("--llm", help="Paraphrases by this decoder: registry name, folder or hub id.")]
+Prompt = Annotated[
+    list[str] | None, typer.Option("--prompt", metavar="NAME", help="Ask this way; repeatable; default: all.")
+]
+Prompts = Annotated[
+    Path | None, typer.Option("--prompts", metavar="FILE", help="YAML file of prompts; default: the bundled ones.")
+]
+Chat = Annotated[
+    bool | None, typer.Option("--chat/--no-chat", help="Through its chat template; default: where it has one.")
+]
+Forward = Annotated[
+    str | None, typer.Option("--forward", help="Back-translations: encoder-decoder there, a folder or hub id.")
+]
+Backward = Annotated[str | None, typer.Option("--backward", help="And back; it may be the same.")]
+ForwardPrefix = Annotated[
+    str, typer.Option("--forward-prefix", help='Put before what --forward reads: "translate English to German: ".')
+]
+BackwardPrefix = Annotated[str, typer.Option("--backward-prefix", help="Put before what --backward reads.")]
+Noise = Annotated[
+    list[str] | None,
+    typer.Option("--noise", metavar="KIND", help="Light noise: deletion or swap of words; repeatable."),
+]
+NoiseRate = Annotated[
+    float, typer.Option("--noise-rate", min=0.001, max=0.999, help="Share of the words that noise touches.")
+]
+Samples = Annotated[int, typer.Option("--samples", min=1, help="Candidates a text, of every prompt and every kind.")]
+Temperature = Annotated[float, typer.Option("--temperature", min=0.01, help="Of the models' softmax.")]
+TopP = Annotated[
+    float, typer.Option("--top-p", min=0.01, max=1, help="Draw from the likeliest tokens with this probability.")
+]
+MaxTokens = Annotated[
+    int, typer.Option("--max-tokens", min=1, help="Of a text that a model reads or writes; longer is left out.")
+]
+MaxOverlap = Annotated[
+    float, typer.Option("--max-overlap", min=0, max=1, help="Share of common words from which on it is a copy.")
+]
+MinOverlap = Annotated[
+    float, typer.Option("--min-overlap", min=0, max=1, help="Share of common words below which it is too far.")
+]
+Embedder = Annotated[
+    str | None,
+    typer.Option(
+        "--embedder",
+        help="Checkpoint, run folder or backbone whose cosine judges that instead; a backbone reads the "
+        "first 128 tokens of a text.",
+    ),
+]
+MinSimilarity = Annotated[
+    float | None,
+    typer.Option(
+        "--min-similarity", min=-1, max=1, help="Cosine below which it is too far; default: measured on the texts."
+    ),
+]
+Seed = Annotated[int, typer.Option("--seed", min=0, help="Decides everything that is drawn.")]
+Dtype = Annotated[Literal["float32", "bfloat16"], typer.Option("--dtype", help="Of the models that write.")]
+Json = Annotated[bool, typer.Option("--json", help="Print counts and the recipe's entry as JSON.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress, no table.")]
+
+
 def augment(
     context: typer.Context,
     texts: Texts,
-    out: Annotated[Path, typer.Option("--out", help="Where to write: .parquet.")],
+    out: Out,
     column: Column = "text",
-    limit: Annotated[int | None, typer.Option("--limit", min=1, help="Use only the first texts.")] = None,
-    llm: Annotated[
-        str | None, typer.Option("--llm", help="Paraphrases by this decoder: registry name, folder or hub id.")
-    ] = None,
-    prompt: Annotated[
-        list[str] | None, typer.Option("--prompt", metavar="NAME", help="Ask this way; repeatable; default: all.")
-    ] = None,
-    prompts: Annotated[
-        Path | None, typer.Option("--prompts", metavar="FILE", help="YAML file of prompts; default: the bundled ones.")
-    ] = None,
-    chat: Annotated[
-        bool | None, typer.Option("--chat/--no-chat", help="Through its chat template; default: where it has one.")
-    ] = None,
-    forward: Annotated[
-        str | None, typer.Option("--forward", help="Back-translations: encoder-decoder there, a folder or hub id.")
-    ] = None,
-    backward: Annotated[str | None, typer.Option("--backward", help="And back; it may be the same.")] = None,
-    forward_prefix: Annotated[
-        str, typer.Option("--forward-prefix", help='Put before what --forward reads: "translate English to German: ".')
-    ] = "",
-    backward_prefix: Annotated[str, typer.Option("--backward-prefix", help="Put before what --backward reads.")] = "",
-    noise: Annotated[
-        list[str] | None,
-        typer.Option("--noise", metavar="KIND", help="Light noise: deletion or swap of words; repeatable."),
-    ] = None,
-    noise_rate: Annotated[
-        float, typer.Option("--noise-rate", min=0.001, max=0.999, help="Share of the words that noise touches.")
-    ] = 0.1,
-    samples: Annotated[
-        int, typer.Option("--samples", min=1, help="Candidates a text, of every prompt and every kind.")
-    ] = _SETUP.sampling.samples,
-    temperature: Annotated[
-        float, typer.Option("--temperature", min=0.01, help="Of the models' softmax.")
-    ] = _SETUP.sampling.temperature,
-    top_p: Annotated[
-        float, typer.Option("--top-p", min=0.01, max=1, help="Draw from the likeliest tokens with this probability.")
-    ] = _SETUP.sampling.top_p,
-    max_tokens: Annotated[
-        int, typer.Option("--max-tokens", min=1, help="Of a text that a model reads or writes; longer is left out.")
-    ] = _SETUP.sampling.max_tokens,
-    max_overlap: Annotated[
-        float, typer.Option("--max-overlap", min=0, max=1, help="Share of common words from which on it is a copy.")
-    ] = _LIMITS.max_overlap,
-    min_overlap: Annotated[
-        float, typer.Option("--min-overlap", min=0, max=1, help="Share of common words below which it is too far.")
-    ] = _LIMITS.min_overlap,
-    embedder: Annotated[
-        str | None,
-        typer.Option(
-            "--embedder",
-            help="Checkpoint, run folder or backbone whose cosine judges that instead; a backbone reads the "
-            "first 128 tokens of a text.",
-        ),
-    ] = None,
-    min_similarity: Annotated[
-        float | None,
-        typer.Option(
-            "--min-similarity", min=-1, max=1, help="Cosine below which it is too far; default: measured on the texts."
-        ),
-    ] = None,
-    seed: Annotated[int, typer.Option("--seed", min=0, help="Decides everything that is drawn.")] = _SETUP.seed,
+    limit: Limit = None,
+    llm: Llm = None,
+    prompt: Prompt = None,
+    prompts: Prompts = None,
+    chat: Chat = None,
+    forward: Forward = None,
+    backward: Backward = None,
+    forward_prefix: ForwardPrefix = "",
+    backward_prefix: BackwardPrefix = "",
+    noise: Noise = None,
+    noise_rate: NoiseRate = 0.1,
+    samples: Samples = _SETUP.sampling.samples,
+    temperature: Temperature = _SETUP.sampling.temperature,
+    top_p: TopP = _SETUP.sampling.top_p,
+    max_tokens: MaxTokens = _SETUP.sampling.max_tokens,
+    max_overlap: MaxOverlap = _LIMITS.max_overlap,
+    min_overlap: MinOverlap = _LIMITS.min_overlap,
+    embedder: Embedder = None,
+    min_similarity: MinSimilarity = None,
+    seed: Seed = _SETUP.seed,
     batch_size: BatchSize = _SETUP.batch_size,
-    dtype: Annotated[
-        Literal["float32", "bfloat16"], typer.Option("--dtype", help="Of the models that write.")
-    ] = _SETUP.dtype,
+    dtype: Dtype = _SETUP.dtype,
     device: Device = None,
-    json: Annotated[bool, typer.Option("--json", help="Print counts and the recipe's entry as JSON.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress, no table.")] = False,
+    json: Json = False,
+    quiet: Quiet = False,
 ) -> None:
     """Make positive pairs from raw texts with local models: paraphrases, back-translations, light noise.
 
@@ -104,13 +122,10 @@ def augment(
 
     Example: transferkit augment texts.txt --out pairs.parquet --llm Qwen/Qwen3-0.6B --noise deletion
     """
-    import json as json_module
-    from dataclasses import asdict
-
-    from transferkit.augment.run import augment_file, train_set, train_set_yaml
+    _check_heeded(context, written=llm is not None or forward is not None, noise=bool(noise))
+    from transferkit.augment.run import augment_file
     from transferkit.decoder.device import usable_device
 
-    _check_heeded(context, written=llm is not None or forward is not None, noise=bool(noise))
     ways = [
         *_paraphrases(llm, names=prompt or [], file=prompts, chat=chat),
         *_back_translations(forward, backward, forward_prefix, backward_prefix),
@@ -128,12 +143,7 @@ def augment(
         console=console,
     )
     console.print(_table(tally))
-    message = f"{tally.pairs:,} pairs of {tally.texts:,} texts in {out}; put it into a recipe's data.train:"
-    say(message, console)
-    if json:
-        print(json_module.dumps({**asdict(tally), "train_set": train_set(out)}, ensure_ascii=False))
-    else:
-        print(train_set_yaml(out), end="")
+    _print_train_set(tally, out, console, json=json)
 
 
 def _check_heeded(context: typer.Context, *, written: bool, noise: bool) -> None:
@@ -188,6 +198,20 @@ def _noise(kinds: list[str], *, rate: float) -> "list[Way]":
         if kind not in KINDS:
             raise ConfigError(f"--noise {kind}: expected {' or '.join(KINDS)}{did_you_mean(kind, KINDS)}")
     return [NoiseWay(kind, rate=rate) for kind in dict.fromkeys(kinds)]
+
+
+def _print_train_set(tally: "Tally", out: Path, console: Console, *, json: bool) -> None:
+    """The entry of a recipe's ``data.train``, as YAML or as JSON with the counts."""
+    import json as json_module
+    from dataclasses import asdict
+
+    from transferkit.augment.run import train_set, train_set_yaml
+
+    say(f"{tally.pairs:,} pairs of {tally.texts:,} texts in {out}; put it into a recipe's data.train:", console)
+    if json:
+        print(json_module.dumps({**asdict(tally), "train_set": train_set(out)}, ensure_ascii=False))
+    else:
+        print(train_set_yaml(out), end="")
 
 
 def _table(tally: "Tally") -> Table:

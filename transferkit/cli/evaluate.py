@@ -7,7 +7,7 @@ import typer
 from rich.console import Console
 
 from transferkit.cli.options import Backbone, BatchSize, Device, Quiet
-from transferkit.errors import ConfigError, RunError, did_you_mean
+from transferkit.errors import ConfigError, RunError
 from transferkit.progress import say
 
 if TYPE_CHECKING:
@@ -16,99 +16,114 @@ if TYPE_CHECKING:
     from mteb.abstasks import AbsTask
 
     from transferkit.evaluation.models import Model
+    from transferkit.evaluation.readings import Reading
     from transferkit.evaluation.rows import TaskRow
+
+Models = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="MODEL...",
+        help="Checkpoint or run folder, `bundled`, a backbone to read as it is (registry name, folder, hub id), or "
+        "`tfidf`, the floor.",
+    ),
+]
+Tasks = Annotated[
+    str | None,
+    typer.Option(
+        "--tasks", metavar="A,B", help="mteb's tasks by name; beside the two below: only these of their tasks."
+    ),
+]
+Benchmark = Annotated[
+    str | None, typer.Option("--benchmark", help='One of mteb\'s benchmarks, for example "MTEB(eng, v2)".')
+]
+TasksFrom = Annotated[
+    Path | None,
+    typer.Option("--tasks-from", metavar="DIR", help="Folder KIND/SET/test.parquet with your own sets."),
+]
+Out = Annotated[
+    Path,
+    typer.Option(
+        "--out", help="Gets scores in mteb's layout, which are kept, and table.md and table.csv of the last call."
+    ),
+]
+Instruction = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--instruction",
+        metavar="TASK=TEXT",
+        help="Instead of the task's own; a task, a type of task, or either with -document; repeatable.",
+    ),
+]
+PromptingAlone = Annotated[
+    bool, typer.Option("--prompting-alone", help="Also the Prompting LLM alone of every transfer checkpoint.")
+]
+Template = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--template",
+        help="What frozen backbones read: a template's name, or text with {text}; repeatable, a row each.",
+    ),
+]
+Pooling = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--pooling",
+        help="Of frozen backbones: last, mean, weighted_mean, max, static, X+static; repeatable, a row each.",
+    ),
+]
+Templates = Annotated[
+    str | None,
+    typer.Option(
+        "--templates",
+        metavar="all|A,B",
+        help="Named templates: a row each for every model with a decoder, and the spread over them.",
+    ),
+]
+Poolings = Annotated[
+    str | None,
+    typer.Option(
+        "--poolings",
+        metavar="all|A,B",
+        help="A row each for every model with a decoder: last, mean, weighted_mean, max, static, X+static, soft.",
+    ),
+]
+MaxLength = Annotated[
+    int | None,
+    typer.Option("--max-length", min=8, help="Of frozen backbones: tokens of a text that are read; default: 512."),
+]
+Layers = Annotated[
+    int | None,
+    typer.Option("--layers", min=1, help="Of frozen backbones: last ones, whose states are averaged; default: 1."),
+]
+Dtype = Annotated[str | None, typer.Option("--dtype", help="Of frozen backbones: float32, the default, or bfloat16.")]
+Quantize = Annotated[
+    str | None, typer.Option("--quantize", help="Of frozen backbones: nf4 loads them in 4 bits; default: none.")
+]
+DryRun = Annotated[bool, typer.Option("--dry-run", "--list", help="Show what would run, run nothing, write nothing.")]
+Json = Annotated[bool, typer.Option("--json", help="Print rows and means as JSON.")]
 
 
 def evaluate(
-    models: Annotated[
-        list[str],
-        typer.Argument(
-            metavar="MODEL...",
-            help="Checkpoint or run folder, `bundled`, a backbone to read as it is (registry name, folder, hub id), or "
-            "`tfidf`, the floor.",
-        ),
-    ],
-    tasks: Annotated[
-        str | None,
-        typer.Option(
-            "--tasks", metavar="A,B", help="mteb's tasks by name; beside the two below: only these of their tasks."
-        ),
-    ] = None,
-    benchmark: Annotated[
-        str | None, typer.Option("--benchmark", help='One of mteb\'s benchmarks, for example "MTEB(eng, v2)".')
-    ] = None,
-    tasks_from: Annotated[
-        Path | None,
-        typer.Option("--tasks-from", metavar="DIR", help="Folder KIND/SET/test.parquet with your own sets."),
-    ] = None,
-    out: Annotated[
-        Path,
-        typer.Option(
-            "--out", help="Gets scores in mteb's layout, which are kept, and table.md and table.csv of the last call."
-        ),
-    ] = Path("runs/evaluate"),
-    instruction: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--instruction",
-            metavar="TASK=TEXT",
-            help="Instead of the task's own; a task, a type of task, or either with -document; repeatable.",
-        ),
-    ] = None,
-    prompting_alone: Annotated[
-        bool, typer.Option("--prompting-alone", help="Also the Prompting LLM alone of every transfer checkpoint.")
-    ] = False,
-    template: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--template",
-            help="What frozen backbones read: a template's name, or text with {text}; repeatable, a row each.",
-        ),
-    ] = None,
-    pooling: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--pooling",
-            help="Of frozen backbones: last, mean, weighted_mean, max, static, X+static; repeatable, a row each.",
-        ),
-    ] = None,
-    templates: Annotated[
-        str | None,
-        typer.Option(
-            "--templates",
-            metavar="all|A,B",
-            help="Named templates: a row each for every model with a decoder, and the spread over them.",
-        ),
-    ] = None,
-    poolings: Annotated[
-        str | None,
-        typer.Option(
-            "--poolings",
-            metavar="all|A,B",
-            help="A row each for every model with a decoder: last, mean, weighted_mean, max, static, X+static, soft.",
-        ),
-    ] = None,
-    max_length: Annotated[
-        int | None,
-        typer.Option("--max-length", min=8, help="Of frozen backbones: tokens of a text that are read; default: 512."),
-    ] = None,
-    layers: Annotated[
-        int | None,
-        typer.Option("--layers", min=1, help="Of frozen backbones: last ones, whose states are averaged; default: 1."),
-    ] = None,
-    dtype: Annotated[
-        str | None, typer.Option("--dtype", help="Of frozen backbones: float32, the default, or bfloat16.")
-    ] = None,
-    quantize: Annotated[
-        str | None, typer.Option("--quantize", help="Of frozen backbones: nf4 loads them in 4 bits; default: none.")
-    ] = None,
+    models: Models,
+    tasks: Tasks = None,
+    benchmark: Benchmark = None,
+    tasks_from: TasksFrom = None,
+    out: Out = Path("runs/evaluate"),
+    instruction: Instruction = None,
+    prompting_alone: PromptingAlone = False,
+    template: Template = None,
+    pooling: Pooling = None,
+    templates: Templates = None,
+    poolings: Poolings = None,
+    max_length: MaxLength = None,
+    layers: Layers = None,
+    dtype: Dtype = None,
+    quantize: Quantize = None,
     backbone: Backbone = None,
     batch_size: BatchSize = 64,
     device: Device = None,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", "--list", help="Show what would run, run nothing, write nothing.")
-    ] = False,
-    json: Annotated[bool, typer.Option("--json", help="Print rows and means as JSON.")] = False,
+    dry_run: DryRun = False,
+    json: Json = False,
     quiet: Quiet = False,
 ) -> None:
     """Score models on mteb's tasks. A task that was done is not run again while nothing has changed.
@@ -124,14 +139,9 @@ def evaluate(
 
     Example: transferkit evaluate runs/lora-... my-backbone --template plain --template prompteol --tasks-from my-data
     """
-    from importlib.util import find_spec
-
-    if find_spec("mteb") is None:
-        raise ConfigError("evaluate needs the package mteb; install it with `pip install 'transferkit[mteb]'`")
+    _check_can_run(out)
     from transferkit.evaluation.readings import parse_reading
-    from transferkit.files.writable import check_writable
 
-    check_writable(out, option="--out")
     reading = parse_reading(
         template=template or [],
         templates=templates,
@@ -146,23 +156,48 @@ def evaluate(
         raise ConfigError("--dry-run and --json were both given; there are no rows before something ran")
     console = Console(stderr=True, quiet=quiet)
     chosen = _tasks(tasks, benchmark, tasks_from, console)
-    given = _instructions(instruction or [], chosen)
+    found = _models(models, reading, instruction or [], chosen, device, backbone, prompting_alone=prompting_alone)
+    if dry_run:
+        _show(found, chosen)
+        return
+    rows = _run(found, chosen, out=out, batch_size=batch_size, console=console)
+    _finish(rows, out=out, types=[task.metadata.type for task in chosen], console=console, json=json)
+
+
+def _check_can_run(out: Path) -> None:
+    from importlib.util import find_spec
+
+    if find_spec("mteb") is None:
+        raise ConfigError("evaluate needs the package mteb; install it with `pip install 'transferkit[mteb]'`")
+    from transferkit.files.writable import check_writable
+
+    check_writable(out, option="--out")
+
+
+def _models(
+    names: list[str],
+    reading: "Reading",
+    instructions: list[str],
+    tasks: "Sequence[AbsTask]",
+    device: str | None,
+    backbone: str | None,
+    *,
+    prompting_alone: bool,
+) -> "list[Model]":
+    from transferkit.evaluation.instructions import parse_instructions
+
+    given = parse_instructions(instructions, tasks)
     from transferkit.decoder.device import usable_device
     from transferkit.evaluation.models import find_models
 
-    found = find_models(
-        models,
+    return find_models(
+        names,
         reading,
         instructions=given,
         device=usable_device(device),
         backbone=backbone,
         prompting_alone=prompting_alone,
     )
-    if dry_run:
-        _show(found, chosen)
-        return
-    rows = _run(found, chosen, out=out, batch_size=batch_size, console=console)
-    _finish(rows, out=out, types=[task.metadata.type for task in chosen], console=console, json=json)
 
 
 def _tasks(names: str | None, benchmark: str | None, folder: Path | None, console: Console) -> "Sequence[AbsTask]":
@@ -171,36 +206,14 @@ def _tasks(names: str | None, benchmark: str | None, folder: Path | None, consol
         raise ConfigError("evaluate needs tasks: --tasks A,B or --benchmark NAME or --tasks-from DIR")
     if wanted is not None and len(set(wanted)) < len(wanted):
         raise ConfigError(f"--tasks {names}: a task stands twice; give every one once")
-    if folder is not None:
-        from transferkit.evaluation.tasks import local_tasks, other_folders
+    from transferkit.evaluation.tasks import benchmark_tasks, local_tasks, named_tasks, other_folders
 
+    if folder is not None:
         found = local_tasks(folder, names=wanted)
         if others := other_folders(folder):
-            message = f"no sets of a known kind, left aside: {', '.join(others)}"
-            say(message, console)
+            say(f"no sets of a known kind, left aside: {', '.join(others)}", console)
         return found
-    from transferkit.evaluation.run import benchmark_tasks, named_tasks
-
     return benchmark_tasks(benchmark, names=wanted) if benchmark is not None else named_tasks(wanted or [])
-
-
-def _instructions(given: list[str], tasks: "Sequence[AbsTask]") -> dict[str, str]:
-    from transferkit.evaluation.instructions import for_parts, instruction_keys
-
-    allowed = instruction_keys(tasks)
-    found: dict[str, str] = {}
-    for one in given:
-        key, equals, text = one.partition("=")
-        if not equals:
-            raise ConfigError(f"--instruction {one!r}: expected TASK=TEXT")
-        if key not in allowed:
-            raise ConfigError(
-                f"--instruction {one!r}: {key!r} is neither a task that is run nor its type{did_you_mean(key, allowed)}"
-            )
-        if key in found:
-            raise ConfigError(f"--instruction {one!r}: {key!r} is given twice; give every key once")
-        found[key] = text
-    return for_parts(found, tasks)
 
 
 def _show(models: "Sequence[Model]", tasks: "Sequence[AbsTask]") -> None:
@@ -249,15 +262,14 @@ def _run(
     except KeyboardInterrupt:
         done = sum(row.problem is None for row in rows)
         wanted = sum(len(model.methods) for model in models) * len(tasks)
-        message = f"interrupted; {done} of {wanted} scores in {out}, the same command goes on"
-        say(message, console)
+        say(f"interrupted; {done} of {wanted} scores in {out}, the same command goes on", console)
         raise typer.Exit(130) from None
     return rows
 
 
 def _finish(rows: "list[TaskRow]", *, out: Path, types: "Sequence[str]", console: Console, json: bool) -> None:
-    from transferkit.convergence.tables import rich_table
     from transferkit.evaluation.tables import throughput, to_json, views
+    from transferkit.report.terminal import rich_table
 
     if json:
         print(to_json(rows, types=types), end="")

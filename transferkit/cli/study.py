@@ -31,7 +31,9 @@ def study(
 
     Example: transferkit study results/mixture/study.yaml --data-dir DATA --out report
     """
-    from transferkit.study.study import chosen, plan, read_study, record_folders, state_of
+    from transferkit.study.plan import chosen, plan, short_name
+    from transferkit.study.schema import read_study
+    from transferkit.study.state import comparisons, record_folders, state_of
 
     read, folder = read_study(file), runs or Path("runs") / file.resolve().parent.name
     everything, records = plan(read, runs=folder, beside=file.parent), record_folders(read, folder)
@@ -43,7 +45,7 @@ def study(
     from transferkit.convergence import compare, tables
     from transferkit.convergence.report import write_comparison
     from transferkit.files.writable import check_writable
-    from transferkit.study.study import comparisons, run_all, short_name
+    from transferkit.study.run import run_all
     from transferkit.training.distributed import is_main
 
     console = Console(stderr=True)

@@ -11,6 +11,9 @@ from transferkit.convergence.series import Point, Series, build_series, selectin
 from transferkit.errors import ConfigError
 from transferkit.runs.folder import Run
 
+# Fewer decide nothing: of two equal methods one has both seeds above the other's in a third of all cases.
+ENOUGH_SEEDS = 3
+
 
 @dataclass(frozen=True)
 class Cell:

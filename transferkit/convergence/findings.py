@@ -3,19 +3,19 @@
 from math import inf, sqrt
 from statistics import median
 
-from transferkit.convergence.comparison import Cell, Comparison, Crossing, Row, best_up_to
-from transferkit.convergence.formats import READOUT_NAMES, count, level, percent, points, score, seconds
-from transferkit.convergence.series import source_of
+from transferkit.convergence.comparison import ENOUGH_SEEDS, Comparison, Row, best_up_to
+from transferkit.convergence.series import READOUT_NAMES, source_of
+from transferkit.convergence.speed import speed
+from transferkit.report.formats import count, percent, points, score
 
 _SAME_POINTS = 0.05  # less than this prints as 0.0
-_SEEDS = 3  # fewer decide nothing: of two equal methods one has both seeds above the other's in a third of all cases
 
 
 def findings(comparison: Comparison) -> list[str]:
     """Sentences, the most important first."""
     sentences = [_reference(comparison)]
     # Of rows with fewer seeds the best one is rather the luckiest; rivals and floors are taken as good as they come.
-    known = max((min(row.seeds, _SEEDS) for row in _rows(comparison, "transfer")), default=0)
+    known = max((min(row.seeds, ENOUGH_SEEDS) for row in _rows(comparison, "transfer")), default=0)
     transfer = max((row for row in _rows(comparison, "transfer") if row.seeds >= known), key=_score, default=None)
     if transfer is None:
         return [
@@ -24,7 +24,7 @@ def findings(comparison: Comparison) -> list[str]:
         ]
     sentences.append(_transfer(transfer, comparison))
     if comparison.targets:
-        sentences.append(_speed(transfer, comparison))
+        sentences.append(speed(transfer, comparison))
     sentences.append(_rival(transfer, comparison, "prompt-tuning"))
     sentences.append(_rival(transfer, comparison, "prompting-llm-alone"))
     sentences.extend(_floors(transfer, comparison))
@@ -75,84 +75,6 @@ def _transfer(row: Row, comparison: Comparison) -> str:
     return f"{who}, {_name(row)}, scores {_median_of(row)}{share}, {_at(row)}, {trained}."
 
 
-def _speed(row: Row, comparison: Comparison) -> str:
-    """The highest target that the row reaches, and what the reference needs for it."""
-    reached = [crossing for crossing in row.crossings if crossing.cost["steps"].value is not None]
-    if not reached:
-        lowest = comparison.targets[0]
-        return (
-            f"It does not reach {level(lowest.fraction)} of LoRA's best ({score(lowest.score)}) "
-            f"in the {count(row.series.last_step)} steps that were run."
-        )
-    crossing = reached[-1]
-    target = crossing.target
-    theirs = _soonest(comparison, crossing)
-    sentence = f"It reaches {level(target.fraction)} of LoRA's best ({score(target.score)}) "
-    sentence += _after(crossing.cost, row, target.score, timed=row.timed)
-    if len(reached) < len(row.crossings):
-        missed = row.crossings[len(reached)].target
-        sentence += f", but not {level(missed.fraction)} ({score(missed.score)})"
-    if theirs is None:
-        return sentence + "; LoRA's median over seeds does not reach that score."
-    which = ", in whichever readout is sooner," if _has_two_readouts(comparison) else ""
-    there = _after(target.cost, theirs, target.score, timed=row.timed)
-    times = _times(crossing)
-    doubt = _doubt_in_steps(row, theirs, target.score) if times else ""
-    return f"{sentence}; LoRA{which} is there {there}{times}{doubt}."
-
-
-def _doubt_in_steps(row: Row, reference: Row, score: float) -> str:
-    """Why it decides nothing that one is at a score sooner than the other; empty where it does."""
-    if min(row.seeds, reference.seeds) < _SEEDS:
-        return ", by fewer than three seeds, so it is open"
-    mine, theirs = ([inf if p is None else p.step for p in one.series.reached(score)] for one in (row, reference))
-    apart = max(mine) < min(theirs) or max(theirs) < min(mine)
-    return "" if apart else ", but the seeds overlap, so it is open"
-
-
-def _soonest(comparison: Comparison, crossing: Crossing) -> Row | None:
-    """The reference in the readout that needs the fewest steps for a target; None where neither reaches it."""
-    wanted = crossing.target.cost["steps"].value
-    assert comparison.reference is not None
-    for row in comparison.rows:
-        if row.series.label == comparison.reference.series.label and wanted is not None:
-            (mine,) = (one for one in row.crossings if one.target == crossing.target)
-            if mine.cost["steps"].value == wanted:
-                return row
-    return None
-
-
-def _has_two_readouts(comparison: Comparison) -> bool:
-    """Whether the reference's runs stand in the table with and without readout."""
-    labels = [row.series.label for row in comparison.rows]
-    return comparison.reference is not None and labels.count(comparison.reference.series.label) > 1
-
-
-def _after(cost: dict[str, Cell], row: Row, target: float, *, timed: bool) -> str:
-    """When a row is at a score: the median, and each seed where there are several."""
-    steps, took = cost["steps"].value, cost["seconds"].value
-    when = "at step 0" if steps == 0 else f"after {count(steps)} steps"
-    each = [None if point is None else point.step for point in row.series.reached(target)]
-    details = []
-    if len(set(each)) > 1:
-        details.append(f"by seed {', '.join('never' if step is None else count(step) for step in each)}")
-    if timed and took is not None:
-        details.append(f"{seconds(took)} s")
-    return f"{when} ({'; '.join(details)})" if details else when
-
-
-def _times(crossing: Crossing) -> str:
-    """How much sooner the row is there than the reference, or later; nothing where neither took a step."""
-    if crossing.cost["steps"].value == crossing.target.cost["steps"].value == 0:
-        return ""
-    parts = [
-        f"{max(value, 1 / value):.1f} times {'fewer' if value > 1 else 'as many'} {unit}"
-        for unit in ("steps", "seconds")
-        if (value := crossing.speedup[unit].value) is not None and f"{max(value, 1 / value):.1f}" != "1.0"
-    ]
-    return f": transfer needs {' and '.join(parts)}" if parts else ""
-
-
 _RIVALS = {  # method -> its name, what a transfer that beats it shows, and one that does not
     "prompt-tuning": (
         "prompt tuning",
@@ -196,7 +118,7 @@ def _rival(row: Row, comparison: Comparison, method: str) -> str:
 
 def _doubt(row: Row, rival: Row, name: str) -> str:
     """Why the difference of two rows decides nothing; empty where it does."""
-    few = [who for who, one in (("transfer", row), (name, rival)) if one.seeds < _SEEDS]
+    few = [who for who, one in (("transfer", row), (name, rival)) if one.seeds < ENOUGH_SEEDS]
     if few:
         return f"there are fewer than three seeds of {' and of '.join(few)}"
     return "the ranges over seeds overlap" if _overlap(row, rival) else ""

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from transferkit.convergence.comparison import Comparison, Row
-from transferkit.convergence.formats import READOUT_NAMES, score
-from transferkit.convergence.plots import COLOURS, INK, MUTED, OTHER_COLOUR, PAPER, shorten, write_figure
-from transferkit.convergence.series import Readout
+from transferkit.convergence.series import READOUT_NAMES, Readout
+from transferkit.report.formats import score
+from transferkit.report.pictures import COLOURS, INK, MUTED, OTHER_COLOUR, PAPER, shorten, write_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -18,6 +18,8 @@ from transferkit.runs.folder import Run
 Readout = Literal["plain", "whiten", "center"]
 Keep = Literal["best", "last"]
 
+READOUT_NAMES: dict[Readout, str] = {"plain": "plain", "whiten": "whitened", "center": "centred"}
+
 METHOD_ORDER = ("transfer", "lora", "qlora", "prompt-tuning", "prompting-llm-alone", "frozen", "tfidf")
 
 _SAME = 1e-9  # 0.9 * 74.0 is 66.60000000000001: a score of 66.6 has reached it

@@ -5,50 +5,27 @@ numbers as a few narrow tables (``views``), because forty columns cannot be read
 examples and tokens.
 """
 
-import csv
-import io
-import json
-import re
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
-from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
 
 from transferkit.convergence.comparable import run_id
 from transferkit.convergence.comparison import Cell, Comparison, Crossing, Row, decoders
 from transferkit.convergence.findings import findings
-from transferkit.convergence.formats import (
-    READOUT_NAMES,
-    count,
-    level,
-    memory,
-    score,
-    seconds,
-    short_count,
-    times,
-)
+from transferkit.convergence.series import READOUT_NAMES
+from transferkit.report.formats import count, level, memory, score, seconds, short_count, times
+from transferkit.report.markdown import escape_markdown, markdown_table
+from transferkit.report.raw import DIGITS, csv_text, json_text
+from transferkit.report.terminal import rich_table
+from transferkit.report.view import View
 
 FORMAT = 1
-_SCORES = "Scores in percent"
-_DISPENSABLE = ("Last", "Memory")  # columns that a narrow terminal misses least; the others would be cut
-_WRAPPING = "Best (range)"
+_DISPENSABLE = ("Last", "Memory")  # the other columns of the scores would be cut by a narrow terminal
+_RANGE = "Best (range)"
 _WIDE = 96  # characters of a terminal that hold all columns
-_DIGITS = 6  # of raw numbers: far below what a measurement can tell, above float noise
-
-
-@dataclass(frozen=True)
-class View:
-    """One table as text: the first two columns name the row, the others are right-aligned."""
-
-    title: str
-    header: tuple[str, ...]
-    rows: tuple[tuple[str, ...], ...]
-    caption: str
-    in_terminal: bool = True
 
 
 def views(comparison: Comparison) -> list[View]:
@@ -75,73 +52,27 @@ def print_table(comparison: Comparison, console: Console) -> None:
     for view in views(comparison):
         if view.in_terminal:
             console.print()
-            console.print(rich_table(view if console.width >= _WIDE else _narrowed(view)))
+            console.print(rich_table(view if console.width >= _WIDE else view.narrowed()))
     for note in comparison.notes:
         console.print(f"[yellow]note:[/] {escape(note)}")
 
 
-def rich_table(view: View) -> Table:
-    """The view as a borderless table; on a narrow terminal names and ranges wrap, numbers never do."""
-    table = Table(
-        title=escape(view.title),
-        caption=escape(view.caption),
-        title_justify="left",
-        caption_justify="left",
-        box=SIMPLE_HEAD,
-        padding=(0, 1, 0, 0),
-        pad_edge=False,
-    )
-    for position, name in enumerate(view.header):
-        may_wrap = position == 0 or name == _WRAPPING
-        table.add_column(
-            escape(name if may_wrap or view.title != _SCORES else name.replace(" ", "\n")),
-            justify="left" if position < 2 else "right",
-            overflow="fold",
-            no_wrap=not may_wrap,
-            min_width=12 if position == 0 else 7 if may_wrap else None,
-        )
-    previous = ""
-    for row in view.rows:
-        table.add_row(*[escape(cell) for cell in (row[0] if row[0] != previous else "", *row[1:])])
-        previous = row[0]
-    return table
-
-
-def _narrowed(view: View) -> View:
-    """The view less its dispensable columns."""
-    dropped = [name for name in view.header if name in _DISPENSABLE]
-    if not dropped:
-        return view
-    keep = [i for i, name in enumerate(view.header) if name not in dropped]
-    header, *rows = (tuple(row[i] for i in keep) for row in (view.header, *view.rows))
-    where = f"{', '.join(dropped)}: on a wider terminal or in a file."
-    return replace(view, header=header, rows=tuple(rows), caption=f"{view.caption} {where}")
-
-
 def to_markdown(comparison: Comparison) -> str:
     """The tables, the findings above them and the run ids below, as GitHub-flavoured Markdown."""
-    parts = [f"# {_md(title(comparison))}", "\n".join(f"- {_md(sentence)}" for sentence in findings(comparison))]
+    parts = [
+        f"# {escape_markdown(title(comparison))}",
+        "\n".join(f"- {escape_markdown(sentence)}" for sentence in findings(comparison)),
+    ]
     parts += [markdown_table(view) for view in views(comparison)]
     parts.append("\n".join(["## Runs", "", *_md_runs(comparison)]))
     if comparison.notes:
-        parts.append("\n".join(["## Notes", "", *[f"- {_md(note)}" for note in comparison.notes]]))
+        parts.append("\n".join(["## Notes", "", *[f"- {escape_markdown(note)}" for note in comparison.notes]]))
     return "\n\n".join(parts) + "\n"
-
-
-def markdown_table(view: View) -> str:
-    """A heading, the view as a table, its caption."""
-    lines = [f"## {_md(view.title)}", "", _md_row(view.header), _md_rule(len(view.header))]
-    return "\n".join([*lines, *map(_md_row, view.rows), "", _md(view.caption)])
 
 
 def to_csv(comparison: Comparison) -> str:
     """One line a row, raw numbers; an empty cell is unknown or not reached (see its ``_bound`` column)."""
-    records = flat_rows(comparison)
-    out = io.StringIO()
-    writer = csv.DictWriter(out, fieldnames=list(records[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows({**record, "runs": " ".join(record["runs"])} for record in records)
-    return out.getvalue()
+    return csv_text([{**record, "runs": " ".join(record["runs"])} for record in flat_rows(comparison)])
 
 
 def to_json(comparison: Comparison) -> str:
@@ -159,7 +90,7 @@ def to_json(comparison: Comparison) -> str:
         "findings": findings(comparison),
         "notes": list(comparison.notes),
     }
-    return json.dumps(value, indent=2, ensure_ascii=False) + "\n"
+    return json_text(value)
 
 
 def flat_rows(comparison: Comparison) -> list[dict[str, Any]]:
@@ -208,7 +139,7 @@ def _raw(value: float | None) -> float | int | None:
     """The number itself, whole where it is whole."""
     if value is None:
         return None
-    rounded = round(float(value), _DIGITS)
+    rounded = round(float(value), DIGITS)
     return int(rounded) if rounded.is_integer() else rounded
 
 
@@ -218,7 +149,7 @@ def _scores(comparison: Comparison) -> View:
         ("Seeds", lambda row: count(row.seeds)),
         ("Trained", lambda row: count(row.trainable)),
         ("Step 0", lambda row: score(row.initial)),
-        (_WRAPPING, _best_with_range),
+        (_RANGE, _best_with_range),
         ("At step", lambda row: count(row.best_step)),
         ("Last", lambda row: score(row.last)),
         ("% of LoRA", lambda row: score(row.share)),
@@ -239,10 +170,13 @@ def _scores(comparison: Comparison) -> View:
     if comparison.others:
         caption += f" Other sets: {', '.join(comparison.others)}; they choose nothing."
     return View(
-        title=_SCORES,
+        title="Scores in percent",
         header=("Method", "Readout", *[name for name, _ in columns]),
         rows=tuple((*row_name(row), *[read(row) for _, read in columns]) for row in comparison.rows),
         caption=caption,
+        wrapping=(_RANGE,),
+        dispensable=_DISPENSABLE,
+        stacked=True,
     )
 
 
@@ -291,25 +225,12 @@ def _cell(cell: Cell, form: Callable[[float | None], str]) -> str:
     return f"> {form(cell.bound)}" if cell.bound is not None else form(cell.value)
 
 
-def _md(text: str) -> str:
-    """Text with nothing that Markdown or HTML would read as its own."""
-    return re.sub(r"([\\`*_\[\]|#~$])", r"\\\1", " ".join(text.split())).replace("&", "&amp;").replace("<", "&lt;")
-
-
-def _md_row(cells: tuple[str, ...]) -> str:
-    return "| " + " | ".join(_md(cell) for cell in cells) + " |"
-
-
-def _md_rule(columns: int) -> str:
-    return "| " + " | ".join("---" if position < 2 else "---:" for position in range(columns)) + " |"
-
-
 def _md_runs(comparison: Comparison) -> list[str]:
     """A line for every group: what it was run as, so that each row leads back to its runs."""
     lines: dict[str, None] = {}
     for row in comparison.rows:
         ids = ", ".join(f"{run_id(run)} (seed {run.record['seed']}{_commit(run.record)})" for run in row.series.runs)
-        lines[f"- {_md(row.series.label)}: {_md(ids)}"] = None
+        lines[f"- {escape_markdown(row.series.label)}: {escape_markdown(ids)}"] = None
     return list(lines)
 
 

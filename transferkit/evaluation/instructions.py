@@ -8,6 +8,8 @@ from mteb.abstasks.abstask import get_abstask_prompt
 from mteb.abstasks.task_metadata import TaskMetadata
 from mteb.types import PromptType
 
+from transferkit.errors import ConfigError, did_you_mean
+
 
 @dataclass(frozen=True)
 class Instructions:
@@ -85,6 +87,28 @@ def instruction_keys(tasks: Sequence[AbsTask]) -> list[str]:
         for name in (task.metadata.name, part.metadata.name, part.metadata.type)
     ]
     return list(dict.fromkeys(_key(name, kind) for name, kind in names))
+
+
+def parse_instructions(given: Sequence[str], tasks: Sequence[AbsTask]) -> dict[str, str]:
+    """What ``TASK=TEXT`` says, for each part of a task.
+
+    Raises:
+        ConfigError: another form, a key that none of the tasks has, or one that is given twice.
+    """
+    allowed = instruction_keys(tasks)
+    found: dict[str, str] = {}
+    for one in given:
+        key, equals, text = one.partition("=")
+        if not equals:
+            raise ConfigError(f"--instruction {one!r}: expected TASK=TEXT")
+        if key not in allowed:
+            raise ConfigError(
+                f"--instruction {one!r}: {key!r} is neither a task that is run nor its type{did_you_mean(key, allowed)}"
+            )
+        if key in found:
+            raise ConfigError(f"--instruction {one!r}: {key!r} is given twice; give every key once")
+        found[key] = text
+    return for_parts(found, tasks)
 
 
 def for_parts(given: Mapping[str, str], tasks: Sequence[AbsTask]) -> dict[str, str]:

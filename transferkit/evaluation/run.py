@@ -22,64 +22,20 @@ from rich.progress import Progress as Bar
 from rich.progress import TaskID
 
 from transferkit import __version__
-from transferkit.convergence.formats import count, percent, score, seconds
 from transferkit.data.tables import quiet_datasets
-from transferkit.errors import ConfigError, RunError, TransferkitError, did_you_mean, first_line
+from transferkit.errors import RunError, TransferkitError, first_line
 from transferkit.evaluation.dataset_columns import columns_in_blocks
 from transferkit.evaluation.encoder import TextEncoder
 from transferkit.evaluation.instructions import by_part, inner_tasks
 from transferkit.evaluation.rows import TaskRow
 from transferkit.evaluation.tables import write_tables
 from transferkit.progress import say, texts_bar
+from transferkit.report.formats import count, percent, score, seconds
 from transferkit.runs.folder import read_metrics, write_metrics
 
 _PACKAGES = ("mteb", "scikit-learn", "transformers")  # what computes vectors and scores
 # Their subsets draw from one random state one after the other: a part that lies there cannot be gone on from.
 _DRAWN = (AbsTaskClustering, AbsTaskMultilabelClassification)
-
-
-def named_tasks(names: list[str]) -> list[AbsTask]:
-    """Tasks of mteb by their names.
-
-    Raises:
-        ConfigError: a name that mteb does not have, or a task that is about more than text.
-    """
-    from mteb.get_tasks import TASK_LIST
-
-    known = [task.metadata.name for task in TASK_LIST]
-    for name in names:
-        if name not in known:
-            raise ConfigError(
-                f"--tasks: mteb {mteb.__version__} has no task {name!r}{did_you_mean(name, known)} (a set of your own: "
-                "--tasks-from DIR)"
-            )
-    return _of_text([mteb.get_task(name) for name in names])
-
-
-def benchmark_tasks(name: str, *, names: list[str] | None = None) -> list[AbsTask]:
-    """The tasks of one of mteb's benchmarks, or those of them that ``names`` lists.
-
-    Raises:
-        ConfigError: no such benchmark, no such task in it, or a task that is about more than text.
-    """
-    benchmarks = mteb.get_benchmarks()
-    known = [alias for one in benchmarks for alias in (one.name, *one.aliases)]
-    if name not in known:
-        raise ConfigError(f"--benchmark: mteb {mteb.__version__} has no {name!r}{did_you_mean(name, known)}")
-    tasks = {task.metadata.name: task for task in mteb.get_benchmark(name).tasks}
-    for wanted in names or []:
-        if wanted not in tasks:
-            raise ConfigError(f"--tasks: {name} has no task {wanted!r}{did_you_mean(wanted, tasks)}")
-    return _of_text([task for key, task in tasks.items() if names is None or key in names])
-
-
-def _of_text(tasks: list[AbsTask]) -> list[AbsTask]:
-    for task in tasks:
-        if other := [kind for kind in task.modalities if kind != "text"]:
-            raise ConfigError(
-                f"task {task.metadata.name!r}: is about {', '.join(other)}; transferkit embeds text alone"
-            )
-    return tasks
 
 
 def run_tasks(

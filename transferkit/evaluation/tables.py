@@ -1,21 +1,18 @@
 """Rows of an evaluation as tables for terminal, Markdown, CSV and JSON."""
 
-import csv
-import io
-import json
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from transferkit.convergence.formats import count, percent, score, seconds
-from transferkit.convergence.tables import View, markdown_table
 from transferkit.errors import ConfigError
 from transferkit.evaluation.rows import Spread, TaskRow, by_encoder, means, ratio, spreads
 from transferkit.files.json import write_text
-
-_DIGITS = 6  # of raw numbers, as in mteb's files
+from transferkit.report.formats import count, percent, score, seconds
+from transferkit.report.markdown import markdown_table
+from transferkit.report.raw import DIGITS, csv_text, json_text
+from transferkit.report.view import View
 
 
 def throughput(rows: Sequence[TaskRow]) -> str:
@@ -129,12 +126,7 @@ def to_markdown(rows: Sequence[TaskRow], *, types: Sequence[str]) -> str:
 
 def to_csv(rows: Sequence[TaskRow]) -> str:
     """One line a row, those of an encoder together, raw numbers; an empty cell is unknown."""
-    records = [_record(row) for own in by_encoder(rows) for row in own]
-    out = io.StringIO()
-    writer = csv.DictWriter(out, fieldnames=list(records[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(records)
-    return out.getvalue()
+    return csv_text([_record(row) for own in by_encoder(rows) for row in own])
 
 
 def to_json(rows: Sequence[TaskRow], *, types: Sequence[str]) -> str:
@@ -147,14 +139,14 @@ def to_json(rows: Sequence[TaskRow], *, types: Sequence[str]) -> str:
         "means": encoders,
         "spreads": [asdict(one) for one in spreads(rows, types=types)],
     }
-    return json.dumps(content, indent=2, ensure_ascii=False) + "\n"
+    return json_text(content)
 
 
 def _record(row: TaskRow) -> dict[str, Any]:
     """``kept`` is of the moment and stays out, so that a second call writes the same files."""
     record = asdict(row) | {"texts_per_second": row.texts_per_second, "encoder_percent": row.encoder_percent}
     record.pop("kept")
-    return {key: round(value, _DIGITS) if isinstance(value, float) else value for key, value in record.items()}
+    return {key: round(value, DIGITS) if isinstance(value, float) else value for key, value in record.items()}
 
 
 def write_tables(rows: Sequence[TaskRow], folder: Path, *, types: Sequence[str]) -> list[Path]:

@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING
 from transferkit.config.recipes import read_recipe
 from transferkit.files.builtin import BUNDLED, bundled_dir
 from transferkit.runs.folder import Run, read_run
-from transferkit.study.study import Planned, plan, read_study, run_all, state_of
+from transferkit.study.plan import Planned, plan
+from transferkit.study.schema import read_study
+from transferkit.study.state import state_of
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -37,8 +39,10 @@ def run_demo(planned: list[Planned], *, data_dir: Path | None, console: "Console
     """Run what is not done yet; the rows of the convergence table.
 
     Raises:
-        ConfigError, RunError, Interrupted: see :func:`transferkit.study.study.run_all`.
+        ConfigError, RunError, Interrupted: see :func:`transferkit.study.run.run_all`.
     """
+    from transferkit.study.run import run_all
+
     run_all(planned, data_dir=data_dir, console=console)
     return [read_run(one.folder) for one in planned if not one.is_source]
 

@@ -1,9 +1,5 @@
 """Numbers as a reader sees them: one function a kind of number, an empty string for what is unknown."""
 
-from transferkit.convergence.series import Readout
-
-READOUT_NAMES: dict[Readout, str] = {"plain": "plain", "whiten": "whitened", "center": "centred"}
-
 
 def score(value: float | None) -> str:
     """A score in percent, one digit after the point."""

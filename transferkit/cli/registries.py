@@ -1,16 +1,17 @@
-"""``backbones list | show | probe``: the registry."""
+"""``backbones list | show | probe`` and ``templates``: decoders and prompt templates that have a name."""
 
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
-app = typer.Typer(help="The registry of decoders.", no_args_is_help=True)
+backbones = typer.Typer(help="The registry of decoders.", no_args_is_help=True)
 
 
-@app.command("list")
+@backbones.command("list")
 def list_(
     json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
 ) -> None:
@@ -32,7 +33,7 @@ def list_(
     Console().print(table)
 
 
-@app.command()
+@backbones.command()
 def show(name: Annotated[str, typer.Argument(help="Registry name, .yaml file, local folder or hub id.")]) -> None:
     """One backbone's spec as YAML."""
     if name.endswith(".yaml"):
@@ -49,7 +50,7 @@ def show(name: Annotated[str, typer.Argument(help="Registry name, .yaml file, lo
     print(dump_yaml(find(name).model_dump(exclude_none=True)), end="")
 
 
-@app.command()
+@backbones.command()
 def probe(
     location: Annotated[str, typer.Argument(help="Local folder or hub id; no weights are read.")],
     revision: Annotated[str | None, typer.Option("--revision", help="Commit on the hub.")] = None,
@@ -71,3 +72,23 @@ def probe(
         raise ConfigError(f"--write {write}: the folder {write.parent} does not exist")
     write_text(write, spec_yaml(spec.model_copy(update={"name": write.stem})))
     print(write)
+
+
+def templates(json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False) -> None:
+    """Prompt templates that recipes and commands can call by name, with the paper that each is from.
+
+    Example: transferkit baseline llama/baseline --method frozen --set 'frozen.templates=[plain, prompteol]'
+    """
+    import json as json_module
+
+    from transferkit.config.named_templates import find_template, list_templates
+
+    found = {name: find_template(name) for name in list_templates()}
+    if json:
+        for name, one in found.items():
+            print(json_module.dumps({"name": name, **one.model_dump()}))
+        return
+    table = Table("name", "suits", "template", "source", box=None, header_style="bold")
+    for name, one in found.items():
+        table.add_row(*(escape(cell) for cell in (name, ", ".join(one.suits), one.template, one.source)))
+    Console().print(table)

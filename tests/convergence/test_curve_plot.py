@@ -8,9 +8,9 @@ import pytest
 from helpers.pictures import drawn
 from helpers.run_builder import every_method, make_run, metric
 
-from transferkit.convergence import plots
+from transferkit.convergence import curve_plot
 from transferkit.convergence.comparison import compare
-from transferkit.convergence.plots import shorten, spread, write_curves
+from transferkit.convergence.curve_plot import spread, write_curves
 
 
 def test_same_records_give_the_same_bytes_in_any_order(tmp_path: Path) -> None:
@@ -79,7 +79,7 @@ def many_rows(folder: Path, method: str, count: int) -> list[Path]:
 @pytest.mark.parametrize("method", ["transfer", "qlora"])  # of many colours, and of two
 def test_no_two_of_many_lines_look_alike(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, method: str) -> None:
     figure = drawn(write_curves, compare(many_rows(tmp_path, method, 12)), monkeypatch)
-    lines = [line for line in figure.axes[0].lines if line.get_marker() in plots.MARKS]
+    lines = [line for line in figure.axes[0].lines if line.get_marker() in curve_plot.MARKS]
     looks = {(line.get_color(), line.get_linestyle(), line._unscaled_dash_pattern, line.get_marker()) for line in lines}
     assert len(looks) == len(lines) == 12
 
@@ -89,7 +89,7 @@ def test_of_more_lines_than_can_be_told_apart_the_best_stand_out(
 ) -> None:
     figure = drawn(write_curves, compare(many_rows(tmp_path, "lora", 20)), monkeypatch)
     curves = [line for line in figure.axes[0].lines if list(line.get_xdata()) == [0, 50]]
-    marked = [line for line in curves if line.get_marker() in plots.MARKS]
+    marked = [line for line in curves if line.get_marker() in curve_plot.MARKS]
     assert sorted(line.get_ydata()[-1] for line in marked) == [75, 76, 77, 78, 79]
     assert len(curves) == 20
     assert max(line.get_linewidth() for line in curves if line not in marked) < 1
@@ -147,9 +147,3 @@ def test_what_has_no_readout_is_a_level_in_every_panel(tmp_path: Path, monkeypat
     panels = drawn(write_curves, compare(runs), monkeypatch).axes[1::2]
     words = [[text.get_text() for text in axes.texts if "LoRA" not in text.get_text()] for axes in panels]
     assert [sorted(one) for one in words] == [["41.0  frozen", "46.8  TF-IDF"], ["46.8  TF-IDF", "50.0  frozen"]]
-
-
-def test_what_is_shortened_keeps_its_end() -> None:
-    assert shorten("a" * 30, 30) == "a" * 30
-    assert shorten("frozen backbone [pooling mean, template plain]", 30) == "frozen bac…an, template plain]"
-    assert len(shorten("a" * 200, 130)) == 130

@@ -1,12 +1,15 @@
 """``train``, ``adapt``, ``baseline``: one recipe, one run folder."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 
-from transferkit.cli.options import DataDir
+from transferkit.cli.options import DataDir, options_of
 from transferkit.errors import ConfigError, RunError, UnreachableError, with_article
 from transferkit.files.builtin import BUNDLED
 from transferkit.progress import say
@@ -14,10 +17,14 @@ from transferkit.progress import say
 if TYPE_CHECKING:
     from transferkit.config.methods import Task
     from transferkit.config.recipe import Recipe
+    from transferkit.runner.prepare import Inputs
 
 RecipeName = Annotated[
     str | None,
     typer.Argument(metavar="[RECIPE]", help="Built-in name such as qwen3/adapt, or a .yaml file.", show_default=False),
+]
+Method = Annotated[
+    str | None, typer.Option("--method", help="lora, qlora, prompt-tuning, prompting-llm-alone, frozen or tfidf.")
 ]
 Set = Annotated[
     list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override one key of the recipe; repeatable.")
@@ -37,50 +44,49 @@ Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print the run folder
 Json = Annotated[bool, typer.Option("--json", help="Print the finished record as JSON.")]
 
 
-def train(
-    recipe: RecipeName = None,
-    target: Target = None,
-    quantize: Quantize = None,
-    set_: Set = None,
-    data_dir: DataDir = None,
-    runs: Runs = None,
-    resume: Resume = None,
-    dry_run: DryRun = False,
-    quiet: Quiet = False,
-    json: Json = False,
-) -> None:
+@dataclass(frozen=True)
+class Options:
+    """What the three verbs are given, in the order in which ``--help`` shows it."""
+
+    recipe: RecipeName = None
+    method: Method = None
+    source: Source = None
+    target: Target = None
+    quantize: Quantize = None
+    set_: Set = None
+    data_dir: DataDir = None
+    runs: Runs = None
+    resume: Resume = None
+    dry_run: DryRun = False
+    quiet: Quiet = False
+    json: Json = False
+
+    @property
+    def of_a_new_run(self) -> bool:
+        """Whether any was given that decides what a run is, or where it lies."""
+        return any(value for name, value in vars(self).items() if name not in ("resume", "quiet", "json"))
+
+    @property
+    def overrides(self) -> list[str]:
+        """What is changed in the recipe, as ``key=value``."""
+        changes = [*(self.set_ or [])]
+        changes += [f"embedding.backbone={_quoted(self.target)}"] if self.target else []
+        changes += [f"embedding.quantization={self.quantize}"] if self.quantize else []
+        changes += [f"method={self.method}"] if self.method else []
+        return changes
+
+
+@options_of(Options, but=("method", "source"))
+def train(options: Options) -> None:
     """Train a Prompting LLM and its alignment on one frozen backbone.
 
     Example: transferkit train qwen3/train --set optim.steps=500
     """
-    _run(
-        "train",
-        recipe,
-        target=target,
-        quantize=quantize,
-        overrides=set_,
-        data_dir=data_dir,
-        runs=runs,
-        resume=resume,
-        dry_run=dry_run,
-        quiet=quiet,
-        json=json,
-    )
+    _run("train", options)
 
 
-def adapt(
-    recipe: RecipeName = None,
-    source: Source = None,
-    target: Target = None,
-    quantize: Quantize = None,
-    set_: Set = None,
-    data_dir: DataDir = None,
-    runs: Runs = None,
-    resume: Resume = None,
-    dry_run: DryRun = False,
-    quiet: Quiet = False,
-    json: Json = False,
-) -> None:
+@options_of(Options, but=("method",))
+def adapt(options: Options) -> None:
     """Carry a trained skill to another backbone by refitting the alignment alone.
 
     Without RECIPE, the built-in adapt recipe of the target's family is used; with the bundled source the one that
@@ -90,90 +96,29 @@ def adapt(
 
     Example: transferkit adapt --source bundled --target ./my-decoder
     """
-    _run(
-        "adapt",
-        recipe,
-        target=target,
-        quantize=quantize,
-        overrides=set_,
-        source=source,
-        data_dir=data_dir,
-        runs=runs,
-        resume=resume,
-        dry_run=dry_run,
-        quiet=quiet,
-        json=json,
-    )
+    _run("adapt", options)
 
 
-def baseline(
-    recipe: RecipeName = None,
-    method: Annotated[
-        str | None,
-        typer.Option("--method", help="lora, qlora, prompt-tuning, prompting-llm-alone, frozen or tfidf."),
-    ] = None,
-    source: Source = None,
-    target: Target = None,
-    quantize: Quantize = None,
-    set_: Set = None,
-    data_dir: DataDir = None,
-    runs: Runs = None,
-    resume: Resume = None,
-    dry_run: DryRun = False,
-    quiet: Quiet = False,
-    json: Json = False,
-) -> None:
+@options_of(Options)
+def baseline(options: Options) -> None:
     """Run one of the methods that a transfer is measured against.
 
     Example: transferkit baseline qwen3/baseline --method lora --target qwen3-0.6b
     """
-    _run(
-        "baseline",
-        recipe,
-        target=target,
-        quantize=quantize,
-        overrides=set_,
-        source=source,
-        method=method,
-        data_dir=data_dir,
-        runs=runs,
-        resume=resume,
-        dry_run=dry_run,
-        quiet=quiet,
-        json=json,
-    )
+    _run("baseline", options)
 
 
-def _run(
-    task: "Task",
-    name: str | None,
-    *,
-    target: str | None,
-    quantize: str | None,
-    overrides: list[str] | None,
-    source: Path | None = None,
-    method: str | None = None,
-    data_dir: Path | None,
-    runs: Path | None,
-    resume: Path | None,
-    dry_run: bool,
-    quiet: bool,
-    json: bool,
-) -> None:
-    console = Console(stderr=True, quiet=quiet)
-    if resume is not None:
-        if any(given for given in (name, target, quantize, overrides, source, method, data_dir, runs, dry_run)):
+def _run(task: "Task", options: Options) -> None:
+    console = Console(stderr=True, quiet=options.quiet)
+    if options.resume is not None:
+        if options.of_a_new_run:
             raise ConfigError(
-                f"--resume {resume}: continues a run as it began and where it is; give no recipe, --source, --target, "
-                "--set or other option with it (only --quiet and --json)"
+                f"--resume {options.resume}: continues a run as it began and where it is; give no recipe, --source, "
+                "--target, --set or other option with it (only --quiet and --json)"
             )
-        _finish(resume, None, task, console, json=json)
+        _resume(options.resume, task, console, json=options.json)
         return
-    changes = [*(overrides or [])]
-    changes += [f"embedding.backbone={_quoted(target)}"] if target else []
-    changes += [f"embedding.quantization={quantize}"] if quantize else []
-    changes += [f"method={method}"] if method else []
-    recipe = _recipe(task, name, target, source, changes, console)
+    recipe = _recipe(task, options, console)
     if task == "baseline" and recipe.method is None:
         raise ConfigError("baseline needs a method: --method lora|qlora|prompt-tuning|prompting-llm-alone|frozen|tfidf")
     from transferkit.config.recipe import required_backbone
@@ -182,30 +127,30 @@ def _run(
         required_backbone(recipe)  # before the seconds that the libraries take to import
     from transferkit.runner.prepare import Inputs
 
-    inputs = Inputs(source=source, data_dir=data_dir)
+    inputs = Inputs(source=options.source, data_dir=options.data_dir)
     try:
-        if dry_run:
+        if options.dry_run:
             from transferkit.runner.dry_run import describe
 
             print(describe(recipe, inputs))
-            return
-        _finish(None, (recipe, inputs, runs or Path("runs")), task, console, json=json)
+        else:
+            _start(recipe, inputs, options.runs or Path("runs"), task, console, json=options.json)
     except UnreachableError as error:
-        if name is not None:
+        if options.recipe is not None:
             raise
         # The family's recipe was our choice, so the way out is ours to name.
         raise RunError(f"{error}, or use {BUNDLED}/{task}, which needs no network") from None
 
 
-def _recipe(
-    task: "Task", name: str | None, target: str | None, source: Path | None, changes: list[str], console: Console
-) -> "Recipe":
+def _recipe(task: "Task", options: Options, console: Console) -> "Recipe":
     from transferkit.config.recipes import read_recipe
 
+    name = options.recipe
     if name is None:
-        name = f"{BUNDLED}/adapt" if task == "adapt" and source == BUNDLED else _recipe_of_family(task, target)
+        bundled = task == "adapt" and options.source == BUNDLED
+        name = f"{BUNDLED}/adapt" if bundled else _recipe_of_family(task, options.target)
         say(f"no recipe given: using the built-in {name}", console)
-    return read_recipe(name, overrides=changes, task=task)
+    return read_recipe(name, overrides=options.overrides, task=task)
 
 
 def _recipe_of_family(task: "Task", target: str | None) -> str:
@@ -226,27 +171,42 @@ def _recipe_of_family(task: "Task", target: str | None) -> str:
     return name
 
 
-def _finish(resume: Path | None, fresh: Any, task: "Task", console: Console, *, json: bool) -> None:
+def _start(recipe: "Recipe", inputs: "Inputs", runs: Path, task: "Task", console: Console, *, json: bool) -> None:
     from transferkit.runner import run
+
+    with _told_how_to_resume(task, console):
+        _print_finished(run.start(recipe, inputs, runs=runs, console=console), json=json)
+
+
+def _resume(folder: Path, task: "Task", console: Console, *, json: bool) -> None:
     from transferkit.runs.folder import read_record
-    from transferkit.training.distributed import is_main
+
+    began = read_record(folder)["task"]
+    if began != task:
+        raise ConfigError(
+            f"{folder}: this is {with_article(began)} run; continue it with `transferkit {began} --resume {folder}`"
+        )
+    from transferkit.runner import run
+
+    with _told_how_to_resume(task, console):
+        _print_finished(run.resume(folder, console=console), json=json)
+
+
+@contextmanager
+def _told_how_to_resume(task: "Task", console: Console) -> Iterator[None]:
+    """Say, when the user interrupts, how the run goes on; exit code 130."""
     from transferkit.training.signals import Interrupted
 
     try:
-        if resume is not None:
-            began = read_record(resume)["task"]
-            if began != task:
-                raise ConfigError(
-                    f"{resume}: this is {with_article(began)} run; continue it with `transferkit {began} --resume "
-                    f"{resume}`"
-                )
-            folder = run.resume(resume, console=console)
-        else:
-            recipe, inputs, runs = fresh
-            folder = run.start(recipe, inputs, runs=runs, console=console)
+        yield
     except Interrupted as interruption:
         say(f"interrupted; continue with `transferkit {task} --resume {interruption}`", console)
         raise typer.Exit(130) from None
+
+
+def _print_finished(folder: Path, *, json: bool) -> None:
+    from transferkit.training.distributed import is_main
+
     if is_main():
         print((folder / "record.json").read_text(encoding="utf-8").rstrip() if json else folder)
 

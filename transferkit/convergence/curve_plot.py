@@ -6,80 +6,31 @@ has more rows than can be told apart, its best ones stand out and the others are
 """
 
 from collections import Counter
-from collections.abc import Callable
 from math import lcm
 from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
 from transferkit.convergence.comparison import Comparison, Row
-from transferkit.convergence.formats import READOUT_NAMES, level, score
-from transferkit.convergence.series import Point, Series
+from transferkit.convergence.series import READOUT_NAMES, Point, Series
+from transferkit.report.formats import level, score
+from transferkit.report.pictures import COLOURS, INK, MUTED, OTHER_COLOUR, shorten, write_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-# Okabe and Ito's colours, which the colour-blind tell apart, by method; several rows of a method share a
-# family of hues and differ in the line's style as well, and where these are used up in the mark at its end.
-COLOURS = {
-    "transfer": ("#d55e00", "#e69f00", "#a8445f", "#7a5c14", "#ef9a7a"),
-    "lora": ("#0072b2", "#56b4e9", "#5b6ee1", "#133c6b", "#3d9aa3"),
-    "qlora": ("#8a63b8", "#cc79a7"),
-    "prompt-tuning": ("#009e73", "#7cae3a"),
-}
-OTHER_COLOUR = "#7a7a7a"
-MUTED = "#5c5f66"  # words of the levels
-PAPER = "#ffffff"  # the HTML page makes it transparent
-INK = "#2b2f36"  # text and axes; the HTML page replaces it with the page's own text colour
 _STYLES: tuple[Any, ...] = ("-", (0, (6, 1.5)), (0, (2, 1.2)), (0, (6, 1.5, 1.5, 1.5)))
 MARKS = ("o", "s", "^", "D")
 _PALE = 0.45
 _MANY, _BEST = 12, 5  # of a method with more rows than _MANY the _BEST ones have looks of their own
 _BESIDE = 25  # characters that stand beside a panel
 _LEGEND = {3: 36, 2: 62, 1: 130}  # columns of the legend: characters of a name that one of them holds
-_SIZE = {
-    "font.size": 10,
-    "axes.titlesize": 11,
-    "axes.labelsize": 10,
-    "legend.fontsize": 10,
-    "xtick.labelsize": 9.5,
-    "ytick.labelsize": 9.5,
-}
-STYLE: Any = {
-    **_SIZE,
-    "font.family": "DejaVu Sans",  # comes with matplotlib, so every machine draws the same
-    "text.parse_math": False,  # a label may hold a dollar sign
-    "text.color": INK,
-    "axes.facecolor": "none",
-    "axes.labelcolor": INK,
-    "axes.edgecolor": INK,
-    "xtick.color": INK,
-    "ytick.color": INK,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "svg.hashsalt": "transferkit",  # ids that do not change from run to run
-    "svg.fonttype": "path",
-}
 
 
 def write_curves(comparison: Comparison, folder: Path) -> list[Path]:
     """Write ``curves.png`` and ``curves.svg``; the same records give the same bytes."""
     return write_figure(lambda: _figure(comparison), folder, "curves")
-
-
-def write_figure(draw: Callable[[], "Figure"], folder: Path, name: str) -> list[Path]:
-    """Write what ``draw`` gives as ``name.png`` (150 dpi) and ``name.svg``, in the look that all pictures share."""
-    import matplotlib
-
-    with matplotlib.rc_context():
-        matplotlib.rcdefaults()  # a user's matplotlibrc must not change the drawing
-        matplotlib.rcParams.update(STYLE)
-        figure = draw()
-        png, svg = folder / f"{name}.png", folder / f"{name}.svg"
-        figure.savefig(png, dpi=150, facecolor=PAPER, metadata={"Software": None})
-        figure.savefig(svg, facecolor=PAPER, metadata={"Date": None, "Creator": None})
-    return [png, svg]
 
 
 def _figure(comparison: Comparison) -> "Figure":
@@ -293,14 +244,6 @@ def _start(cluster: list[float], gap: float) -> float:
 
 def _end(cluster: list[float], gap: float) -> float:
     return _start(cluster, gap) + gap * (len(cluster) - 1)
-
-
-def shorten(words: str, limit: int) -> str:
-    """``words``, where they are longer less their middle: what tells one row from another stands at the end."""
-    if len(words) <= limit:
-        return words
-    start = limit // 3
-    return words[:start].rstrip() + "…" + words[start + 1 - limit :].lstrip()
 
 
 def _scale_seconds(axes: "Axes", comparison: Comparison) -> str:

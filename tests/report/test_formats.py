@@ -1,0 +1,24 @@
+"""Numbers as a reader sees them."""
+
+from transferkit.report.formats import count, memory, seconds, short_count, times
+
+
+def test_number_formats() -> None:
+    assert [count(value) for value in (None, 0, 50, 1234567, 75.5)] == ["", "0", "50", "1,234,567", "75.5"]
+    assert [short_count(value) for value in (9600, 14400, 504000, 2.5e6)] == [
+        "9,600",
+        "14.4 k",
+        "504 k",
+        "2.5 M",
+    ]
+    assert [short_count(value) for value in (None, 9999, 10_000, 999_499, 999_600, 999_500_000)] == [
+        "",
+        "9,999",
+        "10 k",
+        "999 k",
+        "1 M",
+        "1 G",
+    ]
+    assert [seconds(value) for value in (0.0, 12.34, 99.99, 1234.5)] == ["0.0", "12.3", "100.0", "1,234"]
+    assert [memory(value) for value in (None, 2**20 * 300, 2**30 * 3)] == ["", "300 MiB", "3.0 GiB"]
+    assert [times(value) for value in (None, 3.97, 0.333)] == ["", "4.0x", "0.33x"]

@@ -1,0 +1,23 @@
+"""Raw numbers for programs: CSV and JSON."""
+
+import csv
+import io
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+DIGITS = 6  # behind the point, as in mteb's files: far below what a measurement can tell, above float noise
+
+
+def csv_text(records: Sequence[Mapping[str, Any]]) -> str:
+    """A header, then one line a record; an empty cell is unknown. All records have the first one's keys."""
+    out = io.StringIO()
+    writer = csv.DictWriter(out, fieldnames=list(records[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(records)
+    return out.getvalue()
+
+
+def json_text(value: Any) -> str:
+    """Indented, letters as they are; null is unknown."""
+    return json.dumps(value, indent=2, ensure_ascii=False) + "\n"
