@@ -15,6 +15,7 @@ from transferkit.augment.similarity import embedder_sha256
 from transferkit.checkpoints.open import find_decoder, open_model
 from transferkit.cli.app import app
 from transferkit.config.poolings import without_soft_tokens
+from transferkit.decoder.reader import Reader
 from transferkit.errors import ConfigError
 from transferkit.methods.frozen import FrozenEmbedder
 from transferkit.methods.transfer import PromptEmbedder
