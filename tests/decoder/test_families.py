@@ -9,7 +9,7 @@ from torch import Tensor
 from zoo import FAMILIES, ROW_TEXTS, Family, save
 
 from transferkit.decoder.decoder import Decoder
-from transferkit.decoder.perlayer import per_layer_inputs
+from transferkit.decoder.passes import per_layer_inputs
 from transferkit.decoder.probe import probe
 from transferkit.decoder.reader import Reader
 from transferkit.errors import ConfigError

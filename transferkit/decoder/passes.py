@@ -13,7 +13,6 @@ from transformers.cache_utils import Cache
 
 from transferkit.decoder.cache import fork
 from transferkit.decoder.loading import input_embeddings
-from transferkit.decoder.perlayer import per_layer_inputs
 from transferkit.decoder.pooling import mean, pool
 from transferkit.decoder.text_states import TextState
 from transferkit.decoder.tokens import Rows, TextEncoder, pad_left, positions
@@ -168,3 +167,15 @@ def _states(out: Any, layers: int) -> Tensor:
             f"{max(0, len(found) - 1)} layers; lower it"
         )
     return torch.stack(found[-layers:]).mean(0)
+
+
+def per_layer_inputs(model: PreTrainedModel, ids: Tensor) -> dict[str, Tensor]:
+    """What a decoder needs beside ``inputs_embeds`` for ``ids`` (B, T), where every layer reads a second embedding by id.
+
+    Nothing for all other decoders. Soft tokens have no id: they read the row of id 0.
+    """
+    if not getattr(model.config.get_text_config(), "hidden_size_per_layer_input", 0):
+        return {}
+    look_up: Callable[..., Tensor] = getattr(model.get_decoder(), "get_per_layer_inputs")  # noqa: B009 - untyped upstream
+    rest = [None] * (len(inspect.signature(look_up).parameters) - 1)
+    return {"per_layer_inputs": look_up(ids, *rest)}

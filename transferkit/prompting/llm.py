@@ -16,7 +16,7 @@ from transformers import PreTrainedModel
 from transferkit.config.sections import LoraSection, Relaxation
 from transferkit.decoder.cache import fork
 from transferkit.decoder.loading import input_embeddings, load_causal_lm, load_tokenizer
-from transferkit.decoder.perlayer import per_layer_inputs
+from transferkit.decoder.passes import per_layer_inputs
 from transferkit.decoder.pooling import mean
 from transferkit.decoder.tokens import TextEncoder, pad_left, positions
 from transferkit.errors import ConfigError
