@@ -170,7 +170,7 @@ def _states(out: Any, layers: int) -> Tensor:
 
 
 def per_layer_inputs(model: PreTrainedModel, ids: Tensor) -> dict[str, Tensor]:
-    """What a decoder needs beside ``inputs_embeds`` for ``ids`` (B, T), where every layer reads a second embedding by id.
+    """What a decoder whose layers read a second embedding by id needs beside ``inputs_embeds``, for ``ids`` (B, T).
 
     Nothing for all other decoders. Soft tokens have no id: they read the row of id 0.
     """
