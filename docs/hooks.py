@@ -1,9 +1,10 @@
-"""What MkDocs does beside its plugins: lay the site out as the repository is, and generate what the code itself can say.
+"""What MkDocs does beside its plugins: lay the site out as the repository is, and generate what the code can say.
 
-The pages of this folder keep their path from the repository's root, and the repository's other Markdown files stand beside
-them. So a relative link leads to the same page here and on a forge. Three things are written by nobody: the Python reference
-(a page for every folder of the package, from its docstrings), the commands (from the command line itself) and the keys of a
-recipe (from the model that checks them). Modules and commands may come, go and move; no list of them is kept.
+The pages of this folder keep their path from the repository's root, and the repository's other Markdown files stand
+beside them. So a relative link leads to the same page here and on a forge. Three things are written by nobody: the
+Python reference (a page for every folder of the package, from its docstrings), the commands (from the command line
+itself) and the keys of a recipe (from the model that checks them). Modules and commands may come, go and move: no list
+of them is kept.
 """
 
 import re
@@ -104,7 +105,7 @@ def _public_page() -> str:
     lines = [
         "# Public names",
         "",
-        "These are importable from `transferkit`, and they are what a version number speaks of. What the other pages show is",
+        "These can be imported from `transferkit`, and a version number speaks of them. What the other pages show is",
         "documented too, but it may move between versions.",
         "",
         "| name | what it is |",
@@ -122,6 +123,7 @@ def commands() -> str:
     """Every command with its arguments and options, as typer's own generator writes them."""
     asked = [sys.executable, "-m", "typer", "transferkit.cli.app", "utils", "docs", "--name", "transferkit"]
     text = subprocess.run(asked, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    text = re.sub(r"\*\*Commands\*\*:\n\n(?:\* .*\n)+\n", "", text)  # the contents beside the page list them uncut
     text = re.sub(r"^Example: (.+)$", r"Example: `\1`", text, flags=re.MULTILINE)
     return re.sub(r"^(#+) ", r"#\1 ", text, flags=re.MULTILINE)
 
@@ -170,4 +172,6 @@ def _flat(literal: Any) -> Iterator[Any]:
 def _shown(default: Any) -> str:
     if default is None:
         return ""
+    if default == "":
+        return '`""`'
     return f"`{str(default).lower() if isinstance(default, bool) else default}`"
