@@ -10,19 +10,16 @@ of them is kept.
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Literal, get_args, get_origin
+from typing import Any
 
 import griffe
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.exceptions import PluginError
 from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
-from pydantic import BaseModel
-from pydantic.fields import FieldInfo
 
-from transferkit import Recipe
+from transferkit.config.reference import keys_table
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "transferkit"
@@ -36,7 +33,6 @@ SHOWN = (
     "results/*/study.yaml",
 )
 ROLE = re.compile(r":(?:func|class|meth|mod|attr|exc|data):(?=<code>|`)")  # Sphinx's, of which MkDocs knows nothing
-NUMBERS = {int: "whole number", float: "number", bool: "true or false", str: "text", dict: "mapping", list: "list"}
 
 
 def on_config(config: MkDocsConfig) -> None:
@@ -130,48 +126,4 @@ def commands() -> str:
 
 def recipe_keys() -> str:
     """Every key of a recipe as a table: where it stands, what it takes, its default and what it means."""
-    lines = ["| key | takes | default | meaning |", "| --- | --- | --- | --- |"]
-    for key, field in _keys(Recipe, ""):
-        default = "needed" if field.is_required() else _shown(field.get_default(call_default_factory=True))
-        lines.append(f"| `{key}` | {_takes(field.annotation)} | {default} | {field.description or ''} |")
-    return "\n".join(lines) + "\n"
-
-
-def _keys(model: type[BaseModel], before: str) -> Iterator[tuple[str, FieldInfo]]:
-    for name, field in model.model_fields.items():
-        inner = [one for one in (field.annotation, *get_args(field.annotation)) if isinstance(one, type)]
-        section = next((one for one in inner if issubclass(one, BaseModel)), None)
-        is_list = get_origin(field.annotation) is list
-        if section is None or is_list:
-            yield before + name, field
-        if section is not None:
-            yield from _keys(section, f"{before}{name}{'[]' if is_list else ''}.")
-
-
-def _takes(annotation: Any) -> str:
-    """A type in words: the choices, or what kind of value."""
-    if get_origin(annotation) is Literal:
-        return ", ".join(f"`{choice}`" for choice in _flat(annotation))
-    inner = [one for one in get_args(annotation) if one is not type(None)]
-    base = get_origin(annotation) or annotation
-    if base in NUMBERS:
-        of = f" of {_takes(inner[0])}" if base is list and not _is_model(inner[0]) else ""
-        return NUMBERS[base] + of
-    return ", ".join(_takes(one) for one in inner) or "section"
-
-
-def _is_model(annotation: Any) -> bool:
-    return isinstance(annotation, type) and issubclass(annotation, BaseModel)
-
-
-def _flat(literal: Any) -> Iterator[Any]:
-    for choice in get_args(literal):
-        yield from _flat(choice) if get_origin(choice) is Literal else [choice]
-
-
-def _shown(default: Any) -> str:
-    if default is None:
-        return ""
-    if default == "":
-        return '`""`'
-    return f"`{str(default).lower() if isinstance(default, bool) else default}`"
+    return keys_table()
