@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 # One thread a worker: a second one costs more than it gives on models this small.
 export OMP_NUM_THREADS := 1
 
-.PHONY: test demo lint format clean
+.PHONY: test demo docs lint format clean
 
 test: $(READY)
 	$(BIN)/python -m pytest -n 2
@@ -14,6 +14,10 @@ test: $(READY)
 # It runs alone, so with all threads.
 demo: $(READY)
 	env -u OMP_NUM_THREADS $(BIN)/transferkit demo
+
+# Into site/, without network; a broken link or anchor fails it.
+docs: $(VENV)/.docs-ready
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 lint: $(READY)
 	$(BIN)/ruff check .
@@ -25,11 +29,15 @@ format: $(READY)
 	$(BIN)/ruff format .
 
 clean:
-	rm -rf $(VENV) build dist .pytest_cache .ruff_cache .mypy_cache
+	rm -rf $(VENV) build dist site .pytest_cache .ruff_cache .mypy_cache
 
 # torch comes first and exactly: a looser range can replace a CPU build by gigabytes of CUDA libraries.
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet $$(grep '^torch==' constraints.txt)
 	$(BIN)/python -m pip install --quiet -e '.[dev]' -c constraints.txt
+	touch $@
+
+$(VENV)/.docs-ready: $(READY)
+	$(BIN)/python -m pip install --quiet -e '.[docs]' -c constraints.txt
 	touch $@

@@ -1,0 +1,58 @@
+"""The front page: short, sparing with numbers, and its lines of Python print what stands below them."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+TEXT = (ROOT / "README.md").read_text(encoding="utf-8")
+FENCED = re.compile(r"```(\w*)\n(.*?)```", re.DOTALL)
+
+
+def prose(text: str) -> str:
+    """``text`` without code, tables, and the addresses of links."""
+    lines = FENCED.sub("", text).splitlines()
+    kept = "\n".join(line for line in lines if not line.startswith("|"))
+    return re.sub(r"!?\[([^\]]*)\]\([^)]*\)", r"\1", re.sub(r"`[^`]*`", "", kept))
+
+
+def numbers(text: str) -> list[str]:
+    """Those that stand by themselves; the 150 of clinc150 is part of a name."""
+    return re.findall(r"(?<![\w.,-])\d[\d.,]*", text)
+
+
+def test_it_is_short() -> None:
+    assert len(TEXT.split()) <= 1_400
+
+
+def test_it_is_sparing_with_numbers() -> None:
+    text = prose(TEXT)
+    assert 100 * len(numbers(text)) <= 2 * len(text.split())
+    for sentence in re.split(r"(?<=[.:?!])\s|\n\n", text):
+        assert len(numbers(sentence)) <= 3, sentence
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/start.md"])
+def test_lines_of_python_print_what_stands_below_them(page: str, capsys: pytest.CaptureFixture[str]) -> None:
+    blocks = FENCED.findall((ROOT / page).read_text(encoding="utf-8"))
+    place = next(i for i, (language, _) in enumerate(blocks) if language == "python")
+    (_, code), (language, printed) = blocks[place], blocks[place + 1]
+    assert language == "text"
+    assert len([line for line in code.splitlines() if line]) == 5
+    exec(compile(code, page, "exec"), {})
+    assert capsys.readouterr().out == printed
+
+
+def test_links_lead_somewhere() -> None:
+    """Of the front page and of every page beside it, as a forge shows them; ``make docs`` checks the site's own."""
+    pages = [
+        ROOT / "README.md",
+        ROOT / "CONTRIBUTING.md",
+        ROOT / "results" / "README.md",
+        *(ROOT / "docs").glob("*.md"),
+    ]
+    assert len(pages) > 10
+    for page in pages:
+        for link in re.findall(r"\]\(([^)#]+)[^)]*\)", FENCED.sub("", page.read_text(encoding="utf-8"))):
+            assert "://" in link or (page.parent / link).exists(), f"{page.name}: {link}"
