@@ -48,7 +48,7 @@ _HOME = {
     "Embedder": "methods.base",
     "Reader": "decoder.reader",
     "PromptEmbedder": "methods.transfer",
-    "Recipe": "config.recipes",
+    "Recipe": "config.recipe",
     "RunError": "errors",
     "compare": "convergence",
     "find_spec": "config.specs",

@@ -127,7 +127,7 @@ def test_an_interrupted_command_says_so(
     def press() -> list[str]:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("transferkit.config.named_templates.list_templates", press)
+    monkeypatch.setattr("transferkit.config.template.list_templates", press)
     assert call("templates") == 130
     assert capsys.readouterr().err == "interrupted\n"
 

@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 import yaml
 
-from transferkit.config.named_templates import template_name
 from transferkit.config.recipe import Recipe, recipe_yaml
 from transferkit.config.recipe_text import whole_text
 from transferkit.config.recipes import RETIRED, list_recipes, read_mapping, read_recipe, recipe_path, set_key
 from transferkit.config.schema import Strict, dump_yaml, parse, parse_yaml, read_yaml
 from transferkit.config.specs import find_spec, list_backbones
+from transferkit.config.template import template_name
 from transferkit.errors import ConfigError
 from transferkit.files.builtin import builtin_dir
 

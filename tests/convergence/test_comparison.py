@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from helpers.run_builder import make_run, metric
 
-from transferkit.config.named_templates import find_template
+from transferkit.config.template import find_template
 from transferkit.convergence.comparison import Comparison, Row, best_up_to, compare
 from transferkit.convergence.tables import to_markdown
 from transferkit.errors import ConfigError

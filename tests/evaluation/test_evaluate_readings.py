@@ -16,9 +16,9 @@ from helpers.tiny import Tiny
 from rich.console import Console
 
 from transferkit.checkpoints.checkpoint import load, save
-from transferkit.config.named_templates import find_template, list_templates
 from transferkit.config.poolings import FrozenPooling, Pooling, available_poolings
 from transferkit.config.sections import LoraSection
+from transferkit.config.template import find_template, list_templates
 from transferkit.decoder.readout import Readout
 from transferkit.errors import ConfigError
 from transferkit.evaluation.encoder import MtebEncoder

@@ -1,5 +1,7 @@
 """A training run in pieces: embedder, data and scorer of a tiny recipe, and ways to stop it."""
 
+import os
+import signal
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from io import StringIO
@@ -41,6 +43,18 @@ class Quiet(Progress):
 
     def warn(self, message: str) -> None:
         self.warnings.append(message)
+
+
+def interrupt_at(step: int) -> Callable[[int], None]:
+    """What presses Ctrl-C after a step."""
+    return lambda done: os.kill(os.getpid(), signal.SIGINT) if done == step else None
+
+
+class Stopped(Quiet):
+    """The runner's progress in a process that receives SIGINT after step 2."""
+
+    def __init__(self, *_: Any, **__: Any) -> None:
+        super().__init__(interrupt_at(2))
 
 
 @dataclass

@@ -1,12 +1,9 @@
 """The training loop: gradients, what may change, resuming bit for bit, damage, and what a run leaves behind."""
 
 import json
-import os
 import re
-import signal
 import sys
 from collections import defaultdict
-from collections.abc import Callable
 from dataclasses import replace
 from io import StringIO
 from pathlib import Path
@@ -15,7 +12,7 @@ from typing import Any
 import pytest
 import torch
 from helpers.parts import digests, flip_bit, prompt_embedder, relative, source_checkpoint
-from helpers.run_parts import QUIET, Quiet, Trial, learned, trial, untimed
+from helpers.run_parts import QUIET, Stopped, Trial, interrupt_at, learned, trial, untimed
 from helpers.tiny import Tiny
 from rich.console import Console
 from safetensors.torch import load_file
@@ -169,10 +166,6 @@ class Rising(Scorer):
 
 
 # Resuming
-
-
-def interrupt_at(step: int) -> Callable[[int], None]:
-    return lambda done: os.kill(os.getpid(), signal.SIGINT) if done == step else None
 
 
 def newest_tensors(folder: Path) -> dict[str, Tensor]:
@@ -353,13 +346,6 @@ def test_metrics_rows(tiny: Tiny, source: Path, tmp_path: Path) -> None:
         assert row["variant"] is None
     assert all(row["collapse"] > 0 for row in rows[1:])
     assert fitted.best.score == max(row["score"]["readout"] for row in rows)
-
-
-class Stopped(Quiet):
-    """The runner's progress in a process that receives SIGINT after step 2."""
-
-    def __init__(self, *_: Any, **__: Any) -> None:
-        super().__init__(interrupt_at(2))
 
 
 def test_run_folder_is_resumed_and_then_left_alone(

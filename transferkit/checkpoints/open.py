@@ -7,10 +7,10 @@ import torch
 from pydantic import AfterValidator
 
 from transferkit.checkpoints.checkpoint import load
-from transferkit.config.named_templates import frozen_template
 from transferkit.config.poolings import FrozenPooling, Pooling, without_soft_tokens
 from transferkit.config.schema import Strict, parse
 from transferkit.config.specs import BackboneSpec, Quantization
+from transferkit.config.template import frozen_template
 from transferkit.decoder.decoder import Decoder
 from transferkit.decoder.probe import resolve
 from transferkit.decoder.reader import Reader

@@ -81,7 +81,7 @@ def templates(json: Annotated[bool, typer.Option("--json", help="One JSON object
     """
     import json as json_module
 
-    from transferkit.config.named_templates import find_template, list_templates
+    from transferkit.config.template import find_template, list_templates
 
     found = {name: find_template(name) for name in list_templates()}
     if json:

@@ -7,11 +7,10 @@ from typing import Annotated, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from transferkit.config.named_templates import frozen_template, template_text
 from transferkit.config.poolings import FrozenPooling, Pooling, check_soft_place
 from transferkit.config.schema import Strict, Unit
 from transferkit.config.specs import Quantization
-from transferkit.config.template import Template
+from transferkit.config.template import Template, frozen_template, template_text
 
 Relaxation = Literal["vocabulary", "straight_through", "none"]
 Reads = Literal["instruction", "text"]

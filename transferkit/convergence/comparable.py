@@ -3,11 +3,10 @@
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from transferkit.config.methods import all_methods
 from transferkit.errors import ConfigError
 from transferkit.runs.folder import Run
 
-# These rows do not embed with the target, so it cannot differ.
-_WITHOUT_TARGET = ("tfidf", "prompting-llm-alone")
 _IDENTITY = ("weights_sha256", "config_sha256", "tokenizer_sha256")
 
 
@@ -30,7 +29,8 @@ def check_comparable(runs: list[Run], *, allow_unfinished: bool = False) -> None
 
 def with_target(runs: Iterable[Run]) -> list[Run]:
     """Those that embed with the target."""
-    return [run for run in runs if run.record["backbone"] and run.record["method"] not in _WITHOUT_TARGET]
+    without = [name for name, facts in all_methods().items() if not facts.has_backbone]
+    return [run for run in runs if run.record["backbone"] and run.record["method"] not in without]
 
 
 def run_id(run: Run) -> str:

@@ -9,9 +9,9 @@ from math import inf
 from statistics import mean, median
 from typing import Any, Literal
 
-from transferkit.config.methods import heeded
-from transferkit.config.named_templates import template_name
+from transferkit.config.methods import all_methods, heeded
 from transferkit.config.recipes import RETIRED
+from transferkit.config.template import template_name
 from transferkit.convergence.comparable import run_id
 from transferkit.runs.folder import Run
 
@@ -19,8 +19,6 @@ Readout = Literal["plain", "whiten", "center"]
 Keep = Literal["best", "last"]
 
 READOUT_NAMES: dict[Readout, str] = {"plain": "plain", "whiten": "whitened", "center": "centred"}
-
-METHOD_ORDER = ("transfer", "lora", "qlora", "prompt-tuning", "prompting-llm-alone", "frozen", "tfidf")
 
 _SAME = 1e-9  # 0.9 * 74.0 is 66.60000000000001: a score of 66.6 has reached it
 
@@ -157,10 +155,11 @@ def _groups(runs: Iterable[Run]) -> list[tuple[str, tuple[Run, ...]]]:
     Runs of one label whose recipes differ in more than the seed are not seeds of each other: they become groups of
     their own, and where one differs from most of them the label says in what.
     """
+    order_of = list(all_methods())
     by_label: dict[tuple[int, str, str], dict[str, list[Run]]] = {}
     for run in sorted(runs, key=run_id):
         method = run.record["method"]
-        order = METHOD_ORDER.index(method) if method in METHOD_ORDER else len(METHOD_ORDER)
+        order = order_of.index(method) if method in order_of else len(order_of)
         groups = by_label.setdefault((order, method, run.record["label"]), {})
         groups.setdefault(json.dumps(_identity(run), sort_keys=True, default=str), []).append(run)
     named = []

@@ -12,7 +12,7 @@ from mteb.models import ModelMeta
 from mteb.models.abs_encoder import AbsEncoder
 from mteb.types import PromptType
 
-from transferkit.config.named_templates import template_name
+from transferkit.config.template import template_name
 from transferkit.embed.files import in_blocks
 from transferkit.evaluation.instructions import Instructions
 from transferkit.evaluation.meta import model_meta

@@ -5,10 +5,9 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal, NamedTuple, get_args
 
-from transferkit.config.named_templates import find_template, list_templates, template_text
 from transferkit.config.poolings import Pooling, available_poolings
 from transferkit.config.specs import Quantization
-from transferkit.config.template import Template
+from transferkit.config.template import Template, find_template, list_templates, template_text
 from transferkit.errors import ConfigError, did_you_mean
 
 MAX_LENGTH = 512  # tokens of a text that a frozen backbone reads unless more or fewer are asked for

@@ -196,9 +196,9 @@ class Embedder(Described):
         """The same weights behind another template, pooled in another way, without readout.
 
         Raises:
-            ConfigError: there is no decoder to be read otherwise.
+            ConfigError: it can be read in one way alone.
         """
-        raise ConfigError(f"{self.facts.title}: no decoder embeds, so there is neither template nor pooling to change")
+        raise ConfigError(f"{self.facts.title}: is read in one way alone; leave --templates and --poolings away")
 
     def without_backbone(self) -> "Embedder | None":
         """What is left of it where its decoder is taken away; None: nothing."""

@@ -8,10 +8,10 @@ import torch
 from torch import Tensor
 
 from transferkit.config.methods import MethodFacts
-from transferkit.config.named_templates import template_name
 from transferkit.config.poolings import FrozenPooling, of_states
 from transferkit.config.resolve import ResolvedRecipe
 from transferkit.config.sections import FrozenSection
+from transferkit.config.template import template_name
 from transferkit.decoder.text_states import TextStateMemory
 from transferkit.methods.base import Embedder, Given, Saved, Variant
 from transferkit.methods.example import POOLED

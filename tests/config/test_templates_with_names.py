@@ -9,14 +9,8 @@ from helpers.tiny import Tiny
 from typer.testing import CliRunner
 
 from transferkit.cli.app import app
-from transferkit.config.named_templates import (
-    NamedTemplate,
-    find_template,
-    list_templates,
-    template_name,
-    template_text,
-)
 from transferkit.config.schema import parse
+from transferkit.config.template import NamedTemplate, find_template, list_templates, template_name, template_text
 from transferkit.errors import ConfigError
 
 FOLDER = Path(__file__).parents[2] / "transferkit" / "config" / "templates"

@@ -1,0 +1,98 @@
+"""A method is one file: the documentation's example is trained, saved, opened, compared, embedded and evaluated."""
+
+import importlib.util
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from helpers.run_parts import QUIET, Stopped, learned, trial, untimed
+from helpers.tiny import Tiny
+
+from transferkit.checkpoints.checkpoint import load
+from transferkit.config import methods
+from transferkit.config.methods import baseline_methods
+from transferkit.convergence.comparison import compare
+from transferkit.embed.files import embed_file
+from transferkit.errors import ConfigError
+from transferkit.evaluation.encoder import MtebEncoder
+from transferkit.methods import registry
+from transferkit.methods.base import Embedder
+from transferkit.runner.dry_run import describe
+from transferkit.runner.prepare import Inputs
+from transferkit.runner.run import resume, start
+from transferkit.runs.folder import read_run
+from transferkit.training.signals import Interrupted
+
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "adding-a-method.md"
+TEXTS = ["a red cat", "i see two cars in the water", "no"]
+LEARNING = {"optim": {"steps": 4, "lr": 0.1}, "eval": {"every": 2, "keep": "last"}}
+
+
+@pytest.fixture(name="gain")
+def make_gain(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """The example's class, known for the time of a test."""
+    monkeypatch.setattr(methods, "_registered", {})
+    monkeypatch.setattr(registry, "_registered", {})
+    code = re.search(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
+    assert code is not None
+    file = tmp_path / "gain.py"
+    file.write_text(code[1], encoding="utf-8")
+    spec = importlib.util.spec_from_file_location("gain", file)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return registry.register(module.GainEmbedder)
+
+
+def test_it_is_not_known_before_it_is_there(tiny: Tiny) -> None:
+    with pytest.raises(ConfigError, match=r"method: expected 'lora', .* or 'tfidf', got 'gain'"):
+        tiny.recipe("baseline", method="gain")
+
+
+def test_it_is_trained_saved_opened_compared_embedded(tiny: Tiny, tmp_path: Path, gain: type[Embedder]) -> None:
+    assert baseline_methods()[-1] == "gain"
+    recipe, inputs = tiny.recipe("baseline", method="gain", **LEARNING), Inputs(data_dir=tiny.data)
+    folder = start(recipe, inputs, runs=tmp_path / "runs", console=QUIET)
+    run = read_run(folder)
+    assert (run.record["method"], run.record["label"]) == ("gain", "gain")
+    assert run.record["parameters"]["trainable"] == 48
+
+    opened = load(folder)
+    assert isinstance(opened, gain)
+    one = trial(tiny, recipe)
+    before = one.embedder.encode(TEXTS)
+    one.fit(tmp_path / "again")
+    np.testing.assert_allclose(opened.encode(TEXTS, readout=False), one.embedder.encode(TEXTS), atol=1e-6)
+    assert np.abs(one.embedder.encode(TEXTS) - before).max() > 1e-3
+
+    other = tiny.recipe("baseline", method="lora", **LEARNING)
+    lora = start(other, inputs, runs=tmp_path / "runs", console=QUIET)
+    table = compare([run, read_run(lora)])
+    assert [row.series.method for row in table.rows if row.series.readout == "plain"] == ["lora", "gain"]
+
+    (tmp_path / "texts.txt").write_text("\n".join(TEXTS), encoding="utf-8")
+    embed_file(folder, str(tmp_path / "texts.txt"), tmp_path / "texts.npy", console=QUIET)
+    np.testing.assert_allclose(np.load(tmp_path / "texts.npy"), opened.encode(TEXTS), atol=1e-5)
+    assert MtebEncoder(opened, name="gain").revision != MtebEncoder(load(lora), name="lora").revision
+
+
+def test_it_is_planned_and_resumed_bit_for_bit(
+    tiny: Tiny, tmp_path: Path, gain: type[Embedder], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe, inputs = tiny.recipe("baseline", method="gain", **LEARNING), Inputs(data_dir=tiny.data)
+    plan = describe(recipe, inputs)
+    assert "method: gain" in plan
+    assert "full: no soft tokens, so the whole row is one pass" in plan
+    whole = start(recipe, inputs, runs=tmp_path, console=QUIET, name="whole")
+    with monkeypatch.context() as patch:
+        patch.setattr("transferkit.runner.run.Progress", Stopped)
+        with pytest.raises(Interrupted):
+            start(recipe, inputs, runs=tmp_path, console=QUIET, name="halves")
+    resume(tmp_path / "halves", console=QUIET)
+    assert untimed(read_run(tmp_path / "halves").metrics) == untimed(read_run(whole).metrics)
+    first, second = load(whole), load(tmp_path / "halves")
+    assert learned(first).keys() == learned(second).keys()
+    np.testing.assert_array_equal(first.encode(TEXTS), second.encode(TEXTS))
