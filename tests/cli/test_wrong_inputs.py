@@ -145,7 +145,7 @@ def status(run_folder: Path) -> str:
 
 
 def test_a_loss_that_diverges_fails_and_says_so_in_the_record(world: World, capsys: pytest.CaptureFixture[str]) -> None:
-    world.monkeypatch.setattr("transferkit.training.loop.batch_loss", lambda vectors, *_: vectors.sum() * float("nan"))
+    world.monkeypatch.setattr("transferkit.training.step.batch_loss", lambda vectors, *_: vectors.sum() * float("nan"))
     assert run(arguments("train $TRAIN --quiet", world), world.monkeypatch) == 1
     check_sentence(capsys.readouterr().err, ("step 0: the loss is nan", "lower optim.lr"))
     record = json.loads((only_run(world) / "record.json").read_text())
