@@ -10,8 +10,9 @@ import numpy as np
 import numpy.typing as npt
 
 from transferkit.config.recipes import ROLES, DataSection, TrainSet
-from transferkit.data.tables import Check, Columns, Source, check_rows, local_source, read_columns
+from transferkit.data.tables import Columns, Source, check_rows, local_source, read_columns
 from transferkit.errors import ConfigError
+from transferkit.files.cells import Check
 
 Ids = npt.NDArray[np.int64]
 MANY_DUPLICATES = 0.5  # a set that repeats more of its anchors or positives than this is warned about

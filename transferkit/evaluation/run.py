@@ -23,7 +23,7 @@ from rich.progress import TaskID
 
 from transferkit import __version__
 from transferkit.convergence.formats import count, percent, score, seconds
-from transferkit.data.tables import quiet_datasets
+from transferkit.data.hub import quiet_datasets
 from transferkit.errors import ConfigError, RunError, TransferkitError, did_you_mean, first_line
 from transferkit.evaluation.dataset_columns import columns_in_blocks
 from transferkit.evaluation.encoder import TextEncoder

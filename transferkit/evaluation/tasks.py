@@ -28,9 +28,10 @@ from transferkit.data.scored_rows import (
     read_queries,
     relevant_only,
 )
-from transferkit.data.tables import SUFFIXES, Columns, Source, TableReader, bad_row
+from transferkit.data.tables import Columns, Source, TableReader, bad_row
 from transferkit.errors import ConfigError, did_you_mean
 from transferkit.files.manifest import sha256_file
+from transferkit.files.tables import SUFFIXES
 
 OPTION = "--tasks-from"
 _LANGUAGE = "und-Latn"  # mteb wants one; a folder does not say which
