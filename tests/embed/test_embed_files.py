@@ -202,12 +202,13 @@ def test_resume_with_anything_else_is_refused(
     other = tmp_path / "other"
     save(prompt_embedder(tiny, pooling="mean"), other, instructions={})
     before = (tmp_path / ".vectors.npy.part").read_bytes()
-    with pytest.raises(ConfigError, match=r"begun with another checkpoint; give the same, or remove"):
+    way_out = "give the same command and --resume to go on, or remove it to start again$"
+    with pytest.raises(ConfigError, match=rf"begun with other settings \(checkpoint\); {way_out}"):
         embed(other, source, out, resume=True)
-    with pytest.raises(ConfigError, match="begun with another instruction and another input;"):
+    with pytest.raises(ConfigError, match=r"begun with other settings \(instruction, input\);"):
         embed(checkpoint, write(tmp_path, ".jsonl", texts), out, resume=True, instruction="", column="body")
     source.write_text("\n".join(texts[::-1]))
-    with pytest.raises(ConfigError, match="begun with another input;"):
+    with pytest.raises(ConfigError, match=r"begun with other settings \(input\);"):
         embed(checkpoint, source, out, resume=True)
     assert (tmp_path / ".vectors.npy.part").read_bytes() == before
 

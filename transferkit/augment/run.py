@@ -86,7 +86,7 @@ def augment_file(
     makers = [maker for way in ways for maker in way.makers(setup)]
     similarity = _similarity(limits, file, setup)
     filters = Filters(limits, similarity)
-    for anchor, positive in file.rows():
+    for anchor, positive in file.pairs():
         filters.remember(anchor, positive)
     try:
         with texts_bar(console) as bar:
@@ -166,7 +166,7 @@ def _rest(source: TextFile, file: PairFile, *, limit: int | None, size: int) -> 
     rest = (Source(row, text) for row, text in enumerate(islice(source, limit), start=1))
     for block in file.blocks:
         if texts_sha256(list(islice(rest, block.tally.texts))) != block.sha256:
-            raise ConfigError(f"{file.folder}: was begun with other texts; give the same, or remove it to start again")
+            raise ConfigError(f"{file.part}: was begun with other texts; give the same, or remove it to start again")
     while block_texts := list(islice(rest, size)):
         yield block_texts
 
