@@ -13,7 +13,8 @@ import pandas as pd
 import pytest
 
 from transferkit.config.recipes import DataSection
-from transferkit.data.training_sets import TrainingData, load_training_data, text_ids
+from transferkit.data.examples import text_ids
+from transferkit.data.training_sets import TrainingData, load_training_data
 from transferkit.errors import ConfigError, RunError
 
 PAIRS = [{"anchor": f"question {i}", "positive": f"answer {i}"} for i in range(20)]

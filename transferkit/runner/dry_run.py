@@ -7,7 +7,8 @@ from typing import Any
 
 from transferkit.config.recipes import Recipe, recipe_yaml
 from transferkit.config.specs import STATIC, parts_of
-from transferkit.data.training_sets import Batch, TrainingData
+from transferkit.data.examples import Batch
+from transferkit.data.training_sets import TrainingData
 from transferkit.decoder.loading import num_parameters
 from transferkit.methods.baselines import FrozenEmbedder, PromptingAlone
 from transferkit.methods.build import JOINS, frozen_readings, resolve_recipe, variant_name, variants

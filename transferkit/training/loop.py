@@ -15,7 +15,8 @@ import torch
 from torch import Tensor, nn
 
 from transferkit.config.recipes import LossSection, OptimSection, Recipe
-from transferkit.data.training_sets import Batch, TrainingData
+from transferkit.data.examples import Batch
+from transferkit.data.training_sets import TrainingData
 from transferkit.decoder.text_states import TextStateMemory
 from transferkit.errors import ConfigError, RunError
 from transferkit.methods.embedder import BackboneEmbedder, Embedder, Group, PromptEmbedder
