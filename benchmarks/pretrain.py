@@ -14,68 +14,21 @@ import os
 import sys
 import time
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from muon import Muon
-from pretrain_export import bits_per_byte, export, heldout_windows, write_folder
-from pretrain_text import TextConfig, Windows, prepare, write_text
+from pretrain_export import bits_per_byte, export, write_folder
+from pretrain_recipe import PretrainRecipe, TrainConfig, training_windows
+from pretrain_text import heldout_windows, prepare
 from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 from transformers import CONFIG_MAPPING, AutoConfig, AutoModelForCausalLM, PreTrainedModel
 
-from transferkit.config.schema import Strict, parse, read_yaml
+from transferkit.config.schema import parse, read_yaml
 from transferkit.errors import ConfigError, TransferkitError, did_you_mean
-
-
-class TrainConfig(Strict):
-    """How the weights are learned.
-
-    Attributes:
-        steps: Optimizer steps.
-        batch_size: Windows a step.
-        warmup_steps: The learning rates rise linearly from 0.
-        cooldown_steps: The last steps, in which they fall linearly to 0; constant in between.
-        optimizer: ``muon`` for the matrices and AdamW for the rest, or ``adamw`` for everything.
-        lr: AdamW's learning rate.
-        matrix_lr: Learning rate of the matrices, whichever optimizer they have.
-        weight_decay: Of the matrices, times their learning rate.
-        clip_norm: Largest norm of all gradients together.
-        compile: Fuse the loss with ``torch.compile`` (needs a C++ compiler): minutes at the start,
-            then about 1.8 times the speed.
-        log_every: Steps between rows of ``log.jsonl``.
-        heldout_every: Steps between measurements on held-out text.
-        checkpoint_every: Steps between checkpoints.
-    """
-
-    steps: int
-    batch_size: int
-    warmup_steps: int
-    cooldown_steps: int
-    optimizer: Literal["muon", "adamw"]
-    lr: float
-    matrix_lr: float
-    weight_decay: float
-    clip_norm: float
-    compile: bool
-    log_every: int
-    heldout_every: int
-    checkpoint_every: int
-
-    def lr_factor(self, step: int) -> float:
-        """Share of the full learning rate at a step counted from 0."""
-        return min(1.0, (step + 1) / max(1, self.warmup_steps), (self.steps - step) / max(1, self.cooldown_steps))
-
-
-class PretrainRecipe(Strict):
-    """One YAML file of ``benchmarks/pretrain/``; ``model`` has the family's own configuration keys."""
-
-    seed: int
-    model: dict[str, Any]
-    text: TextConfig
-    train: TrainConfig
-    prompts: list[str]
+from transferkit.files.json import write_text
 
 
 def build_model(recipe: PretrainRecipe) -> PreTrainedModel:
@@ -106,12 +59,6 @@ def build_optimizers(model: PreTrainedModel, train: TrainConfig) -> list[torch.o
         return [torch.optim.AdamW([matrix_group, rest_group], betas=(0.9, 0.95), fused=True)]
     muon = Muon(matrices, lr=train.matrix_lr, weight_decay=train.weight_decay)
     return [muon, torch.optim.AdamW([rest_group], betas=(0.9, 0.95), fused=True)]
-
-
-def training_windows(recipe: PretrainRecipe, work: Path) -> Windows:
-    """Every window of every step, from a folder that ``prepare`` filled."""
-    config = recipe.train
-    return Windows(work, config=recipe.text, steps=config.steps, batch_size=config.batch_size, seed=recipe.seed)
 
 
 def training_loss(model: PreTrainedModel, inputs: Tensor, targets: Tensor) -> Tensor:

@@ -8,34 +8,17 @@ from pathlib import Path
 import numpy as np
 import torch
 from pretrain_ngram import ngram_bits_per_byte
-from pretrain_text import TextConfig, Windows, inputs_and_targets, write_text
+from pretrain_text import TextConfig, Windows, heldout_windows
 from tokenizers import Tokenizer
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerFast
 
 from transferkit.errors import RunError
+from transferkit.files.json import write_text
 
 _PROBE = "In 1984, a naïve café's 12 customers\tsaid:\n\n  “don't”... <b>x_y</b> 东京 🙂 THE END \n"
 _BATCH = 32  # windows a forward pass when measuring
 _SAMPLE_TOKENS = 40
 _TEMPERATURE = 0.8
-
-
-def heldout_windows(work: Path, *, text: TextConfig, everything: bool) -> tuple[np.ndarray, int]:
-    """Inputs and targets (2, n, context) of the held-out text, and the UTF-8 bytes of that text.
-
-    Every token is a target once. A last window that is not full is left out, and the byte count shrinks in
-    proportion.
-    """
-    index = json.loads((work / "index.json").read_text())
-    start, _ = index["spans"][text.heldout]
-    token_count, byte_count = index["heldout_all" if everything else "heldout_sample"]
-    tokens = np.memmap(work / "tokens.bin", dtype=np.uint16, mode="r")[start : start + token_count]
-    count = (token_count - 1) // text.context
-    places = np.arange(count)[:, None] * text.context + np.arange(text.context + 1)[None]
-    rows = tokens[places].astype(np.int64)
-    tokenizer = Tokenizer.from_file(str(work / "tokenizer.json"))
-    bos_id = None if text.bos is None else tokenizer.token_to_id(text.bos)
-    return np.stack(inputs_and_targets(rows, bos_id)), round(byte_count * count * text.context / token_count)
 
 
 @torch.no_grad()

@@ -27,7 +27,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from pretrain_text import Windows, inputs_and_targets
+from pretrain_recipe import PretrainRecipe, training_windows
+from pretrain_text import Windows, heldout_windows, inputs_and_targets
 
 from transferkit.config.schema import parse, read_yaml
 from transferkit.errors import ConfigError, TransferkitError
@@ -153,10 +154,6 @@ def ngram_bits_per_byte(training: Windows, heldout: np.ndarray, *, vocab_size: i
 
 def main() -> int:
     """Parse the command line, count, print the figure."""
-    # Here and not above: both import this file.
-    from pretrain import PretrainRecipe, training_windows
-    from pretrain_export import heldout_windows
-
     parser = argparse.ArgumentParser(description="5-gram model over the tokens of a pretraining run, in bits per byte.")
     parser.add_argument("recipe", type=Path, help="YAML file, as in benchmarks/pretrain/")
     parser.add_argument("--work", type=Path, required=True, help="work folder of pretrain.py for the same recipe")

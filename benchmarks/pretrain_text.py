@@ -1,6 +1,5 @@
 """Text of the pretraining: parquet documents -> byte-level BPE -> token memmap -> training windows."""
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,6 +10,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
 from transferkit.config.schema import Strict
 from transferkit.errors import ConfigError
+from transferkit.files.json import read_json, write_json, write_text
 
 _PIECE_CHARACTERS = 20_000  # long documents enter the vocabulary sample in pieces, so that none fills it alone
 
@@ -102,13 +102,6 @@ def train_tokenizer(corpus: Path, config: TextConfig, *, seed: int) -> Tokenizer
     return tokenizer
 
 
-def write_text(path: Path, text: str) -> None:
-    """Write a file beside its place, then rename it: a kill leaves the old file or the new one."""
-    beside = path.with_name(path.name + ".part")
-    beside.write_text(text, encoding="utf-8")
-    beside.replace(path)
-
-
 def prepare(corpus: Path, work: Path, *, config: TextConfig, seed: int) -> None:
     """Write ``tokens.bin``, ``tokenizer.json`` and last ``index.json``, unless that is there."""
     if (work / "index.json").is_file():
@@ -137,7 +130,7 @@ def prepare(corpus: Path, work: Path, *, config: TextConfig, seed: int) -> None:
     write_text(work / "tokenizer.json", tokenizer.to_str(pretty=True))
     all_heldout = (spans[config.heldout][1] - spans[config.heldout][0], heldout_bytes)
     index = {"spans": spans, "heldout_sample": heldout_sample or all_heldout, "heldout_all": all_heldout}
-    write_text(work / "index.json", json.dumps(index, indent=1) + "\n")
+    write_json(work / "index.json", index)
 
 
 class Windows:
@@ -157,7 +150,7 @@ class Windows:
     """
 
     def __init__(self, work: Path, *, config: TextConfig, steps: int, batch_size: int, seed: int) -> None:
-        spans = json.loads((work / "index.json").read_text())["spans"]
+        spans = read_json(work / "index.json")["spans"]
         self.tokens = np.memmap(work / "tokens.bin", dtype=np.uint16, mode="r")
         self.context, self.batch_size = config.context, batch_size
         tokenizer = Tokenizer.from_file(str(work / "tokenizer.json"))
@@ -189,3 +182,21 @@ def inputs_and_targets(rows: np.ndarray, bos_id: int | None) -> tuple[np.ndarray
         return rows[:, :-1], rows[:, 1:]
     opened = np.concatenate([np.full((len(rows), 1), bos_id, dtype=np.int64), rows[:, :-1]], axis=1)
     return opened[:, :-1], opened[:, 1:]
+
+
+def heldout_windows(work: Path, *, text: TextConfig, everything: bool) -> tuple[np.ndarray, int]:
+    """Inputs and targets (2, n, context) of the held-out text, and the UTF-8 bytes of that text.
+
+    Every token is a target once. A last window that is not full is left out, and the byte count shrinks in
+    proportion.
+    """
+    index = read_json(work / "index.json")
+    start, _ = index["spans"][text.heldout]
+    token_count, byte_count = index["heldout_all" if everything else "heldout_sample"]
+    tokens = np.memmap(work / "tokens.bin", dtype=np.uint16, mode="r")[start : start + token_count]
+    count = (token_count - 1) // text.context
+    places = np.arange(count)[:, None] * text.context + np.arange(text.context + 1)[None]
+    rows = tokens[places].astype(np.int64)
+    tokenizer = Tokenizer.from_file(str(work / "tokenizer.json"))
+    bos_id = None if text.bos is None else tokenizer.token_to_id(text.bos)
+    return np.stack(inputs_and_targets(rows, bos_id)), round(byte_count * count * text.context / token_count)

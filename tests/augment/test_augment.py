@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 import torch
 import yaml
@@ -83,10 +84,25 @@ def failing(target: str, number: int, error: BaseException) -> Iterator[None]:
         yield
 
 
-def killed(source: Path, out: Path, *, at: str = "transferkit.augment.pair_file.flush", number: int = 2) -> None:
+def killed(source: Path, out: Path, *, at: str = "transferkit.files.parts.flush", number: int = 2) -> None:
     """Leave what a kill leaves while block ``number`` is being written."""
     with failing(at, number, SystemError("killed")), pytest.raises(SystemError):
         augment(source, out)
+
+
+def parts(folder: Path) -> list[tuple[str, bytes]]:
+    """What lies beside an output that is not finished."""
+    return sorted((path.name, path.read_bytes()) for path in folder.glob(".out.parquet.part*"))
+
+
+def blocks_kept(out: Path) -> int:
+    """Blocks of the part beside ``out`` that count."""
+    progress = out.with_name(f".{out.name}.part.json")
+    if not progress.exists():
+        return 0
+    counted = out.with_name(f".{out.name}.part").read_bytes()[: json.loads(progress.read_text())["bytes"]]
+    with pa.ipc.open_stream(counted) as stream:
+        return sum(1 for _ in stream)
 
 
 def test_rows_name_their_source_and_how_they_were_made(source: Path, texts: list[str], tmp_path: Path) -> None:
@@ -143,9 +159,9 @@ def test_the_seed_decides_and_the_batch_size_does_not_change_noise(source: Path,
 @pytest.mark.parametrize(
     ("at", "number", "blocks"),
     [
-        ("transferkit.augment.pair_file.flush", 1, 0),  # a block is written but does not count yet
-        ("transferkit.augment.pair_file.flush", 3, 2),
-        ("transferkit.augment.pair_file.flush", 4, 3),  # all blocks are there, the output is half written
+        ("transferkit.files.parts.flush", 1, 0),  # a block is written but does not count yet
+        ("transferkit.files.parts.flush", 3, 2),
+        ("transferkit.files.parts.flush", 4, 3),  # all blocks are there, the output is half written
         ("transferkit.augment.run.texts_sha256", 2, 1),  # its candidates are made, nothing is written
     ],
 )
@@ -156,7 +172,7 @@ def test_the_same_command_goes_on_and_ends_with_the_same_bytes(
     tally = augment(source, whole)
     killed(source, out, at=at, number=number)
     assert not out.exists()
-    assert len(list((tmp_path / ".out.parquet.part").glob("block-*"))) == blocks
+    assert blocks_kept(out) == blocks
 
     made = []
     call = Noise.__call__
@@ -179,7 +195,7 @@ def test_models_go_on_with_the_same_bytes_too(tiny: Tiny, source: Path, tmp_path
     }
     whole, out = tmp_path / "whole.parquet", tmp_path / "out.parquet"
     tally = augment(source, whole, **options)
-    with failing("transferkit.augment.pair_file.flush", 2, SystemError("killed")), pytest.raises(SystemError):
+    with failing("transferkit.files.parts.flush", 2, SystemError("killed")), pytest.raises(SystemError):
         augment(source, out, **options)
     assert augment(source, out, **options) == tally
     assert out.read_bytes() == whole.read_bytes()
@@ -194,7 +210,8 @@ def test_models_go_on_with_the_same_bytes_too(tiny: Tiny, source: Path, tmp_path
 def test_going_on_with_anything_else_is_refused_and_nothing_is_lost(source: Path, tmp_path: Path) -> None:
     out = tmp_path / "out.parquet"
     killed(source, out)
-    before = sorted((path.name, path.read_bytes()) for path in (tmp_path / ".out.parquet.part").iterdir())
+    before = parts(tmp_path)
+    assert len(before) == 2  # the premise
     other = Setup(Sampling(samples=3), seed=4, batch_size=2)
     with pytest.raises(ConfigError, match=r"begun with other settings \(seed, sampling\); give the same command"):
         augment(source, out, setup=other)
@@ -205,7 +222,7 @@ def test_going_on_with_anything_else_is_refused_and_nothing_is_lost(source: Path
     source.write_text(source.read_text() + "one more\n")
     with pytest.raises(ConfigError, match=r"other settings \(input\)"):
         augment(source, out)
-    assert sorted((path.name, path.read_bytes()) for path in (tmp_path / ".out.parquet.part").iterdir()) == before
+    assert parts(tmp_path) == before
 
 
 def test_standard_input_is_compared_with_what_was_read_before(
@@ -236,13 +253,27 @@ def test_another_batch_size_may_go_on(source: Path, tmp_path: Path) -> None:
     assert read_footer(out)["batch_sizes"] == [1, 2]
 
 
-def test_a_damaged_block_is_named(source: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("what", ["cut", "overwritten"])
+def test_a_damaged_part_is_named(what: str, source: Path, tmp_path: Path) -> None:
     out = tmp_path / "out.parquet"
     killed(source, out)
-    block = tmp_path / ".out.parquet.part" / "block-000000.parquet"
-    block.write_bytes(block.read_bytes()[:-9])
-    with pytest.raises(ConfigError, match=r"block-000000\.parquet: damaged.*remove it"):
+    part = tmp_path / ".out.parquet.part"
+    content, counted = part.read_bytes(), json.loads((tmp_path / ".out.parquet.part.json").read_text())["bytes"]
+    part.write_bytes(content[: counted - 9] if what == "cut" else bytes(len(content)))
+    before = parts(tmp_path)
+    with pytest.raises(ConfigError, match=r"\.out\.parquet\.part: damaged.*remove it"):
         augment(source, out)
+    if what == "cut":
+        assert parts(tmp_path) == before
+
+
+def test_a_folder_of_blocks_that_an_earlier_version_left_is_refused_and_kept(source: Path, tmp_path: Path) -> None:
+    folder = tmp_path / ".out.parquet.part"
+    folder.mkdir()
+    (folder / "identity.json").write_text('{"format": 1, "identity": {}}')
+    with pytest.raises(ConfigError, match=r"\.part: damaged, or of another version of transferkit; remove it to start"):
+        augment(source, tmp_path / "out.parquet")
+    assert [path.name for path in folder.iterdir()] == ["identity.json"]
 
 
 def test_blocks_of_other_settings_that_a_kill_left_behind_do_not_get_in(source: Path, tmp_path: Path) -> None:
@@ -252,9 +283,8 @@ def test_blocks_of_other_settings_that_a_kill_left_behind_do_not_get_in(source: 
     other = Setup(SETUP.sampling, seed=SETUP.seed + 1, batch_size=SETUP.batch_size)
     with failing("transferkit.augment.run.texts_sha256", 3, KeyboardInterrupt()), pytest.raises(KeyboardInterrupt):
         augment(source, out, setup=other)
-    folder = tmp_path / ".out.parquet.part"
-    (folder / "identity.json").unlink()
-    assert len(list(folder.glob("block-*"))) == 2  # the premise
+    assert blocks_kept(out) == 2  # the premise
+    (tmp_path / ".out.parquet.part.json").unlink()
     with failing("transferkit.augment.run.texts_sha256", 2, KeyboardInterrupt()), pytest.raises(KeyboardInterrupt):
         augment(source, out)
     augment(source, out)
@@ -264,10 +294,8 @@ def test_blocks_of_other_settings_that_a_kill_left_behind_do_not_get_in(source: 
 def test_a_full_disk_keeps_what_was_done(source: Path, tmp_path: Path) -> None:
     out = tmp_path / "out.parquet"
     full = OSError(28, "No space left on device")
-    with (
-        failing("transferkit.augment.pair_file.flush", 2, full),
-        pytest.raises(RunError, match=r"No space left on device\); 1 blocks are kept"),
-    ):
+    message = r"No space left on device\); the \d\d+ pairs before are kept, make room and go on with the same command$"
+    with failing("transferkit.files.parts.flush", 2, full), pytest.raises(RunError, match=message):
         augment(source, out)
     assert augment(source, out).texts == TEXTS
 

@@ -14,62 +14,27 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 import yaml
+from helpers.small_pretraining import RECIPES, ROOT, WORDS, recipe_mapping
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 
-ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "benchmarks"))
 
-import pretrain  # noqa: E402
-from muon import orthogonalise  # noqa: E402
-from pretrain_export import LICENCES, bits_per_byte, export, heldout_windows, write_folder  # noqa: E402
-from pretrain_ngram import ngram_bits_per_byte  # noqa: E402
-from pretrain_text import Windows, prepare  # noqa: E402
+import pretrain
+from muon import orthogonalise
+from pretrain_export import LICENCES, bits_per_byte, export, write_folder
+from pretrain_ngram import ngram_bits_per_byte
+from pretrain_recipe import PretrainRecipe, training_windows
+from pretrain_text import Windows, heldout_windows, prepare
 
-from transferkit.config.schema import parse, read_yaml  # noqa: E402
-from transferkit.decoder.decoder import Decoder  # noqa: E402
-from transferkit.decoder.probe import probe  # noqa: E402
-from transferkit.errors import ConfigError  # noqa: E402
-
-RECIPES = sorted((ROOT / "benchmarks" / "pretrain").glob("*.yaml"))
-WORDS = ["the", "a", "red", "blue", "cat", "dog", "sees", "likes", "and", "then", "house", "tree", "under"]
+from transferkit.config.schema import parse, read_yaml
+from transferkit.decoder.decoder import Decoder
+from transferkit.decoder.probe import probe
+from transferkit.errors import ConfigError
 
 
-def recipe_mapping(**train: Any) -> dict[str, Any]:
-    """A two-layer, 16-wide recipe; ``train`` overrides its training keys."""
-    mapping = read_yaml(RECIPES[0])
-    mapping["model"] = {
-        "model_type": "llama",
-        "hidden_size": 16,
-        "intermediate_size": 32,
-        "num_hidden_layers": 2,
-        "num_attention_heads": 2,
-        "num_key_value_heads": 2,
-        "max_position_embeddings": 64,
-        "tie_word_embeddings": True,
-    }
-    mapping["text"] |= {"weights": {"one": 3, "two": 1}, "heldout": "three", "vocab_size": 300}
-    mapping["text"] |= {
-        "sample_bytes": 5000,
-        "context": 16,
-        "heldout_bytes": 500,
-        "bos": "<s>",
-        "eos": "</s>",
-    }
-    mapping["text"]["pad"] = "</s>"
-    mapping["train"] |= {
-        "steps": 12,
-        "batch_size": 4,
-        "warmup_steps": 2,
-        "cooldown_steps": 4,
-        "compile": False,
-    }
-    mapping["train"] |= {"log_every": 2, "heldout_every": 4, "checkpoint_every": 5, **train}
-    return mapping
-
-
-def make_recipe(**train: Any) -> pretrain.PretrainRecipe:
-    return parse(pretrain.PretrainRecipe, recipe_mapping(**train), where="test")
+def make_recipe(**train: Any) -> PretrainRecipe:
+    return parse(PretrainRecipe, recipe_mapping(**train), where="test")
 
 
 @pytest.fixture(scope="module")
@@ -82,7 +47,7 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def run(corpus: Path, work: Path, recipe: pretrain.PretrainRecipe, *, stop_after: int | None = None) -> dict[str, Any]:
+def run(corpus: Path, work: Path, recipe: PretrainRecipe, *, stop_after: int | None = None) -> dict[str, Any]:
     """Trained parameters by name."""
     prepare(corpus, work, config=recipe.text, seed=recipe.seed)
     return dict(pretrain.train(recipe, work, stop_after=stop_after).state_dict())
@@ -144,18 +109,18 @@ def test_killed_process_resumes_to_the_same_weights(corpus: Path, tmp_path: Path
     assert killed.wait() == -signal.SIGKILL
     assert checkpoint.is_file()
     assert not (tmp_path / "k" / "model").exists()
-    recipe = parse(pretrain.PretrainRecipe, read_yaml(path), where="test")
+    recipe = parse(PretrainRecipe, read_yaml(path), where="test")
     assert_identical(run(corpus, tmp_path / "straight", recipe), run(corpus, tmp_path / "k", recipe))
 
 
-def train_and_export(corpus: Path, work: Path) -> tuple[PreTrainedModel, pretrain.PretrainRecipe, Path]:
+def train_and_export(corpus: Path, work: Path) -> tuple[PreTrainedModel, PretrainRecipe, Path]:
     """The trained model, its recipe (``work/tiny.yaml``) and the folder it was exported to."""
     recipe_file = work / "tiny.yaml"
     recipe_file.write_text("# A comment.\n" + yaml.safe_dump(recipe_mapping() | {"prompts": ["the cat", "a"]}))
-    recipe = parse(pretrain.PretrainRecipe, read_yaml(recipe_file), where="test")
+    recipe = parse(PretrainRecipe, read_yaml(recipe_file), where="test")
     prepare(corpus, work, config=recipe.text, seed=recipe.seed)
     model = pretrain.train(recipe, work)
-    training = pretrain.training_windows(recipe, work)
+    training = training_windows(recipe, work)
     out = export(model, work, recipe_file=recipe_file, text=recipe.text, prompts=recipe.prompts, training=training)
     return model, recipe, out
 
@@ -173,7 +138,7 @@ def test_exported_folder_loads_and_measures_the_same(corpus: Path, tmp_path: Pat
     bits = bits_per_byte(loaded.float(), windows, byte_count=byte_count)
     assert f"| {bits:.3f} |" in card
     assert bits < 8
-    training = pretrain.training_windows(recipe, tmp_path)
+    training = training_windows(recipe, tmp_path)
     ngram_bits = ngram_bits_per_byte(training, windows, vocab_size=300, byte_count=byte_count)
     assert f"| 5-gram model (modified Kneser-Ney) trained on the same tokens | {ngram_bits:.3f} bits per byte |" in card
 
@@ -188,7 +153,7 @@ def test_card_has_licences_and_the_same_samples_each_time(corpus: Path, tmp_path
         assert samples[0].startswith("the cat")
         assert samples[1].startswith("a")
     assert greedy[0] != sampled[0]
-    training = pretrain.training_windows(recipe, tmp_path)
+    training = training_windows(recipe, tmp_path)
     file = tmp_path / "tiny.yaml"
     export(model, tmp_path, recipe_file=file, text=recipe.text, prompts=recipe.prompts, training=training)
     assert (out / "card.md").read_text() == card
@@ -196,7 +161,7 @@ def test_card_has_licences_and_the_same_samples_each_time(corpus: Path, tmp_path
 
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
 def test_licence_of_every_text_is_known(path: Path) -> None:
-    text = parse(pretrain.PretrainRecipe, read_yaml(path), where=path.name).text
+    text = parse(PretrainRecipe, read_yaml(path), where=path.name).text
     assert {*text.weights, text.heldout} <= LICENCES.keys()
 
 
@@ -243,7 +208,7 @@ def test_heldout_text_is_refused_as_training_text(stem: str) -> None:
     mapping = recipe_mapping()
     mapping["text"]["weights"][stem] = 1
     with pytest.raises(ConfigError, match=f"{stem}.*never trained on"):
-        parse(pretrain.PretrainRecipe, mapping, where="test")
+        parse(PretrainRecipe, mapping, where="test")
 
 
 def test_another_recipe_does_not_resume(corpus: Path, tmp_path: Path) -> None:
@@ -256,7 +221,7 @@ def test_unknown_model_type_names_the_closest() -> None:
     mapping = recipe_mapping()
     mapping["model"]["model_type"] = "lama"
     with pytest.raises(ConfigError, match="did you mean 'llama'"):
-        pretrain.build_model(parse(pretrain.PretrainRecipe, mapping, where="test"))
+        pretrain.build_model(parse(PretrainRecipe, mapping, where="test"))
 
 
 @pytest.mark.parametrize("shape", [(2, 12, 30), (3, 30, 12)])
@@ -287,7 +252,7 @@ def test_our_muon_step_matches_torch() -> None:
 
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
 def test_recipe_builds(path: Path) -> None:
-    recipe = parse(pretrain.PretrainRecipe, read_yaml(path), where=path.name)
+    recipe = parse(PretrainRecipe, read_yaml(path), where=path.name)
     model = pretrain.build_model(recipe)
     assert model.get_output_embeddings().weight is model.get_input_embeddings().weight
     assert path.stem.rsplit("-", 1)[1] == f"{model.num_parameters() / 1e6:.0f}m"
@@ -300,7 +265,7 @@ def test_vocabulary_of_every_recipe_survives_the_tokenizer_class_of_its_family(
 ) -> None:
     mapping = read_yaml(path)
     mapping["text"] |= {"weights": {"one": 3, "two": 1}, "heldout": "three", "vocab_size": 300}
-    recipe = parse(pretrain.PretrainRecipe, mapping, where=path.name)
+    recipe = parse(PretrainRecipe, mapping, where=path.name)
     prepare(corpus, tmp_path, config=recipe.text, seed=recipe.seed)
     write_folder(pretrain.build_model(recipe), tmp_path, tmp_path / "model", text=recipe.text)
     assert (tmp_path / "model" / "model.safetensors").is_file()

@@ -10,18 +10,16 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import yaml
+from helpers.small_pretraining import ROOT, WORDS, recipe_mapping
 
-ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "benchmarks"))
 
-import pretrain  # noqa: E402
-import pretrain_ngram  # noqa: E402
-from pretrain_export import heldout_windows  # noqa: E402
-from pretrain_ngram import discounts, fit, ngram_bits_per_byte, probabilities  # noqa: E402
-from pretrain_text import prepare  # noqa: E402
-from test_pretrain import WORDS, recipe_mapping  # noqa: E402
+import pretrain_ngram
+from pretrain_ngram import discounts, fit, ngram_bits_per_byte, probabilities
+from pretrain_recipe import PretrainRecipe, training_windows
+from pretrain_text import heldout_windows, prepare
 
-from transferkit.config.schema import parse  # noqa: E402
+from transferkit.config.schema import parse
 
 VOCAB = 12
 BOS = 0
@@ -150,7 +148,7 @@ def work(tmp_path: Path) -> Path:
         pq.write_table(pa.table({"text": texts}), tmp_path / f"{stem}.parquet")
     mapping = recipe_mapping(steps=30)
     (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(mapping))
-    recipe = parse(pretrain.PretrainRecipe, mapping, where="test")
+    recipe = parse(PretrainRecipe, mapping, where="test")
     prepare(tmp_path, tmp_path / "work", config=recipe.text, seed=recipe.seed)
     return tmp_path / "work"
 
@@ -159,8 +157,8 @@ def work(tmp_path: Path) -> Path:
 def test_bits_per_byte_of_the_windows_of_all_batches(work: Path, bos: str | None) -> None:
     mapping = recipe_mapping(steps=30)
     mapping["text"]["bos"] = bos
-    recipe = parse(pretrain.PretrainRecipe, mapping, where="test")
-    training = pretrain.training_windows(recipe, work)
+    recipe = parse(PretrainRecipe, mapping, where="test")
+    training = training_windows(recipe, work)
     read = [
         (int(inputs[0]), *targets.tolist())
         for step in range(30)
@@ -178,9 +176,9 @@ def test_bits_per_byte_of_the_windows_of_all_batches(work: Path, bos: str | None
 def test_command_prints_the_figure(
     work: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    recipe = parse(pretrain.PretrainRecipe, recipe_mapping(steps=30), where="test")
+    recipe = parse(PretrainRecipe, recipe_mapping(steps=30), where="test")
     heldout, byte_count = heldout_windows(work, text=recipe.text, everything=True)
-    training = pretrain.training_windows(recipe, work)
+    training = training_windows(recipe, work)
     bits = ngram_bits_per_byte(training, heldout, vocab_size=300, byte_count=byte_count)
     command = ["pretrain_ngram.py", str(work.parent / "tiny.yaml"), "--work"]
     monkeypatch.setattr(sys, "argv", [*command, str(work)])

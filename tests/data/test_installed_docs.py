@@ -19,16 +19,9 @@ from helpers.tiny import Tiny
 from transferkit.config.datasets import DataSection
 from transferkit.data import installed_docs as module
 from transferkit.data.dev_sets import DevSetData, load_dev_sets
-from transferkit.data.installed_docs import (
-    SPLITS,
-    UNSEEN,
-    Docstring,
-    Root,
-    installed_docs,
-    kept_docs,
-    read_docstrings,
-    summary_and_paragraph,
-)
+from transferkit.data.docstrings import Root
+from transferkit.data.installed_docs import SPLITS, UNSEEN, Docstring, installed_docs, kept_docs, read_docstrings
+from transferkit.data.paragraphs import summary_and_paragraph
 from transferkit.data.training_sets import TrainingData, load_training_data
 from transferkit.errors import ConfigError
 from transferkit.runner.dry_run import describe
@@ -436,7 +429,8 @@ def test_another_process_reads_the_same_and_imports_no_package() -> None:
     code = f"""
 import hashlib, sys
 from pathlib import Path
-from transferkit.data.installed_docs import Root, read_docstrings
+from transferkit.data.docstrings import Root
+from transferkit.data.installed_docs import read_docstrings
 folder = Path({str(STDLIB)!r})
 docs = read_docstrings(Root(package, folder / package, folder) for package in ("email", "turtle.py"))
 print(hashlib.sha256(repr(docs).encode()).hexdigest(), len(docs), "turtle" in sys.modules, "torch" in sys.modules)
@@ -475,6 +469,32 @@ def test_kept_ones_are_read_again_where_a_source_file_changed(tmp_path: Path, mo
         assert file.read_text() == whole
     write(tmp_path, {"pkg/b.py": documented(2)})
     assert [doc.name for doc in kept_docs(kept)] == ["pkg.a.f", "pkg.b.f"]
+    assert len(list(kept.iterdir())) == 2
+    for code in module._DECIDED_BY:
+        others = [file for file in module._DECIDED_BY if file != code]
+        changed = tmp_path / "changed.py"
+        changed.write_text(Path(code).read_text() + "# changed\n")
+        with monkeypatch.context() as patch:
+            patch.setattr(module, "_DECIDED_BY", [*others, str(changed)])
+            kept_docs(kept)
+    assert len(list(kept.iterdir())) == 2 + len(module._DECIDED_BY)
+
+
+def test_all_code_that_decides_the_rows_names_the_kept_file() -> None:
+    """Every module of the package that ``installed_docs`` imports, but for those that word errors and write files."""
+    found: set[str] = set()
+    waiting = [module.__name__]
+    while waiting:
+        name = waiting.pop()
+        found.add(name)
+        tree = ast.parse(Path(sys.modules[name].__file__ or "").read_text())
+        for node in ast.walk(tree):
+            if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("transferkit"):
+                inner = {f"{node.module}.{alias.name}" for alias in node.names} & set(sys.modules)
+                waiting += (inner or {node.module}) - found
+    decided = {name for name in found if sys.modules[name].__file__ in module._DECIDED_BY}
+    assert found - decided == {"transferkit.errors", "transferkit.files.json"}
+    assert len(decided) == len(module._DECIDED_BY)
 
 
 # Recipes

@@ -13,7 +13,8 @@ import pandas as pd
 import pytest
 
 from transferkit.config.datasets import DataSection
-from transferkit.data.training_sets import TrainingData, load_training_data, text_ids
+from transferkit.data.examples import text_ids
+from transferkit.data.training_sets import TrainingData, load_training_data
 from transferkit.errors import ConfigError, RunError
 
 PAIRS = [{"anchor": f"question {i}", "positive": f"answer {i}"} for i in range(20)]
@@ -146,7 +147,7 @@ def test_null_negatives_of_triplets_stop_or_are_skipped(tmp_path: Path, suffix: 
             r"row 2, column 'anchor': expected text, got an empty value",
         ),
         ("a.csv", b"anchor,anchor\nx,y\n", "twice in the header"),
-        ("a.csv", b"anchor,positive\nd\xe9,y\n", "cannot be read as UTF-8 csv"),
+        ("a.csv", b"anchor,positive\nd\xe9,y\n", r"cannot be read as UTF-8 \(.*; save the file as UTF-8$"),
         ("a.jsonl", b'{"anchor": "x"}\n{"anchor":\n', "cannot be read as jsonl"),
         ("a.parquet", b"this is no parquet file", "cannot be read as parquet"),
         ("a.txt", b"x", "expected a file ending in .parquet, .jsonl, .json, .csv, .tsv, got '.txt'"),

@@ -14,7 +14,7 @@ from torch import Tensor
 from transformers import AutoModel, AutoTokenizer
 
 from transferkit.config.sections import LoraSection
-from transferkit.data.training_sets import Batch
+from transferkit.data.examples import Batch
 from transferkit.prompting.adapters import add_lora
 
 R, ALPHA, LR, TEMPERATURE, CLIP, STEPS = 4, 8.0, 3e-3, 0.05, 1.0, 6

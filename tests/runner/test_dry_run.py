@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from transformers import AutoModel, AutoModelForCausalLM, AutoTokenizer
 
 from transferkit.config.recipes import read_recipe
-from transferkit.data.training_sets import Batch
+from transferkit.data.examples import Batch
 from transferkit.decoder.readout import Readout
 from transferkit.errors import ConfigError
 from transferkit.methods.base import Embedder, Group

@@ -152,7 +152,7 @@ def test_what_stops_the_search_names_the_command_that_goes_on(
         raise OSError(28, "No space left on device")
 
     shutil.copytree(finished[0], RUNS)
-    monkeypatch.setattr("transferkit.files.vector_files.os.fsync", full)
+    monkeypatch.setattr("transferkit.files.parts.os.fsync", full)
     result = CliRunner().invoke(app, ["demo"])
     assert isinstance(result.exception, RunError)
     assert str(result.exception).endswith(f'make room and go on with `transferkit search "{QUESTION}"`')

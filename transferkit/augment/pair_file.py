@@ -1,23 +1,24 @@
-"""Pairs in the making: a block is a parquet file of its own, whole or absent; all blocks together become the output.
+"""Pairs in the making, appended block by block as files/parts.py says; all blocks together become a parquet file.
 
-They lie in ``.NAME.part/`` beside it. A block says in its footer which texts it comes from and what was rejected.
+A block says in its metadata which texts it comes from and what was rejected.
 """
 
 import json
-import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from hashlib import sha256
+from io import BytesIO
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from transferkit.augment.candidates import Candidate, Reason, Source
-from transferkit.errors import ConfigError, RunError
-from transferkit.files.json import read_json, write_json
-from transferkit.files.manifest import flush
+from transferkit.errors import ConfigError
+from transferkit.files.parts import PartFile
 
 FORMAT = 1
-_FOOTER = b"transferkit.augment"  # key of the JSON in a parquet file's footer
+_FOOTER = b"transferkit.augment"  # key of the JSON in the finished file's footer
+_SAYS = b"block"  # key of the JSON in the metadata of a block
 _BLOCKS_PER_GROUP = 64  # blocks that become one row group
 
 
@@ -89,23 +90,20 @@ def texts_sha256(sources: Sequence[Source]) -> str:
     return sha256(json.dumps([[source.row, source.text] for source in sources]).encode()).hexdigest()
 
 
-class PairFile:
-    """The output file in the making.
+class PairFile(PartFile):
+    """The output file in the making; ``rows`` are the pairs on disk so far.
 
     Args:
         out: the finished file.
         identity: what the pairs are made from and how; blocks made otherwise are not continued.
+
+    Attributes:
+        blocks: what the finished ones say of themselves.
     """
 
     def __init__(self, out: Path, *, identity: dict[str, str]) -> None:
-        self.out = out
-        self.identity = identity
+        super().__init__(out, identity=identity, unit="pairs")
         self.blocks: list[Block] = []
-
-    @property
-    def folder(self) -> Path:
-        """Holds the blocks."""
-        return self.out.with_name(f".{self.out.name}.part")
 
     def resume(self) -> None:
         """Take over the blocks that an earlier call left; nothing there is a fresh start.
@@ -113,34 +111,17 @@ class PairFile:
         Raises:
             ConfigError: made from or in another way, or damaged.
         """
-        description = self.folder / "identity.json"
-        if not description.is_file():
-            return
-        saved = read_json(description)
-        if saved.get("format") != FORMAT:
-            raise ConfigError(f"{self.folder}: of another version of transferkit; remove it to start again")
-        before = saved["identity"]
-        names = dict.fromkeys([*self.identity, *before])
-        different = [name for name in names if self.identity.get(name) != before.get(name)]
-        if different:
-            raise ConfigError(
-                f"{self.folder}: was begun with other settings ({', '.join(different)}); give the same command to go "
-                "on, or remove the folder to start again"
-            )
-        while (path := self._path(len(self.blocks))).is_file():
-            said = read_footer(path)
-            self.blocks.append(Block(**{**said, "tally": Tally(**said["tally"])}))
+        super().resume()
+        said = [json.loads(metadata[_SAYS]) for _, metadata in self._batches()]
+        self.blocks = [Block(**{**one, "tally": Tally(**one["tally"])}) for one in said]
 
-    def rows(self) -> Iterator[tuple[str, str]]:
+    def pairs(self) -> Iterator[tuple[str, str]]:
         """Anchor and positive of every pair so far."""
-        import pyarrow.parquet
-
-        for number in range(len(self.blocks)):
-            table = pyarrow.parquet.read_table(self._path(number), columns=["anchor", "positive"])
-            yield from zip(table["anchor"].to_pylist(), table["positive"].to_pylist(), strict=True)
+        for batch, _ in self._batches():
+            yield from zip(batch["anchor"].to_pylist(), batch["positive"].to_pylist(), strict=True)
 
     def append(self, pairs: Sequence[Candidate], block: Block) -> None:
-        """Add a block; it appears by rename, so a kill leaves it whole or absent.
+        """Add a block.
 
         Raises:
             RunError: the disk refused.
@@ -152,18 +133,7 @@ class PairFile:
             "seed": [pair.seed for pair in pairs],
             "row": [pair.source.row for pair in pairs],
         }
-        try:
-            if not self.blocks:
-                if self.folder.exists():
-                    shutil.rmtree(self.folder)  # what a kill in the middle of a removal left, of whatever settings
-                self.folder.mkdir(parents=True)
-                write_json(self.folder / "identity.json", {"format": FORMAT, "identity": self.identity})
-            with _writer(self.folder / "next", asdict(block)) as writer:
-                writer.write_table(_table(columns))
-            flush(self.folder / "next")
-            (self.folder / "next").replace(self._path(len(self.blocks)))
-        except OSError as error:
-            raise self._refused(self.folder, error) from None
+        self.write(_message(columns, block, opens=self.bytes == 0), rows=len(pairs))
         self.blocks.append(block)
 
     def tally(self) -> Tally:
@@ -171,7 +141,7 @@ class PairFile:
         return sum((block.tally for block in self.blocks), Tally())
 
     def finish(self, settings: dict[str, Any]) -> None:
-        """Join the blocks into the output and remove them.
+        """Make the blocks the output.
 
         Args:
             settings: for the output's footer, beside the tally.
@@ -179,36 +149,37 @@ class PairFile:
         Raises:
             RunError: the disk refused; the blocks are kept.
         """
+        batch_sizes = sorted({block.batch_size for block in self.blocks})
+        footer = {"format": FORMAT, **settings, "batch_sizes": batch_sizes, **asdict(self.tally())}
+        self.complete(lambda part: self._parquet(part.with_name(f"{part.name}.parquet"), footer))
+
+    def _batches(self) -> Iterator[tuple[Any, Any]]:
+        """Rows and metadata of every block."""
+        import pyarrow
+
+        if self.bytes == 0:
+            return
+        try:
+            with self.part.open("rb") as file, pyarrow.ipc.open_stream(file) as stream:
+                while True:
+                    yield tuple(stream.read_next_batch_with_custom_metadata())
+        except StopIteration:
+            return
+        except (pyarrow.ArrowException, OSError):
+            raise self.damaged() from None
+
+    def _parquet(self, whole: Path, footer: dict[str, Any]) -> Path:
+        """All blocks as one file, no more than a row group in memory."""
         import pyarrow
         import pyarrow.parquet
 
-        batch_sizes = sorted({block.batch_size for block in self.blocks})
-        footer = {"format": FORMAT, **settings, "batch_sizes": batch_sizes, **asdict(self.tally())}
-        whole = self.folder / "whole"
-        try:
-            with _writer(whole, footer) as writer:
-                for start in range(0, len(self.blocks), _BLOCKS_PER_GROUP):
-                    numbers = range(start, min(start + _BLOCKS_PER_GROUP, len(self.blocks)))
-                    tables = [pyarrow.parquet.read_table(self._path(number)) for number in numbers]
-                    writer.write_table(pyarrow.concat_tables([table.replace_schema_metadata() for table in tables]))
-            flush(whole)
-            whole.replace(self.out)
-            shutil.rmtree(self.folder)
-        except OSError as error:
-            raise self._refused(self.out, error) from None
-
-    def discard(self) -> None:
-        """Remove the blocks."""
-        shutil.rmtree(self.folder, ignore_errors=True)
-
-    def _path(self, number: int) -> Path:
-        return self.folder / f"block-{number:06d}.parquet"
-
-    def _refused(self, path: Path, error: OSError) -> RunError:
-        return RunError(
-            f"{path}: cannot be written ({error.strerror or error}); {len(self.blocks)} blocks are kept, make room and "
-            "give the same command again"
-        )
+        text = json.dumps(footer, ensure_ascii=False, sort_keys=True)
+        schema = _schema().with_metadata({_FOOTER: text.encode()})
+        batches = (batch for batch, _ in self._batches())
+        with pyarrow.parquet.ParquetWriter(whole, schema) as writer:
+            while group := list(islice(batches, _BLOCKS_PER_GROUP)):
+                writer.write_table(pyarrow.Table.from_batches(group))
+        return whole
 
 
 _ORIGIN = ("kind", "model", "revision", "weights_sha256", "prompt")
@@ -216,7 +187,7 @@ _TEXTS = ("anchor", "positive", *_ORIGIN)
 
 
 def read_footer(file: Path) -> dict[str, Any]:
-    """What a finished file, or a block, says of its making.
+    """What a finished file says of its making.
 
     Raises:
         ConfigError: not a file that ``augment`` wrote.
@@ -239,14 +210,17 @@ def _schema() -> Any:
     return pyarrow.schema([*texts, ("seed", pyarrow.int64()), ("row", pyarrow.int64())])
 
 
-def _table(columns: dict[str, list[Any]]) -> Any:
+def _message(columns: dict[str, list[Any]], block: Block, *, opens: bool) -> bytes:
+    """A block as an Arrow message that says where it is from; ``opens``: behind the one that opens a stream.
+
+    A parquet file cannot be continued after a kill, a stream of messages can.
+    """
     import pyarrow
 
-    return pyarrow.table(columns, schema=_schema())
-
-
-def _writer(path: Path, footer: dict[str, Any]) -> Any:
-    import pyarrow.parquet
-
-    text = json.dumps(footer, ensure_ascii=False, sort_keys=True)
-    return pyarrow.parquet.ParquetWriter(path, _schema().with_metadata({_FOOTER: text.encode()}))
+    schema = _schema()
+    sink = BytesIO()
+    with pyarrow.ipc.new_stream(sink, schema) as stream:
+        batch = pyarrow.record_batch(columns, schema=schema)
+        stream.write_batch(batch, custom_metadata={_SAYS: json.dumps(asdict(block)).encode()})
+        written = sink.getvalue()
+    return written if opens else written[len(schema.serialize()) :]

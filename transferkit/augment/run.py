@@ -20,7 +20,6 @@ from transferkit.augment.settings import Limits, Setup
 from transferkit.augment.similarity import Similarity, embedder_sha256
 from transferkit.checkpoints.open import open_model
 from transferkit.config.schema import dump_yaml
-from transferkit.embed.files import no_texts
 from transferkit.errors import ConfigError, RunError
 from transferkit.files.text_files import TextFile
 from transferkit.files.writable import check_new_file
@@ -66,48 +65,22 @@ def augment_file(
     setup, limits = setup or Setup(), limits or Limits()
     _check(out, ways, limits)
     source = TextFile.named(texts, column=column)
-    settings = {
-        "input": source.fingerprint(),
-        "limit": limit,
-        "seed": setup.seed,
-        "sampling": asdict(setup.sampling),
-        "dtype": setup.dtype,
-        "filters": {
-            **asdict(limits),
-            "embedder": None if limits.embedder is None else embedder_sha256(limits.embedder),
-        },
-        **{way.name: way.described() for way in ways},
-    }
+    settings = _settings(source, ways, setup=setup, limits=limits, limit=limit)
     file = PairFile(out, identity={name: json.dumps(value, sort_keys=True) for name, value in settings.items()})
     file.resume()
-    total = None if source.path is None else sum(1 for _ in islice(source, limit))  # a bad row is found here
-    if total == 0:
-        raise no_texts(source)
+    total = source.count(limit=limit)
     makers = [maker for way in ways for maker in way.makers(setup)]
-    similarity = _similarity(limits, file, setup)
-    filters = Filters(limits, similarity)
-    for anchor, positive in file.rows():
-        filters.remember(anchor, positive)
-    try:
-        with texts_bar(console) as bar:
-            done = file.tally().texts
-            task = bar.add_task(out.name, total=total, completed=done)
-            for block in _rest(source, file, limit=limit, size=BATCHES_PER_BLOCK * setup.batch_size):
-                _append(file, block, makers, filters, setup=setup, advance=_advancer(bar, task, makers))
-                done += len(block)
-                bar.update(task, completed=done)
-    except KeyboardInterrupt:
-        kept = file.tally().pairs
-        raise KeyboardInterrupt(
-            f"interrupted; {kept} pairs are kept, the same command goes on where this one stopped"
-        ) from None
+    filters = _filters(limits, file, setup)
+    blocks = _rest(source, file, limit=limit, size=BATCHES_PER_BLOCK * setup.batch_size)
+    _fill(file, blocks, makers, filters, setup=setup, total=total, console=console)
     tally = file.tally()
     if tally.texts == 0:
-        raise no_texts(source)
+        raise source.without_texts()
     if tally.pairs == 0:
         file.discard()
         raise RunError(f"{source}: no pair is left of {tally.texts} texts ({_reasons(tally)}); {out} is not written")
-    file.finish({"transferkit": __version__, **settings, "min_similarity": similarity.limit if similarity else None})
+    found = filters.similarity.limit if filters.similarity else None
+    file.finish({"transferkit": __version__, **settings, "min_similarity": found})
     return tally
 
 
@@ -148,13 +121,33 @@ def _check(out: Path, ways: Sequence[Way], limits: Limits) -> None:
     check_new_file(out)
 
 
-def _similarity(limits: Limits, file: PairFile, setup: Setup) -> Similarity | None:
-    """The embedder that judges, with the limit that the first block found."""
-    if limits.embedder is None:
-        return None
-    found = file.blocks[0].min_similarity if file.blocks else limits.min_similarity
-    embedder = open_model(limits.embedder, device=setup.device)
-    return Similarity(embedder, limit=found, batch_size=setup.batch_size)
+def _settings(
+    source: TextFile, ways: Sequence[Way], *, setup: Setup, limits: Limits, limit: int | None
+) -> dict[str, Any]:
+    """All that decides the pairs but the batch size: a run may go on with another one."""
+    embedder = None if limits.embedder is None else embedder_sha256(limits.embedder)
+    return {
+        "input": source.fingerprint(),
+        "limit": limit,
+        "seed": setup.seed,
+        "sampling": asdict(setup.sampling),
+        "dtype": setup.dtype,
+        "filters": {**asdict(limits), "embedder": embedder},
+        **{way.name: way.described() for way in ways},
+    }
+
+
+def _filters(limits: Limits, file: PairFile, setup: Setup) -> Filters:
+    """What judges, knowing the pairs of ``file``; of an embedder with the limit that the first block found."""
+    similarity = None
+    if limits.embedder is not None:
+        found = file.blocks[0].min_similarity if file.blocks else limits.min_similarity
+        embedder = open_model(limits.embedder, device=setup.device)
+        similarity = Similarity(embedder, limit=found, batch_size=setup.batch_size)
+    filters = Filters(limits, similarity)
+    for anchor, positive in file.pairs():
+        filters.remember(anchor, positive)
+    return filters
 
 
 def _rest(source: TextFile, file: PairFile, *, limit: int | None, size: int) -> Iterator[list[Source]]:
@@ -166,9 +159,34 @@ def _rest(source: TextFile, file: PairFile, *, limit: int | None, size: int) -> 
     rest = (Source(row, text) for row, text in enumerate(islice(source, limit), start=1))
     for block in file.blocks:
         if texts_sha256(list(islice(rest, block.tally.texts))) != block.sha256:
-            raise ConfigError(f"{file.folder}: was begun with other texts; give the same, or remove it to start again")
+            raise ConfigError(f"{file.part}: was begun with other texts; give the same, or remove it to start again")
     while block_texts := list(islice(rest, size)):
         yield block_texts
+
+
+def _fill(
+    file: PairFile,
+    blocks: Iterator[list[Source]],
+    makers: Sequence[Maker],
+    filters: Filters,
+    *,
+    setup: Setup,
+    total: int | None,
+    console: Console,
+) -> None:
+    """Append the pairs of every block, with progress out of ``total`` texts."""
+    try:
+        with texts_bar(console) as bar:
+            done = file.tally().texts
+            task = bar.add_task(file.out.name, total=total, completed=done)
+            for block in blocks:
+                _append(file, block, makers, filters, setup=setup, advance=_advancer(bar, task, makers))
+                done += len(block)
+                bar.update(task, completed=done)
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(
+            f"interrupted; {file.rows} pairs are kept, the same command goes on where this one stopped"
+        ) from None
 
 
 def _append(

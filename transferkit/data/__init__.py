@@ -1,1 +1,1 @@
-"""Tables -> training batches and dev sets with their scores."""
+"""Texts as data: tables -> training batches, dev sets and their scores; docstrings as pairs; words of a text."""

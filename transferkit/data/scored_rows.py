@@ -1,7 +1,8 @@
 """Rows of sets that are scored: what their columns must hold, and how the three tables of retrieval fit together."""
 
-from transferkit.data.tables import Check, Columns, Source, TableReader, read_columns
+from transferkit.data.tables import Columns, Source, TableReader, read_columns
 from transferkit.errors import ConfigError
+from transferkit.files.cells import Check
 
 CHECKS: dict[str, Check] = {  # role -> what its values must be
     "text": "text",

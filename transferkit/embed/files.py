@@ -63,18 +63,10 @@ def embed_file(
     place = usable_device(device)
     _check_output(out, resume=resume)
     source = TextFile.named(texts, column=column)
-    manifest = checkpoint_folder(checkpoint) / NAME
-    identity = {
-        "checkpoint": sha256_file(manifest) if manifest.is_file() else "",
-        "instruction": repr(instruction),
-        "input": source.fingerprint(),
-    }
-    file = VectorFile(out, identity=identity, again="the same command and --resume")
+    file = VectorFile(out, identity=_identity(checkpoint, instruction, source), again="the same command and --resume")
     if resume:
         file.resume()
-    total = None if source.path is None else sum(1 for _ in source)  # reads every row once: a bad one is found here
-    if total == 0:
-        raise no_texts(source)
+    total = source.count()
     embedder = load(checkpoint, backbone=backbone, device=place)
     warn_of_instruction(embedder, instruction, console)
     try:
@@ -85,7 +77,7 @@ def embed_file(
     except KeyboardInterrupt:
         raise KeyboardInterrupt(f"interrupted; {file.rows} vectors are kept, go on with {file.again}") from None
     if file.rows == 0:
-        raise no_texts(source)
+        raise source.without_texts()
     file.finish()
     return file.rows
 
@@ -171,6 +163,11 @@ def _check_output(out: Path, *, resume: bool) -> None:
         )
 
 
-def no_texts(source: TextFile) -> ConfigError:
-    """The error for an input without a single text."""
-    return ConfigError(f"{source}: holds no texts, expected at least one")
+def _identity(checkpoint: Path, instruction: str | None, source: TextFile) -> dict[str, str]:
+    """What the vectors come from."""
+    manifest = checkpoint_folder(checkpoint) / NAME
+    return {
+        "checkpoint": sha256_file(manifest) if manifest.is_file() else "",
+        "instruction": repr(instruction),
+        "input": source.fingerprint(),
+    }

@@ -27,9 +27,10 @@ from transferkit.data.scored_rows import (
     read_queries,
     relevant_only,
 )
-from transferkit.data.tables import SUFFIXES, Columns, Source, TableReader, bad_row
+from transferkit.data.tables import Columns, Source, TableReader, bad_row
 from transferkit.errors import ConfigError
 from transferkit.files.manifest import sha256_file
+from transferkit.files.tables import SUFFIXES
 
 OPTION = "--tasks-from"
 

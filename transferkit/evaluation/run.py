@@ -22,7 +22,7 @@ from rich.progress import Progress as Bar
 from rich.progress import TaskID
 
 from transferkit import __version__
-from transferkit.data.tables import quiet_datasets
+from transferkit.data.hub import quiet_datasets
 from transferkit.errors import RunError, TransferkitError, first_line
 from transferkit.evaluation.dataset_columns import columns_in_blocks
 from transferkit.evaluation.encoder import TextEncoder

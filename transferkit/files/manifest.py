@@ -1,7 +1,6 @@
 """Folders that are whole or absent: written beside, sealed with the sha256 of every file, then renamed."""
 
 import hashlib
-import json
 import os
 import shutil
 from collections.abc import Iterator
@@ -9,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from transferkit.errors import ConfigError, RunError
+from transferkit.files.json import read_json, write_json
 
 NAME = "manifest.json"
 
@@ -53,7 +53,7 @@ def seal(folder: Path) -> None:
     for name in files:
         flush(folder / name)
     manifest = folder / NAME
-    manifest.write_text(json.dumps({"format": 1, "files": files}, indent=2) + "\n", encoding="utf-8")
+    write_json(manifest, {"format": 1, "files": files})
     flush(manifest)
 
 
@@ -67,8 +67,8 @@ def verify(folder: Path) -> dict[str, str]:
     if not manifest.is_file():
         raise ConfigError(f"{folder}: not a complete checkpoint (no {NAME} in it)")
     try:
-        files: dict[str, str] = json.loads(manifest.read_text(encoding="utf-8"))["files"]
-    except (ValueError, KeyError, TypeError):
+        files: dict[str, str] = read_json(manifest)["files"]
+    except (ConfigError, KeyError):
         raise ConfigError(f"{manifest}: damaged; restore the checkpoint from a copy") from None
     for name, expected in files.items():
         path = folder / name

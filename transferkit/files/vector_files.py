@@ -1,10 +1,6 @@
-"""Vectors appended to a file block by block, so that a kill loses one block at most: .npy, .jsonl and .parquet.
-
-The data grow in ``.NAME.part``; ``.NAME.part.json`` says how much of it counts. The finished file appears by rename.
-"""
+"""Vectors appended to a file block by block, as files/parts.py says: .npy, .jsonl and .parquet."""
 
 import json
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from io import BytesIO
@@ -14,10 +10,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from transferkit.errors import ConfigError, RunError
-from transferkit.files.json import read_json, write_json
+from transferkit.files.parts import PartFile
 
-FORMAT = 1
 Vectors = npt.NDArray[np.float32]
 
 
@@ -30,83 +24,28 @@ class _Kind:
     finish: Callable[[Path, int, int], Path]  # part, rows, width -> the file that becomes the output
 
 
-class VectorFile:
-    """An output file in the making.
+class VectorFile(PartFile):
+    """An output file of vectors in the making; ``rows`` are the vectors on disk so far.
 
     Args:
         out: the finished file; its suffix decides the kind.
         identity: what the vectors come from; a part made from something else is not continued.
         again: what one gives to go on after an interruption, for messages.
-
-    Attributes:
-        rows: vectors on disk so far.
     """
 
     def __init__(self, out: Path, *, identity: dict[str, str], again: str = "the same command") -> None:
-        self.out = out
-        self.again = again
+        super().__init__(out, identity=identity, unit="vectors", again=again)
         self.kind = _KINDS[out.suffix.lower()]
-        self.identity = identity
-        self.rows = 0
-        self.bytes = 0
-        self.width = 0
-
-    @property
-    def part(self) -> Path:
-        """The data so far."""
-        return self.out.with_name(f".{self.out.name}.part")
-
-    @property
-    def progress(self) -> Path:
-        """How much of :attr:`part` counts, and what it was made from."""
-        return self.out.with_name(f".{self.out.name}.part.json")
-
-    def resume(self) -> None:
-        """Take over what an earlier call left; nothing there is a fresh start.
-
-        Raises:
-            ConfigError: made from another checkpoint, instruction or input, or damaged.
-        """
-        if not (self.part.is_file() and self.progress.is_file()):
-            return
-        saved = read_json(self.progress)
-        if saved.get("format") != FORMAT or saved["bytes"] > self.part.stat().st_size:
-            raise ConfigError(f"{self.part}: damaged or of another version; remove it to start again")
-        different = [name for name, value in self.identity.items() if saved["identity"].get(name) != value]
-        if different:
-            raise ConfigError(
-                f"{self.part}: was begun with another {' and another '.join(different)}; give the same, or remove the "
-                "file to start again"
-            )
-        self.rows, self.bytes, self.width = saved["rows"], saved["bytes"], saved["width"]
 
     def append(self, texts: list[str], vectors: Vectors) -> None:
-        """Add a block; it counts once the progress file says so, whatever is killed in between.
+        """Add a block.
 
         Raises:
             RunError: the disk refused.
         """
-        try:
-            if self.rows == 0:
-                self.out.parent.mkdir(parents=True, exist_ok=True)
-                self.progress.unlink(missing_ok=True)
-                self.width = vectors.shape[1]
-            with self.part.open("r+b" if self.rows else "wb") as file:
-                file.truncate(self.bytes)
-                file.seek(self.bytes)
-                if self.rows == 0:
-                    file.write(self.kind.opening(self.width))
-                file.write(self.kind.block(texts, vectors))
-                file.flush()
-                os.fsync(file.fileno())
-                end = file.tell()
-            self.rows, self.bytes = self.rows + len(texts), end
-            self._write_progress()
-        except OSError as error:
-            raise RunError(
-                f"{self.part}: cannot be written ({error.strerror or error}); the {self.rows} vectors before are kept, "
-                f"make room and go on with {self.again}"
-            ) from None
+        width = vectors.shape[1]
+        opening = b"" if self.bytes else self.kind.opening(width)
+        self.write(opening + self.kind.block(texts, vectors), rows=len(texts), width=width)
 
     def finish(self) -> None:
         """Make the part the finished file.
@@ -114,25 +53,7 @@ class VectorFile:
         Raises:
             RunError: the disk refused; the part is kept.
         """
-        try:
-            os.truncate(self.part, self.bytes)
-            self.kind.finish(self.part, self.rows, self.width).replace(self.out)
-            self.part.unlink(missing_ok=True)
-            self.progress.unlink(missing_ok=True)
-        except OSError as error:
-            raise RunError(
-                f"{self.out}: cannot be written ({error.strerror or error}); all {self.rows} vectors are kept, make "
-                f"room and go on with {self.again}"
-            ) from None
-
-    def _write_progress(self) -> None:
-        state: dict[str, Any] = {
-            "format": FORMAT,
-            "rows": self.rows,
-            "bytes": self.bytes,
-            "width": self.width,
-        }
-        write_json(self.progress, state | {"identity": self.identity})
+        self.complete(lambda part: self.kind.finish(part, self.rows, self.facts["width"]))
 
 
 def _npy_header(rows: int, width: int) -> bytes:
@@ -150,8 +71,6 @@ def _npy_block(texts: list[str], vectors: Vectors) -> bytes:
 def _npy_finish(part: Path, rows: int, width: int) -> Path:
     with part.open("r+b") as file:
         file.write(_npy_header(rows, width))
-        file.flush()
-        os.fsync(file.fileno())
     return part
 
 
@@ -192,8 +111,6 @@ def _parquet_finish(part: Path, rows: int, width: int) -> Path:
     ):
         for batch in stream:
             writer.write_batch(batch)
-    with whole.open("rb") as file:
-        os.fsync(file.fileno())
     return whole
 
 

@@ -5,7 +5,7 @@ from typing import Any
 from torch import nn
 
 from transferkit.config.resolve import ResolvedRecipe
-from transferkit.data.training_sets import Batch
+from transferkit.data.examples import Batch
 from transferkit.methods.example import Example
 
 Rows = list[tuple[str, str]]  # of a plan: name and what is said of it

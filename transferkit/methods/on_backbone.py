@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from transferkit.config.poolings import STATIC, Pooling, check_soft_place, of_states, parts_of
 from transferkit.config.resolve import ResolvedRecipe
 from transferkit.config.specs import BackboneSpec
-from transferkit.data.training_sets import Batch
+from transferkit.data.examples import Batch
 from transferkit.decoder.decoder import Decoder
 from transferkit.decoder.identity import Identity
 from transferkit.decoder.loading import input_embeddings, num_parameters

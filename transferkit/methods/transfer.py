@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from transferkit.config.methods import MethodFacts
 from transferkit.config.poolings import STATIC, Pooling, parts_of
 from transferkit.config.resolve import ResolvedRecipe
-from transferkit.data.training_sets import Batch
+from transferkit.data.examples import Batch
 from transferkit.decoder.identity import tokenizer_sha256
 from transferkit.decoder.loading import input_embeddings
 from transferkit.decoder.reader import Reader

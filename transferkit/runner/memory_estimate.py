@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from transferkit.data.training_sets import Batch
+from transferkit.data.examples import Batch
 from transferkit.methods.base import Embedder
 
 _MEASURED = 4  # texts

@@ -2,11 +2,11 @@
 
 from typing import Any, Literal
 
-from pydantic import ConfigDict, model_validator
+from pydantic import ConfigDict, field_validator, model_validator
 
-from transferkit.config.methods import Task
+from transferkit.config.methods import Task, all_methods, baseline_methods
 from transferkit.config.schema import Model, Strict, parse
-from transferkit.errors import ConfigError
+from transferkit.errors import ConfigError, did_you_mean
 
 RESTORE = "restore it from a copy, or run it again"
 
@@ -77,6 +77,15 @@ class Record(_Open):
     parameters: _Parameters
     best: _Best | None = None
     git: _Git | None = None
+
+    @field_validator("method")
+    @classmethod
+    def _is_known(cls, name: str) -> str:
+        known = list(dict.fromkeys([*baseline_methods(), *all_methods()]))
+        if name not in known:
+            expected = f"{', '.join(map(repr, known[:-1]))} or {known[-1]!r}"
+            raise ValueError(f"expected {expected}, got {name!r}{did_you_mean(name, known)}")
+        return name
 
     @model_validator(mode="after")
     def _stands_with_a_row(self) -> "Record":

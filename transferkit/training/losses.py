@@ -102,7 +102,7 @@ def contrastive_loss(
         anchors: (G, d) of all processes.
         positives: (G, d), in the same order.
         negatives: (M, d) hard negatives of all processes, in any order; each is a candidate for every anchor.
-        anchor_ids: (G,) int64, equal for equal texts (:class:`transferkit.data.training_sets.Batch`).
+        anchor_ids: (G,) int64, equal for equal texts (:class:`transferkit.data.examples.Batch`).
         positive_ids: (G,) int64.
         negative_ids: (M,) int64.
         labels: (G,) int64; pairs with equal labels are no negatives of each other.

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from transferkit.config.recipe import Recipe
 from transferkit.config.sections import LossSection
-from transferkit.data.training_sets import Batch
+from transferkit.data.examples import Batch
 from transferkit.errors import RunError
 from transferkit.methods.base import Embedder
 from transferkit.training.distributed import any_process, average_gradients, gather, total, world

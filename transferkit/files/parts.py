@@ -1,0 +1,140 @@
+"""An output in the making: blocks of bytes appended to a part beside it, so that a kill loses one block at most.
+
+The data grow in ``.NAME.part``; ``.NAME.part.json`` says how much of it counts and what it was made from. The finished
+file appears by rename.
+"""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from transferkit.errors import ConfigError, RunError
+from transferkit.files.json import read_json, write_json
+from transferkit.files.manifest import flush
+
+FORMAT = 1
+_OWN = ("format", "rows", "bytes", "identity")  # keys of the progress file; all others are facts
+
+
+class PartFile:
+    """A part and what is known of it.
+
+    Args:
+        out: the finished file.
+        identity: what the output is made from and how; a part made otherwise is not continued.
+        unit: what a row is, in the plural, for messages.
+        again: what one gives to go on after an interruption, for messages.
+
+    Attributes:
+        rows: on disk so far.
+        bytes: of the part that count.
+        facts: what was given to :meth:`write` beside the rows.
+    """
+
+    def __init__(self, out: Path, *, identity: dict[str, str], unit: str, again: str = "the same command") -> None:
+        self.out = out
+        self.identity = identity
+        self.unit = unit
+        self.again = again
+        self.rows = 0
+        self.bytes = 0
+        self.facts: dict[str, Any] = {}
+
+    @property
+    def part(self) -> Path:
+        """The data so far."""
+        return self.out.with_name(f".{self.out.name}.part")
+
+    @property
+    def progress(self) -> Path:
+        """How much of :attr:`part` counts, and what it was made from."""
+        return self.out.with_name(f".{self.out.name}.part.json")
+
+    def resume(self) -> None:
+        """Take over what an earlier call left; nothing there is a fresh start.
+
+        Raises:
+            ConfigError: made from something else or in another way, or damaged; nothing is changed then.
+            RunError: the disk refused.
+        """
+        if self.part.is_dir():  # of a version that kept a folder of blocks
+            raise self.damaged()
+        if not (self.part.is_file() and self.progress.is_file()):
+            return
+        saved = read_json(self.progress)
+        if saved.get("format") != FORMAT or not set(_OWN) <= set(saved) or saved["bytes"] > self.part.stat().st_size:
+            raise self.damaged()
+        before = saved["identity"]
+        names = dict.fromkeys([*self.identity, *before])
+        different = [name for name in names if self.identity.get(name) != before.get(name)]
+        if different:
+            raise ConfigError(
+                f"{self.part}: was begun with other settings ({', '.join(different)}); give {self.again} to go on, or "
+                "remove it to start again"
+            )
+        self.rows, self.bytes = saved["rows"], saved["bytes"]
+        self.facts = {name: value for name, value in saved.items() if name not in _OWN}
+        try:
+            os.truncate(self.part, self.bytes)
+        except OSError as error:
+            raise self._refused(self.part, error, kept=f"the {self.rows} {self.unit} before") from None
+
+    def write(self, block: bytes, *, rows: int, **facts: Any) -> None:
+        """Add a block; it counts once the progress file says so, whatever is killed in between.
+
+        Args:
+            block: the first one opens the part.
+            rows: in the block.
+            facts: JSON values that are kept with the progress, and given back by :meth:`resume`.
+
+        Raises:
+            RunError: the disk refused; the blocks before are kept.
+        """
+        try:
+            if self.bytes == 0:
+                self.out.parent.mkdir(parents=True, exist_ok=True)
+                self.progress.unlink(missing_ok=True)
+            with self.part.open("r+b" if self.bytes else "wb") as file:
+                file.truncate(self.bytes)
+                file.seek(self.bytes)
+                file.write(block)
+            flush(self.part)
+            counts = {"rows": self.rows + rows, "bytes": self.bytes + len(block)}
+            write_json(self.progress, {"format": FORMAT, **counts, **facts, "identity": self.identity})
+        except OSError as error:
+            raise self._refused(self.part, error, kept=f"the {self.rows} {self.unit} before") from None
+        self.rows, self.bytes, self.facts = counts["rows"], counts["bytes"], facts
+
+    def complete(self, make: Callable[[Path], Path]) -> None:
+        """Make the part the finished file.
+
+        Args:
+            make: part -> the file that becomes the output, the part itself or another one beside it.
+
+        Raises:
+            RunError: the disk refused; the part is kept.
+        """
+        try:
+            os.truncate(self.part, self.bytes)
+            whole = make(self.part)
+            flush(whole)
+            whole.replace(self.out)
+            self.discard()
+        except OSError as error:
+            raise self._refused(self.out, error, kept=f"all {self.rows} {self.unit}") from None
+
+    def discard(self) -> None:
+        """Remove the part."""
+        self.part.unlink(missing_ok=True)
+        self.progress.unlink(missing_ok=True)
+
+    def damaged(self) -> ConfigError:
+        """The error for a part that cannot be read."""
+        return ConfigError(f"{self.part}: damaged, or of another version of transferkit; remove it to start again")
+
+    def _refused(self, path: Path, error: OSError, *, kept: str) -> RunError:
+        return RunError(
+            f"{path}: cannot be written ({error.strerror or error}); {kept} are kept, make room and go on with "
+            f"{self.again}"
+        )

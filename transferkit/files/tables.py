@@ -1,0 +1,243 @@
+"""Local tables: CSV, TSV, JSON lines, JSON and parquet. What is wrong is named by file and row.
+
+Rows are counted from 1, a header is none. Blank lines at the end of a file are nothing. In the middle one is a row of
+empty values in CSV, so that no later row shifts; in JSON lines it is an error where rows are read one by one.
+"""
+
+import csv
+import json
+import sys
+from collections.abc import Collection, Iterable, Iterator
+from contextlib import contextmanager
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+from transferkit.errors import ConfigError, did_you_mean, first_line, with_article
+
+SUFFIXES = (".parquet", ".jsonl", ".json", ".csv", ".tsv")
+STREAMED = (".jsonl", ".csv", ".tsv", ".parquet")  # those that :func:`column_values` reads
+_BOM = b"\xef\xbb\xbf"
+_PARQUET_ROWS = 1024  # read at a time
+
+
+def column_values(path: Path, column: str, *, where: str, way_out: str = "") -> Iterator[Any]:
+    """The values of one column, row by row; never the whole file in memory.
+
+    Args:
+        path: a file that ends in one of STREAMED.
+        column: its name.
+        where: opens messages.
+        way_out: what helps where the column is missing.
+
+    Raises:
+        ConfigError: a file that cannot be read, no such column, or a bad row.
+    """
+    match path.suffix.lower():
+        case ".parquet":
+            yield from _parquet_values(path, column, where=where, way_out=way_out)
+        case ".jsonl":
+            for number, row in enumerate(_json_lines(path, where=where), start=1):
+                if row is None:
+                    raise ConfigError(f"{where}, row {number}: expected a JSON object, got a blank line; remove it")
+                if column not in row:
+                    raise no_column(f"{where}, row {number}", column, row, way_out=way_out)
+                yield row[column]
+        case _:
+            rows = _delimited(path, where=where)
+            names = next(rows, None)
+            if names is None:
+                raise ConfigError(f"{where}: the file is empty, expected a header with a column {column!r}")
+            if column not in names:
+                raise no_column(where, column, names, way_out=way_out)
+            place = names.index(column)
+            yield from (row[place] for row in rows)
+
+
+def read_table(path: Path, columns: Collection[str], *, where: str) -> tuple[list[str], dict[str, list[Any]]]:
+    """Names of all columns, and the values of those of ``columns`` that are there, one a row.
+
+    Args:
+        path: a file that ends in one of SUFFIXES.
+        columns: their names.
+        where: opens messages.
+
+    Raises:
+        ConfigError: a file that is empty or cannot be read, or a bad row.
+    """
+    if path.stat().st_size == 0:
+        raise ConfigError(f"{where}: the file is empty")
+    match path.suffix.lower():
+        case ".parquet":
+            return _whole_parquet(path, columns, where=where)
+        case ".csv" | ".tsv":
+            rows = _delimited(path, where=where)
+            names = next(rows, [])
+            places = [place for place, name in enumerate(names) if name in columns]
+            picked = [[row[place] for place in places] for row in rows]
+            return names, {names[place]: [row[i] for row in picked] for i, place in enumerate(places)}
+        case suffix:
+            objects = (_json_lines if suffix == ".jsonl" else _json)(path, where=where)
+            there: dict[str, None] = {}
+            kept: list[dict[str, Any]] = []
+            for row in objects:
+                if row is not None:
+                    there.update(dict.fromkeys(row))
+                    kept.append({name: row[name] for name in columns if name in row})
+            return list(there), {name: [row.get(name) for row in kept] for name in there if name in columns}
+
+
+def no_column(where: str, column: str, there: Collection[str], *, way_out: str) -> ConfigError:
+    """The error for a column that is missing."""
+    return ConfigError(
+        f"{where}: no column {column!r}{did_you_mean(column, there)} "
+        f"(columns there: {', '.join(there) or 'none'}{way_out})"
+    )
+
+
+def utf8_lines(stream: Iterable[bytes], *, where: str) -> Iterator[str]:
+    """The lines of a stream without their ends. Only a line feed ends one: a text may hold any other separator.
+
+    Raises:
+        ConfigError: not UTF-8; names the line.
+    """
+    for number, raw in enumerate(stream, start=1):
+        try:
+            line = raw.removeprefix(_BOM if number == 1 else b"").decode("utf-8")
+        except UnicodeDecodeError as error:
+            raise _not_utf8(f"line {number}: {error}", where=where) from None
+        yield line.removesuffix("\n").removesuffix("\r")
+
+
+def _delimited(path: Path, *, where: str) -> Iterator[list[str]]:
+    """The header, then every row of CSV or TSV with as many fields."""
+    width = blank = 0
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            for number, row in enumerate(_fields(file, "\t" if path.suffix.lower() == ".tsv" else ",", where=where)):
+                if number == 0:
+                    _refuse_twice(row, where=where)
+                    width = len(row)
+                elif not row:
+                    blank += 1
+                    continue
+                elif len(row) != width:
+                    raise ConfigError(
+                        f"{where}, row {number}: expected {width} fields as in the header, got {len(row)}"
+                    )
+                yield from ([""] * width for _ in range(blank))
+                yield row
+                blank = 0
+    except UnicodeDecodeError as error:
+        raise _not_utf8(error, where=where) from None
+    except OSError as error:
+        raise _unreadable(path, error, where=where) from None
+
+
+def _fields(file: Iterable[str], delimiter: str, *, where: str) -> Iterator[list[str]]:
+    """The header and the rows as they are, with :mod:`csv`: pandas shifts ragged rows and drops blank ones.
+
+    Raises:
+        ConfigError: a quote that is not closed, or text behind one that is.
+    """
+    csv.field_size_limit(min(sys.maxsize, 2**31 - 1))
+    number = 0  # of the rows that were read, the header among them
+    try:
+        for row in csv.reader(file, delimiter=delimiter, strict=True):
+            yield row
+            number += 1
+    except csv.Error as error:
+        place = f"{where}, row {number}" if number else f"{where}, header"
+        if "unexpected end of data" in str(error):
+            raise ConfigError(
+                f"{place}: a quote opens there and is not closed; close it, or double a quote that belongs to the text"
+            ) from None
+        raise ConfigError(f"{place}: not valid {'csv' if delimiter == ',' else 'tsv'} ({error}); correct it") from None
+
+
+def _json_lines(path: Path, *, where: str) -> Iterator[dict[str, Any] | None]:
+    """The object in every line; None for a blank line that others follow."""
+    blank = 0
+    try:
+        with path.open("rb") as file:
+            for number, line in enumerate(utf8_lines(file, where=where), start=1):
+                if not line.strip():
+                    blank += 1
+                    continue
+                try:
+                    row = json.loads(line)
+                except ValueError as error:
+                    raise _unreadable(path, f"row {number}: {error}", where=where) from None
+                yield from (None for _ in range(blank))
+                yield _object(row, number, where=where)
+                blank = 0
+    except OSError as error:
+        raise _unreadable(path, error, where=where) from None
+
+
+def _json(path: Path, *, where: str) -> Iterator[dict[str, Any] | None]:
+    """The objects of a list, or of lines."""
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+        if not text.lstrip().startswith("["):
+            yield from _json_lines(path, where=where)
+            return
+        rows = json.loads(text)
+    except UnicodeDecodeError as error:
+        raise _not_utf8(error, where=where) from None
+    except (OSError, ValueError) as error:
+        raise _unreadable(path, error, where=where) from None
+    yield from (_object(row, number, where=where) for number, row in enumerate(rows, start=1))
+
+
+def _object(row: Any, number: int, *, where: str) -> dict[str, Any]:
+    if not isinstance(row, dict):
+        got = "null" if row is None else with_article(type(row).__name__)
+        raise ConfigError(f"{where}, row {number}: expected a JSON object, got {got}")
+    return row
+
+
+def _parquet_values(path: Path, column: str, *, where: str, way_out: str) -> Iterator[Any]:
+    with _parquet(path, where=where) as file:
+        names = file.schema_arrow.names
+        if column not in names:
+            raise no_column(where, column, names, way_out=way_out)
+        batches = file.iter_batches(_PARQUET_ROWS, columns=[column])
+        yield from chain.from_iterable(batch.column(0).to_pylist() for batch in batches)
+
+
+def _whole_parquet(path: Path, columns: Collection[str], *, where: str) -> tuple[list[str], dict[str, list[Any]]]:
+    with _parquet(path, where=where) as file:
+        names = file.schema_arrow.names
+        table = file.read(columns=[name for name in names if name in columns])
+        return names, {name: table.column(name).to_pylist() for name in table.column_names}
+
+
+@contextmanager
+def _parquet(path: Path, *, where: str) -> Iterator[Any]:
+    """The open file; what fails while it is open becomes one sentence."""
+    import pyarrow
+    import pyarrow.parquet
+
+    try:
+        with pyarrow.parquet.ParquetFile(path) as file:
+            _refuse_twice(file.schema_arrow.names, where=where)
+            yield file
+    except UnicodeDecodeError as error:  # pyarrow decodes text only when it is asked for values
+        raise _not_utf8(error, where=where) from None
+    except (pyarrow.ArrowException, OSError) as error:
+        raise _unreadable(path, error, where=where) from None
+
+
+def _refuse_twice(names: list[str], *, where: str) -> None:
+    if len(set(names)) < len(names):
+        raise ConfigError(f"{where}: a column name stands twice in the header: {', '.join(names)}")
+
+
+def _not_utf8(why: object, *, where: str) -> ConfigError:
+    return ConfigError(f"{where}: cannot be read as UTF-8 ({why}); save the file as UTF-8")
+
+
+def _unreadable(path: Path, why: BaseException | str, *, where: str) -> ConfigError:
+    reason = why if isinstance(why, str) else first_line(why)
+    return ConfigError(f"{where}: cannot be read as {path.suffix[1:].lower()} ({reason})")
