@@ -10,6 +10,7 @@ import typer
 from rich.console import Console
 
 from transferkit.cli.options import DataDir, options_of
+from transferkit.config.methods import baseline_methods
 from transferkit.errors import ConfigError, RunError, UnreachableError, with_article
 from transferkit.files.builtin import BUNDLED
 from transferkit.progress import say
@@ -19,13 +20,12 @@ if TYPE_CHECKING:
     from transferkit.config.recipe import Recipe
     from transferkit.runner.prepare import Inputs
 
+_METHODS = baseline_methods()
 RecipeName = Annotated[
     str | None,
     typer.Argument(metavar="[RECIPE]", help="Built-in name such as qwen3/adapt, or a .yaml file.", show_default=False),
 ]
-Method = Annotated[
-    str | None, typer.Option("--method", help="lora, qlora, prompt-tuning, prompting-llm-alone, frozen or tfidf.")
-]
+Method = Annotated[str | None, typer.Option("--method", help=f"{', '.join(_METHODS[:-1])} or {_METHODS[-1]}.")]
 Set = Annotated[
     list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override one key of the recipe; repeatable.")
 ]
@@ -120,7 +120,7 @@ def _run(task: "Task", options: Options) -> None:
         return
     recipe = _recipe(task, options, console)
     if task == "baseline" and recipe.method is None:
-        raise ConfigError("baseline needs a method: --method lora|qlora|prompt-tuning|prompting-llm-alone|frozen|tfidf")
+        raise ConfigError(f"baseline needs a method: --method {'|'.join(_METHODS)}")
     from transferkit.config.recipe import required_backbone
 
     if recipe.facts.has_backbone:

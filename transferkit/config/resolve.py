@@ -44,6 +44,7 @@ class Reading:
     pooling: Pooling
     layers: int
     max_length: int
+    soft_tokens: int  # room for so many is kept free
 
 
 class ResolvedRecipe(Recipe):
@@ -63,7 +64,16 @@ class ResolvedRecipe(Recipe):
         one: EmbeddingSection = self.embedding
         if self.spec is None or one.template is None or one.pooling is None or one.layers is None:
             raise ConfigError(f"{self.facts.name}: no backbone embeds in this method, so nothing reads a template")
-        return Reading(self.spec, one.quantization, one.dtype, one.template, one.pooling, one.layers, one.max_length)
+        return Reading(
+            spec=self.spec,
+            quantization=one.quantization,
+            dtype=one.dtype,
+            template=one.template,
+            pooling=one.pooling,
+            layers=one.layers,
+            max_length=one.max_length,
+            soft_tokens=self.prompting.tokens,
+        )
 
 
 def resolve_recipe(recipe: Recipe, *, description: Mapping[str, Any], spec: BackboneSpec | None) -> ResolvedRecipe:

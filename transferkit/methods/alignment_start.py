@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
-from transferkit.config.resolve import ResolvedRecipe
+from transferkit.config.resolve import ResolvedAlignment
 from transferkit.decoder.decoder import Decoder
 from transferkit.decoder.identity import identify
 from transferkit.decoder.loading import input_embeddings, load_config, load_tokenizer, load_trunk
@@ -20,25 +20,26 @@ FEWEST_ANCHORS = 32  # below this many shared tokens a regression to them says n
 
 
 def start_alignment(
-    writer: Writer, backbone: Decoder, recipe: ResolvedRecipe, *, source: SourceCheckpoint | None = None
+    writer: Writer, backbone: Decoder, section: ResolvedAlignment, *, seed: int, source: SourceCheckpoint | None = None
 ) -> tuple[Alignment, dict[str, Any]]:
-    """W0 and the offsets' start by the recipe's ``alignment.init``, and what the record says of it.
+    """W0 and the offsets' start by ``alignment.init``, and what the record says of it.
 
     Args:
         writer: whose soft tokens are aligned.
         backbone: that reads them.
-        recipe: a resolved one.
+        section: of a resolved recipe.
+        seed: of a random draw.
         source: for ``init: source``.
 
     Raises:
         ConfigError: too few shared tokens, soft tokens without token embeddings (``anchors``), or a source whose
             alignment or backbone cannot be had (``source``).
     """
-    facts: dict[str, Any] = recipe.alignment.model_dump()
+    facts: dict[str, Any] = section.model_dump()
     offset: Tensor | None = None
-    match recipe.alignment.init:
+    match section.init:
         case "random":
-            weight = _random(writer, backbone, seed=recipe.seed)
+            weight = _random(writer, backbone, seed=seed)
         case "source":
             if source is None:
                 raise ConfigError("alignment.init: 'source' is for adapt, only there is a source to start from")
@@ -47,7 +48,7 @@ def start_alignment(
         case _:
             weight, fit = _anchors(writer, backbone)
             facts |= fit
-    alignment = Alignment(weight, tokens=writer.prompting.tokens, offset=recipe.alignment.offset == "position")
+    alignment = Alignment(weight, tokens=writer.prompting.tokens, offset=section.offset == "position")
     if offset is not None and alignment.offset is not None:
         common = min(len(offset), len(alignment.offset))  # a position that the source never wrote starts at zero
         alignment.offset.data[:common] = offset[:common]

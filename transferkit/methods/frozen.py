@@ -34,7 +34,7 @@ class FrozenEmbedder(BackboneEmbedder):
     @classmethod
     def build(cls, recipe: ResolvedRecipe, given: Given) -> Self:
         """The recipe's decoder."""
-        return cls(build_reader(recipe, given), pooling=recipe.reading.pooling)
+        return cls(build_reader(recipe.reading, given), pooling=recipe.reading.pooling)
 
     @torch.no_grad()
     def embed(

@@ -48,7 +48,7 @@ class LoraEmbedder(BackboneEmbedder):
     @classmethod
     def build(cls, recipe: ResolvedRecipe, given: Given) -> Self:
         """Fresh adapters on the recipe's decoder."""
-        reader = build_reader(recipe, given)
+        reader = build_reader(recipe.reading, given)
         return cls.on(reader, pooling=recipe.reading.pooling, lora=recipe.lora, seed=recipe.seed)
 
     def label(self, recipe: ResolvedRecipe) -> str:

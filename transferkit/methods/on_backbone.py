@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from transferkit.config.poolings import STATIC, Pooling, check_soft_place, of_states, parts_of
-from transferkit.config.resolve import ResolvedRecipe
+from transferkit.config.resolve import Reading, ResolvedRecipe
 from transferkit.config.specs import BackboneSpec
 from transferkit.data.examples import Batch
 from transferkit.decoder.decoder import Decoder
@@ -218,9 +218,8 @@ def pooled_width(decoder: Decoder, pooling: str) -> int:
     return sum(decoder.embedding_width if part == STATIC else decoder.output_width for part in parts_of(pooling))
 
 
-def build_reader(recipe: ResolvedRecipe, given: Given, *, spec: BackboneSpec | None = None) -> Reader:
-    """The recipe's decoder behind its template, with room for its soft tokens; ``spec``: another decoder's."""
-    reading = recipe.reading
+def build_reader(reading: Reading, given: Given, *, spec: BackboneSpec | None = None) -> Reader:
+    """The decoder of a recipe's reading behind its template; ``spec``: another decoder, read in the same way."""
     decoder = Decoder.load(
         spec or reading.spec, quantization=reading.quantization, dtype=reading.dtype, device=given.device
     )
@@ -228,7 +227,7 @@ def build_reader(recipe: ResolvedRecipe, given: Given, *, spec: BackboneSpec | N
         decoder,
         reading.template,
         max_length=reading.max_length,
-        soft_tokens=recipe.prompting.tokens,
+        soft_tokens=reading.soft_tokens,
         layers=reading.layers,
     )
 

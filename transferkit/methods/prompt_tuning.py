@@ -35,7 +35,7 @@ class PromptTuningEmbedder(BackboneEmbedder):
     @classmethod
     def build(cls, recipe: ResolvedRecipe, given: Given) -> Self:
         """K sampled token embeddings of the recipe's decoder."""
-        reader, tokens = build_reader(recipe, given), recipe.prompting.tokens
+        reader, tokens = build_reader(recipe.reading, given), recipe.prompting.tokens
         return cls.on(reader, pooling=recipe.reading.pooling, tokens=tokens, seed=recipe.seed)
 
     @classmethod

@@ -54,7 +54,7 @@ class SourceEmbedder(PromptEmbedder):
         if settings.backbone is None:
             raise ConfigError("prompting.backbone: this key is missing (train needs a Prompting LLM)")
         spec = resolve(settings.backbone)
-        reader = build_reader(recipe, given)
+        reader = build_reader(recipe.reading, given)
         prompting = PromptingLLM.load(
             spec.location,
             revision=spec.revision,
@@ -67,7 +67,7 @@ class SourceEmbedder(PromptEmbedder):
         if settings.tuning == "lora":
             prompting.add_lora(settings.lora, seed=recipe.seed)
         writer = Writer(prompting, reads=settings.reads)
-        alignment, facts = start_alignment(writer, reader.decoder, recipe)
+        alignment, facts = start_alignment(writer, reader.decoder, recipe.alignment, seed=recipe.seed)
         others, fits = _others(recipe, given, writer)
         facts |= {"more_backbones": fits} if others else {}
         origin = weights_sha256(spec.location, revision=spec.revision)
@@ -113,8 +113,8 @@ def _others(
     facts: list[Mapping[str, Any]] = []
     for name in recipe.embedding.more_backbones:
         spec = resolve(name)
-        reader = build_reader(recipe, given, spec=spec)
-        alignment, fit = start_alignment(writer, reader.decoder, recipe)
+        reader = build_reader(recipe.reading, given, spec=spec)
+        alignment, fit = start_alignment(writer, reader.decoder, recipe.alignment, seed=recipe.seed)
         embedders.append(PromptEmbedder(writer, alignment.to(given.device), reader, pooling=recipe.reading.pooling))
         facts.append({"backbone": spec.name, "weights_sha256": reader.decoder.identity.weights_sha256, **fit})
     return embedders, facts

@@ -69,7 +69,7 @@ class PromptEmbedder(BackboneEmbedder):
     @classmethod
     def build(cls, recipe: ResolvedRecipe, given: Given) -> Self:
         """The source's Prompting LLM, frozen, on the recipe's decoder."""
-        reader = build_reader(recipe, given)
+        reader = build_reader(recipe.reading, given)
         source, settings = open_source(given.source_folder), recipe.prompting
         writer = source.writer(
             device=given.device,
@@ -80,7 +80,7 @@ class PromptEmbedder(BackboneEmbedder):
             max_length=settings.max_length,
         )
         writer.freeze()
-        alignment, facts = start_alignment(writer, reader.decoder, recipe, source=source)
+        alignment, facts = start_alignment(writer, reader.decoder, recipe.alignment, seed=recipe.seed, source=source)
         return cls(
             writer,
             alignment.to(given.device),

@@ -5,6 +5,7 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any, Literal
 
+import torch
 from torch import Tensor, nn
 
 from transferkit.config.recipe import Recipe
@@ -72,15 +73,7 @@ def fit(
                 raise Interrupted(folder)
             if last:
                 break
-            started = perf_counter()
-            set_learning_rates(optimizer, recipe.optim, state.step)
-            batch = data.batch(state.step).slice(*world())
-            loss = training_step(embedder, batch, recipe, optimizer, parameters, step=state.step)
-            state.seconds += perf_counter() - started
-            state.cache_seconds = embedder.cache_seconds
-            state.collapse = embedder.collapse if embedder.collapse is not None else state.collapse
-            tokens = int(total(embedder.take_tokens(), device=parameters[0].device))
-            state.after_step(loss, examples=len(batch) * world()[1], tokens=tokens)
+            loss = _step(embedder, recipe, data, optimizer, parameters, state)
             progress.step(state.step, loss=loss, tokens_per_second=state.tokens / max(state.seconds, 1e-9))
             for warning in [] if state.warnings else embedder.warnings(state.step):
                 state.warnings.append(warning)
@@ -89,6 +82,36 @@ def fit(
     restore(named, state.best.weights)
     embedder.end_training()
     return Fitted(state.best, state)
+
+
+def _step(
+    embedder: Embedder,
+    recipe: Recipe,
+    data: TrainingData,
+    optimizer: torch.optim.Optimizer,
+    parameters: list[nn.Parameter],
+    state: TrainState,
+) -> float:
+    """One optimizer step, counted and timed in ``state``; its loss."""
+    started = perf_counter()
+    set_learning_rates(optimizer, recipe.optim, state.step)
+    batch = data.batch(state.step).slice(*world())
+    loss = training_step(
+        embedder,
+        batch,
+        optimizer,
+        parameters,
+        optim=recipe.optim,
+        loss=recipe.loss,
+        seed=recipe.seed,
+        step=state.step,
+    )
+    state.seconds += perf_counter() - started
+    state.cache_seconds = embedder.cache_seconds
+    state.collapse = embedder.collapse if embedder.collapse is not None else state.collapse
+    tokens = int(total(embedder.take_tokens(), device=parameters[0].device))
+    state.after_step(loss, examples=len(batch) * world()[1], tokens=tokens)
+    return loss
 
 
 def evaluate(

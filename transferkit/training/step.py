@@ -5,8 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from transferkit.config.recipe import Recipe
-from transferkit.config.sections import LossSection
+from transferkit.config.sections import LossSection, OptimSection
 from transferkit.data.examples import Batch
 from transferkit.errors import RunError
 from transferkit.methods.base import Embedder
@@ -17,28 +16,29 @@ from transferkit.training.losses import contrastive_loss
 def training_step(
     embedder: Embedder,
     batch: Batch,
-    recipe: Recipe,
     optimizer: torch.optim.Optimizer,
     parameters: list[nn.Parameter],
     *,
+    optim: OptimSection,
+    loss: LossSection,
+    seed: int,
     step: int,
 ) -> float:
     """One optimizer step on this process's share of the batch; returns the loss of the whole batch."""
     embedder.train()
     embedder.before_step(step)
     optimizer.zero_grad(set_to_none=True)
-    size = recipe.optim.micro_batch_size
-    loss = backward(embedder, batch, recipe.loss, micro_batch_size=size, seed=recipe.seed, step=step)
-    if any_process(not bool(torch.isfinite(loss)), device=parameters[0].device):
+    value = backward(embedder, batch, loss, micro_batch_size=optim.micro_batch_size, seed=seed, step=step)
+    if any_process(not bool(torch.isfinite(value)), device=parameters[0].device):
         raise RunError(
-            f"step {step}: the loss is {float(loss)}; lower optim.lr (or optim.lr_alignment, optim.lr_offset), or "
+            f"step {step}: the loss is {float(value)}; lower optim.lr (or optim.lr_alignment, optim.lr_offset), or "
             "raise prompting.tau"
         )
     average_gradients(parameters)
-    if recipe.optim.clip_norm is not None:
-        nn.utils.clip_grad_norm_(parameters, recipe.optim.clip_norm)
+    if optim.clip_norm is not None:
+        nn.utils.clip_grad_norm_(parameters, optim.clip_norm)
     optimizer.step()
-    return total(float(loss), device=parameters[0].device) / world()[1]
+    return total(float(value), device=parameters[0].device) / world()[1]
 
 
 def backward(
