@@ -10,8 +10,9 @@ import pytest
 from helpers.pictures import assert_words_stay_apart
 
 from transferkit.attention.plots import draw
-from transferkit.attention.report import Report, Side, write_report
+from transferkit.attention.report import Report, Side
 from transferkit.attention.shares import GROUPS, Look, Token
+from transferkit.attention.written import write_report
 
 LONG = "a template that is far longer than any picture is wide, and says so at great length: "
 

@@ -208,7 +208,7 @@ def test_a_state_of_the_size_of_a_row_is_no_attention(tmp_path: Path) -> None:
 def test_rounded_weights_add_up_too(tiny: Tiny) -> None:
     reader = load_reader(tiny.source, template="{text}", soft_tokens=0, dtype="bfloat16")
     embedder = FrozenEmbedder(reader, pooling="mean")
-    with eager(reader), torch.no_grad():
+    with eager(reader.decoder), torch.no_grad():
         weights = attention._attentions(reader, reader.rows([TEXT], [""]), None)[1][0][1]
     assert (weights.float().sum(-1) - 1).abs().max() > 1e-4  # the premise
     found = report(embedder)
@@ -465,7 +465,7 @@ def test_a_row_of_nothing_holds_one_special_token(tiny: Tiny) -> None:
 
 def test_a_word_of_several_pieces_opens_once(tiny: Tiny) -> None:
     reader = load_reader(tiny.target, template="{text}", soft_tokens=0, max_length=40)
-    with eager(reader):
+    with eager(reader.decoder):
         tokens = look(FrozenEmbedder(reader, pooling="last"), "zebra cat cat", "", stop_words=ENGLISH).tokens
     tokens = [token for token in tokens if token.word is not None]
     assert "".join(token.name for token in tokens) == "zebra cat cat"

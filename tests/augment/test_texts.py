@@ -15,6 +15,7 @@ from transferkit.augment.paraphrase import cleaned
 from transferkit.augment.prompts import read_prompts
 from transferkit.augment.settings import Limits
 from transferkit.augment.similarity import Similarity
+from transferkit.decoder.readout import Readout
 from transferkit.errors import ConfigError
 from transferkit.methods.base import Embedder
 
@@ -143,7 +144,7 @@ class Planted(Embedder):
     """Vectors by text."""
 
     def __init__(self, vectors: dict[str, list[float]]) -> None:
-        super().__init__()
+        super().__init__(Readout("none", 2))
         self.vectors = vectors
 
     def encode(self, texts: list[str], **_: object) -> np.ndarray:  # type: ignore[override]

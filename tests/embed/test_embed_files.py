@@ -266,7 +266,7 @@ def test_no_more_than_one_block_is_read_ahead(tmp_path: Path) -> None:
 
     file = VectorFile(tmp_path / "lengths.npy", identity={})
     ahead = 0
-    for done in embed_blocks(Lengths(), rows(), file, instruction="", batch_size=8):
+    for done in embed_blocks(Lengths(Readout("none", 1)), rows(), file, instruction="", batch_size=8):
         ahead = max(ahead, read_so_far - done)
         assert read_so_far - (done - 8 * BATCHES_PER_BLOCK) <= 8 * BATCHES_PER_BLOCK or done == 5000
     file.finish()

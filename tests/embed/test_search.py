@@ -98,7 +98,7 @@ def test_nothing_to_search_is_an_error(checkpoint: Path, tmp_path: Path) -> None
     ("at", "error", "says"),
     [
         (
-            "transferkit.methods.embedder.Embedder.encode",
+            "transferkit.methods.base.Embedder.encode",
             torch.OutOfMemoryError("full"),
             "out of memory at 64 texts a forward pass; the 0 vectors before are kept, go on with the same command, at "
             "--batch-size 32",

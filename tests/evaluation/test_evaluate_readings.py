@@ -4,7 +4,7 @@ import csv
 import io
 import statistics
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 import numpy as np
 import pytest
@@ -51,9 +51,9 @@ def make_read(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     seen: list[str] = []
     real = BackboneEmbedder.read
 
-    def read(embedder: BackboneEmbedder, texts: list[str], instructions: list[str]) -> object:
+    def read(embedder: BackboneEmbedder, texts: list[str], instructions: list[str], **options: Any) -> object:
         seen.extend(texts)
-        return real(embedder, texts, instructions)
+        return real(embedder, texts, instructions, **options)
 
     monkeypatch.setattr(BackboneEmbedder, "read", read)
     return seen
@@ -215,9 +215,10 @@ def test_rereading_equals_a_method_that_was_made_so(tiny: Tiny, tmp_path: Path, 
     if method == "transfer":
         reference = prompt_embedder(tiny, template=SUMMARY + soft, pooling="last")
     else:
-        reference = load(tmp_path / "checkpoint")  # type: ignore[assignment]
-        reference.backbone.use_template(SUMMARY)
-        reference.pooling = "last"
+        adapted = load(tmp_path / "checkpoint")
+        assert isinstance(adapted, LoraEmbedder)
+        reader = adapted.reader.behind(SUMMARY)
+        reference = LoraEmbedder(reader, adapted.peft, pooling="last", lora=adapted.lora)
     view = embedder.reread(template=SUMMARY + soft, pooling="last")
     np.testing.assert_allclose(view.encode(TEXTS), plain(reference), atol=1e-6)
     assert view.readout.kind == "none"

@@ -28,7 +28,7 @@ def save(
     target: Path,
     *,
     instructions: dict[str, str],
-    documents: dict[str, str] | None = None,
+    document_instructions: dict[str, str] | None = None,
     prompting_from: Path | None = None,
     lineage: str | None = None,
 ) -> None:
@@ -38,7 +38,7 @@ def save(
         embedder: any method whose facts name a kind of checkpoint.
         target: folder to create or replace.
         instructions: task instruction of the anchors of each training set, kept for ``adapt`` and for users.
-        documents: of the other side, where a set has another one there.
+        document_instructions: of the other side, where a set has another one there.
         prompting_from: checkpoint whose frozen Prompting LLM this one shares; its files are hard-linked.
         lineage: equal for checkpoints that one recipe gave on the same data with different seeds.
     """
@@ -48,7 +48,7 @@ def save(
     description = {
         "format": FORMAT,
         "instructions": instructions,
-        "document_instructions": instructions | (documents or {}),
+        "document_instructions": instructions | (document_instructions or {}),
         "lineage": lineage,
         "versions": environment()["versions"],
         **embedder.describe(),

@@ -201,7 +201,7 @@ def _save(prepared: Prepared, embedder: Embedder, folder: Path) -> None:
         embedder,
         folder / "checkpoint",
         instructions={one.name: one.instruction or "" for one in recipe.data.train},
-        documents={one.spec.name: one.document_instruction for one in prepared.data.sets},
+        document_instructions={one.spec.name: one.document_instruction for one in prepared.data.sets},
         prompting_from=source,
         lineage=lineage(prepared),
     )
