@@ -33,6 +33,20 @@ def test_it_is_sparing_with_numbers() -> None:
         assert len(numbers(sentence)) <= 3, sentence
 
 
+def test_its_table_holds_rows_of_the_published_one() -> None:
+    """Under plainer names; the other cells are those of one row there."""
+    lines = TEXT.splitlines()
+    start = lines.index("| Method | Trained numbers | Before training | Best (range) | Other tasks |") + 2
+    rows = [line.split(" | ")[1:] for line in lines[start : start + 6]]
+    published = (ROOT / "results/mixture/bundled-olmo2-5m/table.md").read_text(encoding="utf-8").splitlines()
+    cells = [line.strip("| ").split(" | ") for line in published if line.count(" | ") == 10]
+    header = next(row for row in cells if row[0] == "Method")
+    columns = [header.index(name) for name in ("Trained", "Step 0", "Best (range)", "Other sets")]
+    known = [[row[column] for column in columns] for row in cells]
+    for row in rows:
+        assert [cell.removesuffix(" |") for cell in row] in known
+
+
 @pytest.mark.parametrize("page", ["README.md", "docs/start.md"])
 def test_lines_of_python_print_what_stands_below_them(page: str, capsys: pytest.CaptureFixture[str]) -> None:
     blocks = FENCED.findall((ROOT / page).read_text(encoding="utf-8"))

@@ -23,7 +23,7 @@ from transferkit.decoder.readout import Readout
 from transferkit.errors import ConfigError
 from transferkit.evaluation.encoder import MtebEncoder
 from transferkit.evaluation.meta import revision
-from transferkit.evaluation.readings import Reading
+from transferkit.evaluation.readings import ReadingOptions
 from transferkit.evaluation.rows import TaskRow, spreads
 from transferkit.evaluation.run import run_tasks
 from transferkit.evaluation.shared_pass import SharedPass
@@ -273,18 +273,18 @@ def test_which_poolings_a_template_allows() -> None:
 
 
 def test_variants_are_the_product_and_a_models_own_where_nothing_is_listed() -> None:
-    assert Reading().variants(["{text}"], ["mean"], soft=False, model="m") == [("{text}", "mean")]
-    every = Reading(templates=tuple(list_templates()), poolings="all")
+    assert ReadingOptions().variants(["{text}"], ["mean"], soft=False, model="m") == [("{text}", "mean")]
+    every = ReadingOptions(templates=tuple(list_templates()), poolings="all")
     for soft in (False, True):
         found = every.variants(["x {text}"], ["mean"], soft=soft, model="m")
         assert len(found) == len(set(found)) == len(list_templates()) * len(SOFT * soft + POOLINGS)
         assert all(one.template.endswith("{soft}") == soft for one in found)
-    kept = Reading(poolings=("last",)).variants(["{soft}{text}"], ["mean"], soft=True, model="m")
+    kept = ReadingOptions(poolings=("last",)).variants(["{soft}{text}"], ["mean"], soft=True, model="m")
     assert kept == [("{soft}{text}", "last")]
     with pytest.raises(ConfigError, match=r"--poolings soft: m: its template '{soft}{text}' has none behind the text"):
-        Reading(poolings=("soft",)).variants(["{soft}{text}"], ["mean"], soft=True, model="m")
+        ReadingOptions(poolings=("soft",)).variants(["{soft}{text}"], ["mean"], soft=True, model="m")
     with pytest.raises(ConfigError, match="has no soft tokens; use last, mean, weighted_mean, max, static, "):
-        Reading(poolings=("soft",)).variants(["{text}"], ["mean"], soft=False, model="m")
+        ReadingOptions(poolings=("soft",)).variants(["{text}"], ["mean"], soft=False, model="m")
 
 
 def rows_of(model: str, scores: dict[str, list[float | None]], *, revision: str = "1") -> list[TaskRow]:

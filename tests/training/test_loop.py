@@ -285,7 +285,9 @@ def test_loss_that_is_not_finite_stops_the_run(tiny: Tiny, source: Path, tmp_pat
     assert isinstance(one.embedder, PromptEmbedder)
     weight = one.embedder.alignment.weight
     one.progress.on_step = lambda step: weight.data.fill_(float("nan")) if step == 2 else None
-    with pytest.raises(RunError, match=r"step 2: the loss is nan; lower optim.lr"):
+    with pytest.raises(
+        RunError, match=r"step 2: the loss is nan; lower optim.lr_alignment or optim.lr_offset, or raise prompting.tau"
+    ):
         one.fit(tmp_path)
 
 

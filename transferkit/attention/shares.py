@@ -129,7 +129,7 @@ def check_readable(embedder: BackboneEmbedder, text: str, instruction: str) -> N
 
 @torch.no_grad()
 def look(embedder: BackboneEmbedder, text: str, instruction: str, *, stop_words: StopWords) -> Look:
-    """Where the vector of ``text`` looks; inside :func:`measure`, which asks the decoder for its weights."""
+    """Where the vector of ``text`` looks; inside :func:`eager`, which asks the decoder for its weights."""
     reader = embedder.reader
     rows, soft = reader.rows([text], [instruction]), embedder.soft_prompt([text], [instruction])
     hidden, layers = _attentions(reader, rows, soft)

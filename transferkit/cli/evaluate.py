@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from mteb.abstasks import AbsTask
 
     from transferkit.evaluation.models import Model
-    from transferkit.evaluation.readings import Reading
+    from transferkit.evaluation.readings import ReadingOptions
     from transferkit.evaluation.rows import TaskRow
 
 Models = Annotated[
@@ -176,7 +176,7 @@ def _check_can_run(out: Path) -> None:
 
 def _models(
     names: list[str],
-    reading: "Reading",
+    reading: "ReadingOptions",
     instructions: list[str],
     tasks: "Sequence[AbsTask]",
     device: str | None,

@@ -27,7 +27,7 @@ class TokenizerFacts(Strict):
 class BackboneSpec(Strict):
     """One decoder: where it is, what its config says, and how its embedding is read.
 
-    Declared facts are checked against the loaded model (:meth:`transferkit.decoder.backbone.FrozenBackbone.load`).
+    Declared facts are checked against the loaded model (:meth:`transferkit.decoder.decoder.Decoder.load`).
     """
 
     name: str = Field(description="equals the file name without .yaml")

@@ -14,7 +14,7 @@ from transferkit.errors import ConfigError
 from transferkit.evaluation.encoder import MtebEncoder, TextEncoder
 from transferkit.evaluation.instructions import Instructions
 from transferkit.evaluation.meta import state_sha256
-from transferkit.evaluation.readings import MAX_LENGTH, Reading, TemplateAndPooling
+from transferkit.evaluation.readings import MAX_LENGTH, ReadingOptions, TemplateAndPooling
 from transferkit.evaluation.shared_pass import SharedPass
 from transferkit.evaluation.tfidf import TFIDF, TfidfEncoder
 from transferkit.files.builtin import BUNDLED
@@ -47,7 +47,7 @@ class Model:
 class _Finder:
     """What all models have in common."""
 
-    reading: Reading
+    reading: ReadingOptions
     instructions: Mapping[str, str]
     device: str
     backbone: str | None
@@ -139,7 +139,7 @@ class _Finder:
 
 def find_models(
     given: list[str],
-    reading: Reading,
+    reading: ReadingOptions,
     *,
     instructions: Mapping[str, str],
     device: str,

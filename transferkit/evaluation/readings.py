@@ -28,7 +28,7 @@ class TemplateAndPooling(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Reading:
+class ReadingOptions:
     """How models are read; None is what was not asked for.
 
     Attributes:
@@ -105,7 +105,7 @@ def parse_reading(
     quantize: str | None,
     max_length: int | None,
     layers: int | None,
-) -> Reading:
+) -> ReadingOptions:
     """A reading from the options of the same names.
 
     Raises:
@@ -124,7 +124,7 @@ def parse_reading(
     listed: Any = _ALL if poolings == _ALL else tuple(_listed("--poolings", poolings))
     for one in [] if listed == _ALL else listed:
         _one_of("--poolings", one)
-    return Reading(
+    return ReadingOptions(
         template=tuple(template),
         pooling=tuple(_one_of("--pooling", one) for one in pooling),
         templates=tuple(names),

@@ -78,6 +78,7 @@ class Embedder(Described):
 
     Attributes:
         facts: of the method; literals alone, see :mod:`transferkit.config.methods`.
+        divergence_remedy: what a user can do about a loss that is no number.
         readout: fitted after training; ``encode`` applies it, the loss never sees it.
         instructions: training set -> task instruction that a loaded checkpoint was trained with, of the anchors.
         document_instructions: the same of what the anchors belong to.
@@ -88,6 +89,7 @@ class Embedder(Described):
 
     facts: ClassVar[MethodFacts]
     takes_readout: ClassVar[bool] = True
+    divergence_remedy: ClassVar[str] = "lower optim.lr"
     readout: Readout
     tokens_read: int = 0
     template: str | None = None

@@ -1,7 +1,7 @@
 """The source: Prompting LLM and alignment learn together, on one frozen decoder or on several in turn."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 from torch import Tensor, nn
 
@@ -39,6 +39,7 @@ class SourceEmbedder(PromptEmbedder):
         sections=("embedding", "alignment"),
         soft_tokens=True,
     )
+    divergence_remedy: ClassVar[str] = "lower optim.lr, optim.lr_alignment or optim.lr_offset, or raise prompting.tau"
 
     def __init__(self, *parts: Any, others: Sequence[PromptEmbedder] = (), **options: Any) -> None:
         super().__init__(*parts, **options)

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 from torch import Tensor, nn
 
@@ -50,6 +50,7 @@ class PromptEmbedder(BackboneEmbedder):
         needs_source=True,
         soft_tokens=True,
     )
+    divergence_remedy: ClassVar[str] = "lower optim.lr_alignment or optim.lr_offset, or raise prompting.tau"
 
     def __init__(
         self,

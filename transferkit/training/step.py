@@ -30,10 +30,7 @@ def training_step(
     optimizer.zero_grad(set_to_none=True)
     value = backward(embedder, batch, loss, micro_batch_size=optim.micro_batch_size, seed=seed, step=step)
     if any_process(not bool(torch.isfinite(value)), device=parameters[0].device):
-        raise RunError(
-            f"step {step}: the loss is {float(value)}; lower optim.lr (or optim.lr_alignment, optim.lr_offset), or "
-            "raise prompting.tau"
-        )
+        raise RunError(f"step {step}: the loss is {float(value)}; {embedder.divergence_remedy}")
     average_gradients(parameters)
     if optim.clip_norm is not None:
         nn.utils.clip_grad_norm_(parameters, optim.clip_norm)
