@@ -391,7 +391,7 @@ def test_run_folder_is_resumed_and_then_left_alone(
 
 def test_a_set_without_an_instruction_has_those_of_the_source_on_both_sides(tiny: Tiny, tmp_path: Path) -> None:
     train = recipe_of(tiny, "adapt").data.model_dump()["train"][:1]
-    for known, document in ({"documents": {train[0]["name"]: "a text"}}, "a text"), ({}, None):
+    for known, document in ({"document_instructions": {train[0]["name"]: "a text"}}, "a text"), ({}, None):
         source = tmp_path / str(document)
         save(prompt_embedder(tiny), source, instructions={train[0]["name"]: "find"}, **known)
         given = [train[0] | {"instruction": None, "document_instruction": None}]
