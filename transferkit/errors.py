@@ -1,6 +1,6 @@
 """The errors that the command line prints as one sentence, and what helps to word them."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 
 
@@ -32,6 +32,12 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     by_lower = {candidate.lower(): candidate for candidate in known}
     match = get_close_matches(name.lower(), by_lower, n=1, cutoff=0.6)
     return f"; did you mean {by_lower[match[0]]!r}?" if match else ""
+
+
+def one_of(known: Sequence[str]) -> str:
+    """``'a', 'b' or 'c'``."""
+    *others, last = map(repr, known)
+    return f"{', '.join(others)} or {last}" if others else last
 
 
 def with_article(noun: str) -> str:

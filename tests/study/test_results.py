@@ -3,7 +3,6 @@
 import csv
 import re
 from dataclasses import fields
-from itertools import takewhile
 from pathlib import Path
 
 import pytest
@@ -131,26 +130,6 @@ def test_published_evaluation_comes_out_of_its_scores_again(table: Path) -> None
 def _task_row(line: dict[str, str]) -> TaskRow:
     given = {field.name: line[field.name] for field in fields(TaskRow) if line.get(field.name)}
     return TypeAdapter(TaskRow).validate_python(given)
-
-
-def _first_table(text: str) -> list[dict[str, str]]:
-    """The rows of the first Markdown table in ``text``, by its header."""
-    lines = [line.strip().strip("|") for line in text.splitlines()]
-    start = next(i for i, line in enumerate(lines) if re.fullmatch(r"[ |:-]*-{3}[ |:-]*", line))
-    header, *rows = ([cell.strip() for cell in line.split(" | ")] for line in (lines[start - 1], *lines[start + 1 :]))
-    return [dict(zip(header, row, strict=True)) for row in takewhile(lambda row: len(row) == len(header), rows)]
-
-
-def test_readme_repeats_the_published_tables() -> None:
-    text = (RESULTS.parent / "README.md").read_text(encoding="utf-8")
-    links = list(re.finditer(r"\((results/[^)]*/table\.md)\)", text))
-    assert links
-    for link in links:
-        published = _first_table((RESULTS.parent / link[1]).read_text(encoding="utf-8"))
-        shown = _first_table(text[link.end() :])
-        assert len(shown) >= 5
-        for row in shown:
-            assert any(row.items() <= one.items() for one in published), row
 
 
 def test_tables_of_results_hold_published_scores_alone() -> None:

@@ -71,8 +71,8 @@ class Options:
         """What is changed in the recipe, as ``key=value``."""
         changes = [*(self.set_ or [])]
         changes += [f"embedding.backbone={_quoted(self.target)}"] if self.target else []
-        changes += [f"embedding.quantization={self.quantize}"] if self.quantize else []
-        changes += [f"method={self.method}"] if self.method else []
+        changes += [f"embedding.quantization={_quoted(self.quantize)}"] if self.quantize else []
+        changes += [f"method={_quoted(self.method)}"] if self.method else []
         return changes
 
 

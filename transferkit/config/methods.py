@@ -10,9 +10,11 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
-from transferkit.errors import did_you_mean
+from transferkit.errors import did_you_mean, one_of
 
 Task = Literal["train", "adapt", "baseline"]
+# Recipe keys that change neither what is learned nor how it is measured.
+_WITHOUT_EFFECT = ("seed", "save_every", "tracking", "eval.batch_size", "eval.keep_states_gib")
 _FOLDER = Path(__file__).resolve().parents[1] / "methods"
 
 
@@ -76,9 +78,8 @@ def method_facts(task: str, method: str | None) -> MethodFacts:
         if facts.task == task and (task != "baseline" or name == method):
             return facts
     known = baseline_methods()
-    expected = f"{', '.join(map(repr, known[:-1]))} or {known[-1]!r}"
     close = did_you_mean(method, known) if method is not None else ""
-    raise ValueError(f"expected {expected}, got {method!r}{close}")
+    raise ValueError(f"expected {one_of(known)}, got {method!r}{close}")
 
 
 def leaves_checkpoint(name: str | None) -> bool:
@@ -97,11 +98,29 @@ def module_of(name: str) -> str | None:
     return next((module for module, facts in _in_files() if facts.name == name), None)
 
 
+def take_a_source() -> str:
+    """What sentences call the methods that start from a checkpoint of ``train``."""
+    takers = [facts for facts in all_methods().values() if facts.needs_source]
+    return " and ".join(facts.name if facts.task == "baseline" else facts.task for facts in takers)
+
+
 def heeded(mapping: dict[str, Any]) -> dict[str, Any]:
     """A recipe's mapping without the sections that only other methods than its own read."""
     facts = method_facts(mapping["task"], mapping.get("method"))
     others = {section for other in all_methods().values() for section in other.sections} - set(facts.sections)
     return {key: value for key, value in mapping.items() if key not in others}
+
+
+def what_counts(mapping: dict[str, Any]) -> dict[str, Any]:
+    """What tells one experiment from another: :func:`heeded` without keys that change no vector and no score."""
+    found = heeded(mapping)
+    for key in _WITHOUT_EFFECT:
+        section, _, name = key.partition(".")
+        if not name:
+            found.pop(section, None)
+        elif isinstance(found.get(section), dict):
+            found[section] = {inner: value for inner, value in found[section].items() if inner != name}
+    return found
 
 
 @cache

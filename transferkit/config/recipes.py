@@ -6,7 +6,7 @@ from typing import Any
 from transferkit.config.methods import Task
 from transferkit.config.recipe import Recipe
 from transferkit.config.schema import parse, parse_yaml, read_yaml
-from transferkit.errors import ConfigError, did_you_mean, with_article
+from transferkit.errors import ConfigError, did_you_mean
 from transferkit.files.builtin import builtin_dir
 
 BASE = "base"  # the key that names a base, and the folder of the built-in ones
@@ -98,7 +98,7 @@ def base_path(path: Path, mapping: dict[str, Any]) -> Path | None:
     name, where = mapping[BASE], f"{path}: {BASE}"
     if not isinstance(name, str):
         raise ConfigError(
-            f"{where}: expected a built-in recipe or a .yaml file, got {with_article(type(name).__name__)}"
+            f"{where}: expected a built-in recipe or a .yaml file, got {'nothing' if name is None else repr(name)}"
         )
     if not name.endswith(FILE_ENDINGS):
         if name not in _names():

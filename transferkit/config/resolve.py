@@ -44,7 +44,7 @@ class Reading:
     pooling: Pooling
     layers: int
     max_length: int
-    soft_tokens: int  # room for so many is kept free
+    soft_tokens: int  # room for so many is kept free; 0 for a method without
 
 
 class ResolvedRecipe(Recipe):
@@ -72,7 +72,7 @@ class ResolvedRecipe(Recipe):
             pooling=one.pooling,
             layers=one.layers,
             max_length=one.max_length,
-            soft_tokens=self.prompting.tokens,
+            soft_tokens=self.prompting.tokens if self.facts.soft_tokens else 0,
         )
 
 

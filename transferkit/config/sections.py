@@ -136,6 +136,14 @@ class FrozenSection(Strict):
     def _no_soft_tokens(cls, templates: list[str]) -> list[str]:
         return [frozen_template(given) for given in templates]
 
+    @field_validator("templates", "poolings")
+    @classmethod
+    def _each_once(cls, values: list[str]) -> list[str]:
+        twice = next((value for value in values if values.count(value) > 1), None)
+        if twice is not None:
+            raise ValueError(f"{twice!r} stands twice; give each once")
+        return values
+
 
 class ReadoutSection(Strict):
     """Closed-form map after pooling, fitted on a fixed sample of unlabelled training texts."""

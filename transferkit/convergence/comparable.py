@@ -48,7 +48,7 @@ def _check_once(runs: list[Run]) -> None:
 
 def _check_no_source(runs: list[Run]) -> None:
     for run in runs:
-        if run.record["task"] == "train" or run.record["method"] == "source":
+        if run.record["task"] == "train":
             raise ConfigError(
                 f"compare: {run_id(run)!r} is a source run (task 'train') on a backbone of its own; "
                 "pass the adapt runs that carried it to the target and the baseline runs on it instead"

@@ -9,7 +9,7 @@ from math import inf
 from statistics import mean, median
 from typing import Any, Literal
 
-from transferkit.config.methods import all_methods, heeded
+from transferkit.config.methods import all_methods, heeded, what_counts
 from transferkit.config.recipes import RETIRED
 from transferkit.config.template import template_name
 from transferkit.convergence.comparable import run_id
@@ -22,17 +22,7 @@ READOUT_NAMES: dict[Readout, str] = {"plain": "plain", "whiten": "whitened", "ce
 
 _SAME = 1e-9  # 0.9 * 74.0 is 66.60000000000001: a score of 66.6 has reached it
 
-# Recipe keys that change neither what is learned nor how it is measured, or that the record's facts cover.
-_IGNORED_KEYS = {
-    "seed",
-    "save_every",
-    "tracking",
-    "eval.batch_size",
-    "eval.keep_states_gib",
-    "embedding.backbone",
-    "embedding.quantization",
-    "embedding.dtype",
-}
+_IN_THE_RECORD = ("embedding.backbone", "embedding.quantization", "embedding.dtype")  # it says what was loaded
 _IGNORED_DATA_KEYS = {"path", "train_path", "corpus_path", "qrels_path", "hub_id", "builtin", "revision"}
 
 
@@ -225,8 +215,8 @@ def _identity(run: Run) -> dict[str, Any]:
     """What the seeds of one group share: recipe, source, target and how it is loaded; what is not set is left out."""
     facts = {
         key: value
-        for key, value in recipe_facts(run).items()
-        if key not in _IGNORED_KEYS
+        for key, value in _flat("", what_counts(run.recipe))
+        if key not in _IN_THE_RECORD
         and not (key.startswith("data.") and key.split(".")[-1] in _IGNORED_DATA_KEYS)
         and not (key in RETIRED and value == RETIRED[key])  # a newer run of the same recipe no longer has the key
     }

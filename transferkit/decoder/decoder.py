@@ -1,5 +1,7 @@
 """A frozen decoder: trunk and tokenizer, and what was measured of them when they were loaded."""
 
+from typing import Final
+
 import torch
 from torch import Tensor, nn
 
@@ -31,20 +33,20 @@ class Decoder(nn.Module):
 
     def __init__(self, passes: Passes, *, spec: BackboneSpec, quantization: Quantization, context: int | None) -> None:
         super().__init__()
-        self.trunk = passes.trunk
-        self.passes = passes
-        self.encoder = passes.encoder
-        self.spec = spec
-        self.quantization: Quantization = quantization
-        self.context = context
-        self.embedding_width: int = input_embeddings(passes.trunk).weight.shape[1]
-        self.quantized_layers = num_quantized_layers(passes.trunk)
+        self.trunk: Final = passes.trunk
+        self.passes: Final = passes
+        self.encoder: Final = passes.encoder
+        self.spec: Final = spec
+        self.quantization: Final[Quantization] = quantization
+        self.context: Final = context
+        self.embedding_width: Final[int] = input_embeddings(passes.trunk).weight.shape[1]
+        self.quantized_layers: Final = num_quantized_layers(passes.trunk)
         with torch.no_grad():
             probe = passes.full_pass(Rows(before=[[passes.encoder.filler]], after=[[]]), None)
-        self.output_width: int = probe.states.shape[-1]
-        self.exactness: Exactness = measure(passes, name=spec.name)
+        self.output_width: Final[int] = probe.states.shape[-1]
+        self.exactness: Final[Exactness] = measure(passes, name=spec.name)
         _compare_with_spec(self)
-        self.identity: Identity = identify(
+        self.identity: Final[Identity] = identify(
             spec.location,
             revision=spec.revision,
             tokenizer=passes.encoder.tokenizer,

@@ -5,6 +5,7 @@ gradient on top of it. Whether a decoder's cached pass is exact is measured when
 """
 
 from collections.abc import Sequence
+from typing import Final
 
 from torch import Tensor
 
@@ -42,14 +43,16 @@ class Reader:
         layers: int = 1,
         closed: bool = True,
     ) -> None:
-        self.decoder = decoder
-        self.template = Template.parse(decoder.spec.template if template is None else template)
-        self.max_length = max_length
-        self.soft_tokens = soft_tokens
-        self.layers = layers
+        self.decoder: Final = decoder
+        self.template: Final = Template.parse(decoder.spec.template if template is None else template)
+        self.max_length: Final = max_length
+        self.soft_tokens: Final = soft_tokens
+        self.layers: Final = layers
         room = _room(decoder, TemplateEncoder(decoder.encoder, self.template, max_length=1, closed=closed), soft_tokens)
-        self.text_tokens = max_length if room is None else min(max_length, room)  # tokens of a text that are read
-        self.rows = TemplateEncoder(decoder.encoder, self.template, max_length=self.text_tokens, closed=closed)
+        self.text_tokens: Final = (
+            max_length if room is None else min(max_length, room)
+        )  # tokens of a text that are read
+        self.rows: Final = TemplateEncoder(decoder.encoder, self.template, max_length=self.text_tokens, closed=closed)
         if layers > 1:
             decoder.passes.full_pass(Rows(before=[[decoder.encoder.filler]], after=[[]]), None, layers=layers)
 

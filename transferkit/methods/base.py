@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from transferkit.config.methods import MethodFacts
+from transferkit.config.poolings import Pooling
 from transferkit.config.resolve import ResolvedRecipe
 from transferkit.data.training_sets import TrainingData
 from transferkit.decoder.readout import Readout
@@ -194,7 +195,7 @@ class Embedder(Described):
         """Everything that a vector depends on beside weights, text and instruction; no place of a file."""
         return self.describe()
 
-    def reread(self, *, template: str, pooling: str) -> "Embedder":
+    def reread(self, *, template: str, pooling: Pooling) -> "Embedder":
         """The same weights behind another template, pooled in another way, without readout.
 
         Raises:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from transferkit.config.methods import MethodFacts
-from transferkit.config.poolings import FrozenPooling, of_states
+from transferkit.config.poolings import FrozenPooling, Pooling, of_states
 from transferkit.config.resolve import ResolvedRecipe
 from transferkit.config.sections import FrozenSection
 from transferkit.config.template import template_name
@@ -81,9 +81,9 @@ class FrozenEmbedder(BackboneEmbedder):
         """The decoder, read as the best variant was."""
         return cls(open_reader(saved, soft_tokens=0), pooling=saved.description["backbone"]["pooling"])
 
-    def reread(self, *, template: str, pooling: str) -> "FrozenEmbedder":
+    def reread(self, *, template: str, pooling: Pooling) -> "FrozenEmbedder":
         """The same decoder behind another template."""
-        return type(self)(self.reader.behind(template), pooling=pooling)  # type: ignore[arg-type]
+        return type(self)(self.reader.behind(template), pooling=pooling)
 
 
 def _readings(frozen: FrozenSection) -> Iterator[tuple[str, list[FrozenPooling]]]:

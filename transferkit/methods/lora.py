@@ -104,9 +104,9 @@ class LoraEmbedder(BackboneEmbedder):
         embedder.load_adapter(saved.below("adapter"))
         return embedder
 
-    def reread(self, *, template: str, pooling: str) -> Self:
+    def reread(self, *, template: str, pooling: Pooling) -> Self:
         """The same adapters behind another template."""
-        return type(self)(self.reader.behind(template), self.peft, pooling=pooling, lora=self.lora)  # type: ignore[arg-type]
+        return type(self)(self.reader.behind(template), self.peft, pooling=pooling, lora=self.lora)
 
 
 class QloraEmbedder(LoraEmbedder):

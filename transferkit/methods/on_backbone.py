@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import asdict
-from typing import Any
+from typing import Any, get_args
 
 import torch
 from torch import Tensor, nn
@@ -20,7 +20,7 @@ from transferkit.decoder.probe import resolve
 from transferkit.decoder.reader import Reader
 from transferkit.decoder.readout import Readout
 from transferkit.decoder.text_states import TextStateMemory
-from transferkit.errors import ConfigError
+from transferkit.errors import ConfigError, one_of
 from transferkit.methods.base import Embedder, Given, Saved
 from transferkit.methods.described import Rows
 from transferkit.methods.example import POOLED, Example, one_line, soft_names, token_names
@@ -39,6 +39,8 @@ class BackboneEmbedder(Embedder):
     template: str
 
     def __init__(self, reader: Reader, *, pooling: Pooling, readout: Readout | None = None) -> None:
+        if pooling not in get_args(Pooling):
+            raise ConfigError(f"pooling: expected {one_of(get_args(Pooling))}, got {pooling!r}")
         try:
             check_soft_place(reader.template.source, pooling, needs_soft=self.facts.soft_tokens)
         except ValueError as error:

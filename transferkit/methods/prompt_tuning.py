@@ -69,6 +69,6 @@ class PromptTuningEmbedder(BackboneEmbedder):
         reader = open_reader(saved, soft_tokens=len(prompt))
         return cls(reader, prompt, pooling=saved.description["backbone"]["pooling"])
 
-    def reread(self, *, template: str, pooling: str) -> "PromptTuningEmbedder":
+    def reread(self, *, template: str, pooling: Pooling) -> "PromptTuningEmbedder":
         """The same vectors behind another template."""
-        return type(self)(self.reader.behind(template), self.prompt.detach(), pooling=pooling)  # type: ignore[arg-type]
+        return type(self)(self.reader.behind(template), self.prompt.detach(), pooling=pooling)

@@ -71,15 +71,8 @@ class PromptEmbedder(BackboneEmbedder):
     def build(cls, recipe: ResolvedRecipe, given: Given) -> Self:
         """The source's Prompting LLM, frozen, on the recipe's decoder."""
         reader = build_reader(recipe.reading, given)
-        source, settings = open_source(given.source_folder), recipe.prompting
-        writer = source.writer(
-            device=given.device,
-            reads=settings.reads,
-            tokens=settings.tokens,
-            tau=settings.tau,
-            relaxation=settings.relaxation,
-            max_length=settings.max_length,
-        )
+        source = open_source(given.source_folder)
+        writer = source.writer(recipe.prompting, device=given.device)
         writer.freeze()
         alignment, facts = start_alignment(writer, reader.decoder, recipe.alignment, seed=recipe.seed, source=source)
         return cls(
@@ -208,9 +201,9 @@ class PromptEmbedder(BackboneEmbedder):
         own = tokenizer_sha256(self.writer.prompting.encoder.tokenizer)
         return super().fingerprint() | {"prompting_tokenizer_sha256": own}
 
-    def reread(self, *, template: str, pooling: str) -> "PromptEmbedder":
+    def reread(self, *, template: str, pooling: Pooling) -> "PromptEmbedder":
         """The same Prompting LLM and W behind another template."""
-        return type(self)(self.writer, self.alignment, self.reader.behind(template), pooling=pooling)  # type: ignore[arg-type]
+        return type(self)(self.writer, self.alignment, self.reader.behind(template), pooling=pooling)
 
     def without_backbone(self) -> Embedder:
         """The Prompting LLM alone; whatever this one has beside its states, that one has too."""

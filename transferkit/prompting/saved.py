@@ -12,6 +12,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
+from transferkit.config.resolve import ResolvedPrompting
 from transferkit.config.sections import Reads
 from transferkit.config.specs import BackboneSpec
 from transferkit.decoder.identity import Identity
@@ -101,10 +102,10 @@ class SourceCheckpoint:
     folder: Path
     description: dict[str, Any]
 
-    def writer(self, *, device: torch.device, **changes: Any) -> Writer:
-        """Its Prompting LLM with its settings; ``changes`` override k, tau, relaxation or reads."""
-        changed = {key: value for key, value in changes.items() if value is not None}
-        return open_writer(self.folder, self.description["prompting"] | changed, device)
+    def writer(self, settings: ResolvedPrompting, *, device: torch.device) -> Writer:
+        """Its Prompting LLM, with ``settings`` in the place of the source's own."""
+        own = self.description["prompting"]
+        return open_writer(self.folder, {key: getattr(settings, key) for key in own}, device)
 
     def alignment(self) -> LearnedAlignment:
         """What it learned for its own backbone, on the CPU; that backbone is not loaded.

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from accelerate import Accelerator
 
+from transferkit.config.methods import take_a_source
 from transferkit.config.recipe import Recipe, required_backbone
 from transferkit.config.resolve import ResolvedRecipe, resolve_recipe
 from transferkit.data.dev_sets import DevSetData, load_dev_sets
@@ -100,9 +101,7 @@ def _source_description(recipe: Recipe, source: Path | None) -> Mapping[str, Any
     if source is None:
         return {}
     if not facts.needs_source:
-        raise ConfigError(
-            f"--source is for adapt and prompting-llm-alone; {recipe.method or recipe.task} starts from nothing"
-        )
+        raise ConfigError(f"--source is for {take_a_source()}; {recipe.method or recipe.task} starts from nothing")
     description = read_description(source)
     if "prompting" not in description:
         raise ConfigError(

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from transferkit.config.methods import what_counts
 from transferkit.config.recipe import with_names
 from transferkit.config.resolve import ResolvedRecipe
 from transferkit.data.dev_sets import DevSetData
@@ -47,11 +48,12 @@ def lineage(prepared: Prepared) -> str:
 def lineage_of(recipe: ResolvedRecipe, weights: list[Any], instructions: list[Any], data_sha256: str) -> str:
     """The hash itself.
 
-    Of the recipe only what differs from the defaults counts, so that a key which comes later leaves it as it is. A
-    default must not be changed for the same reason: recipes say what they want (a test holds the defaults fast).
+    Of the keys that count only what differs from the defaults is in it, so that a key which comes later leaves it as
+    it is. A default must not be changed for the same reason: recipes say what they want (a test holds the defaults
+    fast).
     """
     named = with_names(recipe, _without_place)
-    chosen = named.model_dump(mode="json", exclude_defaults=True, exclude={"seed", "save_every", "tracking", "data"})
+    chosen = what_counts(named.model_dump(mode="json", exclude_defaults=True, exclude={"data"}))
     return _sha256([json.dumps([chosen, weights, instructions, data_sha256], sort_keys=True)])
 
 

@@ -25,6 +25,8 @@ _UNCHANGED = (
     ("backbone's config", "backbone", "config_sha256"),
     ("backbone's tokenizer", "backbone", "tokenizer_sha256"),
     ("backbone's weights", "backbone", "weights_sha256"),
+    ("Prompting LLM", "prompting_weights_sha256"),
+    ("other backbones", "alignment", "more_backbones"),
 )
 
 
@@ -66,9 +68,17 @@ def check_unchanged(folder: Path, old: dict[str, Any], new: dict[str, Any]) -> N
     Raises:
         ConfigError: names what differs between the two records.
     """
-    for what, section, key in _UNCHANGED:
-        if (old[section] or {}).get(key) != (new[section] or {}).get(key):
+    for what, *path in _UNCHANGED:
+        if _at(old, path) != _at(new, path):
             raise ConfigError(f"{folder}: the {what} changed since this run began; put it back, or start a new run")
+
+
+def _at(record: dict[str, Any], path: list[str]) -> Any:
+    """What stands there; None where nothing does."""
+    found: Any = record
+    for key in path:
+        found = (found or {}).get(key)
+    return found
 
 
 def continued(record: dict[str, Any], begun: dict[str, Any]) -> dict[str, Any]:

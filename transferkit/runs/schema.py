@@ -4,9 +4,9 @@ from typing import Any, Literal
 
 from pydantic import ConfigDict, field_validator, model_validator
 
-from transferkit.config.methods import Task, all_methods, baseline_methods
+from transferkit.config.methods import Task, all_methods, baseline_methods, method_facts
 from transferkit.config.schema import Model, Strict, parse
-from transferkit.errors import ConfigError, did_you_mean
+from transferkit.errors import ConfigError, did_you_mean, one_of
 
 RESTORE = "restore it from a copy, or run it again"
 
@@ -83,8 +83,7 @@ class Record(_Open):
     def _is_known(cls, name: str) -> str:
         known = list(dict.fromkeys([*baseline_methods(), *all_methods()]))
         if name not in known:
-            expected = f"{', '.join(map(repr, known[:-1]))} or {known[-1]!r}"
-            raise ValueError(f"expected {expected}, got {name!r}{did_you_mean(name, known)}")
+            raise ValueError(f"expected {one_of(known)}, got {name!r}{did_you_mean(name, known)}")
         return name
 
     @model_validator(mode="after")
@@ -127,8 +126,18 @@ class _DevSets(_Open):
 class ResolvedRecipe(_Open):
     """``recipe.yaml``, which a later version may no longer take as a recipe, but still compare."""
 
+    task: Task
+    method: str | None = None
     optim: _Steps
     data: _DevSets
+
+    @model_validator(mode="after")
+    def _method_is_known(self) -> "ResolvedRecipe":
+        try:
+            method_facts(self.task, self.method)
+        except ValueError as error:
+            raise ValueError(f"method: {error}") from None
+        return self
 
 
 def check(model: type[Model], mapping: dict[str, Any], *, where: str) -> None:

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from transferkit.config.methods import baseline_methods
+from transferkit.config.methods import baseline_methods, take_a_source
 from transferkit.config.recipe import Recipe, named_backbones
 from transferkit.config.recipes import read_recipe
 from transferkit.config.specs import declared_spec, list_backbones
@@ -76,8 +76,7 @@ def _check_source(one: Planned, earlier: dict[Path, Planned]) -> None:
         )
     if one.source is not None and not recipe.facts.needs_source:
         raise ConfigError(
-            f"{where}: source: {method} starts from nothing, a source is for adapt and prompting-llm-alone; leave it "
-            "away"
+            f"{where}: source: {method} starts from nothing, a source is for {take_a_source()}; leave it away"
         )
     source = None if one.source is None else earlier.get(one.source)
     if source is not None and not source.is_source:

@@ -4,15 +4,12 @@ import torch
 from torch import nn
 
 from transferkit.config.sections import OptimSection
-from transferkit.errors import ConfigError
 from transferkit.methods.base import Group
 
 
 def make_optimizer(groups: dict[Group, list[nn.Parameter]], optim: OptimSection) -> torch.optim.Optimizer:
-    """AdamW with one learning rate a group; something to hold on to even where nothing learns."""
+    """AdamW with one learning rate a group."""
     rates = {"model": optim.lr, "alignment": optim.lr_alignment, "offset": optim.lr_offset}
-    if not groups:
-        raise ConfigError("this method has nothing to train; set optim.steps to 0")
     return torch.optim.AdamW(
         [{"params": parameters, "lr": rates[name], "peak_lr": rates[name]} for name, parameters in groups.items()],
         weight_decay=optim.weight_decay,
