@@ -190,8 +190,9 @@ def test_built_in_recipe_as_base_is_taken_whole(tmp_path: Path) -> None:
     [
         ("qwen3/trian", r"base: no built-in recipe 'qwen3/trian'; did you mean 'qwen3/train'\?"),
         ("none.yaml", r"base: no file .*none\.yaml; a base is named relative to the file"),
-        ("3", r"base: expected a built-in recipe or a \.yaml file, got an int"),
-        ("[shared.yaml]", r"base: expected a built-in recipe or a \.yaml file, got a list"),
+        ("3", r"base: expected a built-in recipe or a \.yaml file, got 3"),
+        ("[shared.yaml]", r"base: expected a built-in recipe or a \.yaml file, got \['shared\.yaml'\]"),
+        ("", r"base: expected a built-in recipe or a \.yaml file, got nothing"),
         ("mine.yaml", r"base: .*mine\.yaml has a base itself, and there is one level alone; `transferkit recipes show"),
         ("second.yaml", r"base: .*second\.yaml has a base itself, and there is one level alone"),
         ("broken.yaml", r"broken\.yaml, line 2, column 1: not valid YAML"),

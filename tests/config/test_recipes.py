@@ -94,6 +94,8 @@ def whole(name: str) -> str:
         ("task=adapt", r"prompting\.backbone: not allowed in adapt"),
         ("optim.warmup_steps=10", r"warmup_steps: expected fewer than steps \(10\), got 10"),
         ("embedding.template='{txt}'", r"embedding\.template: .*unknown placeholder \{txt\}"),
+        ("frozen.templates=['{text}',plain]", r"frozen\.templates: '\{text\}' stands twice; give each once"),
+        ("frozen.poolings=[mean,mean]", r"frozen\.poolings: 'mean' stands twice; give each once"),
         ("frozen.templates=['{text}{soft}']", r"frozen\.templates: .*gets no \{soft\} tokens"),
     ],
 )

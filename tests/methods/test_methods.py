@@ -186,6 +186,11 @@ def test_tokens_read_counts_texts_template_and_soft_tokens(embedder: PromptEmbed
     assert embedder.take_tokens() == 0
 
 
+def test_a_pooling_that_there_is_not_is_refused(embedder: PromptEmbedder) -> None:
+    with pytest.raises(ConfigError, match=r"pooling: expected 'soft', .* or '.*', got 'nope'"):
+        embedder.reread(template="{text}{soft}", pooling="nope")  # type: ignore[arg-type]
+
+
 def test_combinations_without_meaning_are_refused(tiny: Tiny, embedder: PromptEmbedder) -> None:
     prefix, plain = (load_reader(tiny.target, template=t) for t in ("{soft}{text}", "{text}"))
     with pytest.raises(ConfigError, match=r"pooling.*'soft' reads positions that stand before the text"):

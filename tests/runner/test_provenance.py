@@ -91,3 +91,26 @@ def test_a_key_that_comes_later_leaves_a_lineage_alone_until_it_is_used(tiny: Ti
     now, later, used = recipe, Later(**sections), Later(**sections, new_key=0.7)
     of = [lineage_of(one, ["weights"], [["", ""]], "data") for one in (now, later, used)]
     assert of[0] == of[1] != of[2]
+
+
+@pytest.mark.parametrize(
+    ("change", "counts"),
+    [
+        ({"eval": {"batch_size": 8}}, False),
+        ({"eval": {"keep_states_gib": 1.0}}, False),
+        ({"save_every": 3}, False),
+        ({"seed": 18}, False),
+        ({"frozen": {"poolings": ["last"]}}, False),  # a section of another method
+        ({"lora": {"r": 4}}, True),
+        ({"eval": {"keep": "last"}}, True),
+        ({"optim": {"lr": 0.5, "steps": 2}}, True),
+    ],
+)
+def test_a_lineage_holds_what_counts(tiny: Tiny, change: dict[str, Any], counts: bool) -> None:
+    plain, changed = (
+        lineage_of(
+            resolved(tiny.recipe("baseline", method="lora", **more), source=None), ["weights"], [["", ""]], "data"
+        )
+        for more in ({}, change)
+    )
+    assert (plain != changed) == counts

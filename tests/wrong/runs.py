@@ -91,6 +91,11 @@ CASES = {
         ("run: the backbone's weights changed", "new run"),
         spoil.run_copy("lora", spoil.resumes_with(backbone__weights_sha256="0" * 64)),
     ),
+    "resume with another Prompting LLM": Case(
+        "train --resume run",
+        ("run: the Prompting LLM changed since this run began", "new run"),
+        spoil.run_copy("source", spoil.resumes_with(prompting_weights_sha256="0" * 64)),
+    ),
     "resume a record of a newer format": Case(
         "baseline --resume run",
         ("record.json: format: expected 1, got 2",),
@@ -163,8 +168,16 @@ CASES = {
     ),
     "compare a run of another recipe file": Case(
         "compare run",
-        ("recipe.yaml: optim: this key is missing", "restore it from a copy"),
+        ("recipe.yaml: task: this key is missing", "restore it from a copy"),
         spoil.both(spoil.run_copy("lora"), spoil.write("run/recipe.yaml", "a: 1\n")),
+    ),
+    "compare a run whose recipe names no known method": Case(
+        "compare run",
+        ("recipe.yaml: method: expected 'lora'", "got 'gone'", "restore it from a copy"),
+        spoil.both(
+            spoil.run_copy("lora"),
+            spoil.write("run/recipe.yaml", "{task: baseline, method: gone, optim: {steps: 1}, data: {dev: []}}\n"),
+        ),
     ),
     "compare into a file": Case(
         "compare $TFIDF --out file", ("file: cannot write the comparison",), spoil.write("file")
