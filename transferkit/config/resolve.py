@@ -10,7 +10,14 @@ from transferkit.config.datasets import TrainSet
 from transferkit.config.methods import MethodFacts
 from transferkit.config.poolings import Pooling, check_soft_place, of_states, without_soft_tokens
 from transferkit.config.recipe import Recipe, with_names
-from transferkit.config.sections import AlignmentSection, EmbeddingSection, PromptingSection, Reads, Relaxation
+from transferkit.config.sections import (
+    AlignmentSection,
+    EmbeddingSection,
+    PromptingSection,
+    Reads,
+    Relaxation,
+    check_reads,
+)
 from transferkit.config.specs import BackboneSpec, Quantization, lasting_name
 from transferkit.errors import ConfigError
 
@@ -90,8 +97,12 @@ def resolve_recipe(recipe: Recipe, *, description: Mapping[str, Any], spec: Back
         ConfigError: template and pooling that the method cannot be read with.
     """
     facts = recipe.facts
-    inherited = _PROMPTING | dict(description.get("prompting", {}))
-    open_keys = [key for key in _PROMPTING if getattr(recipe.prompting, key) is None]
+    own = dict(description.get("prompting", {}))
+    check_reads(own.get("reads", "text"), where="--source")
+    # A Prompting LLM that is measured as it is keeps all of its own; the recipe's are for those that prompt.
+    heeds = "prompting" in facts.sections
+    inherited = _PROMPTING | own
+    open_keys = [key for key in _PROMPTING if getattr(recipe.prompting, key) is None or (key in own and not heeds)]
     prompting = recipe.prompting.model_dump() | {key: inherited[key] for key in open_keys}
     alignment = recipe.alignment.model_dump()
     alignment["init"] = alignment["init"] or ("source" if facts.needs_source and facts.has_backbone else "anchors")

@@ -24,7 +24,7 @@ class PromptTuningEmbedder(BackboneEmbedder):
         place=4,
         title="prompt tuning",
         kind="prompt-tuning",
-        sections=("embedding",),
+        sections=("prompting", "embedding"),
         soft_tokens=True,
     )
 

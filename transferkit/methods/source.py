@@ -36,7 +36,7 @@ class SourceEmbedder(PromptEmbedder):
         place=0,
         title="source",
         kind="transfer",
-        sections=("embedding", "alignment"),
+        sections=("prompting", "embedding", "alignment"),
         soft_tokens=True,
     )
     divergence_remedy: ClassVar[str] = "lower optim.lr, optim.lr_alignment or optim.lr_offset, or raise prompting.tau"

@@ -46,7 +46,7 @@ class PromptEmbedder(BackboneEmbedder):
         place=1,
         title="transfer",
         kind="transfer",
-        sections=("embedding", "alignment"),
+        sections=("prompting", "embedding", "alignment"),
         needs_source=True,
         soft_tokens=True,
     )

@@ -5,7 +5,7 @@ import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import torch
 from safetensors import SafetensorError
@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from transferkit.config.resolve import ResolvedPrompting
-from transferkit.config.sections import Reads
+from transferkit.config.sections import check_reads
 from transferkit.config.specs import BackboneSpec
 from transferkit.decoder.identity import Identity
 from transferkit.decoder.loading import quiet_transformers
@@ -55,11 +55,7 @@ def open_writer(folder: Path, settings: Mapping[str, Any], device: torch.device)
     """
     options = dict(settings)
     reads = options.pop("reads")
-    if reads not in get_args(Reads):
-        raise ConfigError(
-            f"{folder}: its Prompting LLM reads {reads!r}, which is no longer offered; use the version of transferkit "
-            "that wrote it"
-        )
+    check_reads(reads, where=str(folder))
     return Writer(PromptingLLM.load(str(folder / PROMPTING), device=device, **options), reads=reads)
 
 

@@ -26,7 +26,7 @@ _UNCHANGED = (
     ("backbone's tokenizer", "backbone", "tokenizer_sha256"),
     ("backbone's weights", "backbone", "weights_sha256"),
     ("Prompting LLM", "prompting_weights_sha256"),
-    ("other backbones", "alignment", "more_backbones"),
+    ("other backbones' weights", "alignment", "more_backbones", "weights_sha256"),
 )
 
 
@@ -74,10 +74,10 @@ def check_unchanged(folder: Path, old: dict[str, Any], new: dict[str, Any]) -> N
 
 
 def _at(record: dict[str, Any], path: list[str]) -> Any:
-    """What stands there; None where nothing does."""
+    """What stands there, of every item of a list; None where nothing does."""
     found: Any = record
     for key in path:
-        found = (found or {}).get(key)
+        found = [one.get(key) for one in found] if isinstance(found, list) else (found or {}).get(key)
     return found
 
 
