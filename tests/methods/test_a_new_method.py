@@ -7,10 +7,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
+from helpers.evaluate_call import evaluate
+from helpers.parts import load_reader
 from helpers.run_parts import QUIET, Stopped, learned, trial, untimed
 from helpers.tiny import Tiny
 
-from transferkit.checkpoints.checkpoint import load
+from transferkit.checkpoints.checkpoint import load, save
 from transferkit.config import methods
 from transferkit.config.methods import baseline_methods
 from transferkit.convergence.comparison import compare
@@ -19,6 +22,7 @@ from transferkit.errors import ConfigError
 from transferkit.evaluation.encoder import MtebEncoder
 from transferkit.methods import registry
 from transferkit.methods.base import Embedder
+from transferkit.methods.frozen import FrozenEmbedder
 from transferkit.runner.dry_run import describe
 from transferkit.runner.prepare import Inputs
 from transferkit.runner.run import resume, start
@@ -96,3 +100,39 @@ def test_it_is_planned_and_resumed_bit_for_bit(
     first, second = load(whole), load(tmp_path / "halves")
     assert learned(first).keys() == learned(second).keys()
     np.testing.assert_array_equal(first.encode(TEXTS), second.encode(TEXTS))
+
+
+@pytest.mark.parametrize("mode", [[], ["--dry-run"]])
+def test_that_it_is_read_in_one_way_is_said_before_another_model_is_scored(
+    tiny: Tiny,
+    tmp_path: Path,
+    gain: Any,
+    mode: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    reader = load_reader(tiny.target, template="{text}", soft_tokens=0)
+    save(FrozenEmbedder(reader, pooling="mean"), tmp_path / "frozen", instructions={})
+    save(gain(reader, torch.ones(48), pooling="mean"), tmp_path / "learned", instructions={})
+    common = [tmp_path / "frozen", tmp_path / "learned", "--tasks", "STS12", "--out", tmp_path / "out", *mode]
+    assert evaluate(monkeypatch, *common, "--templates", "plain,prompteol") == 2
+    said = capsys.readouterr()
+    assert said.err == (
+        f"error: --templates: {tmp_path / 'learned'} (gain) can be read in one way only; evaluate it without\n"
+    )
+    assert said.out == ""
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_checkpoint_of_an_unknown_method_is_refused_by_the_plan(
+    tiny: Tiny,
+    tmp_path: Path,
+    gain: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    reader = load_reader(tiny.target, template="{text}", soft_tokens=0)
+    save(gain(reader, torch.ones(48), pooling="mean"), tmp_path / "learned", instructions={})
+    monkeypatch.setattr(methods, "_registered", {})
+    assert evaluate(monkeypatch, tmp_path / "learned", "--tasks", "STS12", "--dry-run") == 2
+    assert "learned: checkpoint of kind 'gain': no method is called so" in capsys.readouterr().err

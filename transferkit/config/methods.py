@@ -31,6 +31,7 @@ class MethodFacts:
         needs_source: whether it starts from a checkpoint of `train`.
         soft_tokens: whether it puts soft tokens into the template.
         learns: whether anything is trained.
+        rereads: whether a checkpoint of it can be read behind other templates and in other poolings.
         quantization: of its backbone, whatever the recipe says; None: the recipe's.
     """
 
@@ -44,6 +45,7 @@ class MethodFacts:
     needs_source: bool = False
     soft_tokens: bool = False
     learns: bool = True
+    rereads: bool = False
     quantization: Literal["nf4"] | None = None
 
 

@@ -8,7 +8,7 @@ from typing import Any, get_args
 from transferkit.checkpoints.checkpoint import load
 from transferkit.checkpoints.instructions import can_read_instruction
 from transferkit.checkpoints.open import find_decoder
-from transferkit.config.methods import facts_of_kind
+from transferkit.config.methods import MethodFacts, facts_of_kind
 from transferkit.config.poolings import FrozenPooling, reads_soft
 from transferkit.errors import ConfigError
 from transferkit.evaluation.encoder import MtebEncoder, TextEncoder
@@ -102,7 +102,7 @@ class _Finder:
         record = read_json(run / "record.json") if (run / "record.json").is_file() else {}
         kind = description["kind"]
         method = record.get("label") or kind
-        variants = self._variants_of_checkpoint(description, given)
+        variants = self._variants_of_checkpoint(description, _facts_of(description, given), given)
         if variants:
             method = kind if description["readout"]["kind"] == "none" else f"{kind} without readout"
         methods = [_method(method, one) for one in variants] or [method]
@@ -123,18 +123,18 @@ class _Finder:
         instructions = Instructions(self.instructions, description["instructions"], document_instructions(description))
         return Model(name, methods + ([] if alone is None else [alone]), instructions if read else None, groups)
 
-    def _variants_of_checkpoint(self, description: Mapping[str, Any], given: str) -> list[TemplateAndPooling]:
+    def _variants_of_checkpoint(
+        self, description: Mapping[str, Any], facts: MethodFacts, given: str
+    ) -> list[TemplateAndPooling]:
         """Empty where it is read as it was trained."""
         if self.reading.several is None:
             return []
-        if "backbone" not in description:
+        if not facts.rereads:
             raise ConfigError(
-                f"{self.reading.several}: {given} holds a Prompting LLM alone, which has neither; evaluate it without"
+                f"{self.reading.several}: {given} ({facts.title}) can be read in one way only; evaluate it without"
             )
         own = description["backbone"]
-        facts = facts_of_kind(description["kind"])
-        soft = facts is not None and facts.soft_tokens
-        return self.reading.variants([own["template"]], [own["pooling"]], soft=soft, model=given)
+        return self.reading.variants([own["template"]], [own["pooling"]], soft=facts.soft_tokens, model=given)
 
 
 def find_models(
@@ -161,7 +161,8 @@ def find_models(
 
     Raises:
         ConfigError: a name that is none of these or given twice, a damaged checkpoint, a template or pooling that
-            cannot be used, or an option that none of the models heeds.
+            cannot be used, a checkpoint that has one way to be read where several are asked for, or an option that
+            none of the models heeds.
     """
     for name in given:
         if given.count(name) > 1:
@@ -193,6 +194,14 @@ def find_models(
     if instructions and all(model.instructions is None for model in models):
         raise ConfigError("--instruction: none of the models reads an instruction; leave it out")
     return models
+
+
+def _facts_of(description: Mapping[str, Any], given: str) -> MethodFacts:
+    """Of the method that a checkpoint holds: what can be asked of it is known before anything is loaded."""
+    facts = facts_of_kind(description["kind"])
+    if facts is None:
+        raise ConfigError(f"{given}: checkpoint of kind {description['kind']!r}: no method is called so")
+    return facts
 
 
 def _check_prompting_alone(descriptions: Mapping[str, Mapping[str, Any]]) -> None:

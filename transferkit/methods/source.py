@@ -38,6 +38,7 @@ class SourceEmbedder(PromptEmbedder):
         kind="transfer",
         sections=("embedding", "alignment"),
         soft_tokens=True,
+        rereads=True,
     )
     divergence_remedy: ClassVar[str] = "lower optim.lr, optim.lr_alignment or optim.lr_offset, or raise prompting.tau"
 

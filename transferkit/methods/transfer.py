@@ -49,6 +49,7 @@ class PromptEmbedder(BackboneEmbedder):
         sections=("embedding", "alignment"),
         needs_source=True,
         soft_tokens=True,
+        rereads=True,
     )
     divergence_remedy: ClassVar[str] = "lower optim.lr_alignment or optim.lr_offset, or raise prompting.tau"
 
