@@ -2,6 +2,7 @@
 
 import importlib.util
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,8 @@ from transferkit.convergence.comparison import compare
 from transferkit.embed.files import embed_file
 from transferkit.errors import ConfigError
 from transferkit.evaluation.encoder import MtebEncoder
+from transferkit.evaluation.models import find_models
+from transferkit.evaluation.readings import ReadingOptions
 from transferkit.methods import registry
 from transferkit.methods.base import Embedder
 from transferkit.methods.frozen import FrozenEmbedder
@@ -136,3 +139,19 @@ def test_a_checkpoint_of_an_unknown_method_is_refused_by_the_plan(
     monkeypatch.setattr(methods, "_registered", {})
     assert evaluate(monkeypatch, tmp_path / "learned", "--tasks", "STS12", "--dry-run") == 2
     assert "learned: checkpoint of kind 'gain': no method is called so" in capsys.readouterr().err
+
+
+def test_what_is_left_of_it_without_its_decoder_is_evaluated_too(tiny: Tiny, tmp_path: Path, gain: Any) -> None:
+    class Halves(gain):  # type: ignore[misc]
+        facts = replace(gain.facts, name="halves", kind="halves", alone="one half")
+
+        def without_backbone(self) -> Embedder:
+            return FrozenEmbedder(self.reader, pooling="static")
+
+    registry.register(Halves)
+    reader = load_reader(tiny.target, template="{text}", soft_tokens=0)
+    folder = tmp_path / "learned"
+    save(Halves(reader, torch.ones(48), pooling="mean"), folder, instructions={})
+    (model,) = find_models([str(folder)], ReadingOptions(), instructions={}, device="cpu", prompting_alone=True)
+    assert model.methods == ["halves", "one half"]
+    assert [encoder.method for group in model.groups() for encoder in group] == model.methods

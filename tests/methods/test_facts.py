@@ -16,7 +16,13 @@ def test_rereads_says_whether_there_is_a_reread(facts: MethodFacts) -> None:
 
 
 @EVERY
+def test_alone_says_whether_something_is_left_without_the_decoder(facts: MethodFacts) -> None:
+    assert (facts.alone is not None) == (method_class(facts).without_backbone is not Embedder.without_backbone)
+
+
+@EVERY
 def test_methods_that_share_a_kind_are_read_alike(facts: MethodFacts) -> None:
     for other in all_methods().values():
         if facts.kind is not None and other.kind == facts.kind:
-            assert (other.rereads, other.soft_tokens) == (facts.rereads, facts.soft_tokens)
+            assert (other.rereads, other.alone) == (facts.rereads, facts.alone)
+            assert other.soft_tokens == facts.soft_tokens

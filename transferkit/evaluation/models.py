@@ -8,7 +8,7 @@ from typing import Any, get_args
 from transferkit.checkpoints.checkpoint import load
 from transferkit.checkpoints.instructions import can_read_instruction
 from transferkit.checkpoints.open import find_decoder
-from transferkit.config.methods import MethodFacts, facts_of_kind
+from transferkit.config.methods import MethodFacts, all_methods, facts_of_kind
 from transferkit.config.poolings import FrozenPooling, reads_soft
 from transferkit.errors import ConfigError
 from transferkit.evaluation.encoder import MtebEncoder, TextEncoder
@@ -102,11 +102,12 @@ class _Finder:
         record = read_json(run / "record.json") if (run / "record.json").is_file() else {}
         kind = description["kind"]
         method = record.get("label") or kind
-        variants = self._variants_of_checkpoint(description, _facts_of(description, given), given)
+        facts = _facts_of(description, given)
+        variants = self._variants_of_checkpoint(description, facts, given)
         if variants:
             method = kind if description["readout"]["kind"] == "none" else f"{kind} without readout"
         methods = [_method(method, one) for one in variants] or [method]
-        alone = "prompting LLM alone" if self.prompting_alone and "alignment" in description else None
+        alone = facts.alone if self.prompting_alone else None
         options: dict[str, Any] = {"instructions": self.instructions}
 
         def groups() -> Iterator[Group]:
@@ -157,7 +158,7 @@ def find_models(
         instructions: as for :class:`MtebEncoder`.
         device: where they are loaded.
         backbone: where the backbone of the checkpoint lies now, if it has moved.
-        prompting_alone: also the Prompting LLM alone of every transfer checkpoint.
+        prompting_alone: also what embeds without its decoder, of every checkpoint that has such a part.
 
     Raises:
         ConfigError: a name that is none of these or given twice, a damaged checkpoint, a template or pooling that
@@ -205,12 +206,18 @@ def _facts_of(description: Mapping[str, Any], given: str) -> MethodFacts:
 
 
 def _check_prompting_alone(descriptions: Mapping[str, Mapping[str, Any]]) -> None:
-    transfers = {name: one for name, one in descriptions.items() if "alignment" in one}
-    if not transfers:
+    found = {name: one for name, one in descriptions.items() if _facts_of(one, name).alone is not None}
+    if not found:
         got = ", ".join(f"{name} ({one['kind']})" for name, one in descriptions.items()) or "none"
-        raise ConfigError(f"--prompting-alone needs a checkpoint of `train` or `adapt`, got {got}")
-    for name, one in transfers.items():
-        check_reads_text(one["prompting"]["reads"], where=f"--prompting-alone: {name}")
+        known = " or ".join(_command(facts) for facts in all_methods().values() if facts.alone is not None)
+        raise ConfigError(f"--prompting-alone needs a checkpoint of {known}, got {got}")
+    for name, one in found.items():
+        if "prompting" in one:  # any other part reads texts
+            check_reads_text(one["prompting"]["reads"], where=f"--prompting-alone: {name}")
+
+
+def _command(facts: MethodFacts) -> str:
+    return f"`baseline --method {facts.name}`" if facts.task == "baseline" else f"`{facts.task}`"
 
 
 def _views(

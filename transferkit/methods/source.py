@@ -39,6 +39,7 @@ class SourceEmbedder(PromptEmbedder):
         sections=("embedding", "alignment"),
         soft_tokens=True,
         rereads=True,
+        alone="prompting LLM alone",
     )
     divergence_remedy: ClassVar[str] = "lower optim.lr, optim.lr_alignment or optim.lr_offset, or raise prompting.tau"
 

@@ -50,6 +50,7 @@ class PromptEmbedder(BackboneEmbedder):
         needs_source=True,
         soft_tokens=True,
         rereads=True,
+        alone="prompting LLM alone",
     )
     divergence_remedy: ClassVar[str] = "lower optim.lr_alignment or optim.lr_offset, or raise prompting.tau"
 
