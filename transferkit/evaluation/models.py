@@ -6,10 +6,9 @@ from pathlib import Path
 from typing import Any, get_args
 
 from transferkit.checkpoints.checkpoint import load
-from transferkit.checkpoints.instructions import can_read_instruction
 from transferkit.checkpoints.open import find_decoder
 from transferkit.config.methods import MethodFacts, all_methods, facts_of_kind
-from transferkit.config.poolings import FrozenPooling, reads_soft
+from transferkit.config.poolings import FrozenPooling, reads_instruction, reads_soft
 from transferkit.errors import ConfigError
 from transferkit.evaluation.encoder import MtebEncoder, TextEncoder
 from transferkit.evaluation.instructions import Instructions
@@ -86,7 +85,7 @@ class _Finder:
                 embedder, variants, method, name=spec.name, licence=spec.license, instructions=self.instructions
             )
 
-        read = can_read_instruction([one.template for one in variants], prompting=False)
+        read = any(reads_instruction(*one, prompting=False) for one in variants)
         return Model(
             spec.name,
             [_method(method, one) for one in variants],
@@ -119,8 +118,7 @@ class _Finder:
             if alone is not None and (soft := embedder.without_backbone()) is not None:
                 yield [MtebEncoder(soft, name=f"{name}-prompting-alone", method=alone, **options)]
 
-        own = [description["backbone"]["template"]] if "backbone" in description else []
-        read = can_read_instruction([one.template for one in variants] or own, prompting="prompting" in description)
+        read = _reads_instruction(description, variants, alone=alone is not None)
         instructions = Instructions(self.instructions, description["instructions"], document_instructions(description))
         return Model(name, methods + ([] if alone is None else [alone]), instructions if read else None, groups)
 
@@ -203,6 +201,15 @@ def _facts_of(description: Mapping[str, Any], given: str) -> MethodFacts:
     if facts is None:
         raise ConfigError(f"{given}: checkpoint of kind {description['kind']!r}: no method is called so")
     return facts
+
+
+def _reads_instruction(description: Mapping[str, Any], variants: Sequence[TemplateAndPooling], *, alone: bool) -> bool:
+    """Whether an encoder of a checkpoint does; ``alone``: one of them is its Prompting LLM alone, which does."""
+    prompting, own = "prompting" in description, description.get("backbone")
+    if prompting and (alone or own is None):
+        return True
+    ways = variants or ([] if own is None else [TemplateAndPooling(own["template"], own["pooling"])])
+    return any(reads_instruction(*one, prompting=prompting) for one in ways)
 
 
 def _check_prompting_alone(descriptions: Mapping[str, Mapping[str, Any]]) -> None:

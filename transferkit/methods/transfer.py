@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Self
 from torch import Tensor, nn
 
 from transferkit.config.methods import MethodFacts
-from transferkit.config.poolings import STATIC, Pooling, parts_of
+from transferkit.config.poolings import STATIC, Pooling, parts_of, reads_instruction
 from transferkit.config.resolve import ResolvedRecipe
 from transferkit.data.examples import Batch
 from transferkit.decoder.identity import tokenizer_sha256
@@ -184,8 +184,8 @@ class PromptEmbedder(BackboneEmbedder):
 
     @property
     def reads_instruction(self) -> bool:
-        """The Prompting LLM does."""
-        return True
+        """The Prompting LLM does, before states that are pooled."""
+        return reads_instruction(self.template, self.pooling, prompting=True)
 
     def sections(self, recipe: ResolvedRecipe, batch: Batch) -> list[tuple[str, Rows]]:
         """Decoder and alignment."""
