@@ -3,6 +3,7 @@
 import importlib.util
 import re
 from dataclasses import replace
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from helpers.evaluate_call import evaluate
 from helpers.parts import load_reader
 from helpers.run_parts import QUIET, Stopped, learned, trial, untimed
 from helpers.tiny import Tiny
+from rich.console import Console
 
 from transferkit.checkpoints.checkpoint import load, save
 from transferkit.config import methods
@@ -155,3 +157,22 @@ def test_what_is_left_of_it_without_its_decoder_is_evaluated_too(tiny: Tiny, tmp
     (model,) = find_models([str(folder)], ReadingOptions(), instructions={}, device="cpu", prompting_alone=True)
     assert model.methods == ["halves", "one half"]
     assert [encoder.method for group in model.groups() for encoder in group] == model.methods
+
+
+def test_its_figures_are_in_its_rows_and_on_the_progress_line(tiny: Tiny, tmp_path: Path, gain: Any) -> None:
+    class Shown(gain):  # type: ignore[misc]
+        facts = replace(gain.facts, name="shown", kind="shown")
+
+        def figures(self) -> dict[str, float]:
+            return {"largest": float(self.gain.detach().max())}
+
+    registry.register(Shown)
+    recipe, console = tiny.recipe("baseline", method="shown", **LEARNING), Console(file=StringIO(), width=200)
+    folder = start(recipe, Inputs(data_dir=tiny.data), runs=tmp_path, console=console)
+    first, *_, last = read_run(folder).metrics
+    assert list(last)[4:8] == ["loss", "collapse", "largest", "variant"]
+    assert "largest" not in first  # before any step there is none
+    assert last["collapse"] is None
+    lines = console.file.getvalue().splitlines()  # type: ignore[attr-defined]
+    assert [line for line in lines if "step     4" in line and f"  largest {last['largest']:.3f}  " in line]
+    assert not [line for line in lines if "collapse" in line]

@@ -132,15 +132,14 @@ class PromptEmbedder(BackboneEmbedder):
         """See :attr:`writing_seconds`."""
         return 0.0 if self.writer.memory is None else self.writer.memory.seconds
 
-    @property
-    def collapse(self) -> float | None:
-        """Of the soft tokens; a micro-batch of one text has no variance to speak of."""
+    def figures(self) -> dict[str, float]:
+        """How far soft tokens differ from text to text; a micro-batch of one text has no variance to speak of."""
         soft = self.writer.last_written
-        return None if soft is None or len(soft) < 2 else collapse(soft)
+        return {} if soft is None or len(soft) < 2 else {"collapse": collapse(soft)}
 
     def warnings(self, step: int) -> list[str]:
         """That the soft tokens no longer depend on the text."""
-        figure = self.collapse
+        figure = self.figures().get("collapse")
         if figure is None or figure > COLLAPSED:
             return []
         return [
