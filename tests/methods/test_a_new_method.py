@@ -176,3 +176,39 @@ def test_its_figures_are_in_its_rows_and_on_the_progress_line(tiny: Tiny, tmp_pa
     lines = console.file.getvalue().splitlines()  # type: ignore[attr-defined]
     assert [line for line in lines if "step     4" in line and f"  largest {last['largest']:.3f}  " in line]
     assert not [line for line in lines if "collapse" in line]
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"name": "lora"}, "Other: the name 'lora' is taken by the method lora; choose another one"),
+        ({"name": "gain"}, "Other: the name 'gain' is taken by the method gain; choose another one"),
+        ({"name": "other", "kind": "lora"}, "Other: the kind 'lora' is taken by the method lora; choose another one"),
+        ({"name": "other", "kind": "gain"}, "Other: the kind 'gain' is taken by the method gain; choose another one"),
+        ({"name": "other", "task": "adapt"}, "Other: `adapt` has its method already; the task must be 'baseline'"),
+    ],
+)
+def test_a_name_that_is_taken_is_refused(gain: Any, changes: dict[str, Any], says: str) -> None:
+    class Other(gain):  # type: ignore[misc]
+        facts = replace(gain.facts, **({"kind": "other"} | changes))
+
+    known = methods.all_methods()
+    with pytest.raises(ConfigError, match=f"^{re.escape(says)}$"):
+        registry.register(Other)
+    assert methods.all_methods() == known
+    assert registry.method_class(gain.facts) is gain
+
+
+def test_the_same_class_may_be_defined_again(gain: Any) -> None:
+    """As a cell of a notebook is run twice."""
+    again = type(gain.__name__, (gain,), {"__module__": gain.__module__, "facts": replace(gain.facts, title="gains")})
+    registry.register(again)
+    assert registry.method_class(again.facts) is again
+    assert methods.all_methods()["gain"].title == "gains"
+
+
+def test_methods_without_a_checkpoint_share_no_kind(gain: Any) -> None:
+    class Floor(gain):  # type: ignore[misc]
+        facts = replace(gain.facts, name="floor", kind=None)
+
+    assert registry.register(Floor) is Floor
