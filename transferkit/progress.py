@@ -1,6 +1,7 @@
 """What a user sees of a run: a live line in a terminal, plain lines elsewhere, nothing when quiet."""
 
 import logging
+from collections.abc import Mapping
 from typing import Any
 
 from rich.console import Console
@@ -64,15 +65,14 @@ class Progress:
         """One optimizer step is done."""
         self.bar.update(self.task, completed=step, note=f"loss {loss:.3f} · {tokens_per_second:,.0f} tokens/s")
 
-    def evaluated(self, row: dict[str, Any]) -> None:
-        """One evaluation is done."""
+    def evaluated(self, row: dict[str, Any], *, figures: Mapping[str, float] | None = None) -> None:
+        """One evaluation is done; ``figures`` are those of the method."""
         parts = [f"step {row['step']:>5}"]
         parts.append("loss     -" if row["loss"] is None else f"loss {row['loss']:.3f}")
         parts.append(f"dev {row['score']['plain']:5.1f} plain")
         if row["score"]["readout"] is not None:
             parts.append(f"{row['score']['readout']:5.1f} with readout")
-        if row["collapse"] is not None:
-            parts.append(f"collapse {row['collapse']:.3f}")
+        parts += [f"{name} {value:.3f}" for name, value in (figures or {}).items()]
         if row["variant"] is not None:
             parts.append(row["variant"])
         parts.append(f"{row['seconds']:.0f} s")

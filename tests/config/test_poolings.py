@@ -2,7 +2,7 @@
 
 import pytest
 
-from transferkit.config.poolings import available_poolings, check_soft_place, reads_soft
+from transferkit.config.poolings import available_poolings, check_soft_place, reads_instruction, reads_soft
 
 
 @pytest.mark.parametrize("needs_soft", [True, False])
@@ -30,3 +30,19 @@ def test_soft_positions_must_be_there_and_see_the_text(pooling: str) -> None:
         ValueError, match=r"^pooling: '.*' reads soft tokens, and template '\{text\}' has none; use last"
     ):
         check_soft_place("{text}", pooling, needs_soft=False)
+
+
+@pytest.mark.parametrize(
+    ("template", "pooling", "prompting", "expected"),
+    [
+        ("{text}", "mean", False, False),
+        ("{instruction} {text}", "mean", False, True),
+        ("{instruction} {text}", "static", False, False),  # no state is read
+        ("{instruction} {text}", "max+static", False, True),
+        ("{text}{soft}", "soft", True, True),
+        ("{text}{soft}", "soft+static", True, True),
+        ("{instruction} {text}{soft}", "static", True, False),
+    ],
+)
+def test_who_reads_an_instruction(template: str, pooling: str, prompting: bool, expected: bool) -> None:
+    assert reads_instruction(template, pooling, prompting=prompting) == expected

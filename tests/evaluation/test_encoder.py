@@ -174,6 +174,9 @@ def test_who_reads_instructions(tiny: Tiny, embedder: PromptEmbedder) -> None:
         encoder = MtebEncoder(FrozenEmbedder(backbone, pooling="mean"), name="tiny")
         assert encoder.mteb_model_meta.use_instructions == ("{instruction}" in template)
         assert bool(encoder.instruction(task_metadata(), None)) == ("{instruction}" in template)
+    static = embedder.reread(template=embedder.template, pooling="static")
+    np.testing.assert_array_equal(static.encode(FILLED, instruction="see"), static.encode(FILLED))  # the premise
+    assert not MtebEncoder(static, name="tiny").mteb_model_meta.use_instructions
 
 
 def methods(tiny: Tiny) -> dict[str, Embedder]:

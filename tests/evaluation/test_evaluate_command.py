@@ -550,7 +550,7 @@ def test_tables_fit_a_terminal_of_eighty_columns() -> None:
         ("$MODEL --tasks STS12 --poolings mean,men", ("--poolings men: expected one of", "did you mean 'mean'?")),
         ("$MODEL --tasks STS12 --poolings mean,soft", ("--poolings soft: ", "has no soft tokens", "use last, mean")),
         ("$SOURCE --tasks STS12 --template plain", ("--template is for frozen backbones", "--templates NAME")),
-        ("$ALONE --tasks STS12 --poolings all", ("--poolings: ", "alone", "holds a Prompting LLM alone")),
+        ("$ALONE --tasks STS12 --poolings all", ("--poolings: ", "alone (prompting LLM alone) can be read in one")),
         ("tfidf --tasks STS12 --templates all", ("--templates needs a decoder or a checkpoint",)),
         ("tfidf tfidf --tasks STS12", ("tfidf: is given twice",)),
         ("$SOURCE --tasks STS12 --dtype float32", ("--dtype is for frozen backbones, got none", "as it was trained")),

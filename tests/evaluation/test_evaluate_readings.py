@@ -253,6 +253,34 @@ def test_a_shared_pass_gives_what_each_view_gives(tiny: Tiny, read: list[str]) -
     assert shared.encode([], pooling="max", instruction="", batch_size=3).shape == (0, embedder.backbone.output_width)
 
 
+@pytest.mark.parametrize("method", ["frozen", "transfer"])
+@pytest.mark.parametrize("poolings", ["static,max", "max,static"])
+def test_a_pooling_without_an_instruction_costs_no_pass_of_its_own(
+    tiny: Tiny,
+    sets: Path,
+    tmp_path: Path,
+    method: str,
+    poolings: str,
+    read: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    model: list[object] = [tiny.target, "--template", "{instruction} {text}"]
+    if method == "transfer":
+        model = [checkpoint(tiny, tmp_path / method, method)]
+        read.clear()
+    common = ["--tasks-from", sets, "--tasks", "likeness", "--json", "--quiet", "--instruction", "likeness=see"]
+    assert evaluate(monkeypatch, *model, *common, "--poolings", poolings, "--out", tmp_path / "both") == 0
+    rows = {row["pooling"]: row for row in evaluated(capsys)["rows"]}
+    assert len(read) == sum(row["texts"] for row in rows.values()) == len(set(read))
+    read.clear()
+    alone = [*model, *common[:-2], "--poolings", "static", "--out", tmp_path / "alone"]
+    assert evaluate(monkeypatch, *alone) == 0
+    (row,) = evaluated(capsys)["rows"]
+    assert (row["score"], row["revision"]) == (pytest.approx(rows["static"]["score"]), rows["static"]["revision"])
+    assert read == []
+
+
 def test_poolings_of_one_pass_stand_side_by_side(tiny: Tiny) -> None:
     embedder = prompt_embedder(tiny)
     poolings: list[Pooling] = ["max", "static", "soft+static", "soft"]

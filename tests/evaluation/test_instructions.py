@@ -179,6 +179,22 @@ def test_dry_run_shows_what_each_model_reads_where_they_differ(
     assert capsys.readouterr().out.splitlines()[-1] == "  Retrieval  pairs  ndcg_at_10  query: 'find'"
 
 
+@pytest.mark.parametrize("template", ["{text}", "{instruction} {text}"])
+def test_a_pooling_that_reads_no_state_reads_no_instruction(
+    tiny: Tiny, sets: Path, sources: tuple[Path, Path], template: str, call: Call, capsys: pytest.CaptureFixture[str]
+) -> None:
+    common = ["--tasks-from", sets, "--tasks", "pairs", "--instruction", "pairs=find", "--dry-run"]
+    for command in (
+        [tiny.target, "--template", template, "--pooling", "static"],
+        [sources[0], "--poolings", "static"],
+    ):
+        assert call(*command, *common) == 2
+        said = "error: --instruction: none of the models reads an instruction; leave it out"
+        assert capsys.readouterr().err.splitlines()[-1] == said
+    assert call(sources[0], "--poolings", "static", "--prompting-alone", *common) == 0
+    assert capsys.readouterr().out.splitlines()[-1] == "  Retrieval  pairs  ndcg_at_10  query: 'find'  document: 'see'"
+
+
 def test_dry_run_shows_an_aggregate_as_it_is_run(
     sources: tuple[Path, Path], call: Call, capsys: pytest.CaptureFixture[str]
 ) -> None:

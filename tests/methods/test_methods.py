@@ -17,7 +17,9 @@ from transferkit.errors import ConfigError
 from transferkit.methods.frozen import FrozenEmbedder
 from transferkit.methods.on_backbone import SeveralPoolings
 from transferkit.methods.prompt_tuning import PromptTuningEmbedder
+from transferkit.methods.prompting_alone import PromptingAlone
 from transferkit.methods.transfer import PromptEmbedder
+from transferkit.prompting.llm import PromptingLLM
 
 READINGS: list[tuple[str, Pooling]] = [
     ("{text}{soft}", "soft"),
@@ -152,6 +154,15 @@ def test_instruction_of_the_prompting_llm_alone(tiny: Tiny) -> None:
     assert torch.equal(soft[0], soft[1])
     vectors = embedder.encode(TEXTS, instruction="see")
     assert np.linalg.norm(vectors[0] - vectors[1]) > 1e-3  # the backbone still reads the text
+
+
+def test_the_prompting_llm_alone_is_where_its_weights_are(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = prompt_embedder(tiny)
+    place = torch.device("meta")  # stands for a GPU
+    monkeypatch.setattr(PromptingLLM, "device", place)
+    alone = whole.without_backbone()
+    assert isinstance(alone, PromptingAlone)
+    assert alone.device == SeveralPoolings(alone, poolings=["mean"]).device == place
 
 
 def test_encode_demands_texts(embedder: PromptEmbedder) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import sys
 from collections import defaultdict
 from dataclasses import replace
@@ -24,6 +25,8 @@ from transferkit.config.sections import OptimSection
 from transferkit.decoder.text_states import TextState, TextStateMemory
 from transferkit.decoder.tokens import Rows
 from transferkit.errors import ConfigError, RunError
+from transferkit.files.json import read_json, write_json
+from transferkit.files.manifest import NAME, new_folder
 from transferkit.methods.transfer import PromptEmbedder
 from transferkit.progress import Progress
 from transferkit.prompting.llm import collapse
@@ -34,6 +37,7 @@ from transferkit.runs.folder import read_run
 from transferkit.training.schedule import make_optimizer, set_learning_rates
 from transferkit.training.scoring import Evaluation, Scorer
 from transferkit.training.signals import Interrupted
+from transferkit.training.state import load_newest_state
 from transferkit.training.step import backward, batch_loss
 
 LORA = {"r": 4, "dropout": 0.2}
@@ -198,6 +202,42 @@ def test_interrupted_and_resumed_equals_straight_bit_for_bit(
     assert [row["step"] for row in again.state.metrics] == [0, 3, 6, 8]
 
 
+@pytest.mark.parametrize("has_method", [True, False])
+def test_a_state_with_keys_of_transfers_own_is_taken_up(
+    tiny: Tiny, source: Path, tmp_path: Path, has_method: bool
+) -> None:
+    """As states were before what a method asks for, and what it shows, had a place each."""
+    straight = make(tiny, "adapt", source)
+    fitted = straight.fit(tmp_path / "straight")
+    first = make(tiny, "adapt", source)
+    first.progress.on_step = interrupt_at(4)
+    with pytest.raises(Interrupted):
+        first.fit(tmp_path / "halves")
+    (old,) = (tmp_path / "halves").glob("state-*4")
+    facts = read_json(old / "state.json")
+    own, figures = facts["method"], facts.pop("figures")
+    facts |= figures | {"cache_seconds": own["seconds"], "soft_token_groups": own["soft_token_groups"]}
+    if not has_method:
+        del facts["method"]
+    with new_folder(tmp_path / "sealed") as folder:
+        shutil.copytree(old, folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns(NAME))
+        write_json(folder / "state.json", facts)
+    shutil.rmtree(old)
+    (tmp_path / "sealed").rename(old)
+    groups = first.embedder.trainable()
+    named = {name: p for name, p in first.embedder.named_parameters() if name in learned(first.embedder)}
+    state = load_newest_state(tmp_path / "halves", named, make_optimizer(groups, first.recipe.optim), warn=pytest.fail)
+    assert state is not None
+    assert state.figures == figures
+    assert figures.keys() == {"collapse"}
+    second = make(tiny, "adapt", source)
+    again = second.fit(tmp_path / "halves")
+    assert second.progress.warnings == []
+    assert first.progress.losses + second.progress.losses == straight.progress.losses
+    assert untimed(again.state.metrics) == untimed(fitted.state.metrics)
+    assert second.embedder.cache_seconds >= own["seconds"]
+
+
 def test_an_interrupt_in_the_last_step_is_obeyed_too(tiny: Tiny, source: Path, tmp_path: Path) -> None:
     straight = make(tiny, "adapt", source, optim={"steps": 2})
     straight.fit(tmp_path / "straight")
@@ -220,7 +260,7 @@ def test_the_collapse_figure_is_of_what_the_text_was_read_for(tiny: Tiny, tmp_pa
     texts = sorted(batch.inputs()[0], key=len)
     with torch.no_grad():
         of_texts = one.embedder.writer.prompting([f"{batch.inputs()[1][0]}\n{text}\n" for text in texts])
-    figure = one.fit(tmp_path / "run").state.collapse
+    figure = one.fit(tmp_path / "run").state.figures.get("collapse")
     assert figure == (None if reads == "instruction" else pytest.approx(collapse(of_texts), rel=1e-3))
 
 
@@ -327,7 +367,7 @@ def test_metrics_rows(tiny: Tiny, source: Path, tmp_path: Path) -> None:
     assert memory is not None
     assert dev_memory is not None
     assert rows[0]["seconds"] == 0  # what an evaluation writes is no training ...
-    assert 0 < fitted.state.cache_seconds == memory.seconds < fitted.state.seconds
+    assert 0 < one.embedder.cache_seconds == memory.seconds < fitted.state.seconds
     trained_on = {text for step in range(8) for text in one.data.batch(step).inputs()[0]}
     assert {prompt.split("\n")[1] for group in memory.groups for prompt in group} == trained_on
     evaluated = {*one.scorer.sample[0], *(text for text, _ in one.scorer.unique)}

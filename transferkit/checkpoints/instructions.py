@@ -1,22 +1,9 @@
-"""Which models read an instruction, and what is said where one was left away or changes nothing."""
-
-from collections.abc import Iterable
+"""What is said where an instruction was left away or changes nothing."""
 
 from rich.console import Console
 
-from transferkit.config.template import Template
 from transferkit.methods.base import Embedder
 from transferkit.progress import warn
-
-
-def can_read_instruction(templates: Iterable[str], *, prompting: bool) -> bool:
-    """Whether an instruction can change a vector of a model that is not loaded.
-
-    Args:
-        templates: that its decoder is read through.
-        prompting: whether it has a Prompting LLM, which reads one.
-    """
-    return prompting or any("{instruction}" in Template.parse(template).parts for template in templates)
 
 
 def warn_of_instruction(embedder: Embedder, given: str | None, console: Console) -> None:

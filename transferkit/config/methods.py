@@ -33,6 +33,8 @@ class MethodFacts:
         needs_source: whether it starts from a checkpoint of `train`.
         soft_tokens: whether it puts soft tokens into the template.
         learns: whether anything is trained.
+        rereads: whether a checkpoint of it can be read behind other templates and in other poolings.
+        alone: what rows call the part of it that embeds without its decoder; None: there is none.
         quantization: of its backbone, whatever the recipe says; None: the recipe's.
     """
 
@@ -46,6 +48,8 @@ class MethodFacts:
     needs_source: bool = False
     soft_tokens: bool = False
     learns: bool = True
+    rereads: bool = False
+    alone: str | None = None
     quantization: Literal["nf4"] | None = None
 
 

@@ -34,6 +34,17 @@ def reads_soft(pooling: str) -> bool:
     return of_states(pooling) == "soft"
 
 
+def reads_instruction(template: str, pooling: str, *, prompting: bool) -> bool:
+    """Whether an instruction can change a vector of a decoder that is read so.
+
+    Args:
+        template: text with placeholders.
+        pooling: how it is read; one that reads no hidden state sees neither the template nor soft tokens.
+        prompting: whether a Prompting LLM, which reads the instruction too, writes the soft tokens.
+    """
+    return of_states(pooling) is not None and (prompting or "{instruction}" in Template.parse(template).parts)
+
+
 def without_soft_tokens(template: str, pooling: Pooling) -> tuple[str, FrozenPooling]:
     """How a method without soft tokens reads what was chosen for one with them: ``mean`` in the place of ``soft``."""
     without = pooling.replace("soft", "mean") if reads_soft(pooling) else pooling

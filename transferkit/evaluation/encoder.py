@@ -57,6 +57,10 @@ class TextEncoder(AbsEncoder):
         """The instruction of a task's texts, or of its documents; empty where none is read."""
         return ""
 
+    def _read_with(self, task: TaskMetadata, prompt_type: PromptType | None) -> str:
+        """The instruction that its texts are given to the model with."""
+        return self.instruction(task, prompt_type)
+
     def prepare(self, task: AbsTask) -> None:
         """Called before a task is run, for an aggregate before each of its parts that is run."""
 
@@ -81,7 +85,7 @@ class TextEncoder(AbsEncoder):
         texts = [text for batch in inputs for text in batch["text"]]
         unique = sorted(dict.fromkeys(texts), key=len, reverse=True)
         started = perf_counter()
-        vectors = self._embed(unique, self.instruction(task_metadata, prompt_type), batch_size, task_metadata.name)
+        vectors = self._embed(unique, self._read_with(task_metadata, prompt_type), batch_size, task_metadata.name)
         self.seconds += perf_counter() - started
         place = {text: i for i, text in enumerate(unique)}
         return vectors[[place[text] for text in texts]]
@@ -131,6 +135,11 @@ class MtebEncoder(TextEncoder):
     def instruction(self, task: TaskMetadata, prompt_type: PromptType | None) -> str:
         """See :meth:`Instructions.of`."""
         return self.instructions.of(task, prompt_type) if self.embedder.reads_instruction else ""
+
+    def _read_with(self, task: TaskMetadata, prompt_type: PromptType | None) -> str:
+        """One that reads none takes that of the pass that it shares, so that its texts are not read again."""
+        shares = self.shared is not None and self.shared.reads_instruction
+        return self.instructions.of(task, prompt_type) if shares else self.instruction(task, prompt_type)
 
     def prepare(self, task: AbsTask) -> None:
         """A shared pass keeps the texts of one task."""

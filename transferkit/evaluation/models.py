@@ -6,10 +6,9 @@ from pathlib import Path
 from typing import Any, get_args
 
 from transferkit.checkpoints.checkpoint import load
-from transferkit.checkpoints.instructions import can_read_instruction
 from transferkit.checkpoints.open import find_decoder
-from transferkit.config.methods import facts_of_kind
-from transferkit.config.poolings import FrozenPooling, reads_soft
+from transferkit.config.methods import MethodFacts, all_methods, facts_of_kind
+from transferkit.config.poolings import FrozenPooling, reads_instruction, reads_soft
 from transferkit.errors import ConfigError
 from transferkit.evaluation.encoder import MtebEncoder, TextEncoder
 from transferkit.evaluation.instructions import Instructions
@@ -86,7 +85,7 @@ class _Finder:
                 embedder, variants, method, name=spec.name, licence=spec.license, instructions=self.instructions
             )
 
-        read = can_read_instruction([one.template for one in variants], prompting=False)
+        read = any(reads_instruction(*one, prompting=False) for one in variants)
         return Model(
             spec.name,
             [_method(method, one) for one in variants],
@@ -102,11 +101,12 @@ class _Finder:
         record = read_json(run / "record.json") if (run / "record.json").is_file() else {}
         kind = description["kind"]
         method = record.get("label") or kind
-        variants = self._variants_of_checkpoint(description, given)
+        facts = _facts_of(description, given)
+        variants = self._variants_of_checkpoint(description, facts, given)
         if variants:
             method = kind if description["readout"]["kind"] == "none" else f"{kind} without readout"
         methods = [_method(method, one) for one in variants] or [method]
-        alone = "prompting LLM alone" if self.prompting_alone and "alignment" in description else None
+        alone = facts.alone if self.prompting_alone else None
         options: dict[str, Any] = {"instructions": self.instructions}
 
         def groups() -> Iterator[Group]:
@@ -118,23 +118,22 @@ class _Finder:
             if alone is not None and (soft := embedder.without_backbone()) is not None:
                 yield [MtebEncoder(soft, name=f"{name}-prompting-alone", method=alone, **options)]
 
-        own = [description["backbone"]["template"]] if "backbone" in description else []
-        read = can_read_instruction([one.template for one in variants] or own, prompting="prompting" in description)
+        read = _reads_instruction(description, variants, alone=alone is not None)
         instructions = Instructions(self.instructions, description["instructions"], document_instructions(description))
         return Model(name, methods + ([] if alone is None else [alone]), instructions if read else None, groups)
 
-    def _variants_of_checkpoint(self, description: Mapping[str, Any], given: str) -> list[TemplateAndPooling]:
+    def _variants_of_checkpoint(
+        self, description: Mapping[str, Any], facts: MethodFacts, given: str
+    ) -> list[TemplateAndPooling]:
         """Empty where it is read as it was trained."""
         if self.reading.several is None:
             return []
-        if "backbone" not in description:
+        if not facts.rereads:
             raise ConfigError(
-                f"{self.reading.several}: {given} holds a Prompting LLM alone, which has neither; evaluate it without"
+                f"{self.reading.several}: {given} ({facts.title}) can be read in one way only; evaluate it without"
             )
         own = description["backbone"]
-        facts = facts_of_kind(description["kind"])
-        soft = facts is not None and facts.soft_tokens
-        return self.reading.variants([own["template"]], [own["pooling"]], soft=soft, model=given)
+        return self.reading.variants([own["template"]], [own["pooling"]], soft=facts.soft_tokens, model=given)
 
 
 def find_models(
@@ -157,11 +156,12 @@ def find_models(
         instructions: as for :class:`MtebEncoder`.
         device: where they are loaded.
         backbone: where the backbone of the checkpoint lies now, if it has moved.
-        prompting_alone: also the Prompting LLM alone of every transfer checkpoint.
+        prompting_alone: also what embeds without its decoder, of every checkpoint that has such a part.
 
     Raises:
         ConfigError: a name that is none of these or given twice, a damaged checkpoint, a template or pooling that
-            cannot be used, or an option that none of the models heeds.
+            cannot be used, a checkpoint that has one way to be read where several are asked for, or an option that
+            none of the models heeds.
     """
     for name in given:
         if given.count(name) > 1:
@@ -195,13 +195,36 @@ def find_models(
     return models
 
 
+def _facts_of(description: Mapping[str, Any], given: str) -> MethodFacts:
+    """Of the method that a checkpoint holds: what can be asked of it is known before anything is loaded."""
+    facts = facts_of_kind(description["kind"])
+    if facts is None:
+        raise ConfigError(f"{given}: checkpoint of kind {description['kind']!r}: no method is called so")
+    return facts
+
+
+def _reads_instruction(description: Mapping[str, Any], variants: Sequence[TemplateAndPooling], *, alone: bool) -> bool:
+    """Whether an encoder of a checkpoint does; ``alone``: one of them is its Prompting LLM alone, which does."""
+    prompting, own = "prompting" in description, description.get("backbone")
+    if prompting and (alone or own is None):
+        return True
+    ways = variants or ([] if own is None else [TemplateAndPooling(own["template"], own["pooling"])])
+    return any(reads_instruction(*one, prompting=prompting) for one in ways)
+
+
 def _check_prompting_alone(descriptions: Mapping[str, Mapping[str, Any]]) -> None:
-    transfers = {name: one for name, one in descriptions.items() if "alignment" in one}
-    if not transfers:
+    found = {name: one for name, one in descriptions.items() if _facts_of(one, name).alone is not None}
+    if not found:
         got = ", ".join(f"{name} ({one['kind']})" for name, one in descriptions.items()) or "none"
-        raise ConfigError(f"--prompting-alone needs a checkpoint of `train` or `adapt`, got {got}")
-    for name, one in transfers.items():
-        check_reads_text(one["prompting"]["reads"], where=f"--prompting-alone: {name}")
+        known = " or ".join(_command(facts) for facts in all_methods().values() if facts.alone is not None)
+        raise ConfigError(f"--prompting-alone needs a checkpoint of {known}, got {got}")
+    for name, one in found.items():
+        if "prompting" in one:  # any other part reads texts
+            check_reads_text(one["prompting"]["reads"], where=f"--prompting-alone: {name}")
+
+
+def _command(facts: MethodFacts) -> str:
+    return f"`baseline --method {facts.name}`" if facts.task == "baseline" else f"`{facts.task}`"
 
 
 def _views(

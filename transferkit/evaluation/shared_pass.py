@@ -26,6 +26,7 @@ class SharedPass:
 
     def __init__(self, views: Sequence[Embedder], *, keep_bytes: int = _KEEP_BYTES) -> None:
         self.reader = SeveralPoolings(views[0], poolings=[str(view.pooling) for view in views]).eval()
+        self.reads_instruction = any(view.reads_instruction for view in views)
         self.keep_bytes = keep_bytes
         self._task: str | None = None
         self._used_bytes = 0

@@ -204,7 +204,7 @@ class Embedder(Described):
         raise ConfigError(f"{self.facts.title}: is read in one way alone; leave --templates and --poolings away")
 
     def without_backbone(self) -> "Embedder | None":
-        """What is left of it where its decoder is taken away; None: nothing."""
+        """What is left of it where its decoder is taken away; None: nothing, as the fact ``alone`` says too."""
         return None
 
     def unadapted(self) -> AbstractContextManager[None]:

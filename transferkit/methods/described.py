@@ -26,13 +26,15 @@ class Described(nn.Module):
 
     @property
     def cache_seconds(self) -> float:
-        """Of them, those of training."""
+        """Of them, those of training; the record has them beside the seconds of all steps."""
         return 0.0
 
-    @property
-    def collapse(self) -> float | None:
-        """Variance of what it wrote across the last batch, over its mean square; None: it writes nothing."""
-        return None
+    def figures(self) -> dict[str, float]:
+        """What a metrics row and the progress line show of the last step; one left out keeps its last value.
+
+        Names that a row does not have yet, or ``collapse``, which every row has.
+        """
+        return {}
 
     @property
     def record_facts(self) -> dict[str, Any]:

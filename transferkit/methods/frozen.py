@@ -29,6 +29,7 @@ class FrozenEmbedder(BackboneEmbedder):
         kind="frozen",
         sections=("embedding", "frozen"),
         learns=False,
+        rereads=True,
     )
 
     @classmethod

@@ -21,7 +21,13 @@ class LoraEmbedder(BackboneEmbedder):
     """`peft` LoRA on every linear layer of the backbone."""
 
     facts = MethodFacts(
-        name="lora", task="baseline", place=2, title="LoRA", kind="lora", sections=("embedding", "lora")
+        name="lora",
+        task="baseline",
+        place=2,
+        title="LoRA",
+        kind="lora",
+        sections=("embedding", "lora"),
+        rereads=True,
     )
 
     def __init__(
@@ -119,5 +125,6 @@ class QloraEmbedder(LoraEmbedder):
         title="QLoRA",
         kind="lora",
         sections=("embedding", "lora"),
+        rereads=True,
         quantization="nf4",
     )

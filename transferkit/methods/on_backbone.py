@@ -7,7 +7,7 @@ from typing import Any, get_args
 import torch
 from torch import Tensor, nn
 
-from transferkit.config.poolings import STATIC, Pooling, check_soft_place, of_states, parts_of
+from transferkit.config.poolings import STATIC, Pooling, check_soft_place, of_states, parts_of, reads_instruction
 from transferkit.config.resolve import Reading, ResolvedRecipe
 from transferkit.config.specs import BackboneSpec
 from transferkit.data.examples import Batch
@@ -80,7 +80,7 @@ class BackboneEmbedder(Embedder):
     @property
     def reads_instruction(self) -> bool:
         """Whether its template holds one, before states that are pooled."""
-        return of_states(self.pooling) is not None and "{instruction}" in self.reader.template.parts
+        return reads_instruction(self.template, self.pooling, prompting=False)
 
     def describe(self) -> dict[str, Any]:
         """With its backbone."""

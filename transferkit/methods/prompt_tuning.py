@@ -26,6 +26,7 @@ class PromptTuningEmbedder(BackboneEmbedder):
         kind="prompt-tuning",
         sections=("prompting", "embedding"),
         soft_tokens=True,
+        rereads=True,
     )
 
     def __init__(self, reader: Reader, prompt: Tensor, *, pooling: Pooling, readout: Readout | None = None) -> None:

@@ -71,7 +71,8 @@ class PromptingAlone(Embedder):
 
     def __init__(self, writer: Writer, *, join: Join) -> None:
         check_reads_text(writer.reads, where=self.facts.name)
-        super().__init__(Readout("none", joined_width(writer, join)))
+        # A method's device is its readout's, and vectors are finished there.
+        super().__init__(Readout("none", joined_width(writer, join)).to(writer.prompting.device))
         self.writer = writer
         self.join: Join = join
 

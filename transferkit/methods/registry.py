@@ -10,10 +10,32 @@ _registered: dict[str, type[Embedder]] = {}
 
 
 def register(method: type[Embedder]) -> type[Embedder]:
-    """Make a method known that stands outside of this folder; a class decorator."""
+    """Make a method known that stands outside of this folder; a class decorator.
+
+    The same class again, as a notebook defines it, takes the place of the one before.
+
+    Raises:
+        ConfigError: another method has its name, the kind of its checkpoints or its command.
+    """
+    _check_free(method)
     _registered[method.facts.name] = method
     register_facts(method.facts)
     return method
+
+
+def _check_free(method: type[Embedder]) -> None:
+    own, before = method.facts, _registered.get(method.facts.name)
+    again = before is not None and (before.__module__, before.__qualname__) == (method.__module__, method.__qualname__)
+    if own.task != "baseline":
+        raise ConfigError(f"{method.__name__}: `{own.task}` has its method already; the task must be 'baseline'")
+    for other in all_methods().values():
+        if again and other.name == own.name:
+            continue
+        for what, mine, taken in (("name", own.name, other.name), ("kind", own.kind, other.kind)):
+            if mine is not None and mine == taken:
+                raise ConfigError(
+                    f"{method.__name__}: the {what} {mine!r} is taken by the method {other.name}; choose another one"
+                )
 
 
 def method_class(facts: MethodFacts) -> type[Embedder]:

@@ -38,6 +38,8 @@ class SourceEmbedder(PromptEmbedder):
         kind="transfer",
         sections=("prompting", "embedding", "alignment"),
         soft_tokens=True,
+        rereads=True,
+        alone="prompting LLM alone",
     )
     divergence_remedy: ClassVar[str] = "lower optim.lr, optim.lr_alignment or optim.lr_offset, or raise prompting.tau"
 

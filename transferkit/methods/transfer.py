@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Self
 from torch import Tensor, nn
 
 from transferkit.config.methods import MethodFacts
-from transferkit.config.poolings import STATIC, Pooling, parts_of
+from transferkit.config.poolings import STATIC, Pooling, parts_of, reads_instruction
 from transferkit.config.resolve import ResolvedRecipe
 from transferkit.data.examples import Batch
 from transferkit.decoder.identity import tokenizer_sha256
@@ -49,6 +49,8 @@ class PromptEmbedder(BackboneEmbedder):
         sections=("prompting", "embedding", "alignment"),
         needs_source=True,
         soft_tokens=True,
+        rereads=True,
+        alone="prompting LLM alone",
     )
     divergence_remedy: ClassVar[str] = "lower optim.lr_alignment or optim.lr_offset, or raise prompting.tau"
 
@@ -123,15 +125,14 @@ class PromptEmbedder(BackboneEmbedder):
         """See :attr:`writing_seconds`."""
         return 0.0 if self.writer.memory is None else self.writer.memory.seconds
 
-    @property
-    def collapse(self) -> float | None:
-        """Of the soft tokens; a micro-batch of one text has no variance to speak of."""
+    def figures(self) -> dict[str, float]:
+        """How far soft tokens differ from text to text; a micro-batch of one text has no variance to speak of."""
         soft = self.writer.last_written
-        return None if soft is None or len(soft) < 2 else collapse(soft)
+        return {} if soft is None or len(soft) < 2 else {"collapse": collapse(soft)}
 
     def warnings(self, step: int) -> list[str]:
         """That the soft tokens no longer depend on the text."""
-        figure = self.collapse
+        figure = self.figures().get("collapse")
         if figure is None or figure > COLLAPSED:
             return []
         return [
@@ -175,8 +176,8 @@ class PromptEmbedder(BackboneEmbedder):
 
     @property
     def reads_instruction(self) -> bool:
-        """The Prompting LLM does."""
-        return True
+        """The Prompting LLM does, before states that are pooled."""
+        return reads_instruction(self.template, self.pooling, prompting=True)
 
     def sections(self, recipe: ResolvedRecipe, batch: Batch) -> list[tuple[str, Rows]]:
         """Decoder and alignment."""

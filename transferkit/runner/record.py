@@ -13,7 +13,7 @@ from transferkit.files.environment import environment
 from transferkit.files.json import write_json
 from transferkit.runner.prepare import Prepared
 from transferkit.runner.provenance import data_facts, device_name
-from transferkit.runs.folder import FORMAT
+from transferkit.runs.folder import FORMAT, NO_FIGURES
 from transferkit.training.distributed import is_main
 from transferkit.training.peak_memory import peak_memory_bytes
 from transferkit.training.scoring import Evaluation
@@ -112,7 +112,7 @@ def untrained_row(name: str | None, evaluation: Evaluation) -> dict[str, Any]:
         "tokens": 0,
         "seconds": 0.0,
         "loss": None,
-        "collapse": None,
+        **NO_FIGURES,
         "variant": name,
         **evaluation.row(),
         "peak_memory_bytes": peak_memory_bytes(),

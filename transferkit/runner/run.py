@@ -156,7 +156,7 @@ def _train(prepared: Prepared, folder: Path, progress: Progress) -> dict[str, An
     return {
         "best": {"step": fitted.best.step, "score": fitted.best.score},
         "timings": {
-            "cache_seconds": state.cache_seconds,
+            "cache_seconds": embedder.cache_seconds,
             "train_seconds": state.seconds,
             "evaluation_seconds": state.evaluation_seconds,
             "readout_seconds": readout_seconds,

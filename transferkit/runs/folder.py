@@ -13,6 +13,9 @@ from transferkit.files.json import read_json, write_text
 from transferkit.runs.schema import RESTORE, Record, ResolvedRecipe, Row, check
 
 FORMAT = 1
+# A method's figures that every row holds, whatever its method; others stand behind them in the rows of those that
+# give them.
+NO_FIGURES: dict[str, float | None] = {"collapse": None}
 
 
 @dataclass(frozen=True)

@@ -107,8 +107,7 @@ def _step(
         step=state.step,
     )
     state.seconds += perf_counter() - started
-    state.cache_seconds = embedder.cache_seconds
-    state.collapse = embedder.collapse if embedder.collapse is not None else state.collapse
+    state.figures |= embedder.figures()
     tokens = int(total(embedder.take_tokens(), device=parameters[0].device))
     state.after_step(loss, examples=len(batch) * world()[1], tokens=tokens)
     return loss
@@ -133,7 +132,7 @@ def evaluate(
     state.evaluation_seconds += evaluation.seconds
     if state.best is None or keep == "last" or evaluation.selecting > state.best.score:
         state.best = Best(state.step, evaluation.selecting, {n: p.detach().cpu().clone() for n, p in named.items()})
-    progress.evaluated(row)
+    progress.evaluated(row, figures=state.figures)
     if tracker is not None:
         figures = {"loss": state.loss, "dev/score": evaluation.selecting}
         for name, both in evaluation.scores.items():

@@ -14,6 +14,7 @@ from transferkit.errors import ConfigError
 from transferkit.files.json import read_json, write_json
 from transferkit.files.manifest import new_folder, verify
 from transferkit.prompting.saved import load_tensors
+from transferkit.runs.folder import NO_FIGURES
 from transferkit.training.distributed import is_main
 from transferkit.training.scoring import Evaluation
 
@@ -24,9 +25,7 @@ _COUNTERS = (
     "tokens",
     "seconds",
     "evaluation_seconds",
-    "cache_seconds",
     "loss",
-    "collapse",
     "evaluated",
 )
 _LISTED = ("metrics", "warnings")
@@ -48,15 +47,14 @@ class TrainState:
     step: int = 0
     examples: int = 0
     tokens: int = 0
-    seconds: float = 0.0  # steps and all writing of soft tokens; evaluation otherwise not
+    seconds: float = 0.0  # of steps, without evaluation
     evaluation_seconds: float = 0.0
-    cache_seconds: float = 0.0  # of ``seconds``, those that wrote soft tokens of a frozen Prompting LLM
     loss: float | None = None
-    collapse: float | None = None
+    figures: dict[str, float] = field(default_factory=dict)  # of the method, each of the last step that gave it
     evaluated: int = -1  # last step that was evaluated
     best: Best | None = None
     metrics: list[dict[str, Any]] = field(default_factory=list)
-    warnings: list[str] = field(default_factory=list)  # of the collapse figure, said once
+    warnings: list[str] = field(default_factory=list)  # of the method, said once
     method: dict[str, Any] = field(default_factory=dict)  # what the method asks to be given when it is resumed
 
     def after_step(self, loss: float, *, examples: int, tokens: int) -> None:
@@ -74,7 +72,8 @@ class TrainState:
             "tokens": self.tokens,
             "seconds": round(self.seconds, 3),
             "loss": self.loss,
-            "collapse": self.collapse,
+            **NO_FIGURES,
+            **self.figures,
             "variant": None,
             **evaluation.row(),
             "peak_memory_bytes": peak_memory_bytes,
@@ -92,7 +91,7 @@ def save_state(
     for parameter, moments in optimizer.state.items():
         tensors |= {f"{key}.{names[id(parameter)]}": torch.as_tensor(value) for key, value in moments.items()}
     facts: dict[str, Any] = {key: getattr(state, key) for key in _COUNTERS}
-    facts |= {key: getattr(state, key) for key in _LISTED} | {"method": state.method}
+    facts |= {key: getattr(state, key) for key in _LISTED} | {"figures": state.figures, "method": state.method}
     if state.best is not None:
         facts["best"] = {"step": state.best.step, "score": state.best.score}
         tensors |= {f"best.{name}": value for name, value in state.best.weights.items()}
@@ -154,9 +153,10 @@ def _load(folder: Path, named: dict[str, nn.Parameter], optimizer: torch.optim.O
             on_device = {key: v if key == "step" else v.to(parameter.device) for key, v in moments.items()}
             optimizer.state[parameter] = on_device
     state = TrainState(**{key: facts[key] for key in (*_COUNTERS, *_LISTED)})
-    # States once held what transfer asks for under keys of their own.
-    earlier = {"soft_token_groups": facts.get("soft_token_groups", []), "seconds": facts["cache_seconds"]}
-    state.method = facts.get("method", earlier)
+    # States once held what is transfer's own under keys of their own.
+    figures = {key: facts[key] for key in NO_FIGURES if facts.get(key) is not None}
+    earlier = {"soft_token_groups": facts.get("soft_token_groups", []), "seconds": facts.get("cache_seconds", 0.0)}
+    state.figures, state.method = facts.get("figures", figures), facts.get("method", earlier)
     if "best" in facts:
         weights = {name: tensors[f"best.{name}"] for name in named}
         state.best = Best(facts["best"]["step"], facts["best"]["score"], weights)
