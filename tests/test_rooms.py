@@ -103,6 +103,12 @@ def test_every_room_has_a_floor() -> None:
     assert {room(module) for module in INSIDE} == set(FLOORS)
 
 
+def test_every_folder_has_tests_of_its_own() -> None:
+    """In a folder of the same name; what stands beside these is for several rooms, or for what is no room."""
+    tested = {file.parent.name for file in TESTS.glob("*/test_*.py")}
+    assert tested - {"benchmarks"} == {name for name in FLOORS if (ROOT / name).is_dir()}
+
+
 @pytest.mark.parametrize("module", INSIDE)
 def test_imports_point_down(module: str) -> None:
     above = [name for name in ours(module) if FLOORS.index(room(name)) > FLOORS.index(room(module))]
