@@ -1,10 +1,9 @@
 """What MkDocs does beside its plugins: lay the site out as the repository is, and generate what the code can say.
 
 The pages of this folder keep their path from the repository's root, and the repository's other Markdown files stand
-beside them. So a relative link leads to the same page here and on a forge. Three things are written by nobody: the
-Python reference (a page for every folder of the package, from its docstrings), the commands (from the command line
-itself) and the keys of a recipe (from the model that checks them). Modules and commands may come, go and move: no list
-of them is kept.
+beside them. So a relative link leads to the same page here and on a forge. Two things are written by nobody: the
+Python reference (a page for every folder of the package, from its docstrings) and the commands (from the command line
+itself). Modules and commands may come, go and move: no list of them is kept.
 """
 
 import re
@@ -18,8 +17,6 @@ from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.exceptions import PluginError
 from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
-
-from transferkit.config.reference import keys_table
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "transferkit"
@@ -59,10 +56,9 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 def on_page_markdown(markdown: str, *, page: Page, **_: Any) -> str:
     """Put what is generated in the place of its marker."""
-    for name, make in (("commands", commands), ("recipe keys", recipe_keys)):
-        marker = f"<!-- generated: {name} -->"
-        if marker in markdown:
-            markdown = markdown.replace(marker, make())
+    marker = "<!-- generated: commands -->"
+    if marker in markdown:
+        markdown = markdown.replace(marker, commands())
     if "<!-- generated:" in markdown:
         raise PluginError(f"{page.file.src_uri}: a marker for something that docs/hooks.py does not generate")
     return markdown
@@ -122,8 +118,3 @@ def commands() -> str:
     text = re.sub(r"\*\*Commands\*\*:\n\n(?:\* .*\n)+\n", "", text)  # the contents beside the page list them uncut
     text = re.sub(r"^Example: (.+)$", r"Example: `\1`", text, flags=re.MULTILINE)
     return re.sub(r"^(#+) ", r"#\1 ", text, flags=re.MULTILINE)
-
-
-def recipe_keys() -> str:
-    """Every key of a recipe as a table: where it stands, what it takes, its default and what it means."""
-    return keys_table()

@@ -194,13 +194,3 @@ def test_a_checkpoint_may_be_called_like_a_decoder(
         load("bundled-olmo2-5m")
     shutil.copytree(source, "bundled-olmo2-5m")
     assert isinstance(load("bundled-olmo2-5m"), PromptEmbedder)
-
-
-def test_what_is_no_checkpoint_is_told_apart(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="no such checkpoint or run folder"):
-        load(tmp_path / "nothing")
-    with pytest.raises(ConfigError, match="not a complete checkpoint"):
-        load(tmp_path)
-    (tmp_path / "record.json").write_text("{}")
-    with pytest.raises(ConfigError, match=r"this run has no checkpoint yet .* continue it with --resume"):
-        load(tmp_path)

@@ -19,27 +19,11 @@ from transferkit.decoder.reader import Reader
 from transferkit.errors import ConfigError
 from transferkit.methods.frozen import FrozenEmbedder
 from transferkit.methods.transfer import PromptEmbedder
-from transferkit.runs.checkpoint_folder import is_checkpoint
 
 
 @pytest.fixture(scope="module", name="source")
 def make_source(tiny: Tiny, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return source_checkpoint(tiny, tmp_path_factory.mktemp("open") / "source")
-
-
-def test_which_names_are_checkpoints(tiny: Tiny, source: Path, tmp_path: Path) -> None:
-    run = tmp_path / "run"
-    shutil.copytree(source, run / "checkpoint")
-    unfinished = tmp_path / "unfinished"
-    unfinished.mkdir()
-    (unfinished / "record.json").write_text("{}")
-    for folder in (source, run, unfinished, Path("bundled")):
-        assert is_checkpoint(str(folder))
-    for name in (str(tiny.target), "bundled-llama-5m", "org/model", "./none"):
-        assert not is_checkpoint(name)
-    (tmp_path / "empty").mkdir()
-    with pytest.raises(ConfigError, match=r"empty: not a complete checkpoint .* and not a model folder \(no config"):
-        is_checkpoint(str(tmp_path / "empty"))
 
 
 def test_an_embedder_is_told_by_its_manifest_or_its_weights(tiny: Tiny, source: Path, tmp_path: Path) -> None:

@@ -9,14 +9,15 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
+from helpers.command_line import call
 from helpers.tiny import Tiny
 
 import transferkit
-from transferkit.cli.app import main
 
 COMMANDS = [
     "",
@@ -41,18 +42,10 @@ MANY_STEPS = 80  # enough for a signal to arrive in the middle
 CONSOLE = [sys.executable, "-m", "transferkit"]
 
 
-@pytest.fixture
-def call(monkeypatch: pytest.MonkeyPatch) -> Callable[..., int]:
+@pytest.fixture(name="call")
+def make_call(monkeypatch: pytest.MonkeyPatch) -> Callable[..., int]:
     """Exit code of a command line, run in this process."""
-
-    def run(*arguments: object) -> int:
-        monkeypatch.setattr(sys, "argv", ["transferkit", *map(str, arguments)])
-        with pytest.raises(SystemExit) as end:
-            main()
-        assert isinstance(end.value.code, int)
-        return end.value.code
-
-    return run
+    return partial(call, monkeypatch)
 
 
 def environment() -> dict[str, str]:

@@ -11,6 +11,7 @@ from pathlib import Path
 from string import Template
 
 import pytest
+from helpers.command_line import call
 from helpers.tiny import Tiny
 from wrong import inputs as spoil
 from wrong import recipes as wrong_recipes
@@ -18,7 +19,6 @@ from wrong import runs as wrong_runs
 from wrong.inputs import Case, World
 
 import transferkit
-from transferkit.cli.app import main
 
 CASES = wrong_recipes.CASES | wrong_runs.CASES
 
@@ -61,11 +61,7 @@ def arguments(command: str, world: World) -> list[str]:
 
 def run(parts: list[str], patch: pytest.MonkeyPatch) -> int:
     """Exit code of the command line, run in this process."""
-    patch.setattr(sys, "argv", ["transferkit", *parts])
-    with pytest.raises(SystemExit) as end:
-        main()
-    assert isinstance(end.value.code, int)
-    return end.value.code
+    return call(patch, *parts)
 
 
 def contents(folder: Path) -> dict[str, bytes | None]:

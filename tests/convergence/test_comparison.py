@@ -1,6 +1,5 @@
 """The convergence table on hand-written records: targets, costs, bounds, seeds, refusals."""
 
-import json
 import subprocess
 import sys
 from pathlib import Path
@@ -459,34 +458,6 @@ def test_no_run_unmeasured_run_and_bad_target_are_refused(tmp_path: Path) -> Non
         compare([make_run(tmp_path, "empty", [], status="interrupted")], allow_unfinished=True)
     with pytest.raises(ConfigError, match=r"targets: .*got 95"):
         compare([lora(tmp_path)], targets=[95])
-
-
-@pytest.mark.parametrize(
-    ("kept", "torn"), [((), ""), ((0,), ""), ((0, 1, 2), ""), ((0, 1, 3), ""), ((0, 1, 2, 3), '{"step": 2')]
-)
-def test_a_finished_run_has_the_rows_that_its_table_hangs_on(tmp_path: Path, kept: tuple[int, ...], torn: str) -> None:
-    run = lora(tmp_path)
-    file = run.folder / "metrics.jsonl"
-    lines = file.read_text().splitlines(keepends=True)
-    file.write_text("".join(lines[row] for row in kept) + torn)
-    with pytest.raises(ConfigError, match=r"metrics\.jsonl.*; restore it from a copy, or run it again") as caught:
-        read_run(run.folder)
-    assert "\n" not in str(caught.value)
-
-
-def test_a_torn_last_row_of_an_unfinished_run_is_dropped(tmp_path: Path) -> None:
-    run = lora(tmp_path, "cut", status="interrupted")
-    file = run.folder / "metrics.jsonl"
-    file.write_text(file.read_text() + '{"step": 2')
-    assert read_run(run.folder).metrics == run.metrics
-
-
-def test_the_variant_that_a_finished_run_stands_with_is_among_its_rows(tmp_path: Path) -> None:
-    rows = [metric(0, 41, variant="mean · {text}"), metric(0, 55, variant="last · {text}")]
-    run = make_run(tmp_path, "frozen", rows, method="frozen")
-    (run.folder / "metrics.jsonl").write_text(json.dumps(rows[0]) + "\n")
-    with pytest.raises(ConfigError, match=r"the row of 'last · {text}' is missing, though the run is done"):
-        read_run(run.folder)
 
 
 def test_rows_without_the_target_compare_with_any(tmp_path: Path) -> None:

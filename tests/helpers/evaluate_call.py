@@ -1,21 +1,16 @@
 """``evaluate`` as its tests call it."""
 
 import json
-import sys
 from typing import Any
 
 import pytest
 
-from transferkit.cli.app import main
+from helpers.command_line import call
 
 
 def evaluate(patch: pytest.MonkeyPatch, *arguments: object) -> int:
     """Exit code of the command, run in this process."""
-    patch.setattr(sys, "argv", ["transferkit", "evaluate", *map(str, arguments)])
-    with pytest.raises(SystemExit) as end:
-        main()
-    assert isinstance(end.value.code, int)
-    return end.value.code
+    return call(patch, "evaluate", *arguments)
 
 
 def evaluated(capsys: pytest.CaptureFixture[str]) -> dict[str, Any]:

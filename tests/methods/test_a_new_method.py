@@ -1,34 +1,29 @@
-"""A method is one file: the documentation's example is trained, saved, opened, compared, embedded and evaluated."""
+"""A method is one file: the documentation's example lies beside the others, and every command takes it."""
 
-import importlib.util
+import importlib
+import json
 import re
-from dataclasses import replace
-from io import StringIO
+import shutil
+import sys
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
-import torch
-from helpers.evaluate_call import evaluate
-from helpers.parts import load_reader
-from helpers.run_parts import QUIET, Stopped, learned, trial, untimed
+from helpers.command_line import call
+from helpers.evaluate_call import evaluated
+from helpers.run_parts import QUIET, Stopped, learned, untimed
+from helpers.set_folders import write_sets
 from helpers.tiny import Tiny
-from rich.console import Console
 
-from transferkit.checkpoints.checkpoint import load, save
+import transferkit.methods
+from transferkit.checkpoints.checkpoint import load
 from transferkit.config import methods
-from transferkit.config.methods import baseline_methods
-from transferkit.convergence.comparison import compare
-from transferkit.embed.files import embed_file
+from transferkit.config.methods import MethodFacts, baseline_methods
 from transferkit.errors import ConfigError
-from transferkit.evaluation.encoder import MtebEncoder
-from transferkit.evaluation.models import find_models
-from transferkit.evaluation.readings import ReadingOptions
 from transferkit.methods import registry
-from transferkit.methods.base import Embedder
 from transferkit.methods.frozen import FrozenEmbedder
-from transferkit.runner.dry_run import describe
 from transferkit.runner.prepare import Inputs
 from transferkit.runner.run import resume, start
 from transferkit.runs.folder import read_run
@@ -37,23 +32,33 @@ from transferkit.training.signals import Interrupted
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "adding-a-method.md"
 TEXTS = ["a red cat", "i see two cars in the water", "no"]
 LEARNING = {"optim": {"steps": 4, "lr": 0.1}, "eval": {"every": 2, "keep": "last"}}
+Call = Callable[..., int]
 
 
 @pytest.fixture(name="gain")
-def make_gain(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
-    """The example's class, known for the time of a test."""
-    monkeypatch.setattr(methods, "_registered", {})
-    monkeypatch.setattr(registry, "_registered", {})
+def make_gain(tmp_path: Path) -> Iterator[None]:
+    """The example's text as ``gain.py`` in the folder of the methods, for the time of a test."""
     code = re.search(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
     assert code is not None
-    file = tmp_path / "gain.py"
-    file.write_text(code[1], encoding="utf-8")
-    spec = importlib.util.spec_from_file_location("gain", file)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return registry.register(module.GainEmbedder)
+    # The folder is read for facts, and modules are found through the package: a copy of the one, beside the other.
+    folder = shutil.copytree(methods._FOLDER, tmp_path / "methods", ignore=shutil.ignore_patterns("__pycache__"))
+    (folder / "gain.py").write_text(code[1], encoding="utf-8")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(methods, "_FOLDER", folder)
+        patch.setattr(transferkit.methods, "__path__", [*transferkit.methods.__path__, str(folder)])
+        importlib.invalidate_caches()
+        methods._in_files.cache_clear()
+        yield
+    methods._in_files.cache_clear()
+    if sys.modules.pop("transferkit.methods.gain", None) is not None:
+        del transferkit.methods.gain
+
+
+@pytest.fixture(name="run")
+def make_run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Call:
+    """Exit code of a command line, run in this process below an empty folder."""
+    monkeypatch.chdir(tmp_path)
+    return partial(call, monkeypatch)
 
 
 def test_it_is_not_known_before_it_is_there(tiny: Tiny) -> None:
@@ -61,40 +66,56 @@ def test_it_is_not_known_before_it_is_there(tiny: Tiny) -> None:
         tiny.recipe("baseline", method="gain")
 
 
-def test_it_is_trained_saved_opened_compared_embedded(tiny: Tiny, tmp_path: Path, gain: type[Embedder]) -> None:
+@pytest.mark.usefixtures("gain")
+def test_every_command_takes_it(tiny: Tiny, tmp_path: Path, run: Call, capsys: pytest.CaptureFixture[str]) -> None:
     assert baseline_methods()[-1] == "gain"
-    recipe, inputs = tiny.recipe("baseline", method="gain", **LEARNING), Inputs(data_dir=tiny.data)
-    folder = start(recipe, inputs, runs=tmp_path / "runs", console=QUIET)
-    run = read_run(folder)
-    assert (run.record["method"], run.record["label"]) == ("gain", "gain")
-    assert run.record["parameters"]["trainable"] == 48
+    recipe = tiny.write(tmp_path, "baseline", **LEARNING)
+    command = ["baseline", recipe, "--data-dir", tiny.data, "--method"]
 
-    opened = load(folder)
-    assert isinstance(opened, gain)
-    one = trial(tiny, recipe)
-    before = one.embedder.encode(TEXTS)
-    one.fit(tmp_path / "again")
-    np.testing.assert_allclose(opened.encode(TEXTS, readout=False), one.embedder.encode(TEXTS), atol=1e-6)
-    assert np.abs(one.embedder.encode(TEXTS) - before).max() > 1e-3
-
-    other = tiny.recipe("baseline", method="lora", **LEARNING)
-    lora = start(other, inputs, runs=tmp_path / "runs", console=QUIET)
-    table = compare([run, read_run(lora)])
-    assert [row.series.method for row in table.rows if row.series.readout == "plain"] == ["lora", "gain"]
-
-    (tmp_path / "texts.txt").write_text("\n".join(TEXTS), encoding="utf-8")
-    embed_file(folder, str(tmp_path / "texts.txt"), tmp_path / "texts.npy", console=QUIET)
-    np.testing.assert_allclose(np.load(tmp_path / "texts.npy"), opened.encode(TEXTS), atol=1e-5)
-    assert MtebEncoder(opened, name="gain").revision != MtebEncoder(load(lora), name="lora").revision
-
-
-def test_it_is_planned_and_resumed_bit_for_bit(
-    tiny: Tiny, tmp_path: Path, gain: type[Embedder], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    recipe, inputs = tiny.recipe("baseline", method="gain", **LEARNING), Inputs(data_dir=tiny.data)
-    plan = describe(recipe, inputs)
-    assert "method: gain" in plan
+    assert run(*command, "gain", "--dry-run") == 0
+    plan = capsys.readouterr().out
+    assert "\nmethod: gain\n  trained, evaluated from step 0 on; the last step becomes the checkpoint\n" in plan
+    assert re.search(r"\n  trainable +48 of ", plan)
     assert "full: no soft tokens, so the whole row is one pass" in plan
+    assert not (tmp_path / "runs").exists()
+
+    for method in ("gain", "lora"):
+        assert run(*command, method, "--quiet") == 0
+    gain, lora = map(Path, capsys.readouterr().out.splitlines())
+    record, metrics = read_run(gain).record, read_run(gain).metrics
+    assert (record["method"], record["label"], record["status"]) == ("gain", "gain", "done")
+    assert record["parameters"]["trainable"] == 48
+    assert [row["step"] for row in metrics] == [0, 2, 4]
+
+    opened = load(gain)
+    assert type(opened).__name__ == "GainEmbedder"
+    vectors = opened.encode(TEXTS, readout=False)
+    as_it_was = FrozenEmbedder(opened.reader, pooling=opened.pooling).encode(TEXTS)  # type: ignore[attr-defined]
+    assert np.abs(vectors - as_it_was).max() > 1e-3  # it learned
+
+    assert run("compare", lora, gain, "--json", "--out", "report") == 0
+    table = json.loads(capsys.readouterr().out)
+    assert list(dict.fromkeys(row["method"] for row in table["rows"])) == ["lora", "gain"]
+    assert "| gain " in Path("report/table.md").read_text(encoding="utf-8")
+
+    Path("texts.txt").write_text("\n".join(TEXTS), encoding="utf-8")
+    assert run("embed", gain, "texts.txt", "--out", "texts.npy") == 0
+    assert "3 vectors in texts.npy" in capsys.readouterr().err
+    np.testing.assert_allclose(np.load("texts.npy"), opened.encode(TEXTS), atol=1e-5)
+
+    sets = write_sets(tmp_path / "sets")
+    options = ["--tasks-from", sets, "--tasks", "likeness", "--out", "scores", "--json", "--quiet"]
+    assert run("evaluate", gain, lora, *options) == 0
+    rows = evaluated(capsys)["rows"]
+    assert [(row["model"], row["problem"]) for row in rows] == [(gain.name, None), (lora.name, None)]
+    assert rows[0]["score"] is not None
+    assert rows[0]["revision"] != rows[1]["revision"]
+    assert gain.name in Path("scores/table.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.usefixtures("gain")
+def test_it_is_resumed_bit_for_bit(tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    recipe, inputs = tiny.recipe("baseline", method="gain", **LEARNING), Inputs(data_dir=tiny.data)
     whole = start(recipe, inputs, runs=tmp_path, console=QUIET, name="whole")
     with monkeypatch.context() as patch:
         patch.setattr("transferkit.runner.run.Progress", Stopped)
@@ -107,108 +128,14 @@ def test_it_is_planned_and_resumed_bit_for_bit(
     np.testing.assert_array_equal(first.encode(TEXTS), second.encode(TEXTS))
 
 
-@pytest.mark.parametrize("mode", [[], ["--dry-run"]])
-def test_that_it_is_read_in_one_way_is_said_before_another_model_is_scored(
-    tiny: Tiny,
-    tmp_path: Path,
-    gain: Any,
-    mode: list[str],
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    reader = load_reader(tiny.target, template="{text}", soft_tokens=0)
-    save(FrozenEmbedder(reader, pooling="mean"), tmp_path / "frozen", instructions={})
-    save(gain(reader, torch.ones(48), pooling="mean"), tmp_path / "learned", instructions={})
-    common = [tmp_path / "frozen", tmp_path / "learned", "--tasks", "STS12", "--out", tmp_path / "out", *mode]
-    assert evaluate(monkeypatch, *common, "--templates", "plain,prompteol") == 2
-    said = capsys.readouterr()
-    assert said.err == (
-        f"error: --templates: {tmp_path / 'learned'} (gain) can be read in one way only; evaluate it without\n"
-    )
-    assert said.out == ""
-    assert not (tmp_path / "out").exists()
-
-
-def test_a_checkpoint_of_an_unknown_method_is_refused_by_the_plan(
-    tiny: Tiny,
-    tmp_path: Path,
-    gain: Any,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    reader = load_reader(tiny.target, template="{text}", soft_tokens=0)
-    save(gain(reader, torch.ones(48), pooling="mean"), tmp_path / "learned", instructions={})
+def test_one_outside_of_the_folder_is_known_once_it_is_registered(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(methods, "_registered", {})
-    assert evaluate(monkeypatch, tmp_path / "learned", "--tasks", "STS12", "--dry-run") == 2
-    assert "learned: checkpoint of kind 'gain': no method is called so" in capsys.readouterr().err
+    monkeypatch.setattr(registry, "_registered", {})
 
+    @registry.register
+    class Elsewhere(FrozenEmbedder):
+        facts = MethodFacts(name="elsewhere", task="baseline", place=9, title="elsewhere", kind="elsewhere")
 
-def test_what_is_left_of_it_without_its_decoder_is_evaluated_too(tiny: Tiny, tmp_path: Path, gain: Any) -> None:
-    class Halves(gain):  # type: ignore[misc]
-        facts = replace(gain.facts, name="halves", kind="halves", alone="one half")
-
-        def without_backbone(self) -> Embedder:
-            return FrozenEmbedder(self.reader, pooling="static")
-
-    registry.register(Halves)
-    reader = load_reader(tiny.target, template="{text}", soft_tokens=0)
-    folder = tmp_path / "learned"
-    save(Halves(reader, torch.ones(48), pooling="mean"), folder, instructions={})
-    (model,) = find_models([str(folder)], ReadingOptions(), instructions={}, device="cpu", prompting_alone=True)
-    assert model.methods == ["halves", "one half"]
-    assert [encoder.method for group in model.groups() for encoder in group] == model.methods
-
-
-def test_its_figures_are_in_its_rows_and_on_the_progress_line(tiny: Tiny, tmp_path: Path, gain: Any) -> None:
-    class Shown(gain):  # type: ignore[misc]
-        facts = replace(gain.facts, name="shown", kind="shown")
-
-        def figures(self) -> dict[str, float]:
-            return {"largest": float(self.gain.detach().max())}
-
-    registry.register(Shown)
-    recipe, console = tiny.recipe("baseline", method="shown", **LEARNING), Console(file=StringIO(), width=200)
-    folder = start(recipe, Inputs(data_dir=tiny.data), runs=tmp_path, console=console)
-    first, *_, last = read_run(folder).metrics
-    assert list(last)[4:8] == ["loss", "collapse", "largest", "variant"]
-    assert "largest" not in first  # before any step there is none
-    assert last["collapse"] is None
-    lines = console.file.getvalue().splitlines()  # type: ignore[attr-defined]
-    assert [line for line in lines if "step     4" in line and f"  largest {last['largest']:.3f}  " in line]
-    assert not [line for line in lines if "collapse" in line]
-
-
-@pytest.mark.parametrize(
-    ("changes", "says"),
-    [
-        ({"name": "lora"}, "Other: the name 'lora' is taken by the method lora; choose another one"),
-        ({"name": "gain"}, "Other: the name 'gain' is taken by the method gain; choose another one"),
-        ({"name": "other", "kind": "lora"}, "Other: the kind 'lora' is taken by the method lora; choose another one"),
-        ({"name": "other", "kind": "gain"}, "Other: the kind 'gain' is taken by the method gain; choose another one"),
-        ({"name": "other", "task": "adapt"}, "Other: `adapt` has its method already; the task must be 'baseline'"),
-    ],
-)
-def test_a_name_that_is_taken_is_refused(gain: Any, changes: dict[str, Any], says: str) -> None:
-    class Other(gain):  # type: ignore[misc]
-        facts = replace(gain.facts, **({"kind": "other"} | changes))
-
-    known = methods.all_methods()
-    with pytest.raises(ConfigError, match=f"^{re.escape(says)}$"):
-        registry.register(Other)
-    assert methods.all_methods() == known
-    assert registry.method_class(gain.facts) is gain
-
-
-def test_the_same_class_may_be_defined_again(gain: Any) -> None:
-    """As a cell of a notebook is run twice."""
-    again = type(gain.__name__, (gain,), {"__module__": gain.__module__, "facts": replace(gain.facts, title="gains")})
-    registry.register(again)
-    assert registry.method_class(again.facts) is again
-    assert methods.all_methods()["gain"].title == "gains"
-
-
-def test_methods_without_a_checkpoint_share_no_kind(gain: Any) -> None:
-    class Floor(gain):  # type: ignore[misc]
-        facts = replace(gain.facts, name="floor", kind=None)
-
-    assert registry.register(Floor) is Floor
+    assert baseline_methods()[-1] == "elsewhere"
+    assert registry.method_class(tiny.recipe("baseline", method="elsewhere").facts) is Elsewhere
+    assert registry.class_of_kind("elsewhere") is Elsewhere

@@ -13,15 +13,13 @@ from helpers.tiny import Tiny
 from typer.testing import CliRunner
 from zoo import WORDS
 
-from transferkit.checkpoints.checkpoint import load
 from transferkit.cli.app import app
 from transferkit.config.recipe import Recipe
 from transferkit.convergence import compare
 from transferkit.embed.search import Entry
 from transferkit.errors import ConfigError, RunError
-from transferkit.files.builtin import BUNDLED, bundled_dir
+from transferkit.files.builtin import BUNDLED
 from transferkit.methods.base import Embedder
-from transferkit.runs.checkpoint_folder import checkpoint_folder, given_folder, source_facts
 from transferkit.runs.folder import Run
 from transferkit.study import demo
 from transferkit.study.demo import QUESTION, RUNS, adapted_checkpoint, planned_runs, run_demo
@@ -162,17 +160,6 @@ def test_training_the_source_needs_its_data() -> None:
     result = CliRunner().invoke(app, ["demo", "--train"])
     assert isinstance(result.exception, ConfigError)
     assert "--data-dir" in str(result.exception)
-
-
-def test_bundled_is_a_name_wherever_one_stands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    assert given_folder(BUNDLED) == bundled_dir("source")
-    assert checkpoint_folder(BUNDLED) == bundled_dir("source") / "checkpoint"
-    assert load("bundled").encode(["a text"], instruction="").shape[0] == 1
-    (tmp_path / "bundled").mkdir()
-    assert given_folder(BUNDLED) == bundled_dir("source")
-    assert given_folder(tmp_path / "bundled") == tmp_path / "bundled"
-    assert [source_facts(folder)["run"] for folder in (BUNDLED, bundled_dir("source"))] == ["bundled", "bundled"]
 
 
 def test_train_begins_with_the_recipe_of_the_bundled_source() -> None:

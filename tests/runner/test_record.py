@@ -1,0 +1,54 @@
+"""The record of a run: docs/formats.md names every key of it."""
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from helpers.parts import source_checkpoint
+from helpers.run_parts import QUIET
+from helpers.tiny import Tiny
+
+from transferkit.errors import RunError
+from transferkit.runner.prepare import Inputs
+from transferkit.runner.run import start
+
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "formats.md"
+
+
+def documented(heading: str) -> set[str]:
+    """Names in the first column of the table below a line."""
+    text = PAGE.read_text(encoding="utf-8").partition(f"{heading}\n\n")[2].partition("\n\n")[0]
+    return set(re.findall(r"`(\w+)`", " ".join(line.split("|")[1] for line in text.splitlines())))
+
+
+def record(folder: Path) -> dict[str, Any]:
+    content: dict[str, Any] = json.loads((folder / "record.json").read_text(encoding="utf-8"))
+    return content
+
+
+def test_every_key_is_documented(tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = source_checkpoint(tiny, tmp_path / "source")
+    written: set[str] = set()
+    for task, given in (("train", None), ("adapt", source)):
+        inputs = Inputs(source=given, data_dir=tiny.data)
+        folder = start(tiny.recipe(task, optim={"steps": 1}), inputs, runs=tmp_path, name=task, console=QUIET)
+        written |= record(folder).keys()
+        rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
+        assert {key for row in rows for key in row} <= named_in_prose()
+
+    def fail(*_: object, **__: object) -> None:
+        raise RunError("no more of this")
+
+    monkeypatch.setattr("transferkit.runner.run.fit", fail)
+    with pytest.raises(RunError, match="no more of this"):
+        start(tiny.recipe("adapt"), inputs, runs=tmp_path, name="failed", console=QUIET)
+    assert record(tmp_path / "failed")["error"] == "no more of this"
+    assert written | record(tmp_path / "failed").keys() == documented("`record.json`:")
+
+
+def named_in_prose() -> set[str]:
+    """Names in the paragraph on the rows of ``metrics.jsonl``."""
+    (paragraph,) = re.findall(r"^A row of `metrics\.jsonl` has .*?\n\n", PAGE.read_text("utf-8"), re.DOTALL | re.M)
+    return set(re.findall(r"`(\w+)`", paragraph))
