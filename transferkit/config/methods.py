@@ -28,7 +28,7 @@ class MethodFacts:
         place: among the rows of a table; the lowest comes first.
         title: what sentences call it.
         kind: what its checkpoints are called; None: it leaves none.
-        sections: of the recipe that other methods do not read.
+        sections: of the recipe that it reads, of those that not every method reads.
         has_backbone: whether a frozen decoder embeds.
         needs_source: whether it starts from a checkpoint of `train`.
         soft_tokens: whether it puts soft tokens into the template.
