@@ -608,5 +608,8 @@ def test_without_mteb_the_command_to_install_it_is_named(
     real = importlib.util.find_spec
     monkeypatch.setattr(importlib.util, "find_spec", lambda name, *rest: None if name == "mteb" else real(name, *rest))
     assert call("bundled", "--tasks", "STS12") == 2
-    expected = "error: evaluate needs the package mteb; install it with `pip install 'transferkit[mteb]'`\n"
+    expected = (
+        "error: evaluate needs the package mteb; install it in the folder of transferkit with "
+        "`pip install -e '.[mteb]' -c constraints.txt`\n"
+    )
     assert capsys.readouterr().err == expected

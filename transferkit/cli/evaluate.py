@@ -168,7 +168,10 @@ def _check_can_run(out: Path) -> None:
     from importlib.util import find_spec
 
     if find_spec("mteb") is None:
-        raise ConfigError("evaluate needs the package mteb; install it with `pip install 'transferkit[mteb]'`")
+        raise ConfigError(
+            "evaluate needs the package mteb; install it in the folder of transferkit with "
+            "`pip install -e '.[mteb]' -c constraints.txt`"
+        )
     from transferkit.files.writable import check_writable
 
     check_writable(out, option="--out")

@@ -11,10 +11,10 @@ from transferkit.decoder.identity import weights_sha256
 from transferkit.decoder.probe import resolve
 from transferkit.decoder.text_states import TextStateMemory
 from transferkit.errors import ConfigError
-from transferkit.methods.alignment_start import start_alignment
 from transferkit.methods.base import Given, Group
 from transferkit.methods.on_backbone import build_reader
 from transferkit.methods.transfer import PromptEmbedder
+from transferkit.prompting.alignment_start import start_alignment
 from transferkit.prompting.llm import PromptingLLM
 from transferkit.prompting.writer import Writer
 

@@ -14,13 +14,13 @@ from transferkit.decoder.identity import tokenizer_sha256
 from transferkit.decoder.loading import input_embeddings
 from transferkit.decoder.reader import Reader
 from transferkit.decoder.readout import Readout
-from transferkit.methods.alignment_start import start_alignment
 from transferkit.methods.base import Embedder, Given, Group, Saved
 from transferkit.methods.described import Rows
 from transferkit.methods.example import token_names
 from transferkit.methods.on_backbone import BackboneEmbedder, build_reader, open_reader
 from transferkit.methods.prompting_alone import Join, PromptingAlone
 from transferkit.prompting.alignment import Alignment
+from transferkit.prompting.alignment_start import start_alignment
 from transferkit.prompting.llm import collapse
 from transferkit.prompting.saved import open_source, open_writer, save_writer, writer_settings
 from transferkit.prompting.writer import Writer

@@ -148,7 +148,7 @@ def test_source_that_learned_no_alignment(tiny: Tiny, tmp_path: Path) -> None:
 
 
 def test_backbones_that_share_too_few_tokens(tiny: Tiny, learned: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("transferkit.methods.alignment_start.FEWEST_ANCHORS", 1000)
+    monkeypatch.setattr("transferkit.prompting.alignment_start.FEWEST_ANCHORS", 1000)
     with pytest.raises(ConfigError, match=r"tokens that source and target share \(found \d+\); use 'random'"):
         started(tiny, learned)
 
