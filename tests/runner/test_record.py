@@ -10,9 +10,12 @@ from helpers.parts import source_checkpoint
 from helpers.run_parts import QUIET
 from helpers.tiny import Tiny
 
-from transferkit.errors import RunError
+from transferkit.errors import ConfigError, RunError
+from transferkit.files.builtin import BUNDLED
 from transferkit.runner.prepare import Inputs
+from transferkit.runner.record import _RESEALED, check_unchanged
 from transferkit.runner.run import start
+from transferkit.runs.checkpoint_folder import source_facts
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "formats.md"
 
@@ -52,3 +55,13 @@ def named_in_prose() -> set[str]:
     """Names in the paragraph on the rows of ``metrics.jsonl``."""
     (paragraph,) = re.findall(r"^A row of `metrics\.jsonl` has .*?\n\n", PAGE.read_text("utf-8"), re.DOTALL | re.M)
     return set(re.findall(r"`(\w+)`", paragraph))
+
+
+def test_a_run_from_the_bundled_source_as_it_was_sealed_before_goes_on(tmp_path: Path) -> None:
+    ((before, now),) = _RESEALED.items()
+    assert source_facts(BUNDLED)["sha256"] == now
+    rest: dict[str, Any] = {"data": {}, "backbone": None}
+    check_unchanged(tmp_path, {"source": {"sha256": before}} | rest, {"source": {"sha256": now}} | rest)
+    for other in ({"sha256": "0"}, None):
+        with pytest.raises(ConfigError, match="the source checkpoint changed since this run began"):
+            check_unchanged(tmp_path, {"source": other} | rest, {"source": {"sha256": now}} | rest)
