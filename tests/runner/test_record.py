@@ -65,3 +65,5 @@ def test_a_run_from_the_bundled_source_as_it_was_sealed_before_goes_on(tmp_path:
     for other in ({"sha256": "0"}, None):
         with pytest.raises(ConfigError, match="the source checkpoint changed since this run began"):
             check_unchanged(tmp_path, {"source": other} | rest, {"source": {"sha256": now}} | rest)
+    with pytest.raises(ConfigError, match="the Prompting LLM changed since this run began"):  # it is not there any more
+        check_unchanged(tmp_path, {"source": None, "prompting_weights_sha256": "0"} | rest, {"source": None} | rest)

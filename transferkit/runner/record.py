@@ -78,7 +78,7 @@ def check_unchanged(folder: Path, old: dict[str, Any], new: dict[str, Any]) -> N
     """
     for what, *path in _UNCHANGED:
         before, now = _at(old, path), _at(new, path)
-        if before != now and _RESEALED.get(str(before)) != now:
+        if _RESEALED.get(str(before), before) != now:
             raise ConfigError(f"{folder}: the {what} changed since this run began; put it back, or start a new run")
 
 
