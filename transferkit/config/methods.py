@@ -10,7 +10,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
-from transferkit.errors import did_you_mean, one_of
+from transferkit.errors import ConfigError, did_you_mean, one_of
 
 Task = Literal["train", "adapt", "baseline"]
 # Recipe keys that change neither what is learned nor how it is measured.
@@ -92,9 +92,17 @@ def leaves_checkpoint(name: str | None) -> bool:
     return facts is None or facts.kind is not None
 
 
-def facts_of_kind(kind: str) -> MethodFacts | None:
-    """A method whose checkpoints are called ``kind``; several may share one, and what it says of reading them."""
-    return next((facts for facts in all_methods().values() if facts.kind == kind), None)
+def facts_of_kind(kind: str) -> MethodFacts:
+    """The method that opens checkpoints of a kind; of several that share it, one that loads any.
+
+    Raises:
+        ConfigError: a kind that no method has.
+    """
+    found = [facts for facts in all_methods().values() if facts.kind == kind]
+    if not found:
+        known = ", ".join(dict.fromkeys(one.kind for one in all_methods().values() if one.kind))
+        raise ConfigError(f"checkpoint of kind {kind!r}: no method is called so; known kinds: {known}")
+    return max(found, key=lambda facts: facts.needs_source)
 
 
 def module_of(name: str) -> str | None:

@@ -197,10 +197,10 @@ def find_models(
 
 def _facts_of(description: Mapping[str, Any], given: str) -> MethodFacts:
     """Of the method that a checkpoint holds: what can be asked of it is known before anything is loaded."""
-    facts = facts_of_kind(description["kind"])
-    if facts is None:
-        raise ConfigError(f"{given}: checkpoint of kind {description['kind']!r}: no method is called so")
-    return facts
+    try:
+        return facts_of_kind(description["kind"])
+    except ConfigError as error:
+        raise ConfigError(f"{given}: {error}") from None
 
 
 def _reads_instruction(description: Mapping[str, Any], variants: Sequence[TemplateAndPooling], *, alone: bool) -> bool:

@@ -2,7 +2,7 @@
 
 from importlib import import_module
 
-from transferkit.config.methods import MethodFacts, all_methods, module_of, register_facts
+from transferkit.config.methods import MethodFacts, all_methods, facts_of_kind, module_of, register_facts
 from transferkit.errors import ConfigError
 from transferkit.methods.base import Embedder
 
@@ -55,13 +55,5 @@ def method_class(facts: MethodFacts) -> type[Embedder]:
 
 
 def class_of_kind(kind: str) -> type[Embedder]:
-    """The class that opens checkpoints of a kind; of several methods that share it, one that loads any.
-
-    Raises:
-        ConfigError: a kind that no method has.
-    """
-    found = [facts for facts in all_methods().values() if facts.kind == kind]
-    if not found:
-        known = ", ".join(dict.fromkeys(one.kind for one in all_methods().values() if one.kind))
-        raise ConfigError(f"checkpoint of kind {kind!r}: no method is called so; known kinds: {known}")
-    return method_class(max(found, key=lambda facts: facts.needs_source))
+    """The class that opens checkpoints of a kind; see :func:`facts_of_kind`."""
+    return method_class(facts_of_kind(kind))
