@@ -58,8 +58,8 @@ def read_recipe(name: str, *, overrides: list[str] | None = None, task: Task | N
         ConfigError: no such recipe, a malformed file, base or override, or a recipe of another task.
     """
     path = recipe_path(name)
-    base = read_yaml(path).get(BASE)
-    mapping = read_mapping(path)
+    own = read_yaml(path)
+    base, mapping = own.get(BASE), _on_base(path, own)
     where = str(path) if base is None else f"{path} on {base}"  # a mistake may stand in either
     for override in overrides or []:
         set_key(mapping, override)
@@ -75,9 +75,12 @@ def read_mapping(path: Path) -> dict[str, Any]:
     Raises:
         ConfigError: a file or base that is not there or malformed, or a base on a base.
     """
-    own = read_yaml(path)
-    below = base_path(path, own)
-    own.pop(BASE, None)
+    return _on_base(path, read_yaml(path))
+
+
+def _on_base(path: Path, mapping: dict[str, Any]) -> dict[str, Any]:
+    below = base_path(path, mapping)
+    own = {key: value for key, value in mapping.items() if key != BASE}
     return own if below is None else _merged(read_mapping(below), own)
 
 
