@@ -13,9 +13,9 @@ from helpers.tiny import Tiny
 from transferkit.errors import ConfigError, RunError
 from transferkit.files.builtin import BUNDLED
 from transferkit.runner.prepare import Inputs
-from transferkit.runner.record import _RESEALED, check_unchanged
+from transferkit.runner.record import check_unchanged
 from transferkit.runner.run import start
-from transferkit.runs.checkpoint_folder import source_facts
+from transferkit.runs.checkpoint_folder import _RESEALED, source_facts
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "formats.md"
 

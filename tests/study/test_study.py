@@ -23,6 +23,7 @@ from transferkit.errors import ConfigError
 from transferkit.files.lock import sole_use
 from transferkit.runner.prepare import Inputs
 from transferkit.runner.run import resume, start
+from transferkit.runs import checkpoint_folder
 from transferkit.runs.folder import read_metrics, read_record
 from transferkit.study.plan import chosen, plan, short_name
 from transferkit.study.run import run_all
@@ -420,6 +421,21 @@ def test_finished_runs_that_no_table_can_hold_are_found_before_the_first_run(tin
     with pytest.raises(ConfigError, match=r"tfidf-s3/metrics.jsonl: the row of step 0 is missing"):
         run_all(planned, data_dir=tiny.data, console=QUIET)
     assert sorted(path.name for path in (tmp_path / "runs").iterdir()) == ["lora-target-s3", "tfidf-s3"]
+
+
+def test_a_source_that_was_sealed_anew_is_the_same(tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    planned = plan(read_study(write_study(tiny, tmp_path)), runs=tmp_path / "runs", beside=tmp_path)
+    source, transfer = planned[0], planned[2]
+    run_all([source, transfer], data_dir=tiny.data, console=QUIET)
+    record = read_record(transfer.folder)
+    now, before = record["source"]["sha256"], "0" * 64
+    earlier = record | {"source": record["source"] | {"sha256": before}}
+    (transfer.folder / "record.json").write_text(json.dumps(earlier))
+    with pytest.raises(ConfigError, match="transfer-target-s3: holds a run of another source"):
+        run_all([source, transfer], data_dir=tiny.data, console=QUIET)
+    monkeypatch.setattr(checkpoint_folder, "_RESEALED", {before: now})
+    run_all([source, transfer], data_dir=tiny.data, console=QUIET)
+    assert read_record(transfer.folder) == earlier  # nothing ran again
 
 
 def test_a_transfer_of_another_source_is_found_before_the_source_is_trained(tiny: Tiny, tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from transferkit.files.environment import environment
 from transferkit.files.json import write_json
 from transferkit.runner.prepare import Prepared
 from transferkit.runner.provenance import data_facts, device_name
+from transferkit.runs.checkpoint_folder import as_sealed_now
 from transferkit.runs.folder import FORMAT, NO_FIGURES
 from transferkit.training.distributed import is_main
 from transferkit.training.peak_memory import peak_memory_bytes
@@ -28,14 +29,6 @@ _UNCHANGED = (
     ("Prompting LLM", "prompting_weights_sha256"),
     ("other backbones' weights", "alignment", "more_backbones", "weights_sha256"),
 )
-
-
-# The bundled source as it was sealed before -> as it is: its lineage was written anew, no weight or setting changed.
-_RESEALED = {
-    "76e72d91e42404576a087ca9a1bc7cab30a8c6f2b329809814d2cd0e579ceace": (
-        "367f7e2635e128344d2a56a45d361733df660972bb3e040dc18c2fcca763dc0b"
-    )
-}
 
 
 def first_record(prepared: Prepared, folder: Path) -> dict[str, Any]:
@@ -77,8 +70,7 @@ def check_unchanged(folder: Path, old: dict[str, Any], new: dict[str, Any]) -> N
         ConfigError: names what differs between the two records.
     """
     for what, *path in _UNCHANGED:
-        before, now = _at(old, path), _at(new, path)
-        if _RESEALED.get(str(before), before) != now:
+        if as_sealed_now(_at(old, path)) != _at(new, path):
             raise ConfigError(f"{folder}: the {what} changed since this run began; put it back, or start a new run")
 
 

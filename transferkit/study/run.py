@@ -21,7 +21,7 @@ from transferkit.progress import say
 from transferkit.runner.prepare import Inputs, resolved
 from transferkit.runner.provenance import data_facts
 from transferkit.runner.run import resume, start
-from transferkit.runs.checkpoint_folder import given_folder, source_facts
+from transferkit.runs.checkpoint_folder import as_sealed_now, given_folder, source_facts
 from transferkit.runs.folder import read_record
 from transferkit.study.plan import Planned
 from transferkit.study.state import comparisons, state_of
@@ -126,7 +126,7 @@ def is_same_run(one: Planned) -> bool:
     recorded_recipe = with_names(read_recipe(str(one.folder / "recipe.yaml")), lasting_name)
     if heeded(recorded_recipe.model_dump()) != heeded(wanted.model_dump()):
         raise _another("recipe", one)
-    if recorded.get("sha256") != sha256:
+    if as_sealed_now(recorded.get("sha256")) != sha256:
         raise _another("source", one)
     return True
 
