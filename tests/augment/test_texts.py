@@ -15,9 +15,9 @@ from transferkit.augment.paraphrase import cleaned
 from transferkit.augment.prompts import read_prompts
 from transferkit.augment.settings import Limits
 from transferkit.augment.similarity import Similarity
-from transferkit.decoder.readout import Readout
 from transferkit.errors import ConfigError
 from transferkit.methods.base import Embedder
+from transferkit.readout.readout import Readout
 
 TEXT = "the red cat sat by the water and saw two cars"
 

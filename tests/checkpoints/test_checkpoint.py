@@ -14,7 +14,6 @@ from helpers.tiny import Tiny
 
 from transferkit.checkpoints.checkpoint import load, save
 from transferkit.config.sections import LoraSection
-from transferkit.decoder.readout import Readout
 from transferkit.errors import ConfigError, RunError
 from transferkit.files.manifest import new_folder
 from transferkit.methods.base import Embedder
@@ -24,6 +23,7 @@ from transferkit.methods.prompt_tuning import PromptTuningEmbedder
 from transferkit.methods.prompting_alone import PromptingAlone
 from transferkit.methods.transfer import PromptEmbedder
 from transferkit.prompting.writer import Writer
+from transferkit.readout.readout import Readout
 from transferkit.runs.checkpoint_folder import read_description
 
 

@@ -9,12 +9,12 @@ from helpers.tiny import Tiny
 from transformers import AutoModel, AutoTokenizer
 
 from transferkit.checkpoints.checkpoint import load, save
-from transferkit.decoder.readout import Readout
 from transferkit.errors import ConfigError
 from transferkit.methods.frozen import FrozenEmbedder
 from transferkit.methods.transfer import PromptEmbedder
 from transferkit.prompting.alignment import Alignment, random_start
 from transferkit.prompting.writer import Writer
+from transferkit.readout.readout import Readout
 
 
 def by_hand(folder: Path, text: str, layers: int, *, bos: bool) -> torch.Tensor:

@@ -23,12 +23,12 @@ from rich.console import Console
 from zoo import WORDS
 
 from transferkit.checkpoints.checkpoint import load, save
-from transferkit.decoder.readout import Readout
 from transferkit.embed import files as embed_files
 from transferkit.embed.files import BATCHES_PER_BLOCK, embed_blocks, embed_file
 from transferkit.errors import ConfigError, RunError
 from transferkit.files.vector_files import VectorFile
 from transferkit.methods.base import Embedder
+from transferkit.readout.readout import Readout
 
 BLOCK = 2 * BATCHES_PER_BLOCK  # texts, at the batch size used here
 

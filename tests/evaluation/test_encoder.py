@@ -30,7 +30,6 @@ from transferkit.config.specs import BackboneSpec, TokenizerFacts
 from transferkit.decoder.decoder import Decoder
 from transferkit.decoder.probe import probe
 from transferkit.decoder.reader import Reader
-from transferkit.decoder.readout import Readout
 from transferkit.embed.files import embed_file
 from transferkit.errors import ConfigError, RunError
 from transferkit.evaluation.encoder import MtebEncoder
@@ -43,6 +42,7 @@ from transferkit.methods.prompt_tuning import PromptTuningEmbedder
 from transferkit.methods.prompting_alone import PromptingAlone
 from transferkit.methods.transfer import PromptEmbedder
 from transferkit.prompting.adapters import add_lora
+from transferkit.readout.readout import Readout
 
 FILLED = [text for text in TEXTS if text]
 

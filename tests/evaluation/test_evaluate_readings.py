@@ -19,7 +19,6 @@ from transferkit.checkpoints.checkpoint import load, save
 from transferkit.config.poolings import FrozenPooling, Pooling, available_poolings
 from transferkit.config.sections import LoraSection
 from transferkit.config.template import find_template, list_templates
-from transferkit.decoder.readout import Readout
 from transferkit.errors import ConfigError
 from transferkit.evaluation.encoder import MtebEncoder
 from transferkit.evaluation.meta import revision
@@ -33,6 +32,7 @@ from transferkit.methods.base import Embedder
 from transferkit.methods.frozen import FrozenEmbedder
 from transferkit.methods.lora import LoraEmbedder
 from transferkit.methods.on_backbone import BackboneEmbedder, SeveralPoolings
+from transferkit.readout.readout import Readout
 from transferkit.report.terminal import rich_table
 
 PROMPTEOL, SUMMARY = (find_template(name).template for name in ("prompteol", "summary"))

@@ -16,11 +16,11 @@ from transferkit.config.specs import BackboneSpec
 from transferkit.decoder.decoder import Decoder
 from transferkit.decoder.probe import probe
 from transferkit.decoder.reader import Reader
-from transferkit.decoder.readout import Readout
 from transferkit.methods.transfer import PromptEmbedder
 from transferkit.prompting.alignment import Alignment, random_start
 from transferkit.prompting.llm import PromptingLLM
 from transferkit.prompting.writer import Writer
+from transferkit.readout.readout import Readout
 
 TEXTS = [
     "a red cat",

@@ -18,11 +18,11 @@ from transferkit.checkpoints.checkpoint import load, save
 from transferkit.config.methods import MethodFacts, all_methods, heeded
 from transferkit.config.recipe import Recipe
 from transferkit.decoder.decoder import Decoder
-from transferkit.decoder.readout import Readout
 from transferkit.errors import ConfigError
 from transferkit.evaluation.meta import revision
 from transferkit.methods.base import Embedder
 from transferkit.methods.registry import method_class
+from transferkit.readout.readout import Readout
 from transferkit.runner.prepare import resolved
 
 METHODS = all_methods().values()

@@ -12,7 +12,6 @@ from transferkit.config.poolings import Pooling
 from transferkit.config.specs import TokenizerFacts
 from transferkit.decoder.loading import input_embeddings
 from transferkit.decoder.probe import probe
-from transferkit.decoder.readout import Readout
 from transferkit.errors import ConfigError
 from transferkit.methods.frozen import FrozenEmbedder
 from transferkit.methods.on_backbone import SeveralPoolings
@@ -20,6 +19,7 @@ from transferkit.methods.prompt_tuning import PromptTuningEmbedder
 from transferkit.methods.prompting_alone import PromptingAlone
 from transferkit.methods.transfer import PromptEmbedder
 from transferkit.prompting.llm import PromptingLLM
+from transferkit.readout.readout import Readout
 
 READINGS: list[tuple[str, Pooling]] = [
     ("{text}{soft}", "soft"),

@@ -16,11 +16,11 @@ from transformers import AutoModel, AutoModelForCausalLM, AutoTokenizer
 
 from transferkit.config.recipes import read_recipe
 from transferkit.data.examples import Batch
-from transferkit.decoder.readout import Readout
 from transferkit.errors import ConfigError
 from transferkit.methods.base import Embedder, Group
 from transferkit.methods.example import POOLED
 from transferkit.methods.prompting_alone import JOINS
+from transferkit.readout.readout import Readout
 from transferkit.runner.dry_run import describe
 from transferkit.runner.memory_estimate import estimate_memory
 from transferkit.runner.prepare import Inputs, resolved

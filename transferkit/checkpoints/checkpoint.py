@@ -5,7 +5,6 @@ from pathlib import Path
 import torch
 from safetensors.torch import save_file
 
-from transferkit.decoder.readout import Readout
 from transferkit.errors import ConfigError
 from transferkit.files.environment import environment
 from transferkit.files.json import write_json
@@ -13,6 +12,7 @@ from transferkit.files.manifest import new_folder
 from transferkit.methods.base import Embedder, Saved
 from transferkit.methods.registry import class_of_kind
 from transferkit.prompting.saved import load_tensors
+from transferkit.readout.readout import Readout
 from transferkit.runs.checkpoint_folder import (
     DESCRIPTION,
     FORMAT,

@@ -18,10 +18,10 @@ from transferkit.config.methods import MethodFacts
 from transferkit.config.poolings import Pooling
 from transferkit.config.resolve import ResolvedRecipe
 from transferkit.data.training_sets import TrainingData
-from transferkit.decoder.readout import Readout
 from transferkit.decoder.text_states import TextStateMemory
 from transferkit.errors import ConfigError
 from transferkit.methods.described import Described
+from transferkit.readout.readout import Readout
 
 Group = Literal["model", "alignment", "offset"]  # parameter groups, each with its own learning rate
 

@@ -10,11 +10,11 @@ from transferkit.config.poolings import Pooling
 from transferkit.config.resolve import ResolvedRecipe
 from transferkit.config.sections import LoraSection
 from transferkit.decoder.reader import Reader
-from transferkit.decoder.readout import Readout
 from transferkit.errors import ConfigError
 from transferkit.methods.base import Given, Group, Saved
 from transferkit.methods.on_backbone import BackboneEmbedder, build_reader, open_reader
 from transferkit.prompting.adapters import add_lora
+from transferkit.readout.readout import Readout
 
 
 class LoraEmbedder(BackboneEmbedder):

@@ -18,12 +18,12 @@ from transferkit.decoder.passes import Hidden
 from transferkit.decoder.pooling import side_by_side
 from transferkit.decoder.probe import resolve
 from transferkit.decoder.reader import Reader
-from transferkit.decoder.readout import Readout
 from transferkit.decoder.text_states import TextStateMemory
 from transferkit.errors import ConfigError, one_of
 from transferkit.methods.base import Embedder, Given, Saved
 from transferkit.methods.described import Rows
 from transferkit.methods.example import POOLED, Example, one_line, soft_names, token_names
+from transferkit.readout.readout import Readout
 
 
 class BackboneEmbedder(Embedder):

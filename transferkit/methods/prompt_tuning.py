@@ -10,9 +10,9 @@ from transferkit.config.methods import MethodFacts
 from transferkit.config.poolings import Pooling
 from transferkit.config.resolve import ResolvedRecipe
 from transferkit.decoder.reader import Reader
-from transferkit.decoder.readout import Readout
 from transferkit.methods.base import Given, Group, Saved
 from transferkit.methods.on_backbone import BackboneEmbedder, build_reader, open_reader
+from transferkit.readout.readout import Readout
 
 
 class PromptTuningEmbedder(BackboneEmbedder):

@@ -16,7 +16,6 @@ from transferkit.config.sections import Reads
 from transferkit.decoder.identity import tokenizer_sha256
 from transferkit.decoder.loading import input_embeddings
 from transferkit.decoder.pooling import side_by_side
-from transferkit.decoder.readout import Readout
 from transferkit.decoder.text_states import TextStateMemory
 from transferkit.errors import ConfigError
 from transferkit.methods.base import Embedder, Given, Saved, Variant
@@ -24,6 +23,7 @@ from transferkit.methods.example import POOLED, Example, soft_names, token_names
 from transferkit.methods.on_backbone import SeveralPoolings
 from transferkit.prompting.saved import open_source, open_writer, save_writer, writer_settings
 from transferkit.prompting.writer import Writer
+from transferkit.readout.readout import Readout
 
 Join = Literal["mean", "side by side", "mean+static", "side by side+static"]
 JOINS: dict[Join, str] = {

@@ -8,10 +8,10 @@ import numpy as np
 
 from transferkit.config.methods import MethodFacts
 from transferkit.config.resolve import ResolvedRecipe
-from transferkit.decoder.readout import Readout
 from transferkit.decoder.text_states import TextStateMemory
 from transferkit.methods.base import Embedder, Given
 from transferkit.methods.example import Example
+from transferkit.readout.readout import Readout
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix

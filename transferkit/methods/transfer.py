@@ -13,7 +13,6 @@ from transferkit.data.examples import Batch
 from transferkit.decoder.identity import tokenizer_sha256
 from transferkit.decoder.loading import input_embeddings
 from transferkit.decoder.reader import Reader
-from transferkit.decoder.readout import Readout
 from transferkit.methods.base import Embedder, Given, Group, Saved
 from transferkit.methods.described import Rows
 from transferkit.methods.example import token_names
@@ -24,6 +23,7 @@ from transferkit.prompting.alignment_start import start_alignment
 from transferkit.prompting.llm import collapse
 from transferkit.prompting.saved import open_source, open_writer, save_writer, writer_settings
 from transferkit.prompting.writer import Writer
+from transferkit.readout.readout import Readout
 
 COLLAPSED = 1e-3  # below this share of variance across texts, soft tokens no longer depend on the text
 

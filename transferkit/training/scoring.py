@@ -13,9 +13,9 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from transferkit.data.dev_sets import DevSetData
-    from transferkit.decoder.readout import Readout
     from transferkit.decoder.text_states import TextStateMemory
     from transferkit.methods.base import Embedder
+    from transferkit.readout.readout import Readout
 
 Scores = dict[str, dict[str, float | None]]  # dev set -> {"plain": percent, "readout": percent or None}
 
@@ -138,7 +138,7 @@ class Scorer:
         return sample
 
     def _fitted(self, sample: "Tensor") -> "Readout":
-        from transferkit.decoder.readout import Readout
+        from transferkit.readout.readout import Readout
 
         readout = Readout(self.readout.kind, sample.shape[1]).to(sample.device)
         return readout.fit(sample, ridge=self.readout.ridge)

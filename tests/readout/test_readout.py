@@ -10,8 +10,8 @@ from helpers.tiny import Tiny
 from torch import Tensor
 
 from transferkit.checkpoints.checkpoint import load, save
-from transferkit.decoder.readout import Kind, Readout
 from transferkit.errors import RunError
+from transferkit.readout.readout import Kind, Readout
 
 
 def vectors(n: int, width: int, *, seed: int = 0) -> Tensor:

@@ -1,0 +1,1 @@
+"""Pooled vectors -> finished ones, in closed form: fitted, chosen, applied."""
