@@ -69,9 +69,7 @@ class Progress:
         """One evaluation is done; ``figures`` are those of the method."""
         parts = [f"step {row['step']:>5}"]
         parts.append("loss     -" if row["loss"] is None else f"loss {row['loss']:.3f}")
-        parts.append(f"dev {row['score']['plain']:5.1f} plain")
-        if row["score"]["readout"] is not None:
-            parts.append(f"{row['score']['readout']:5.1f} with readout")
+        parts.append(f"dev {_in_words(row)}")
         parts += [f"{name} {value:.3f}" for name, value in (figures or {}).items()]
         if row["variant"] is not None:
             parts.append(row["variant"])
@@ -80,7 +78,7 @@ class Progress:
         say(f"{self.title}  " + "  ".join(parts), self.console)
 
     def kept(self, step: int, score: float, *, steps: int) -> None:
-        """Training is over, and the weights of ``step`` are saved; ``steps`` were run in all."""
+        """Training is over, and the weights of ``step`` with its ``score`` are saved; ``steps`` were run in all."""
         # Then the checkpoint holds what training began with, which nobody should take for a result of it.
         unchanged = "; no later step scored better" if steps and not step else ""
         message = f"{self.title}  kept step {step} (dev {score:.1f}){unchanged}"
@@ -89,6 +87,20 @@ class Progress:
     def warn(self, message: str) -> None:
         """As :func:`warn`."""
         warn(message, self.console)
+
+
+_SHOWN = {"none": "plain", "center": "centred", "whiten": "whitened", "pairs": "from pairs"}
+
+
+def _in_words(row: Mapping[str, Any]) -> str:
+    """The dev score as it is delivered, and of the other readouts."""
+    score, readout = row["score"], row["readout"]
+    if readout is None:
+        return f"{score['plain']:5.1f} plain"
+    kinds = {_SHOWN.get(key, key): value for key, value in score.items() if key != "readout" and value is not None}
+    mine = _SHOWN[readout["kind"]]
+    others = ", ".join(f"{name} {value:.1f}" for name, value in kinds.items() if name != mine)
+    return f"{score['readout']:5.1f} {mine} ({others})"
 
 
 class _Rate(ProgressColumn):

@@ -144,7 +144,7 @@ class Planted(Embedder):
     """Vectors by text."""
 
     def __init__(self, vectors: dict[str, list[float]]) -> None:
-        super().__init__(Readout("none", 2))
+        super().__init__(Readout.plain(2))
         self.vectors = vectors
 
     def encode(self, texts: list[str], **_: object) -> np.ndarray:  # type: ignore[override]

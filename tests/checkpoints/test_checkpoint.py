@@ -23,7 +23,8 @@ from transferkit.methods.prompt_tuning import PromptTuningEmbedder
 from transferkit.methods.prompting_alone import PromptingAlone
 from transferkit.methods.transfer import PromptEmbedder
 from transferkit.prompting.writer import Writer
-from transferkit.readout.readout import Readout
+from transferkit.readout.fit import Fitter
+from transferkit.readout.readout import Settings
 from transferkit.runs.checkpoint_folder import read_description
 
 
@@ -65,7 +66,7 @@ KINDS: dict[str, Callable[[Tiny], Embedder]] = {
 def test_same_vectors_after_loading(tiny: Tiny, tmp_path: Path, kind: str) -> None:
     embedder = KINDS[kind](tiny).eval().requires_grad_(False)
     pooled = embedder.pooled(TEXTS, ["see"] * len(TEXTS), batch_size=3)
-    embedder.readout = Readout("whiten", pooled.shape[1]).fit(pooled, ridge=0.1)
+    embedder.readout = Fitter(pooled).fit(Settings("whiten", ridge=0.1))
     save(embedder, tmp_path / "checkpoint", instructions={"intents": "see"})
     again = load(tmp_path / "checkpoint")
     assert type(again) is type(embedder)

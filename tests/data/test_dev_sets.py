@@ -16,7 +16,8 @@ from sklearn.neighbors import KNeighborsClassifier
 
 from transferkit.config.datasets import DataSection
 from transferkit.data import scores
-from transferkit.data.dev_sets import DevSetData, load_dev_sets
+from transferkit.data.dev_set import DevSetData
+from transferkit.data.dev_sets import load_dev_sets
 from transferkit.errors import ConfigError, RunError
 
 RNG = np.random.default_rng(3)

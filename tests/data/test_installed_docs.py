@@ -18,7 +18,8 @@ from helpers.tiny import Tiny
 
 from transferkit.config.datasets import DataSection
 from transferkit.data import installed_docs as module
-from transferkit.data.dev_sets import DevSetData, load_dev_sets
+from transferkit.data.dev_set import DevSetData
+from transferkit.data.dev_sets import load_dev_sets
 from transferkit.data.docstrings import Root
 from transferkit.data.installed_docs import SPLITS, UNSEEN, Docstring, installed_docs, kept_docs, read_docstrings
 from transferkit.data.paragraphs import summary_and_paragraph

@@ -54,7 +54,7 @@ def test_cached_text_keeps_the_mean_of_its_layers(tiny: Tiny) -> None:
 
 def test_a_checkpoint_remembers_its_layers(tiny: Tiny, tmp_path: Path) -> None:
     embedder = prompt_embedder(tiny, 2)
-    embedder.readout = Readout("none", embedder.backbone.output_width)
+    embedder.readout = Readout.plain(embedder.backbone.output_width)
     save(embedder, tmp_path / "checkpoint", instructions={})
     again = load(tmp_path / "checkpoint")
     torch.testing.assert_close(torch.tensor(again.encode(TEXTS)), torch.tensor(embedder.encode(TEXTS)))

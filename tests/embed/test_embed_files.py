@@ -28,7 +28,8 @@ from transferkit.embed.files import BATCHES_PER_BLOCK, embed_blocks, embed_file
 from transferkit.errors import ConfigError, RunError
 from transferkit.files.vector_files import VectorFile
 from transferkit.methods.base import Embedder
-from transferkit.readout.readout import Readout
+from transferkit.readout.fit import Fitter
+from transferkit.readout.readout import Readout, Settings
 
 BLOCK = 2 * BATCHES_PER_BLOCK  # texts, at the batch size used here
 
@@ -37,7 +38,7 @@ BLOCK = 2 * BATCHES_PER_BLOCK  # texts, at the batch size used here
 def checkpoint(tiny: Tiny, tmp_path_factory: pytest.TempPathFactory) -> Path:
     embedder = prompt_embedder(tiny)
     vectors = embedder.pooled(TEXTS, [""] * len(TEXTS), batch_size=4)
-    embedder.readout = Readout("whiten", vectors.shape[1]).fit(vectors, ridge=0.1)
+    embedder.readout = Fitter(vectors).fit(Settings("whiten", ridge=0.1))
     folder = tmp_path_factory.mktemp("saved") / "checkpoint"
     save(embedder, folder, instructions={})
     return folder
@@ -266,7 +267,7 @@ def test_no_more_than_one_block_is_read_ahead(tmp_path: Path) -> None:
 
     file = VectorFile(tmp_path / "lengths.npy", identity={})
     ahead = 0
-    for done in embed_blocks(Lengths(Readout("none", 1)), rows(), file, instruction="", batch_size=8):
+    for done in embed_blocks(Lengths(Readout.plain(1)), rows(), file, instruction="", batch_size=8):
         ahead = max(ahead, read_so_far - done)
         assert read_so_far - (done - 8 * BATCHES_PER_BLOCK) <= 8 * BATCHES_PER_BLOCK or done == 5000
     file.finish()

@@ -42,7 +42,8 @@ from transferkit.methods.prompt_tuning import PromptTuningEmbedder
 from transferkit.methods.prompting_alone import PromptingAlone
 from transferkit.methods.transfer import PromptEmbedder
 from transferkit.prompting.adapters import add_lora
-from transferkit.readout.readout import Readout
+from transferkit.readout.fit import Fitter
+from transferkit.readout.readout import Readout, Settings
 
 FILLED = [text for text in TEXTS if text]
 
@@ -88,7 +89,7 @@ def test_every_text_task_among_mtebs_mocks_passes(embedder: PromptEmbedder) -> N
 def test_same_vectors_in_training_embed_and_mteb(tiny: Tiny, tmp_path: Path) -> None:
     embedder = prompt_embedder(tiny)
     pooled = embedder.pooled(FILLED, ["see"] * len(FILLED), batch_size=4)
-    embedder.readout = Readout("whiten", pooled.shape[1]).fit(pooled, ridge=0.1)
+    embedder.readout = Fitter(pooled).fit(Settings("whiten", ridge=0.1))
     save(embedder, tmp_path / "checkpoint", instructions={"a set": "see"})
     (tmp_path / "texts.txt").write_text("\n".join(FILLED) + "\n")
     embed_file(tmp_path / "checkpoint", str(tmp_path / "texts.txt"), tmp_path / "out.npy", console=Console(quiet=True))
@@ -183,7 +184,7 @@ def methods(tiny: Tiny) -> dict[str, Embedder]:
     """One embedder of every method, with backbones of their own."""
     lora = LoraEmbedder.on(load_reader(tiny.target, template="{text}"), pooling="mean", lora=LoraSection(), seed=0)
     whole = prompt_embedder(tiny)
-    whole.readout = Readout("center", whole.backbone.output_width)
+    whole.readout = Readout(Settings("center"), whole.backbone.output_width)
     return {
         "transfer": whole,
         "lora": lora,
@@ -234,7 +235,7 @@ def test_one_changed_weight_anywhere_is_another_revision(tiny: Tiny) -> None:
     "change",
     [
         lambda e: setattr(e, "pooling", "max"),
-        lambda e: setattr(e, "readout", Readout("center", e.backbone.output_width)),
+        lambda e: setattr(e, "readout", Readout(Settings("center"), e.backbone.output_width)),
         lambda e: add_lora(e.backbone.trunk, LoraSection(), seed=0),
     ],
     ids=["pooling", "readout", "adapter"],

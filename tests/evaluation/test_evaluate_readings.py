@@ -32,7 +32,8 @@ from transferkit.methods.base import Embedder
 from transferkit.methods.frozen import FrozenEmbedder
 from transferkit.methods.lora import LoraEmbedder
 from transferkit.methods.on_backbone import BackboneEmbedder, SeveralPoolings
-from transferkit.readout.readout import Readout
+from transferkit.readout.fit import Fitter
+from transferkit.readout.readout import Settings
 from transferkit.report.terminal import rich_table
 
 PROMPTEOL, SUMMARY = (find_template(name).template for name in ("prompteol", "summary"))
@@ -68,7 +69,7 @@ def checkpoint(tiny: Tiny, folder: Path, method: str) -> Path:
         for name, parameter in embedder.adapter().items():
             torch.nn.init.normal_(parameter, std=0.1, generator=torch.Generator().manual_seed(len(name)))
     pooled = embedder.pooled(TEXTS, [""] * len(TEXTS), batch_size=4)
-    embedder.readout = Readout("whiten", pooled.shape[1]).fit(pooled, ridge=0.1)
+    embedder.readout = Fitter(pooled).fit(Settings("whiten", ridge=0.1))
     save(embedder, folder, instructions={})
     return folder
 

@@ -19,7 +19,8 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import average_precision_score
 
 from transferkit.config.datasets import DataSection
-from transferkit.data.dev_sets import DevSetData, load_dev_sets
+from transferkit.data.dev_set import DevSetData
+from transferkit.data.dev_sets import load_dev_sets
 from transferkit.errors import ConfigError
 from transferkit.evaluation.dataset_columns import columns_in_blocks
 from transferkit.evaluation.encoder import MtebEncoder
@@ -158,7 +159,7 @@ def test_clustering_embeds_every_text_once_and_samples_as_many(folder: Path, enc
     found = scores(encoder, one)
     assert encoder.texts - before == 24
     assert len(found["v_measures"]["Level 0"]) == 10
-    assert one.max_documents_per_cluster == 24  # type: ignore[attr-defined]
+    assert one.max_documents_per_cluster == 24
 
 
 def test_classification_is_mtebs_protocol_and_not_the_nearest_neighbour(folder: Path, encoder: MtebEncoder) -> None:
@@ -167,7 +168,7 @@ def test_classification_is_mtebs_protocol_and_not_the_nearest_neighbour(folder: 
     assert found["main_score"] == pytest.approx(np.mean([one["accuracy"] for one in found["scores_per_experiment"]]))
     data = dev_set(folder / "classification" / "intents", "knn", path="test.csv", train_path="train.parquet")
     vectors = encoder.embedder.encode(data.texts)
-    labels = {name: data.metric.keywords[f"{name}_labels"] for name in ("query", "train")}  # type: ignore[attr-defined]
+    labels = {name: data.parts["all"].metric.keywords[f"{name}_labels"] for name in ("query", "train")}
     first = _drawn(labels["train"])
     classifier = LogisticRegression(max_iter=100, random_state=42).fit(
         vectors[15:][first], np.array(labels["train"])[first]

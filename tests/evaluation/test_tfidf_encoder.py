@@ -13,7 +13,8 @@ from rich.console import Console
 from sklearn.feature_extraction.text import TfidfVectorizer
 
 from transferkit.config.datasets import DataSection
-from transferkit.data.dev_sets import DevSetData, load_dev_sets
+from transferkit.data.dev_set import DevSetData
+from transferkit.data.dev_sets import load_dev_sets
 from transferkit.evaluation import tfidf as mteb_tfidf
 from transferkit.evaluation.rows import TaskRow
 from transferkit.evaluation.run import run_tasks

@@ -80,7 +80,7 @@ def trial(tiny: Tiny, recipe: Recipe, *, source: Path | None = None) -> Trial:
     dev_sets = load_dev_sets(complete.data, data_dir=tiny.data)
     torch.manual_seed(complete.seed)
     embedder = build(complete, source=source, data=data)
-    sample = data.sample(complete.readout.sample, complete.seed)
+    sample = data.sample_with_pairs(complete.readout.sample, complete.seed)
     memory = TextStateMemory(budget_bytes=int(complete.eval.keep_states_gib * 2**30))
     scorer = Scorer(
         dev_sets, sample=sample, readout=complete.readout, batch_size=complete.eval.batch_size, memory=memory

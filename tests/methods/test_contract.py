@@ -22,7 +22,8 @@ from transferkit.errors import ConfigError
 from transferkit.evaluation.meta import revision
 from transferkit.methods.base import Embedder
 from transferkit.methods.registry import method_class
-from transferkit.readout.readout import Readout
+from transferkit.readout.fit import Fitter
+from transferkit.readout.readout import Settings
 from transferkit.runner.prepare import resolved
 
 METHODS = all_methods().values()
@@ -166,7 +167,7 @@ def test_saving_and_opening_gives_the_same_vectors(built: Built, tmp_path: Path)
         return
     for number, way in enumerate(built.ways):
         pooled = way.pooled(READ, TASKS, batch_size=4)
-        way.use_readout(Readout("whiten", pooled.shape[1]).fit(pooled, ridge=0.1))
+        way.use_readout(Fitter(pooled).fit(Settings("whiten", ridge=0.1)))
         save(way, tmp_path / str(number), instructions={"intents": "see"})
         again, once_more = (load(tmp_path / str(number)) for _ in range(2))
         way.use_readout(again.readout)

@@ -19,7 +19,8 @@ from transferkit.methods.prompt_tuning import PromptTuningEmbedder
 from transferkit.methods.prompting_alone import PromptingAlone
 from transferkit.methods.transfer import PromptEmbedder
 from transferkit.prompting.llm import PromptingLLM
-from transferkit.readout.readout import Readout
+from transferkit.readout.fit import Fitter
+from transferkit.readout.readout import Settings
 
 READINGS: list[tuple[str, Pooling]] = [
     ("{text}{soft}", "soft"),
@@ -179,7 +180,7 @@ def test_readout_is_applied_by_encode_alone(tiny: Tiny) -> None:
     embedder = prompt_embedder(tiny)
     before = embedder.encode(TEXTS)
     pooled = embedder.pooled(TEXTS, [""] * len(TEXTS), batch_size=4)
-    embedder.readout = Readout("whiten", pooled.shape[1]).fit(pooled, ridge=0.1)
+    embedder.readout = Fitter(pooled).fit(Settings("whiten", ridge=0.1))
     np.testing.assert_array_equal(embedder.encode(TEXTS, readout=False), before)
     with_readout = embedder.encode(TEXTS)
     assert np.abs(with_readout - before).max() > 1e-2

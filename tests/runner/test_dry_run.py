@@ -229,7 +229,7 @@ class Product(Embedder):
     """x * weight, x (B, 10) made anew: backward needs x, 40 bytes a text, and the weight itself."""
 
     def __init__(self) -> None:
-        super().__init__(Readout("none", 0))
+        super().__init__(Readout.plain(0))
         self.weight = nn.Parameter(torch.ones(10))
         self.frozen = nn.Parameter(torch.ones(7, dtype=torch.bfloat16), requires_grad=False)
 

@@ -159,6 +159,12 @@ def test_training_changes_what_learns_and_not_one_bit_of_the_rest(
         assert len(changed) > 0.9 * len(own)
 
 
+def plain_evaluation(value: float) -> Evaluation:
+    """As of dev sets without halves, and without a readout."""
+    scores: dict[str, float | None] = {"plain": value, "readout": None}
+    return Evaluation({}, scores, scores, None, 0.0, None)
+
+
 class Rising(Scorer):
     """In the scorer's place: each evaluation is better than the one before."""
 
@@ -166,7 +172,7 @@ class Rising(Scorer):
 
     def __call__(self, embedder: Any) -> Evaluation:
         self.value += 1.0
-        return Evaluation({}, {"plain": self.value, "readout": None}, None, 0.0, None)
+        return plain_evaluation(self.value)
 
 
 # Resuming
@@ -344,11 +350,11 @@ def test_best_step_is_what_remains(tiny: Tiny, source: Path, tmp_path: Path) -> 
     class Prescribed(Rising):
         def __call__(self, embedder: Any) -> Evaluation:
             seen.append(learned(embedder))
-            return Evaluation({}, {"plain": next(values), "readout": None}, None, 0.0, None)
+            return plain_evaluation(next(values))
 
     one.scorer.__class__ = Prescribed
     fitted = one.fit(tmp_path)
-    assert (fitted.best.step, fitted.best.score) == (2, 30.0)
+    assert (fitted.best.step, fitted.best.choosing) == (2, 30.0)
     assert len(seen) == 5
     assert equal_bits(learned(one.embedder), seen[1])
     assert not equal_bits(seen[1], seen[4])
@@ -370,7 +376,7 @@ def test_metrics_rows(tiny: Tiny, source: Path, tmp_path: Path) -> None:
     assert 0 < one.embedder.cache_seconds == memory.seconds < fitted.state.seconds
     trained_on = {text for step in range(8) for text in one.data.batch(step).inputs()[0]}
     assert {prompt.split("\n")[1] for group in memory.groups for prompt in group} == trained_on
-    evaluated = {*one.scorer.sample[0], *(text for text, _ in one.scorer.unique)}
+    evaluated = {*one.scorer.sample.texts, *(text for text, _ in one.scorer.unique)}
     assert {prompt.split("\n")[1] for group in dev_memory.groups for prompt in group} == evaluated
     # ... and a readout costs the writing of its sample at every step.
     assert all(row["readout_seconds"] > one.scorer.sample_writing_seconds > 0 for row in rows)
@@ -387,7 +393,7 @@ def test_metrics_rows(tiny: Tiny, source: Path, tmp_path: Path) -> None:
         assert row["peak_memory_bytes"] > 0
         assert row["variant"] is None
     assert all(row["collapse"] > 0 for row in rows[1:])
-    assert fitted.best.score == max(row["score"]["readout"] for row in rows)
+    assert fitted.best.choosing == max(row["choosing"]["readout"] for row in rows)
 
 
 def test_run_folder_is_resumed_and_then_left_alone(
@@ -468,8 +474,8 @@ def test_checkpoint_of_a_run_scores_what_its_best_row_says(tiny: Tiny, source: P
     again = scorer(embedder)
     for name, scores in again.scores.items():
         assert scores == pytest.approx(best["scores"][name], abs=1e-3)
-    texts = scorer.sample[0]
-    refitted = scorer.fit(embedder)
+    texts = scorer.sample.texts
+    refitted = scorer.fit(embedder, embedder.readout.settings)
     torch.testing.assert_close(embedder.readout.mean, refitted.mean, rtol=1e-4, atol=1e-6)
     assert embedder.encode(texts[:2]).shape == (2, 48)
 
@@ -569,11 +575,12 @@ def test_the_step_that_is_kept(tiny: Tiny, source: Path, tmp_path: Path, keep: s
 
     def planted(embedder: Any) -> Evaluation:
         found = whole(embedder)
-        return replace(found, score={"plain": (score := next(scores)), "readout": score})
+        both = {"plain": (score := next(scores)), "readout": score}
+        return replace(found, score=both, choosing=both)
 
     one.scorer = planted  # type: ignore[assignment]
     fitted = one.fit(tmp_path / "run")
-    assert (fitted.best.step, fitted.best.score) == ((3, 30.0) if keep == "best" else (8, 25.0))
+    assert (fitted.best.step, fitted.best.choosing) == ((3, 30.0) if keep == "best" else (8, 25.0))
     for name, weights in fitted.best.weights.items():
         torch.testing.assert_close(dict(one.embedder.named_parameters())[name].detach(), weights, rtol=0, atol=0)
 

@@ -12,7 +12,7 @@ from transferkit.files.manifest import new_folder
 from transferkit.methods.base import Embedder, Saved
 from transferkit.methods.registry import class_of_kind
 from transferkit.prompting.saved import load_tensors
-from transferkit.readout.readout import Readout
+from transferkit.readout.readout import Readout, Settings
 from transferkit.runs.checkpoint_folder import (
     DESCRIPTION,
     FORMAT,
@@ -81,7 +81,9 @@ def load(folder: str | Path, *, backbone: str | None = None, device: str | None 
     except ConfigError as error:
         raise ConfigError(f"{folder}: {error}") from None
     embedder = method.open(saved)
-    readout = Readout(description["readout"]["kind"], description["readout"]["width"]).to(place)
+    own = dict(description["readout"])
+    width = own.pop("width")
+    readout = Readout(Settings(**own), width).to(place)
     readout.load_state_dict(saved.below("readout") or readout.state_dict())
     embedder.use_readout(readout)
     embedder.remember(description["instructions"], document_instructions(description))

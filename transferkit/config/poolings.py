@@ -46,9 +46,15 @@ def reads_instruction(template: str, pooling: str, *, prompting: bool) -> bool:
 
 
 def without_soft_tokens(template: str, pooling: Pooling) -> tuple[str, FrozenPooling]:
-    """How a method without soft tokens reads what was chosen for one with them: ``mean`` in the place of ``soft``."""
-    without = pooling.replace("soft", "mean") if reads_soft(pooling) else pooling
-    return Template.parse(template).without_soft().source, cast(FrozenPooling, without)
+    """How a method without soft tokens reads what was chosen for one with them.
+
+    ``last`` stands in the place of ``soft`` where the template says something after the text, for there a prompt has
+    been read to its end; else ``mean``.
+    """
+    plain = Template.parse(template).without_soft()
+    states = "mean" if plain.parts[-1] == "{text}" else "last"
+    without = pooling.replace("soft", states) if reads_soft(pooling) else pooling
+    return plain.source, cast(FrozenPooling, without)
 
 
 def available_poolings(template: str) -> list[Pooling]:

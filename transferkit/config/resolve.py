@@ -19,6 +19,7 @@ from transferkit.config.sections import (
     check_reads,
 )
 from transferkit.config.specs import BackboneSpec, Quantization, lasting_name
+from transferkit.config.template import AUTO
 from transferkit.errors import ConfigError
 
 _PROMPTING = {"tokens": 5, "tau": 3.0, "relaxation": "vocabulary", "reads": "text", "max_length": 128}
@@ -55,7 +56,10 @@ class Reading:
 
 
 class ResolvedRecipe(Recipe):
-    """A recipe in which nothing is left open. It prints as a recipe with every key."""
+    """A recipe in which nothing is left open but a template ``auto``, which a model must be asked for.
+
+    It prints as a recipe with every key.
+    """
 
     prompting: ResolvedPrompting
     alignment: ResolvedAlignment
@@ -128,6 +132,33 @@ def _embedding(
     from_source = description.get("backbone", {})
     template = section.template or from_source.get("template") or spec.template
     pooling: Pooling = section.pooling or from_source.get("pooling") or spec.pooling
+    if template == AUTO and not facts.learns:
+        template = spec.template
+    if template != AUTO:
+        template, pooling = _readable(facts, template, pooling)
+    changes = {
+        "template": template,
+        "pooling": pooling,
+        "layers": section.layers or from_source.get("layers") or 1,
+        "quantization": facts.quantization or section.quantization,
+    }
+    return section.model_copy(update=changes)
+
+
+def behind(recipe: ResolvedRecipe, template: str) -> ResolvedRecipe:
+    """The recipe with another template in its place, and its pooling as the method can read it there.
+
+    Raises:
+        ConfigError: template and pooling that the method cannot be read with.
+    """
+    section = recipe.embedding
+    assert section.pooling is not None  # a resolved recipe has one
+    text, pooling = _readable(recipe.facts, template, section.pooling)
+    embedding = section.model_copy(update={"template": text, "pooling": pooling})
+    return recipe.model_copy(update={"embedding": embedding})
+
+
+def _readable(facts: MethodFacts, template: str, pooling: Pooling) -> tuple[str, Pooling]:
     if not facts.soft_tokens:
         template, pooling = without_soft_tokens(template, pooling)
     if facts.learns and of_states(pooling) is None:
@@ -139,13 +170,7 @@ def _embedding(
         check_soft_place(template, pooling, needs_soft=facts.soft_tokens)
     except ValueError as error:
         raise ConfigError(f"embedding.{error}") from None
-    changes = {
-        "template": template,
-        "pooling": pooling,
-        "layers": section.layers or from_source.get("layers") or 1,
-        "quantization": facts.quantization or section.quantization,
-    }
-    return section.model_copy(update=changes)
+    return template, pooling
 
 
 def _with_instructions(one: TrainSet, description: Mapping[str, Any]) -> TrainSet:

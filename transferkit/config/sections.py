@@ -10,7 +10,7 @@ from pydantic import Field, field_validator, model_validator
 from transferkit.config.poolings import FrozenPooling, Pooling, check_soft_place
 from transferkit.config.schema import Strict, Unit
 from transferkit.config.specs import Quantization
-from transferkit.config.template import Template, frozen_template, template_text
+from transferkit.config.template import AUTO, Template, frozen_template, template_text
 from transferkit.errors import ConfigError
 
 Relaxation = Literal["vocabulary", "straight_through", "none"]
@@ -110,7 +110,8 @@ class EmbeddingSection(Strict):
     template: str | None = Field(
         None,
         description="a name (`transferkit templates`), or text with one `{text}` and, for soft tokens, one `{soft}`; "
-        "absent: the source's, then the spec's",
+        "`auto`: the best of those with a name and of variations of that one, by the choosing half of the dev sets "
+        "before the first step; absent: the source's, then the spec's",
     )
     pooling: Pooling | None = Field(
         None,
@@ -127,12 +128,14 @@ class EmbeddingSection(Strict):
     @field_validator("template")
     @classmethod
     def _template_is_valid(cls, given: str | None) -> str | None:
-        return None if given is None else Template.parse(template_text(given, soft=True)).source
+        return given if given in (None, AUTO) else Template.parse(template_text(given, soft=True)).source
 
     @model_validator(mode="after")
     def _soft_pooling_can_see_the_text(self) -> "EmbeddingSection":
         # A template without {soft} is for rows without soft tokens, which read `mean` in the place of `soft`.
-        if self.template is not None and self.pooling is not None and Template.parse(self.template).has_soft:
+        if self.template in (None, AUTO) or self.pooling is None:
+            return self
+        if Template.parse(self.template).has_soft:
             check_soft_place(self.template, self.pooling, needs_soft=False)
         return self
 
@@ -160,11 +163,22 @@ class FrozenSection(Strict):
 
 
 class ReadoutSection(Strict):
-    """Closed-form map after pooling, fitted on a fixed sample of unlabelled training texts."""
+    """Closed-form map after pooling; what is left open is chosen by the choosing half of the dev sets."""
 
-    kind: Literal["none", "center", "whiten"] = Field("whiten", description="closed-form map after pooling")
-    sample: Texts = Field(2000, ge=2, description="unlabelled training texts it is fitted on")
-    ridge: MeanEigenvalue = Field(0.1, ge=0, description="whiten: added to every eigenvalue")
+    kind: Literal["auto", "none", "center", "whiten", "pairs"] = Field(
+        "auto",
+        description="`pairs`: directions that a training pair's two sides share count most, where no set has pairs "
+        "`whiten`; `auto`: the best of `none`, `whiten` and `pairs`",
+    )
+    sample: Texts = Field(2000, ge=2, description="training texts it is fitted on; half as many pairs")
+    ridge: MeanEigenvalue | None = Field(
+        None, ge=0, description="whiten, pairs: added to every eigenvalue; absent: the best of 0.03 to 30"
+    )
+    alpha: float | None = Field(
+        None,
+        ge=0,
+        description="pairs: exponent of the correlation of a pair's sides, 0 whitens; absent: the best of 0.25 to 1",
+    )
 
 
 class LossSection(Strict):

@@ -14,6 +14,8 @@ from transferkit.config.schema import Strict, parse, read_yaml
 from transferkit.errors import did_you_mean
 
 _FIELD = re.compile(r"\{([^{}]*)\}")
+AUTO = "auto"  # in the place of a template: the best of those with a name, and of variations of that one
+_ENDINGS = (":", ': "', ':"', "")
 _KNOWN = ("text", "soft", "instruction")
 _FOLDER = Path(__file__).resolve().parent / "templates"
 
@@ -125,6 +127,27 @@ def template_text(given: str, *, soft: bool) -> str:
     if "{" in given:
         return given
     return find_template(given).template + ("{soft}" if soft else "")
+
+
+def templates_to_try(*, soft: bool) -> list[str]:
+    """Text of every named template, the plain one first; ``soft`` as in :func:`template_text`."""
+    return [template_text(name, soft=soft) for name in sorted(list_templates(), key=lambda name: name != "plain")]
+
+
+def variations(text: str) -> list[str]:
+    """Templates that say the same a little differently: another ending, and quotation marks around the text or none.
+
+    They move the state at the end of a prompt, which is what is read, more than they move its meaning.
+    """
+    soft = "{soft}" if text.endswith("{soft}") else ""
+    plain = text.removesuffix("{soft}")
+    found = []
+    if not plain.endswith("{text}"):
+        stem = plain.rstrip(': "')
+        stem += '"' if stem.count('"') % 2 else ""  # the quotation mark that closes the text
+        found = [stem + ending for ending in _ENDINGS]
+    found.append(plain.replace('"{text}"', "{text}") if '"{text}"' in plain else plain.replace("{text}", '"{text}"'))
+    return [one + soft for one in dict.fromkeys(found) if one != plain]
 
 
 def frozen_template(given: str) -> str:

@@ -7,7 +7,13 @@ from statistics import median
 
 from transferkit.convergence.caveats import comparison_notes, seconds_compare
 from transferkit.convergence.comparable import check_comparable, run_id, with_target
-from transferkit.convergence.series import Point, Series, build_series, selecting_sets
+from transferkit.convergence.curve import Point, selecting_sets
+from transferkit.convergence.series import (
+    KIND_NAMES,
+    READOUT_NAMES,
+    Series,
+    build_series,
+)
 from transferkit.errors import ConfigError
 from transferkit.runs.folder import Run
 
@@ -52,10 +58,13 @@ class Row:
     series: Series
     seeds: int
     trainable: int
+    readout: str  # in words; that of the checkpoints, where it was chosen
+    by_kind: dict[str, tuple[float, float | None]]  # of the kept evaluation: score and other sets' with each readout
     initial: float | None  # score at step 0
     best: float
     best_low: float
     best_high: float
+    choosing: float  # of the same evaluation, on the rows that chose it
     best_step: float
     last: float  # score of the last evaluation, which nothing chose
     share: float | None  # percent of the reference's best
@@ -84,9 +93,10 @@ def compare(
 ) -> Comparison:
     """The convergence table of ``runs``; ``targets`` are shares of the best LoRA row's best score.
 
-    The reference is the LoRA row (QLoRA where no LoRA was run), plain or with readout, with the highest best
-    score in the median over its seeds. What it needs for a target is read from whichever of its readouts is there
-    at the lowest cost: a row that is read with a readout must not win by the readout alone.
+    The reference is the LoRA row (QLoRA where no LoRA was run) whose kept evaluation chose best in the median over its
+    seeds; runs from before readouts were chosen stand in two rows, plain and with readout. What it needs for a target
+    is read from whichever of its rows is there at the lowest cost: a row that is read with a readout must not win by
+    the readout alone.
 
     Raises:
         ConfigError: a target outside (0, 2], or runs that cannot be compared (see :func:`check_comparable`).
@@ -130,12 +140,16 @@ def _reference(series: list[Series]) -> Series | None:
     for method in ("lora", "qlora"):
         candidates = [one for one in series if one.method == method]
         if candidates:
-            return max(candidates, key=lambda one: (_best(one), -_best_step(one)))
+            return max(candidates, key=lambda one: (_choosing(one), -_best_step(one)))
     return None
 
 
 def _best(series: Series) -> float:
     return median(point.score for point in series.kept())
+
+
+def _choosing(series: Series) -> float:
+    return median(point.choosing for point in series.kept())
 
 
 def _best_step(series: Series) -> float:
@@ -162,10 +176,13 @@ def _row(series: Series, *, reference: Series | None, targets: tuple[Target, ...
         series=series,
         seeds=len({run.record["seed"] for run in series.runs}),
         trainable=series.runs[0].record["parameters"]["trainable"],
+        readout=_readout_in_words(series, best),
+        by_kind=_by_kind(best),
         initial=_median(curve[0].score if curve[0].step == 0 else None for curve in series.curves),
         best=median(scores),
         best_low=min(scores),
         best_high=max(scores),
+        choosing=_choosing(series),
         best_step=_best_step(series),
         last=median(curve[-1].score for curve in series.curves),
         share=None if reference is None else 100 * median(scores) / _best(reference),
@@ -175,6 +192,21 @@ def _row(series: Series, *, reference: Series | None, targets: tuple[Target, ...
         peak_memory_bytes=_median(_peak_memory_bytes(run) for run in series.runs),
         unfinished=tuple(run_id(run) for run in series.runs if run.record["status"] != "done"),
     )
+
+
+def _readout_in_words(series: Series, best: list[Point]) -> str:
+    if series.readout != "delivered":
+        return READOUT_NAMES[series.readout]
+    return " or ".join(dict.fromkeys(KIND_NAMES[str(point.kind)] for point in best))
+
+
+def _by_kind(best: list[Point]) -> dict[str, tuple[float, float | None]]:
+    """Medians over the runs."""
+    shared = [kind for kind in best[0].by_kind if all(kind in point.by_kind for point in best)]
+    return {
+        kind: (median(point.by_kind[kind][0] for point in best), _median(point.by_kind[kind][1] for point in best))
+        for kind in shared
+    }
 
 
 def _peak_memory_bytes(run: Run) -> float | None:

@@ -12,7 +12,8 @@ from statistics import median
 from typing import TYPE_CHECKING, Any
 
 from transferkit.convergence.comparison import Comparison, Row
-from transferkit.convergence.series import READOUT_NAMES, Point, Series
+from transferkit.convergence.curve import Point
+from transferkit.convergence.series import READOUT_NAMES, Series
 from transferkit.report.formats import level, score
 from transferkit.report.pictures import COLOURS, INK, MUTED, OTHER_COLOUR, shorten, write_figure
 

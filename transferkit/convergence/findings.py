@@ -2,9 +2,10 @@
 
 from math import inf, sqrt
 from statistics import median
+from typing import Any
 
 from transferkit.convergence.comparison import ENOUGH_SEEDS, Comparison, Row, best_up_to
-from transferkit.convergence.series import READOUT_NAMES, source_of
+from transferkit.convergence.series import source_of
 from transferkit.convergence.speed import speed
 from transferkit.report.formats import count, percent, points, score
 
@@ -184,11 +185,19 @@ def _sampling_error(comparison: Comparison) -> str:
     if len(dev) != 1 or dev[0].get("kind") != "knn" or not dev[0].get("limit"):
         return ""
     best = (comparison.reference or max(comparison.rows, key=lambda row: row.best)).best
-    error = sqrt(best * (100 - best) / dev[0]["limit"])
+    recorded = next(one for one in _recorded(comparison) if one["name"] in selecting)
+    rows = recorded.get("reported_rows") or dev[0]["limit"]
+    error = sqrt(best * (100 - best) / rows)
     return (
-        f"; an accuracy of {score(best)} over at most {count(dev[0]['limit'])} texts has a standard error of at least "
+        f"; an accuracy of {score(best)} over at most {count(rows)} texts has a standard error of at least "
         f"{points(error)} by the choice of these texts alone"
     )
+
+
+def _recorded(comparison: Comparison) -> list[dict[str, Any]]:
+    """What the record says of the dev sets."""
+    found: list[dict[str, Any]] = comparison.runs[0].record["data"]["dev"]
+    return found
 
 
 def _best(comparison: Comparison, method: str, *, source: str | None = None) -> Row | None:
@@ -202,7 +211,7 @@ def _rows(comparison: Comparison, method: str) -> list[Row]:
 
 
 def _score(row: Row) -> float:
-    return row.best
+    return row.choosing
 
 
 def _source(row: Row) -> str | None:
@@ -214,7 +223,7 @@ def _overlap(one: Row, other: Row) -> bool:
 
 
 def _name(row: Row) -> str:
-    return f"{row.series.name}, {READOUT_NAMES[row.series.readout]}"
+    return f"{row.series.name}, {row.readout}"
 
 
 def _median_of(row: Row) -> str:

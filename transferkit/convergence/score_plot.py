@@ -55,7 +55,7 @@ def _draw(axes: "Axes", comparison: Comparison, labels: list[str], *, other: boo
     reference = comparison.reference
     level = None if reference is None else reference.other if other else reference.best
     for row in comparison.rows:
-        y = labels.index(row.series.label) + (0.16 if row.series.readout == "plain" else -0.16)
+        y = labels.index(row.series.label) + {"plain": 0.16, "delivered": 0.0}.get(row.series.readout, -0.16)
         colour = COLOURS.get(row.series.method, (OTHER_COLOUR,))[0]
         if other:
             if row.other is not None:

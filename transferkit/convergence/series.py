@@ -3,39 +3,30 @@
 import json
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from math import inf
-from statistics import mean, median
+from statistics import median
 from typing import Any, Literal
 
 from transferkit.config.methods import all_methods, heeded, what_counts
 from transferkit.config.recipes import RETIRED
 from transferkit.config.template import template_name
 from transferkit.convergence.comparable import run_id
-from transferkit.runs.folder import Run
+from transferkit.convergence.curve import Keep, Point, kept, learning_curve, reached
+from transferkit.runs.folder import Run, as_asked
 
-Readout = Literal["plain", "whiten", "center"]
-Keep = Literal["best", "last"]
-
-READOUT_NAMES: dict[Readout, str] = {"plain": "plain", "whiten": "whitened", "center": "centred"}
-
-_SAME = 1e-9  # 0.9 * 74.0 is 66.60000000000001: a score of 66.6 has reached it
+Readout = Literal["plain", "whiten", "center", "delivered"]
+READOUT_NAMES: dict[Readout, str] = {
+    "plain": "plain",
+    "whiten": "whitened",
+    "center": "centred",
+    "delivered": "as delivered",
+}
+KIND_NAMES = {"none": "plain", "plain": "plain", "center": "centred", "whiten": "whitened", "pairs": "from pairs"}
 
 _IN_THE_RECORD = ("embedding.backbone", "embedding.quantization", "embedding.dtype")  # it says what was loaded
 _IGNORED_DATA_KEYS = {"path", "train_path", "corpus_path", "qrels_path", "hub_id", "builtin", "revision"}
-
-
-@dataclass(frozen=True)
-class Point:
-    """One evaluation. Scores in percent; ``seconds`` of training, cache building and the readout's fit."""
-
-    step: int
-    examples: int
-    tokens: int | None
-    seconds: float
-    score: float
-    other_score: float | None  # mean over the dev sets that select nothing
 
 
 @dataclass(frozen=True)
@@ -65,7 +56,7 @@ class Series:
 
         None for a run that never does.
         """
-        return [_reached(curve, score, self.keep) for curve in self.curves]
+        return [reached(curve, score, self.keep) for curve in self.curves]
 
     def uneven_pace(self) -> float:
         """How many times longer a step took in the slowest of its runs than in the fastest; 1 where nothing trains."""
@@ -74,14 +65,19 @@ class Series:
 
     def kept(self, *, up_to: float = inf) -> list[Point]:
         """The evaluation that each run stands with among those at steps up to ``up_to``."""
-        return [_kept([point for point in curve if point.step <= up_to], self.keep) for curve in self.curves]
+        return [kept([point for point in curve if point.step <= up_to], self.keep) for curve in self.curves]
 
 
 def build_series(runs: Iterable[Run]) -> list[Series]:
-    """Series of all groups in table order: by method, then label, plain before readout."""
+    """Series of all groups in table order: by method, then label.
+
+    One a group, as its checkpoints are delivered. Runs from before readouts were chosen have two, plain and with the
+    readout of their recipe.
+    """
     series: list[Series] = []
     for label, group in _groups(runs):
-        for key in ("plain", "readout"):
+        chosen = all(row.get("choosing") is not None for run in group for row in run.metrics)
+        for key in ("delivered",) if chosen else ("plain", "readout"):
             found = _series(label, group, key=key)
             if found is not None:
                 series.append(found)
@@ -107,11 +103,6 @@ def source_of(run: Run) -> str | None:
     return f"{source['run']} {source['sha256'][:8]}"  # a folder can be trained again
 
 
-def selecting_sets(run: Run, *, select: bool) -> list[str]:
-    """Names of the dev sets that choose the best step (``select``), or of the others."""
-    return [entry["name"] for entry in run.record["data"]["dev"] if entry["select"] is select]
-
-
 def _flat(prefix: str, value: Any) -> Iterator[tuple[str, Any]]:
     items: Iterable[tuple[Any, Any]]
     if isinstance(value, dict) and value:
@@ -123,20 +114,6 @@ def _flat(prefix: str, value: Any) -> Iterator[tuple[str, Any]]:
         return
     for key, item in items:
         yield from _flat(f"{prefix}.{key}" if prefix else str(key), item)
-
-
-def _kept(curve: Sequence[Point], keep: Keep) -> Point:
-    """The last evaluation, or the best one, the earliest of equal ones."""
-    return curve[-1] if keep == "last" else max(curve, key=lambda point: (point.score, -point.step))
-
-
-def _reached(curve: Sequence[Point], score: float, keep: Keep) -> Point | None:
-    has = [point.score >= score - _SAME for point in curve]
-    if keep == "best":
-        return next((point for point, there in zip(curve, has, strict=True) if there), None)
-    below = [i for i, there in enumerate(has) if not there]
-    start = below[-1] + 1 if below else 0
-    return curve[start] if start < len(curve) else None
 
 
 def _groups(runs: Iterable[Run]) -> list[tuple[str, tuple[Run, ...]]]:
@@ -215,7 +192,7 @@ def _identity(run: Run) -> dict[str, Any]:
     """What the seeds of one group share: recipe, source, target and how it is loaded; what is not set is left out."""
     facts = {
         key: value
-        for key, value in _flat("", what_counts(run.recipe))
+        for key, value in _flat("", what_counts(as_asked(run.recipe, run.record)))
         if key not in _IN_THE_RECORD
         and not (key.startswith("data.") and key.split(".")[-1] in _IGNORED_DATA_KEYS)
         and not (key in RETIRED and value == RETIRED[key])  # a newer run of the same recipe no longer has the key
@@ -228,23 +205,23 @@ def _identity(run: Run) -> dict[str, Any]:
 
 
 def _series(label: str, group: tuple[Run, ...], *, key: str) -> Series | None:
-    """The series of a group, ``key`` (``plain`` or ``readout``) of the metrics; None where there is none."""
+    """The series of a group, by the scores ``key`` names; None where there are none."""
     named = sorted({str(row["variant"]) for run in group for row in run.metrics if row.get("variant") is not None})
     variants: list[str | None] = [*named] or [None]
     scored: dict[str | None, tuple[list[Run], list[tuple[Point, ...]]]] = {}
     for variant in variants:
-        pairs = [(run, _curve(run, key=key, variant=variant)) for run in group]
-        kept = [(run, curve) for run, curve in pairs if curve]
-        if kept:
-            scored[variant] = [run for run, _ in kept], [curve for _, curve in kept]
+        pairs = [(run, learning_curve(run, key=key, variant=variant)) for run in group]
+        there = [(run, curve) for run, curve in pairs if curve]
+        if there:
+            scored[variant] = [run for run, _ in there], [curve for _, curve in there]
     if not scored:
         return None
     facts = recipe_facts(group[0])
     keep: Keep = "last" if facts.get("eval.keep") == "last" else "best"
     # The best variant is the floor that a user would take; the first in name order wins a tie.
-    best = max(scored, key=lambda name: median(_kept(curve, keep).score for curve in scored[name][1]))
+    best = max(scored, key=lambda name: median(kept(curve, keep).choosing for curve in scored[name][1]))
     runs, curves = scored[best]
-    readout: Readout = "plain"
+    readout: Readout = "delivered" if key == "delivered" else "plain"
     if key == "readout":
         readout = "center" if facts.get("readout.kind") == "center" else "whiten"
     return Series(
@@ -256,23 +233,3 @@ def _series(label: str, group: tuple[Run, ...], *, key: str) -> Series | None:
         curves=tuple(curves),
         keep=keep,
     )
-
-
-def _curve(run: Run, *, key: str, variant: str | None) -> tuple[Point, ...]:
-    others = selecting_sets(run, select=False)
-    points = []
-    for row in run.metrics:
-        if row["score"].get(key) is None or (variant is not None and row.get("variant") != variant):
-            continue
-        other = [row["scores"].get(name, {}).get(key) for name in others]
-        points.append(
-            Point(
-                step=row["step"],
-                examples=row["examples"],
-                tokens=row.get("tokens"),
-                seconds=row["seconds"] + ((row.get("readout_seconds") or 0.0) if key == "readout" else 0.0),
-                score=row["score"][key],
-                other_score=mean(other) if other and None not in other else None,
-            )
-        )
-    return tuple(sorted(points, key=lambda point: point.step))

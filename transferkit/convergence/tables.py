@@ -7,6 +7,7 @@ examples and tokens.
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from rich.console import Console
@@ -15,7 +16,7 @@ from rich.markup import escape
 from transferkit.convergence.comparable import run_id
 from transferkit.convergence.comparison import Cell, Comparison, Crossing, Row, decoders
 from transferkit.convergence.findings import findings
-from transferkit.convergence.series import READOUT_NAMES
+from transferkit.convergence.series import KIND_NAMES
 from transferkit.report.formats import count, level, memory, score, seconds, short_count, times
 from transferkit.report.markdown import escape_markdown, markdown_table
 from transferkit.report.raw import DIGITS, csv_text, json_text
@@ -95,10 +96,10 @@ def to_json(comparison: Comparison) -> str:
 
 def flat_rows(comparison: Comparison) -> list[dict[str, Any]]:
     """One flat mapping a row, as in CSV and JSON; targets are in the names: ``steps_to_95_percent``."""
-    return [_flat_row(row) for row in comparison.rows]
+    return [_flat_row(row, kinds=_kinds(comparison)) for row in comparison.rows]
 
 
-def _flat_row(row: Row) -> dict[str, Any]:
+def _flat_row(row: Row, *, kinds: list[str]) -> dict[str, Any]:
     series = row.series
     backbone = series.runs[0].record["backbone"]
     flat: dict[str, Any] = {
@@ -106,7 +107,7 @@ def _flat_row(row: Row) -> dict[str, Any]:
         "method": series.method,
         "label": series.label,
         "variant": series.variant,
-        "readout": series.readout,
+        "readout": series.readout if series.readout != "delivered" else row.readout,
         "seeds": row.seeds,
         "trainable_parameters": row.trainable,
         "step_0_score": _raw(row.initial),
@@ -125,6 +126,9 @@ def _flat_row(row: Row) -> dict[str, Any]:
             flat |= _flat_cell(f"{measure}_to_{target}", cell)
         for measure, cell in crossing.speedup.items():
             flat |= _flat_cell(f"speedup_{measure}_to_{target}", cell)
+    for kind in kinds:
+        inside, other = row.by_kind.get(kind, (None, None))
+        flat |= {f"{kind}_score": _raw(inside), f"{kind}_other_sets_score": _raw(other)}
     flat["peak_memory_bytes"] = _raw(row.peak_memory_bytes)
     flat["unfinished_runs"] = len(row.unfinished)
     flat["runs"] = [run_id(run) for run in series.runs]
@@ -156,16 +160,12 @@ def _scores(comparison: Comparison) -> View:
         ("Other sets", lambda row: score(row.other)),
         ("Memory", lambda row: memory(row.peak_memory_bytes)),
     ]
+    columns += [(f"{KIND_NAMES[kind].capitalize()}", partial(_with_kind, kind=kind)) for kind in _kinds(comparison)]
     if comparison.reference is None:
         columns = [column for column in columns if column[0] != "% of LoRA"]
     if not comparison.others:
         columns = [column for column in columns if column[0] != "Other sets"]
-    best = (
-        "the last evaluation, as eval.keep says; nothing chose it."
-        if all(row.series.keep == "last" for row in comparison.rows)
-        else "the highest of a row's evaluations on these very texts, which flatters rows with many of them; nothing "
-        "chose the last one."
-    )
+    best = _what_best_is(comparison)
     caption = f"Score: mean over {', '.join(comparison.selecting)}; medians over seeds. Best is {best}"
     if comparison.others:
         caption += f" Other sets: {', '.join(comparison.others)}; they choose nothing."
@@ -196,7 +196,35 @@ def _costs(comparison: Comparison, title: str, read: Callable[[Crossing], str]) 
 
 def row_name(row: Row) -> tuple[str, str]:
     """The first two cells of a row in every view: its name, starred where a run is unfinished, and its readout."""
-    return row.series.name + (" *" if row.unfinished else ""), READOUT_NAMES[row.series.readout]
+    return row.series.name + (" *" if row.unfinished else ""), row.readout
+
+
+def _what_best_is(comparison: Comparison) -> str:
+    if all(row.series.keep == "last" for row in comparison.rows):
+        best = "the last evaluation, as eval.keep says; nothing chose it."
+    elif _kinds(comparison):
+        best = "the evaluation that was best on the choosing halves; the scores are of the reporting halves."
+    else:
+        best = (
+            "the highest of a row's evaluations on these very texts, which flatters rows with many of them; nothing "
+            "chose the last one."
+        )
+    if not _kinds(comparison):
+        return best
+    return best + (
+        " Readout: what the checkpoints have, chosen by the choosing halves. The last columns: the same evaluation "
+        "with each readout, on these sets and on the other ones."
+    )
+
+
+def _kinds(comparison: Comparison) -> list[str]:
+    """Readouts that stand beside the chosen one in any row."""
+    return [kind for kind in KIND_NAMES if any(kind in row.by_kind and len(row.by_kind) > 1 for row in comparison.rows)]
+
+
+def _with_kind(row: Row, kind: str) -> str:
+    inside, other = row.by_kind.get(kind, (None, None))
+    return score(inside) if other is None else f"{score(inside)} / {score(other)}"
 
 
 def _best_with_range(row: Row) -> str:

@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from functools import partial
 from hashlib import sha256
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any, Literal, TypeVar
 import numpy as np
 
 from transferkit.config.datasets import ROLES, DataSection, DevSet
+from transferkit.data.dev_set import DevSetData, Part, Places, Rows, halves
 from transferkit.data.scored_rows import (
     CHECKS,
     check_classes,
@@ -21,51 +21,11 @@ from transferkit.data.scored_rows import (
     read_queries,
     relevant_only,
 )
-from transferkit.data.scores import Vectors, knn_accuracy, ndcg_at_10, spearman, v_measure
+from transferkit.data.scores import knn_accuracy, ndcg_at_10, spearman, v_measure
 from transferkit.data.tables import Columns, Source, TableReader, local_source
-from transferkit.errors import RunError
 
 OTHERS_PER_ROW = 5  # under `limit`: so many labelled texts or documents a scored row
 Item = TypeVar("Item")
-
-
-@dataclass(frozen=True)
-class DevSetData:
-    """A dev set, read. ``texts[i]`` is embedded with ``instructions[i]``; ``score`` takes one vector a text.
-
-    ``counts`` says what was read: ``skipped_rows``, and for retrieval ``queries``, ``documents`` and
-    ``dropped_queries`` (those without a relevant document). ``sha256`` covers texts and gold data.
-    """
-
-    name: str
-    kind: Literal["knn", "sts", "retrieval", "clustering"]
-    select: bool
-    texts: list[str]
-    instructions: list[str]
-    sha256: str
-    counts: dict[str, int]
-    metric: Callable[[Vectors], float] = field(repr=False)
-
-    def score(self, vectors: Vectors) -> float:
-        """The score in percent, higher is better.
-
-        knn: nearest-neighbour accuracy; sts: Spearman's rho; retrieval: nDCG@10; clustering: V-measure. Those of sts
-        and retrieval are the numbers that ``transferkit evaluate`` gives on the same texts under the same instructions;
-        there a classification is a logistic regression on a few texts a label, and a clustering the mean over ten
-        samples.
-
-        Args:
-            vectors: (texts, d), fp32 array or CSR matrix, of any norm; zero rows are allowed.
-
-        Raises:
-            RunError: not one vector a text, or values that are not finite.
-        """
-        if vectors.shape[0] != len(self.texts):
-            raise RunError(f"dev set {self.name!r}: expected {len(self.texts)} vectors, got {vectors.shape[0]}")
-        values = vectors if isinstance(vectors, np.ndarray) else vectors.data
-        if not np.isfinite(values).all():
-            raise RunError(f"dev set {self.name!r}: vectors hold NaN or infinity; lower the learning rate")
-        return self.metric(vectors)
 
 
 def load_dev_sets(section: DataSection, *, data_dir: Path | None) -> list[DevSetData]:
@@ -117,22 +77,35 @@ class _Reader(TableReader):
         self,
         texts: list[str],
         instructions: list[str],
-        metric: Callable[..., float],
         *,
-        gold: dict[str, list[Any]],
-        counts: dict[str, int],
+        rows: Sequence[tuple[str, Any]],
+        part: Callable[[Places], Part],
+        counts: dict[str, int] | None = None,
     ) -> DevSetData:
-        """The dev set; ``gold`` is what ``metric`` takes beside the vectors, by keyword."""
-        identity = json.dumps([self.spec.kind, texts, instructions, gold])
+        """The dev set.
+
+        Args:
+            texts: of all its rows.
+            instructions: one a text.
+            rows: text and truth of each row that is scored, see :func:`transferkit.data.dev_set.halves`.
+            part: some of them -> their texts and metric, whose gold data are its keywords.
+            counts: what was read.
+        """
+        parts: dict[Rows, Part] = {"all": part(np.arange(len(rows)))}
+        found = halves([key for key, _ in rows], [truth for _, truth in rows]) if self.spec.select else None
+        if found is not None:
+            parts["choosing"], parts["reporting"] = map(part, found)
+        gold = parts["all"].metric.keywords
+        identity = [self.spec.kind, texts, instructions, gold, *(["halves"] if found is not None else [])]
         return DevSetData(
             name=self.spec.name,
             kind=self.spec.kind,
             select=self.spec.select,
             texts=texts,
             instructions=instructions,
-            sha256=sha256(identity.encode()).hexdigest(),
-            counts={"skipped_rows": self.skipped_rows, **counts},
-            metric=partial(metric, **gold),
+            sha256=sha256(json.dumps(identity).encode()).hexdigest(),
+            counts={"skipped_rows": self.skipped_rows, **(counts or {})},
+            parts=parts,
         )
 
 
@@ -145,13 +118,15 @@ def _load_knn(reader: _Reader) -> DevSetData:
     train = _sampled(train, spec.limit and OTHERS_PER_ROW * spec.limit)
     check_classes(source, queries["label"], train_source, train["label"])
     texts = queries["text"] + train["text"]
-    return reader.finish(
-        texts,
-        [spec.instruction] * len(texts),
-        knn_accuracy,
-        gold={"query_labels": queries["label"], "train_labels": train["label"]},
-        counts={},
-    )
+    labelled = np.arange(len(queries["text"]), len(texts))
+
+    def part(rows: Places) -> Part:
+        labels = [queries["label"][row] for row in rows]
+        metric = partial(knn_accuracy, query_labels=labels, train_labels=train["label"])
+        return Part(len(rows), np.concatenate([rows, labelled]), metric)
+
+    instructions = [spec.instruction] * len(texts)
+    return reader.finish(texts, instructions, rows=list(zip(queries["text"], queries["label"], strict=True)), part=part)
 
 
 def _load_sts(reader: _Reader) -> DevSetData:
@@ -159,9 +134,15 @@ def _load_sts(reader: _Reader) -> DevSetData:
     source = reader.source(spec.path, subset=spec.subset, split=spec.split)
     pairs = _sampled(reader.read(source, ("sentence1", "sentence2", "score")), spec.limit)
     check_scores(source, pairs["score"])
-    texts = pairs["sentence1"] + pairs["sentence2"]
-    instructions = [spec.instruction] * len(texts)
-    return reader.finish(texts, instructions, spearman, gold={"gold": pairs["score"]}, counts={})
+    first, second, gold = pairs["sentence1"], pairs["sentence2"], pairs["score"]
+
+    def part(rows: Places) -> Part:
+        both = np.concatenate([rows, rows + len(gold)])
+        return Part(len(rows), both, partial(spearman, gold=[gold[row] for row in rows]))
+
+    keys = ["\0".join(both) for both in zip(first, second, strict=True)]
+    instructions = [spec.instruction] * (2 * len(gold))
+    return reader.finish(first + second, instructions, rows=list(zip(keys, gold, strict=True)), part=part)
 
 
 def _load_clustering(reader: _Reader) -> DevSetData:
@@ -169,8 +150,13 @@ def _load_clustering(reader: _Reader) -> DevSetData:
     source = reader.source(spec.path, subset=spec.subset, split=spec.split)
     rows = _sampled(reader.read(source, ("text", "label")), spec.limit)
     check_labels(source, rows["label"])
-    instructions = [spec.instruction] * len(rows["text"])
-    return reader.finish(rows["text"], instructions, v_measure, gold={"labels": rows["label"]}, counts={})
+    texts, labels = rows["text"], rows["label"]
+
+    def part(chosen: Places) -> Part:
+        return Part(len(chosen), chosen, partial(v_measure, labels=[labels[row] for row in chosen]))
+
+    instructions = [spec.instruction] * len(texts)
+    return reader.finish(texts, instructions, rows=list(zip(texts, labels, strict=True)), part=part)
 
 
 def _load_retrieval(reader: _Reader) -> DevSetData:
@@ -185,11 +171,17 @@ def _load_retrieval(reader: _Reader) -> DevSetData:
     places = {document: place for place, document in enumerate(corpus)}
     relevant = [{places[document]: gain for document, gain in judged[query].items()} for query in kept]
     document_instruction = spec.instruction if spec.document_instruction is None else spec.document_instruction
+
+    def part(rows: Places) -> Part:
+        documents_at = np.arange(len(kept), len(kept) + len(places))
+        metric = partial(ndcg_at_10, relevant=[relevant[row] for row in rows])
+        return Part(len(rows), np.concatenate([rows, documents_at]), metric)
+
     return reader.finish(
         [queries[query] for query in kept] + [documents[document] for document in places],
         [spec.instruction] * len(kept) + [document_instruction] * len(places),
-        ndcg_at_10,
-        gold={"relevant": relevant},
+        rows=[(queries[query], query) for query in kept],
+        part=part,
         counts={
             "queries": len(kept),
             "documents": len(places),

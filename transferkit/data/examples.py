@@ -161,6 +161,22 @@ class ExampleSet:
             else:
                 yield self.positives[place - rows], self.document_instruction
 
+    def shuffled_pairs(self, seed: list[int]) -> Iterator[list[tuple[str, str]]]:
+        """Each pair of different texts with its instructions, in random order.
+
+        In a labelled set each text is in one pair at most, with another one of its label.
+        """
+        rng = np.random.default_rng(seed)
+        task, documents = self.spec.instruction or "", self.document_instruction
+        if self.members:
+            mixed = [rng.permutation(group) for group in self.members]
+            rows = np.array([both for group in mixed for both in zip(group[::2], group[1::2], strict=False)])
+        else:
+            rows = np.stack([np.arange(len(self.anchors))] * 2, axis=1)
+        for first, second in rows[rng.permutation(len(rows))]:
+            if self.anchor_ids[first] != self.positive_ids[second]:
+                yield [(self.anchors[first], task), (self.positives[second], documents)]
+
 
 def _members(labels: list[str], ids: Ids) -> list[npt.NDArray[np.intp]]:
     """Rows with different texts of each label that has two of them, labels in sorted order."""

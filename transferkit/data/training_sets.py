@@ -1,5 +1,6 @@
 """Training sets -> batches of texts; a batch follows from (seed, step) alone, so resuming needs no state."""
 
+from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,15 @@ _CHECKS: dict[str, Check] = {
     "text": "text",
     "label": "label",
 }
+
+
+@dataclass(frozen=True)
+class TextSample:
+    """Texts with their instructions, and ``pairs`` of places of those that belong together."""
+
+    texts: list[str]
+    instructions: list[str]
+    pairs: list[tuple[int, int]]
 
 
 class TrainingData:
@@ -70,6 +80,34 @@ class TrainingData:
                 found[text] = instruction
                 taken[i] += 1
         return list(found), list(found.values())
+
+    @property
+    def has_pairs(self) -> bool:
+        """Whether any set says which texts belong together."""
+        return any(next(one.shuffled_pairs([0]), None) is not None for one in self.sets)
+
+    def sample_with_pairs(self, n: int, seed: int) -> TextSample:
+        """Up to ``n`` distinct training texts, in pairs where their set has any: what a readout is fitted to.
+
+        Shared out over the sets as :meth:`sample` does.
+        """
+        sources = [s.shuffled_pairs([seed, i, 3]) for i, s in enumerate(self.sets)]
+        weights = [s.spec.weight for s in self.sets]
+        taken = [0] * len(sources)
+        running = set(range(len(sources)))
+        places: dict[tuple[str, str], int] = {}
+        pairs: list[tuple[int, int]] = []
+        while running and len(places) < n:
+            i = min(running, key=lambda i: (taken[i] / weights[i], i))
+            found = next(sources[i], None)
+            if found is None:
+                running.remove(i)
+                continue
+            taken[i] += len(found)
+            rows = [places.setdefault(one, len(places)) for one in found]
+            if len(rows) == 2:
+                pairs.append((rows[0], rows[1]))
+        return TextSample([text for text, _ in places], [task for _, task in places], pairs)
 
     @staticmethod
     def _hashed(one: ExampleSet) -> str:

@@ -164,7 +164,8 @@ class Embedder(Described):
 
     def describe(self) -> dict[str, Any]:
         """What a checkpoint says of it: method, settings and, where it has one, its backbone."""
-        return {"kind": self.facts.kind, "readout": {"kind": self.readout.kind, "width": len(self.readout.mean)}}
+        readout = self.readout.settings.as_facts() | {"width": len(self.readout.mean)}
+        return {"kind": self.facts.kind, "readout": readout}
 
     def tensors(self) -> dict[str, Tensor]:
         """What it learned, by name; the readout left aside."""
@@ -270,7 +271,7 @@ class Embedder(Described):
         return self._finished(self.pooled(texts, instructions, batch_size=batch_size), readout=readout)
 
     def _finished(self, vectors: Any, *, readout: bool) -> np.ndarray:
-        finish = self.readout if readout else Readout("none", 0)
+        finish = self.readout if readout else Readout.plain(0)
         return finish(vectors.to(self.device)).cpu().numpy()
 
     @torch.no_grad()

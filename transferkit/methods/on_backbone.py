@@ -46,7 +46,7 @@ class BackboneEmbedder(Embedder):
         except ValueError as error:
             raise ConfigError(str(error)) from None
         width = pooled_width(reader.decoder, pooling)
-        super().__init__((readout or Readout("none", width)).to(reader.decoder.device))
+        super().__init__((readout or Readout.plain(width)).to(reader.decoder.device))
         self.backbone = reader.decoder
         self.reader = reader
         self.pooling = pooling
@@ -188,7 +188,7 @@ class SeveralPoolings(Embedder):
     def __init__(self, method: Any, *, poolings: Sequence[str]) -> None:
         # What several poolings put side by side with others is made and kept once.
         widths = {part: method.pooled_width(part) for pooling in poolings for part in parts_of(pooling)}
-        super().__init__(Readout("none", sum(widths.values())).to(method.device))
+        super().__init__(Readout.plain(sum(widths.values())).to(method.device))
         self.method = method
         self.widths = widths
 

@@ -72,7 +72,7 @@ class PromptingAlone(Embedder):
     def __init__(self, writer: Writer, *, join: Join) -> None:
         check_reads_text(writer.reads, where=self.facts.name)
         # A method's device is its readout's, and vectors are finished there.
-        super().__init__(Readout("none", joined_width(writer, join)).to(writer.prompting.device))
+        super().__init__(Readout.plain(joined_width(writer, join)).to(writer.prompting.device))
         self.writer = writer
         self.join: Join = join
 

@@ -33,7 +33,7 @@ class Tfidf(Embedder):
     takes_readout: ClassVar[bool] = False
 
     def __init__(self, texts: Callable[[], Sequence[str]]) -> None:
-        super().__init__(Readout("none", 0))
+        super().__init__(Readout.plain(0))
         self._texts = texts
 
     @classmethod

@@ -6,9 +6,11 @@ from pathlib import Path
 from typing import Any
 
 from transferkit.config.recipe import Recipe, recipe_yaml
+from transferkit.config.resolve import ResolvedRecipe
 from transferkit.data.training_sets import TrainingData
 from transferkit.decoder.loading import num_parameters
 from transferkit.methods.base import Embedder
+from transferkit.runner.choose_template import candidates, leaves_template_open
 from transferkit.runner.memory_estimate import MemoryEstimate, estimate_memory
 from transferkit.runner.prepare import Inputs, Prepared, prepare, resolved
 from transferkit.runner.record import first_record
@@ -33,6 +35,7 @@ def describe(recipe: Recipe, inputs: Inputs) -> str:
         (f"method: {record['label']}", embedder.outline(complete)),
         ("parameters", _parameters(embedder)),
         (f"memory on {record['device']} (estimate)", _memory(prepared)),
+        *([("template: auto", _templates(complete))] if leaves_template_open(complete) else []),
         ("steps", _steps(prepared)),
         ("data", _data(prepared, record["data"])),
         *((title, _table(rows)) for title, rows in more),
@@ -40,6 +43,14 @@ def describe(recipe: Recipe, inputs: Inputs) -> str:
     ]
     blocks = [f"{title}\n" + "\n".join(f"  {line}" for line in lines) for title, lines in sections]
     return "\n\n".join(blocks) + "\n\nNothing was trained, nothing was written."
+
+
+def _templates(recipe: ResolvedRecipe) -> list[str]:
+    number = len(candidates(recipe))
+    return [
+        f"{number} named ones, then variations of the best: one pass each over the rows that choose, no training; what",
+        "stands below is the plan for the first of them",
+    ]
 
 
 def _learns(prepared: Prepared) -> bool:

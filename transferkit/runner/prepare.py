@@ -9,17 +9,20 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
+from rich.console import Console
 
 from transferkit.config.methods import take_a_source
 from transferkit.config.recipe import Recipe, required_backbone
-from transferkit.config.resolve import ResolvedRecipe, resolve_recipe
-from transferkit.data.dev_sets import DevSetData, load_dev_sets
+from transferkit.config.resolve import ResolvedRecipe, behind, resolve_recipe
+from transferkit.data.dev_set import DevSetData
+from transferkit.data.dev_sets import load_dev_sets
 from transferkit.data.training_sets import TrainingData, load_training_data
 from transferkit.decoder.probe import resolve
 from transferkit.errors import ConfigError
 from transferkit.files.builtin import BUNDLED
 from transferkit.methods.base import Embedder, Given
 from transferkit.methods.registry import method_class
+from transferkit.runner.choose_template import candidates, choice_facts, choose_template, leaves_template_open
 from transferkit.runs.checkpoint_folder import read_description, source_facts
 from transferkit.training.peak_memory import reset_peak_memory
 
@@ -46,6 +49,7 @@ class Prepared:
     embedder: Embedder
     source: dict[str, Any] | None  # facts of the source, for the record
     load_seconds: float
+    template_choice: dict[str, Any]  # for the record; empty where the recipe names its template
 
 
 def resolved(recipe: Recipe, *, source: Path | None) -> ResolvedRecipe:
@@ -60,8 +64,14 @@ def resolved(recipe: Recipe, *, source: Path | None) -> ResolvedRecipe:
     return resolve_recipe(recipe, description=description, spec=spec)
 
 
-def prepare(recipe: ResolvedRecipe, inputs: Inputs) -> Prepared:
+def prepare(recipe: ResolvedRecipe, inputs: Inputs, *, console: Console | None = None) -> Prepared:
     """Read the data and build the method of a resolved recipe.
+
+    Args:
+        recipe: what to build.
+        inputs: source checkpoint and data folder.
+        console: says what each template is worth where the recipe leaves it open; None: it is not asked, and the first
+            of them stands for the one that a run would choose.
 
     Raises:
         ConfigError, RunError: anything that is wrong with data, models or settings.
@@ -73,10 +83,20 @@ def prepare(recipe: ResolvedRecipe, inputs: Inputs) -> Prepared:
     )
     dev_sets = load_dev_sets(recipe.data, data_dir=inputs.data_dir)
     torch.manual_seed(recipe.seed)
-    embedder = method_class(recipe.facts).build(recipe, Given(inputs.source, accelerator.device, data))
+    given, facts = Given(inputs.source, accelerator.device, data), {}
+    if leaves_template_open(recipe):
+        asked, recipe = recipe, behind(recipe, candidates(recipe)[0])
+        if console is not None:
+            first = method_class(recipe.facts).build(recipe, given)
+            chosen = choose_template(asked, first, data, dev_sets, console)
+            del first  # two decoders at once may not fit
+            recipe, facts = behind(asked, chosen.template), choice_facts(chosen, asked)
+            torch.manual_seed(recipe.seed)
+    embedder = method_class(recipe.facts).build(recipe, given)
     reset_peak_memory()  # the peak is that of training, not of loading, checking or an earlier run
     source = None if inputs.source is None else source_facts(inputs.source)
-    return Prepared(recipe, inputs, accelerator, data, dev_sets, embedder, source, perf_counter() - started)
+    seconds = perf_counter() - started
+    return Prepared(recipe, inputs, accelerator, data, dev_sets, embedder, source, seconds, facts)
 
 
 def _accelerator(recipe: Recipe) -> Accelerator:

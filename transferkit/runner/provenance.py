@@ -11,7 +11,7 @@ import torch
 from transferkit.config.methods import what_counts
 from transferkit.config.recipe import with_names
 from transferkit.config.resolve import ResolvedRecipe
-from transferkit.data.dev_sets import DevSetData
+from transferkit.data.dev_set import DevSetData
 from transferkit.data.training_sets import TrainingData
 from transferkit.runner.prepare import Prepared
 
@@ -20,7 +20,14 @@ def data_facts(data: TrainingData, dev_sets: list[DevSetData]) -> dict[str, Any]
     """What was trained on and measured, with hashes that tell whether two runs may be compared."""
     facts = data.facts()
     dev = [
-        {"name": d.name, "kind": d.kind, "select": d.select, "texts": len(d.texts), "sha256": d.sha256}
+        {
+            "name": d.name,
+            "kind": d.kind,
+            "select": d.select,
+            "texts": len(d.texts),
+            "reported_rows": d.reported_rows,
+            "sha256": d.sha256,
+        }
         for d in dev_sets
     ]
     return {
@@ -28,7 +35,7 @@ def data_facts(data: TrainingData, dev_sets: list[DevSetData]) -> dict[str, Any]
         "dev_sha256": _sha256([f"{d['name']} {d['select']} {d['sha256']}" for d in dev]),
         "train": [{"name": name, **one} for name, one in facts["sets"].items()],
         "dev": dev,
-        "warnings": facts["warnings"],
+        "warnings": [*facts["warnings"], *(warning for one in dev_sets if (warning := one.warning()))],
     }
 
 

@@ -11,6 +11,7 @@ from transferkit.decoder.loading import num_parameters
 from transferkit.errors import ConfigError
 from transferkit.files.environment import environment
 from transferkit.files.json import write_json
+from transferkit.readout.choose import falls_back
 from transferkit.runner.prepare import Prepared
 from transferkit.runner.provenance import data_facts, device_name
 from transferkit.runs.checkpoint_folder import as_sealed_now
@@ -35,7 +36,9 @@ def first_record(prepared: Prepared, folder: Path) -> dict[str, Any]:
     """Everything that is known before the first step."""
     recipe, embedder, device = prepared.recipe, prepared.embedder, prepared.accelerator.device
     learned = [p for group in embedder.trainable().values() for p in group]
-    inputs = asdict(prepared.inputs)
+    inputs, data = asdict(prepared.inputs), data_facts(prepared.data, prepared.dev_sets)
+    if (fallback := falls_back(recipe.readout, has_pairs=prepared.data.has_pairs)) is not None:
+        data["warnings"].append(fallback)
     return {
         "format": FORMAT,
         "run": folder.name,
@@ -50,7 +53,7 @@ def first_record(prepared: Prepared, folder: Path) -> dict[str, Any]:
         "inputs": {key: None if value is None else str(value.resolve()) for key, value in inputs.items()},
         "backbone": embedder.backbone_facts(),
         "prompting": recipe.prompting.model_dump() if recipe.task != "baseline" else None,
-        "data": data_facts(prepared.data, prepared.dev_sets),
+        "data": data,
         "parameters": {"trainable": num_parameters(learned), "total": num_parameters(embedder.parameters())},
         "timings": {"load_seconds": prepared.load_seconds},
         "peak_memory_bytes": None,
@@ -58,6 +61,7 @@ def first_record(prepared: Prepared, folder: Path) -> dict[str, Any]:
         "device_name": device_name(device),
         "threads": torch.get_num_threads(),
         "processes": prepared.accelerator.num_processes,
+        "template_choice": prepared.template_choice or None,
         **embedder.record_facts,
         **environment(),
     }
@@ -85,7 +89,7 @@ def _at(record: dict[str, Any], path: list[str]) -> Any:
 def continued(record: dict[str, Any], begun: dict[str, Any]) -> dict[str, Any]:
     """The record of a run that another process began: what that one said of itself stands, this one is noted."""
     here = {key: record[key] for key in ("command", "git", "versions")}
-    kept = {key: begun[key] for key in ("created_at", *here)}
+    kept = {key: begun[key] for key in ("created_at", *here)} | {"template_choice": begun.get("template_choice")}
     if kept["git"] is not None and here["git"] is not None:
         kept["git"] |= {"dirty": kept["git"]["dirty"] or here["git"]["dirty"]}  # one step under such code is enough
     return record | kept | {"resumed": [*begun.get("resumed", []), {"at": record["created_at"], **here}]}

@@ -21,11 +21,12 @@ from transferkit.files.lock import sole_use
 from transferkit.files.writable import check_writable
 from transferkit.methods.base import Embedder
 from transferkit.progress import Progress, say
+from transferkit.readout.readout import Settings
 from transferkit.runner.prepare import Inputs, Prepared, prepare, resolved
 from transferkit.runner.provenance import lineage
 from transferkit.runner.record import check_unchanged, continued, finished, first_record, untrained_row, write_record
 from transferkit.runs.checkpoint_folder import given_folder, source_facts
-from transferkit.runs.folder import begin_in, new_run_folder, read_record, write_metrics
+from transferkit.runs.folder import begin_in, delivered, new_run_folder, read_record, write_metrics
 from transferkit.training.distributed import from_main, is_main
 from transferkit.training.loop import fit
 from transferkit.training.scoring import Scorer
@@ -53,7 +54,7 @@ def start(recipe: Recipe, inputs: Inputs, *, runs: Path, console: Console, name:
     check_writable(runs)
     if inputs.source is not None:
         inputs = replace(inputs, source=given_folder(inputs.source))
-    prepared = prepare(resolved(recipe, source=inputs.source), inputs)
+    prepared = prepare(resolved(recipe, source=inputs.source), inputs, console=console)
     spec = prepared.recipe.spec
     automatic = (recipe.method or recipe.task) + ("" if spec is None else f"-{spec.name}")
     # A name of one's own may be another process's too, so that folder is made under the lock.
@@ -129,7 +130,7 @@ def _summary(prepared: Prepared) -> str:
 
 def _scorer(prepared: Prepared) -> Scorer:
     recipe = prepared.recipe
-    sample = prepared.data.sample(recipe.readout.sample, recipe.seed)
+    sample = prepared.data.sample_with_pairs(recipe.readout.sample, recipe.seed)
     memory = TextStateMemory(budget_bytes=int(recipe.eval.keep_states_gib * 2**30)) if recipe.facts.learns else None
     return Scorer(
         prepared.dev_sets,
@@ -146,15 +147,16 @@ def _train(prepared: Prepared, folder: Path, progress: Progress) -> dict[str, An
     fitted = fit(embedder, recipe, prepared.data, scorer, folder=folder, tracker=tracker, progress=progress)
     started = perf_counter()
     embedder.eval()
-    embedder.use_readout(scorer.fit(embedder))
+    if (readout := fitted.best.row["readout"]) is not None:
+        embedder.use_readout(scorer.fit(embedder, Settings(**readout)))
     readout_seconds = perf_counter() - started
     _save(prepared, embedder, folder)
-    progress.kept(fitted.best.step, fitted.best.score, steps=recipe.optim.steps)
+    progress.kept(fitted.best.step, delivered(fitted.best.row["score"]), steps=recipe.optim.steps)
     if tracker is not None:
         tracker.end_training()
     state = fitted.state
     return {
-        "best": {"step": fitted.best.step, "score": fitted.best.score},
+        "best": _kept(fitted.best.step, fitted.best.row),
         "timings": {
             "cache_seconds": embedder.cache_seconds,
             "train_seconds": state.seconds,
@@ -169,7 +171,7 @@ def _measure(prepared: Prepared, folder: Path, progress: Progress) -> dict[str, 
     """Score every way to read a method that learns nothing; the best one becomes the checkpoint."""
     started, scorer = perf_counter(), _scorer(prepared)
     rows: list[dict[str, Any]] = []
-    best: tuple[float, str | None] | None = None
+    best: dict[str, Any] = {}
     for reader, variants in prepared.embedder.variants(prepared.recipe):
         vectors = scorer.read(reader)
         for variant in variants:
@@ -178,16 +180,21 @@ def _measure(prepared: Prepared, folder: Path, progress: Progress) -> dict[str, 
             if is_main():
                 write_metrics(folder, rows)
             progress.evaluated(rows[-1])
-            if best is None or evaluation.selecting > best[0]:
-                best = (evaluation.selecting, variant.name)
+            if not best or evaluation.selecting > best["choosing"]:
+                best = _kept(0, evaluation.row()) | {"variant": variant.name}
                 if evaluation.readout is not None:
                     variant.embedder.use_readout(evaluation.readout)
                 _save(prepared, variant.embedder, folder)
-    assert best is not None  # every method has one way at least
     return {
-        "best": {"step": 0, "score": best[0], "variant": best[1]},
+        "best": best,  # every method has one way at least
         "timings": {"cache_seconds": 0.0, "train_seconds": 0.0, "evaluation_seconds": perf_counter() - started},
     }
+
+
+def _kept(step: int, row: dict[str, Any]) -> dict[str, Any]:
+    """What the record says of the evaluation that was kept; ``choosing`` is what it was chosen by."""
+    chosen, score = delivered(row["choosing"]), delivered(row["score"])
+    return {"step": step, "score": score, "choosing": chosen, "readout": row["readout"]}
 
 
 def _save(prepared: Prepared, embedder: Embedder, folder: Path) -> None:

@@ -1,6 +1,7 @@
 """The run folder: ``recipe.yaml``, ``record.json``, ``metrics.jsonl`` and ``checkpoint/``. Readable without torch."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
@@ -16,6 +17,13 @@ FORMAT = 1
 # A method's figures that every row holds, whatever its method; others stand behind them in the rows of those that
 # give them.
 NO_FIGURES: dict[str, float | None] = {"collapse": None}
+
+
+def delivered(scores: Mapping[str, float | None]) -> float:
+    """What a checkpoint has of the scores of an evaluation: with its readout, where it has one."""
+    value = scores["plain"] if scores.get("readout") is None else scores["readout"]
+    assert value is not None  # plain scores always exist
+    return value
 
 
 @dataclass(frozen=True)
@@ -37,6 +45,12 @@ class Run:
         recipe = read_yaml(file)
         check(ResolvedRecipe, recipe, where=str(file))
         return recipe
+
+
+def as_asked(recipe: dict[str, Any], record: dict[str, Any]) -> dict[str, Any]:
+    """A run's recipe with the template as it was asked for, where one was chosen: what its seeds share."""
+    choice = record.get("template_choice")
+    return recipe if not choice else recipe | {"embedding": recipe["embedding"] | choice["asked"]}
 
 
 def read_run(folder: Path) -> Run:

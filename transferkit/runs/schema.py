@@ -53,6 +53,16 @@ class _Parameters(_Open):
     total: int
 
 
+class _Asked(_Open):
+    template: str
+    pooling: str | None = None
+
+
+class _TemplateChoice(_Open):
+    asked: _Asked
+    tried: dict[str, float]
+
+
 class _Best(_Open):
     step: int
     variant: str | None = None
@@ -76,6 +86,7 @@ class Record(_Open):
     data: _Data
     parameters: _Parameters
     best: _Best | None = None
+    template_choice: _TemplateChoice | None = None
     git: _Git | None = None
 
     @field_validator("method")
@@ -95,7 +106,9 @@ class Record(_Open):
 
 class _Scores(_Open):
     plain: float | None
-    readout: float | None = None
+    readout: float | None = None  # as delivered
+    whiten: float | None = None
+    pairs: float | None = None
 
 
 class Row(_Open):
@@ -108,6 +121,8 @@ class Row(_Open):
     readout_seconds: float | None = None
     variant: str | None = None
     score: _Scores
+    choosing: _Scores | None = None  # of the rows that choose; None: of rows from before there were halves
+    readout: dict[str, Any] | None = None
     scores: dict[str, _Scores]
 
 

@@ -116,7 +116,7 @@ def _planned(run: StudyRun, study: Study, runs: Path, beside: Path, seed: int) -
     for target in targets:
         if target is not None and target not in list_backbones() and _is_model(beside / target):
             target = str(beside / target)
-        changes = {"seed": seed, **run.set, **({"embedding.backbone": target} if target else {})}
+        changes = {"seed": seed, **study.set, **run.set, **({"embedding.backbone": target} if target else {})}
         overrides = [f"{key}={json.dumps(value)}" for key, value in changes.items()]
         yield Planned(
             name=run.name,

@@ -22,7 +22,7 @@ from transferkit.runner.prepare import Inputs, resolved
 from transferkit.runner.provenance import data_facts
 from transferkit.runner.run import resume, start
 from transferkit.runs.checkpoint_folder import as_sealed_now, given_folder, source_facts
-from transferkit.runs.folder import read_record
+from transferkit.runs.folder import as_asked, read_record
 from transferkit.study.plan import Planned
 from transferkit.study.state import comparisons, state_of
 from transferkit.training.distributed import from_main, is_main
@@ -112,7 +112,8 @@ def is_same_run(one: Planned) -> bool:
     Raises:
         ConfigError: it holds another one.
     """
-    recorded = read_record(one.folder)["source"] or {}
+    record = read_record(one.folder)
+    recorded = record["source"] or {}
     sha256 = None
     if one.source is not None:
         source = given_folder(one.source)
@@ -124,7 +125,7 @@ def is_same_run(one: Planned) -> bool:
         sha256 = source_facts(source)["sha256"]
     wanted = resolved(one.recipe, source=one.source)
     recorded_recipe = with_names(read_recipe(str(one.folder / "recipe.yaml")), lasting_name)
-    if heeded(recorded_recipe.model_dump()) != heeded(wanted.model_dump()):
+    if heeded(as_asked(recorded_recipe.model_dump(), record)) != heeded(wanted.model_dump()):
         raise _another("recipe", one)
     if as_sealed_now(recorded.get("sha256")) != sha256:
         raise _another("source", one)

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from transferkit.config.schema import Strict, parse, read_yaml
 
@@ -31,8 +31,17 @@ class Study(Strict):
     """A whole comparison. Runs stand in the order in which they are run: a source before what starts from it."""
 
     seeds: list[int] = Field(min_length=1)
+    set: dict[str, Any] = Field({}, description="key.path: value, over the recipe of every run, whose own wins")
     runs: list[StudyRun] = Field(min_length=1)
     records: list[str] = Field([], description="run folders that stay in the tables and are not run again")
+
+    @field_validator("set")
+    @classmethod
+    def _leaves_seeds_and_targets_alone(cls, keys: dict[str, Any]) -> dict[str, Any]:
+        for key in ("seed", "embedding.backbone"):
+            if key in keys:
+                raise ValueError(f"{key!r} is not allowed here; `seeds` and `targets` name them")
+        return keys
 
     @model_validator(mode="after")
     def _names(self) -> "Study":

@@ -130,8 +130,9 @@ def evaluate(
     state.metrics.append(row)
     state.evaluated = state.step
     state.evaluation_seconds += evaluation.seconds
-    if state.best is None or keep == "last" or evaluation.selecting > state.best.score:
-        state.best = Best(state.step, evaluation.selecting, {n: p.detach().cpu().clone() for n, p in named.items()})
+    if state.best is None or keep == "last" or evaluation.selecting > state.best.choosing:
+        weights = {n: p.detach().cpu().clone() for n, p in named.items()}
+        state.best = Best(state.step, evaluation.row(), weights)
     progress.evaluated(row, figures=state.figures)
     if tracker is not None:
         figures = {"loss": state.loss, "dev/score": evaluation.selecting}

@@ -1,4 +1,4 @@
-"""One evaluation: vectors of all dev texts once, scored plain and through a freshly fitted readout."""
+"""One evaluation: vectors of all dev texts once, scored plain and through readouts that were fitted just now."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -8,38 +8,58 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from transferkit.config.sections import ReadoutSection
+from transferkit.data.training_sets import TextSample
+from transferkit.runs.folder import delivered
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from transferkit.data.dev_sets import DevSetData
+    from transferkit.data.dev_set import DevSetData
     from transferkit.decoder.text_states import TextStateMemory
     from transferkit.methods.base import Embedder
-    from transferkit.readout.readout import Readout
+    from transferkit.readout.choose import Choice
+    from transferkit.readout.fit import Fitter
+    from transferkit.readout.readout import Readout, Settings
 
-Scores = dict[str, dict[str, float | None]]  # dev set -> {"plain": percent, "readout": percent or None}
+# Readout -> percent: "plain", the kinds that were tried, and "readout", what a checkpoint is delivered with; None
+# where none is fitted.
+Scores = dict[str, float | None]
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Scores in percent; ``score`` is the mean over the dev sets that may select."""
+    """Scores in percent. Those that choose and those that are reported come from different rows.
 
-    scores: Scores
-    score: dict[str, float | None]
+    Attributes:
+        scores: dev set -> reported scores.
+        score: their mean over the dev sets that may select.
+        choosing: the same mean, over the rows that choose.
+        readout_seconds: what the delivered readout costs; None where none is fitted.
+        seconds: of the evaluation.
+        readout: that is delivered, as it was fitted for these scores.
+    """
+
+    scores: dict[str, Scores]
+    score: Scores
+    choosing: Scores
     readout_seconds: float | None
     seconds: float
-    readout: "Readout | None"  # as it was fitted for these scores
+    readout: "Readout | None"
 
     @property
     def selecting(self) -> float:
-        """The number that chooses a step: with the readout where there is one."""
-        value = self.score["readout"] if self.score["readout"] is not None else self.score["plain"]
-        assert value is not None  # plain scores always exist
-        return value
+        """The number that chooses a step: of the readout that is delivered, where there is one."""
+        return delivered(self.choosing)
 
     def row(self) -> dict[str, Any]:
         """Its part of a metrics row."""
-        return {"scores": self.scores, "score": self.score, "readout_seconds": self.readout_seconds}
+        return {
+            "scores": self.scores,
+            "score": self.score,
+            "choosing": self.choosing,
+            "readout": None if self.readout is None else self.readout.settings.as_facts(),
+            "readout_seconds": self.readout_seconds,
+        }
 
 
 @dataclass(frozen=True)
@@ -61,8 +81,8 @@ class Scorer:
 
     Args:
         dev_sets: loaded dev sets; equal texts of several sets are embedded once.
-        sample: texts and instructions of the fixed sample that the readout is fitted on.
-        readout: its kind and ridge.
+        sample: the fixed sample that readouts are fitted on.
+        readout: what the recipe says of it.
         batch_size: texts a forward pass.
         memory: keeps what a frozen decoder has read of the dev texts between evaluations; None: nothing does.
     """
@@ -71,7 +91,7 @@ class Scorer:
         self,
         dev_sets: Sequence["DevSetData"],
         *,
-        sample: tuple[list[str], list[str]],
+        sample: TextSample,
         readout: ReadoutSection,
         batch_size: int,
         memory: "TextStateMemory | None" = None,
@@ -88,9 +108,10 @@ class Scorer:
         self.places = [
             np.array([place[pair] for pair in zip(dev.texts, dev.instructions, strict=True)]) for dev in dev_sets
         ]
+        self._selecting = [i for i, dev in enumerate(dev_sets) if dev.select]
 
     def __call__(self, embedder: "Embedder") -> Evaluation:
-        """Embed, score, fit the readout to the sample, score again."""
+        """Embed, fit and choose the readout, score."""
         return self.score(self.read(embedder))
 
     def read(self, embedder: "Embedder") -> Vectors:
@@ -111,42 +132,90 @@ class Scorer:
         return Vectors(dev, sample, ended - started, sample_seconds)
 
     def score(self, vectors: Vectors) -> Evaluation:
-        """Score the dev vectors, fit the readout to the sample's, score again."""
+        """Fit readouts to the sample's vectors, choose one by the rows that choose, score by the others."""
         started = perf_counter()
-        plain = self._score(vectors.dev)
-        readout, fitted, readout_seconds = None, None, None
-        if vectors.sample is not None:
-            fit_started = perf_counter()
-            readout = self._fitted(vectors.sample)
-            readout_seconds = vectors.sample_seconds + perf_counter() - fit_started
-            fitted = self._score(readout(vectors.dev.to(readout.mean.device)))
-        scores: Scores = {
-            dev.name: {"plain": plain[i], "readout": None if fitted is None else fitted[i]}
-            for i, dev in enumerate(self.dev_sets)
-        }
-        score = {"plain": self._mean(plain), "readout": None if fitted is None else self._mean(fitted)}
-        seconds = vectors.seconds + perf_counter() - started
-        return Evaluation(scores, score, readout_seconds, seconds, readout)
+        if vectors.sample is None:
+            return self._without_readout(vectors, started)
+        choice = self._choice(vectors)
+        readout_seconds = vectors.sample_seconds + perf_counter() - started
+        by_kind = {kind: self._reported(vectors.dev, found.readout) for kind, found in choice.best.items()}
+        delivered = by_kind[choice.delivered]
+        scores: dict[str, Scores] = {}
+        for i, dev in enumerate(self.dev_sets):
+            found = {_name(kind): values[i] for kind, values in by_kind.items()}
+            scores[dev.name] = {"plain": found["plain"], "readout": delivered[i], **found}
+        chosen = {_name(kind): found.score for kind, found in choice.best.items()}
+        return Evaluation(
+            scores=scores,
+            score={key: self._mean([one[key] for one in scores.values()]) for key in next(iter(scores.values()))},
+            choosing={"plain": chosen["plain"], "readout": choice.chosen.score, **chosen},
+            readout_seconds=readout_seconds,
+            seconds=vectors.seconds + perf_counter() - started,
+            readout=choice.chosen.readout,
+        )
 
-    def fit(self, embedder: "Embedder") -> "Readout":
-        """The recipe's readout, fitted on the sample as ``embedder`` sees it now."""
-        return self._fitted(self._read_sample(embedder))
+    def _without_readout(self, vectors: Vectors, started: float) -> Evaluation:
+        plain = self._reported(vectors.dev, None)
+        return Evaluation(
+            scores={dev.name: {"plain": plain[i], "readout": None} for i, dev in enumerate(self.dev_sets)},
+            score={"plain": self._mean(plain), "readout": None},
+            choosing={"plain": self._chooses(vectors.dev, None), "readout": None},
+            readout_seconds=None,
+            seconds=vectors.seconds + perf_counter() - started,
+            readout=None,
+        )
+
+    def fit(self, embedder: "Embedder", settings: "Settings") -> "Readout":
+        """The readout of ``settings``, fitted on the sample as ``embedder`` sees it now."""
+        return self._fitter(self._read_sample(embedder)).fit(settings)
+
+    def _choice(self, vectors: Vectors) -> "Choice":
+        from transferkit.readout.choose import choose
+
+        assert vectors.sample is not None  # the caller asked
+        width = vectors.sample.shape[1]
+        return choose(self.readout, self._fitter(vectors.sample), lambda one: self._chooses(vectors.dev, one), width)
+
+    def _fitter(self, sample: "Tensor") -> "Fitter":
+        import torch
+
+        from transferkit.readout.fit import Fitter
+
+        return Fitter(sample, torch.tensor(self.sample.pairs, dtype=torch.long).view(-1, 2))
 
     def _read_sample(self, embedder: "Embedder") -> "Tensor":
         # Read anew each time: whoever wants the readout of one step pays for this pass, so its seconds are reported.
-        sample: Tensor = embedder.pooled(*self.sample, batch_size=self.batch_size).to(embedder.device)
+        texts, instructions = self.sample.texts, self.sample.instructions
+        sample: Tensor = embedder.pooled(texts, instructions, batch_size=self.batch_size).to(embedder.device)
         return sample
 
-    def _fitted(self, sample: "Tensor") -> "Readout":
-        from transferkit.readout.readout import Readout
-
-        readout = Readout(self.readout.kind, sample.shape[1]).to(sample.device)
-        return readout.fit(sample, ridge=self.readout.ridge)
-
-    def _score(self, vectors: Any) -> list[float]:
-        rows = vectors.cpu().numpy() if hasattr(vectors, "cpu") else vectors  # TF-IDF gives a sparse matrix
-        return [dev.score(rows[places]) for dev, places in zip(self.dev_sets, self.places, strict=True)]
-
-    def _mean(self, values: list[float]) -> float:
-        chosen = [value for dev, value in zip(self.dev_sets, values, strict=True) if dev.select]
+    def _chooses(self, vectors: Any, readout: "Readout | None") -> float:
+        """Mean over the sets that may select, of the rows that choose."""
+        chosen = [
+            dev.choosing_score(_read_out(vectors, self.places[i], readout))
+            for i, dev in enumerate(self.dev_sets)
+            if dev.select
+        ]
         return sum(chosen) / len(chosen)
+
+    def _reported(self, vectors: Any, readout: "Readout | None") -> list[float]:
+        return [
+            dev.reported_score(_read_out(vectors, places, readout))
+            for dev, places in zip(self.dev_sets, self.places, strict=True)
+        ]
+
+    def _mean(self, values: Sequence[float | None]) -> float:
+        chosen = [value for i in self._selecting if (value := values[i]) is not None]
+        return sum(chosen) / len(chosen)
+
+
+def _name(kind: str) -> str:
+    return "plain" if kind == "none" else kind
+
+
+def _read_out(vectors: Any, places: Any, readout: "Readout | None") -> Any:
+    """The rows at ``places``, finished."""
+    if not hasattr(vectors, "cpu"):  # TF-IDF gives a sparse matrix
+        return vectors[places]
+    rows = vectors[places]
+    return (rows if readout is None else readout(rows.to(readout.mean.device))).cpu().numpy()

@@ -14,7 +14,7 @@ from transferkit.errors import ConfigError
 from transferkit.files.json import read_json, write_json
 from transferkit.files.manifest import new_folder, verify
 from transferkit.prompting.saved import load_tensors
-from transferkit.runs.folder import NO_FIGURES
+from transferkit.runs.folder import NO_FIGURES, delivered
 from transferkit.training.distributed import is_main
 from transferkit.training.scoring import Evaluation
 
@@ -36,8 +36,13 @@ class Best:
     """The best evaluation so far and the weights that gave it."""
 
     step: int
-    score: float
+    row: dict[str, Any]  # the evaluation's part of the metrics row
     weights: dict[str, Tensor]
+
+    @property
+    def choosing(self) -> float:
+        """What it was the best by."""
+        return delivered(self.row["choosing"])
 
 
 @dataclass
@@ -93,7 +98,7 @@ def save_state(
     facts: dict[str, Any] = {key: getattr(state, key) for key in _COUNTERS}
     facts |= {key: getattr(state, key) for key in _LISTED} | {"figures": state.figures, "method": state.method}
     if state.best is not None:
-        facts["best"] = {"step": state.best.step, "score": state.best.score}
+        facts["best"] = {"step": state.best.step, "row": state.best.row}
         tensors |= {f"best.{name}": value for name, value in state.best.weights.items()}
     with new_folder(folder / f"{_PREFIX}{state.step:07d}") as target:
         save_file({name: t.cpu().contiguous().clone() for name, t in tensors.items()}, target / "tensors.safetensors")
@@ -159,5 +164,5 @@ def _load(folder: Path, named: dict[str, nn.Parameter], optimizer: torch.optim.O
     state.figures, state.method = facts.get("figures", figures), facts.get("method", earlier)
     if "best" in facts:
         weights = {name: tensors[f"best.{name}"] for name in named}
-        state.best = Best(facts["best"]["step"], facts["best"]["score"], weights)
+        state.best = Best(**facts["best"], weights=weights)
     return state

@@ -1,0 +1,123 @@
+"""A dev set in memory, and its two halves: one chooses, the other reports, so that what is reported chose nothing."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+from hashlib import blake2b
+from typing import Any, Literal, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from transferkit.data.scores import Vectors
+from transferkit.errors import RunError
+
+Places: TypeAlias = npt.NDArray[np.intp]
+Rows = Literal["all", "choosing", "reporting"]
+FEWEST = 8  # rows in a half: fewer choose by luck
+_SALT = b"transferkit half"
+
+
+@dataclass(frozen=True)
+class Part:
+    """Some of a set's scored rows, and how many: ``metric`` of one vector for each text at ``places``."""
+
+    rows: int
+    places: Places
+    metric: "partial[float]" = field(repr=False)
+
+
+@dataclass(frozen=True)
+class DevSetData:
+    """A dev set, read. ``texts[i]`` is embedded with ``instructions[i]``; ``score`` takes one vector a text.
+
+    ``parts`` holds all scored rows, and where the set may choose its two halves (:func:`halves`).
+    ``counts`` says what was read: ``skipped_rows``, and for retrieval ``queries``, ``documents`` and
+    ``dropped_queries`` (those without a relevant document). ``sha256`` covers texts, gold data and halves.
+    """
+
+    name: str
+    kind: Literal["knn", "sts", "retrieval", "clustering"]
+    select: bool
+    texts: list[str]
+    instructions: list[str]
+    sha256: str
+    counts: dict[str, int]
+    parts: dict[Rows, Part] = field(repr=False)
+
+    @property
+    def is_halved(self) -> bool:
+        """Whether one half chooses and the other reports; else all rows report, and choose where the set may."""
+        return "choosing" in self.parts
+
+    @property
+    def reported_rows(self) -> int:
+        """How many are reported."""
+        return self.parts["reporting" if self.is_halved else "all"].rows
+
+    def choosing_rows(self) -> "DevSetData":
+        """The rows that choose, with their texts alone, as a set of their own."""
+        part = self.parts["choosing" if self.is_halved else "all"]
+        texts, instructions = ([values[int(i)] for i in part.places] for values in (self.texts, self.instructions))
+        everything = replace(part, places=np.arange(len(part.places)))
+        return replace(self, texts=texts, instructions=instructions, parts={"all": everything})
+
+    def warning(self) -> str | None:
+        """That what is reported was chosen too."""
+        if self.is_halved or not self.select:
+            return None
+        return (
+            f"data.dev {self.name!r}: its rows are too few or too much alike for two halves, so what is reported is "
+            "what chose, which flatters; give it more rows"
+        )
+
+    def choosing_score(self, vectors: Vectors) -> float:
+        """Of the rows that choose steps, templates and readouts."""
+        return self.score(vectors, "choosing" if self.is_halved else "all")
+
+    def reported_score(self, vectors: Vectors) -> float:
+        """Of the rows that chose nothing; of all where there are no halves."""
+        return self.score(vectors, "reporting" if self.is_halved else "all")
+
+    def score(self, vectors: Vectors, rows: Rows = "all") -> float:
+        """The score in percent, higher is better.
+
+        knn: nearest-neighbour accuracy; sts: Spearman's rho; retrieval: nDCG@10; clustering: V-measure. Those of sts
+        and retrieval are the numbers that ``transferkit evaluate`` gives on the same texts under the same instructions;
+        there a classification is a logistic regression on a few texts a label, and a clustering the mean over ten
+        samples.
+
+        Args:
+            vectors: (texts, d), fp32 array or CSR matrix, of any norm; zero rows are allowed.
+            rows: which of the scored rows.
+
+        Raises:
+            RunError: not one vector a text, or values that are not finite.
+        """
+        if vectors.shape[0] != len(self.texts):
+            raise RunError(f"dev set {self.name!r}: expected {len(self.texts)} vectors, got {vectors.shape[0]}")
+        part = self.parts[rows]
+        found = vectors if rows == "all" else vectors[part.places]
+        values = found if isinstance(found, np.ndarray) else found.data
+        if not np.isfinite(values).all():
+            raise RunError(f"dev set {self.name!r}: vectors hold NaN or infinity; lower the learning rate")
+        return part.metric(found)
+
+
+def halves(keys: Sequence[str], truths: Sequence[Any]) -> tuple[Places, Places] | None:
+    """Rows that choose and rows that report; None where a half would be of no use.
+
+    A row's half follows from its key alone, so no sample, limit or order ever moves it to the other one.
+
+    Args:
+        keys: one text a row.
+        truths: what each row is scored by; a half whose rows all have the same can tell nothing apart.
+    """
+    chooses = np.array([_chooses(key) for key in keys], dtype=bool)
+    found = np.flatnonzero(chooses), np.flatnonzero(~chooses)
+    useful = all(len(rows) >= FEWEST and len({truths[int(row)] for row in rows}) > 1 for rows in found)
+    return found if useful else None
+
+
+def _chooses(key: str) -> bool:
+    return blake2b(key.encode("utf-8", "surrogatepass"), digest_size=1, key=_SALT).digest()[0] % 2 == 0

@@ -1,0 +1,80 @@
+"""Which readout: every kind with every ridge and exponent is fitted, and texts that choose say which is best."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from transferkit.config.sections import ReadoutSection
+from transferkit.readout.fit import Fitter
+from transferkit.readout.readout import Kind, Readout, Settings
+
+RIDGES = (0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0)  # in units of the mean eigenvalue
+ALPHAS = (0.25, 0.5, 1.0)
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """The best readout of a kind, and its score on the texts that choose."""
+
+    readout: Readout
+    score: float
+
+
+def choose(section: ReadoutSection, fitter: Fitter | None, score: Callable[[Readout], float], width: int) -> "Choice":
+    """Fit and score all that ``section`` leaves open.
+
+    Args:
+        section: of a recipe; kinds, ridges and exponents that it fixes are not chosen.
+        fitter: of the sample; None: vectors that no readout is fitted to.
+        score: of a readout, on the texts that choose; higher is better.
+        width: of the vectors.
+    """
+    plain = Readout.plain(width)
+    best: dict[Kind, Chosen] = {"none": Chosen(plain, score(plain))}
+    if fitter is None:
+        return Choice(best, delivered="none")
+    for settings in _open(section, has_pairs=fitter.has_pairs):
+        readout = fitter.fit(settings)
+        found = Chosen(readout, score(readout))
+        if settings.kind not in best or found.score > best[settings.kind].score:
+            best[settings.kind] = found
+    kinds = _allowed(section, has_pairs=fitter.has_pairs)
+    return Choice(best, delivered=max(kinds, key=lambda kind: best[kind].score))  # of equal ones the simplest
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The best of every kind that was tried, and the kind that a checkpoint is delivered with."""
+
+    best: dict[Kind, Chosen]
+    delivered: Kind
+
+    @property
+    def chosen(self) -> Chosen:
+        """What is delivered."""
+        return self.best[self.delivered]
+
+
+def falls_back(section: ReadoutSection, *, has_pairs: bool) -> str | None:
+    """What a user should know of a sample without pairs."""
+    if has_pairs or section.kind not in ("auto", "pairs"):
+        return None
+    return "readout: the training sets hold no pairs, so there is none from pairs; whiten takes its place"
+
+
+def _allowed(section: ReadoutSection, *, has_pairs: bool) -> list[Kind]:
+    if section.kind == "auto":
+        return ["none", "whiten", "pairs"] if has_pairs else ["none", "whiten"]
+    return ["whiten" if section.kind == "pairs" and not has_pairs else section.kind]
+
+
+def _open(section: ReadoutSection, *, has_pairs: bool) -> Iterator[Settings]:
+    """Every readout that is tried. What the recipe fixes is the delivered one; the others stand beside it in tables."""
+    ridges = RIDGES if section.ridge is None else (section.ridge,)
+    if section.kind == "center":
+        yield Settings("center")
+    for ridge in ridges:
+        yield Settings("whiten", ridge=ridge)
+    if has_pairs:
+        for ridge in ridges:
+            for alpha in ALPHAS if section.alpha is None else (section.alpha,):
+                yield Settings("pairs", ridge=ridge, alpha=alpha)
