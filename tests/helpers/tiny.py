@@ -92,7 +92,7 @@ def make(root: Path) -> Tiny:
         words = [str(word) for word in rng.choice(WORDS, size=int(rng.integers(3, 9)))]
         return " ".join([*words, topic])
 
-    for name, rows in (("intents.csv", 40), ("intents_dev.csv", 16)):
+    for name, rows in (("intents.csv", 40), ("intents_dev.csv", 32)):
         lines = [f"{sentence(topic)},{topic}" for _ in range(rows // 4) for topic in INTENTS]
         (tiny.data / name).write_text("text,label\n" + "\n".join(lines) + "\n")
     pairs = [{"anchor": sentence(topic), "positive": sentence(topic)} for _ in range(8) for topic in INTENTS]

@@ -219,7 +219,7 @@ def test_negatives_skipped_rows_and_warnings(tiny: Tiny, tmp_path: Path) -> None
     assert row(text, "negatives, three") == "5 in-batch + 6 hard = 11 per anchor, before masking"
     assert row(text, "train three") == "triplets, 4 rows, 1 skipped, 50% of the batches: about 30 examples"
     assert row(text, "train pairs") == "pairs, 32 rows, 0 skipped, 25% of the batches: about 15 examples"
-    assert row(text, "dev intents") == "knn, 56 texts, 0 skipped, selects"
+    assert row(text, "dev intents") == "knn, 72 texts, 0 skipped, selects"
     assert row(text, "dev sts") == "sts, 24 texts, 0 skipped, reported only"
     assert "  warning: data.train 'three': 1 bad rows were skipped" in text.splitlines()
     assert row(text, "evaluations").startswith("6: ")

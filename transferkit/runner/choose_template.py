@@ -13,6 +13,7 @@ from transferkit.config.resolve import ResolvedRecipe, behind
 from transferkit.config.template import AUTO, template_name, templates_to_try, variations
 from transferkit.data.dev_set import DevSetData
 from transferkit.data.training_sets import TrainingData
+from transferkit.errors import ConfigError
 from transferkit.methods.base import Embedder
 from transferkit.progress import say
 from transferkit.training.distributed import from_main
@@ -62,11 +63,16 @@ def choose_template(
     def attempt(templates: list[str]) -> str:
         for template in templates:
             reading = behind(recipe, template).reading
-            if reading.template not in tried:
+            name = template_name(reading.template, soft=True)
+            if reading.template in tried:
+                continue
+            try:
                 view = embedder.reread(template=reading.template, pooling=reading.pooling)
-                tried[reading.template] = scorer(view).selecting
-                name = template_name(reading.template, soft=True)
-                say(f"template  {tried[reading.template]:5.1f}  {reading.pooling:<6}  {name}", console)
+            except ConfigError as error:  # it leaves no room for text in a short context
+                say(f"template left out  {name}: {error}", console)
+                continue
+            tried[reading.template] = scorer(view).selecting
+            say(f"template  {tried[reading.template]:5.1f}  {reading.pooling:<6}  {name}", console)
         return max(tried, key=lambda one: tried[one])
 
     best = attempt(candidates(recipe))

@@ -1,0 +1,79 @@
+"""The readout is chosen by the texts that choose, plain is among the choices, and what a recipe fixes stays fixed."""
+
+import pytest
+import torch
+from torch import Tensor
+
+from transferkit.config.sections import ReadoutSection
+from transferkit.readout.choose import ALPHAS, RIDGES, Choice, choose, falls_back
+from transferkit.readout.fit import Fitter
+from transferkit.readout.readout import Readout
+
+
+def sample(n: int = 40, width: int = 5) -> tuple[Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    return torch.randn(n, width, generator=generator) + 1, torch.arange(n).view(-1, 2)
+
+
+class Judge:
+    """Likes one kind, ridge or alpha, and keeps what it was shown."""
+
+    def __init__(self, **liked: object) -> None:
+        self.liked = liked
+        self.seen: list[Readout] = []
+
+    def __call__(self, readout: Readout) -> float:
+        self.seen.append(readout)
+        return float(sum(getattr(readout.settings, key) == value for key, value in self.liked.items()))
+
+
+def decide(judge: Judge, *, pairs: bool = True, **section: object) -> Choice:
+    vectors, places = sample()
+    fitter = Fitter(vectors, places if pairs else None)
+    return choose(ReadoutSection.model_validate(section), fitter, judge, vectors.shape[1])
+
+
+@pytest.mark.parametrize(
+    "liked",
+    [{"kind": "none"}, {"kind": "whiten", "ridge": 3.0}, {"kind": "pairs", "ridge": 0.3, "alpha": 0.5}],
+    ids=lambda liked: str(liked["kind"]),
+)
+def test_what_scores_best_is_delivered(liked: dict[str, object]) -> None:
+    chosen = decide(Judge(**liked)).chosen.readout.settings
+    assert {key: getattr(chosen, key) for key in liked} == liked
+
+
+def test_every_ridge_and_exponent_is_tried_once() -> None:
+    judge = Judge()
+    choice = decide(judge)
+    tried = [readout.settings for readout in judge.seen]
+    assert len(set(tried)) == len(tried) == 1 + len(RIDGES) + len(RIDGES) * len(ALPHAS)
+    assert choice.chosen.readout.kind == "none"  # all score alike: the simplest
+    assert set(choice.best) == {"none", "whiten", "pairs"}
+
+
+@pytest.mark.parametrize("kind", ["none", "center", "whiten", "pairs"])
+def test_a_kind_that_the_recipe_fixes_is_delivered(kind: str) -> None:
+    other = "whiten" if kind != "whiten" else "none"
+    assert decide(Judge(kind=other), kind=kind).delivered == kind
+
+
+def test_what_the_recipe_fixes_is_not_chosen() -> None:
+    judge = Judge(kind="pairs")
+    choice = decide(judge, ridge=0.7, alpha=0.2)
+    assert {readout.settings.ridge for readout in judge.seen} == {None, 0.7}
+    assert (choice.chosen.readout.settings.ridge, choice.chosen.readout.settings.alpha) == (0.7, 0.2)
+
+
+@pytest.mark.parametrize("kind", ["auto", "pairs"])
+def test_without_pairs_whitening_takes_their_place(kind: str) -> None:
+    choice = decide(Judge(kind="whiten"), pairs=False, kind=kind)
+    assert choice.delivered == "whiten"
+    assert "pairs" not in choice.best
+    assert "whiten takes its place" in str(falls_back(ReadoutSection.model_validate({"kind": kind}), has_pairs=False))
+    assert falls_back(ReadoutSection.model_validate({"kind": kind}), has_pairs=True) is None
+
+
+def test_vectors_without_a_sample_stay_plain() -> None:
+    choice = choose(ReadoutSection(), None, Judge(), 5)
+    assert choice.delivered == "none"
