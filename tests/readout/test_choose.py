@@ -5,9 +5,9 @@ import torch
 from torch import Tensor
 
 from transferkit.config.sections import ReadoutSection
-from transferkit.readout.choose import ALPHAS, RIDGES, Choice, choose, falls_back
+from transferkit.readout.choose import ALPHAS, RIDGES, Choice, choose, falls_back, open_settings
 from transferkit.readout.fit import Fitter
-from transferkit.readout.readout import Readout
+from transferkit.readout.readout import Settings
 
 
 def sample(n: int = 40, width: int = 5) -> tuple[Tensor, Tensor]:
@@ -15,22 +15,31 @@ def sample(n: int = 40, width: int = 5) -> tuple[Tensor, Tensor]:
     return torch.randn(n, width, generator=generator) + 1, torch.arange(n).view(-1, 2)
 
 
+VECTORS, PLACES = sample()
+
+
 class Judge:
-    """Likes one kind, ridge or alpha, and keeps what it was shown."""
+    """Likes one kind, ridge or alpha, and keeps what it was shown; it tells readouts by what they make of vectors."""
 
     def __init__(self, **liked: object) -> None:
         self.liked = liked
-        self.seen: list[Readout] = []
+        self.seen: list[Settings] = []
 
-    def __call__(self, readout: Readout) -> float:
-        self.seen.append(readout)
-        return float(sum(getattr(readout.settings, key) == value for key, value in self.liked.items()))
+    def __call__(self, finished: Tensor) -> float:
+        settings = self.tried[len(self.seen)]
+        self.seen.append(settings)
+        expected = Fitter(VECTORS, PLACES).fit(settings)(VECTORS)
+        torch.testing.assert_close(finished @ finished.T, expected @ expected.T, rtol=1e-4, atol=1e-4)
+        return float(sum(getattr(settings, key) == value for key, value in self.liked.items()))
+
+    tried: list[Settings]
 
 
 def decide(judge: Judge, *, pairs: bool = True, **section: object) -> Choice:
-    vectors, places = sample()
-    fitter = Fitter(vectors, places if pairs else None)
-    return choose(ReadoutSection.model_validate(section), fitter, judge, vectors.shape[1])
+    fitter = Fitter(VECTORS, PLACES if pairs else None)
+    parsed = ReadoutSection.model_validate(section)
+    judge.tried = list(open_settings(parsed, has_pairs=pairs))
+    return choose(parsed, fitter, VECTORS, judge)
 
 
 @pytest.mark.parametrize(
@@ -46,8 +55,7 @@ def test_what_scores_best_is_delivered(liked: dict[str, object]) -> None:
 def test_every_ridge_and_exponent_is_tried_once() -> None:
     judge = Judge()
     choice = decide(judge)
-    tried = [readout.settings for readout in judge.seen]
-    assert len(set(tried)) == len(tried) == 1 + len(RIDGES) + len(RIDGES) * len(ALPHAS)
+    assert len(set(judge.seen)) == len(judge.seen) == 1 + len(RIDGES) + len(RIDGES) * len(ALPHAS)
     assert choice.chosen.readout.kind == "none"  # all score alike: the simplest
     assert set(choice.best) == {"none", "whiten", "pairs"}
 
@@ -61,7 +69,7 @@ def test_a_kind_that_the_recipe_fixes_is_delivered(kind: str) -> None:
 def test_what_the_recipe_fixes_is_not_chosen() -> None:
     judge = Judge(kind="pairs")
     choice = decide(judge, ridge=0.7, alpha=0.2)
-    assert {readout.settings.ridge for readout in judge.seen} == {None, 0.7}
+    assert {settings.ridge for settings in judge.seen} == {None, 0.7}
     assert (choice.chosen.readout.settings.ridge, choice.chosen.readout.settings.alpha) == (0.7, 0.2)
 
 
@@ -72,8 +80,3 @@ def test_without_pairs_whitening_takes_their_place(kind: str) -> None:
     assert "pairs" not in choice.best
     assert "whiten takes its place" in str(falls_back(ReadoutSection.model_validate({"kind": kind}), has_pairs=False))
     assert falls_back(ReadoutSection.model_validate({"kind": kind}), has_pairs=True) is None
-
-
-def test_vectors_without_a_sample_stay_plain() -> None:
-    choice = choose(ReadoutSection(), None, Judge(), 5)
-    assert choice.delivered == "none"

@@ -55,6 +55,11 @@ class DevSetData:
         """How many are reported."""
         return self.parts["reporting" if self.is_halved else "all"].rows
 
+    @property
+    def choosing_places(self) -> Places:
+        """Places of the texts that the rows which choose need."""
+        return self.parts["choosing" if self.is_halved else "all"].places
+
     def choosing_rows(self) -> "DevSetData":
         """The rows that choose, with their texts alone, as a set of their own."""
         part = self.parts["choosing" if self.is_halved else "all"]

@@ -3,8 +3,10 @@
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+from torch import Tensor
+
 from transferkit.config.sections import ReadoutSection
-from transferkit.readout.fit import Fitter
+from transferkit.readout.fit import Fitter, Trials
 from transferkit.readout.readout import Kind, Readout, Settings
 
 RIDGES = (0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0)  # in units of the mean eigenvalue
@@ -19,26 +21,24 @@ class Chosen:
     score: float
 
 
-def choose(section: ReadoutSection, fitter: Fitter | None, score: Callable[[Readout], float], width: int) -> "Choice":
-    """Fit and score all that ``section`` leaves open.
+def choose(section: ReadoutSection, fitter: Fitter, vectors: Tensor, score: Callable[[Tensor], float]) -> "Choice":
+    """Try all that ``section`` leaves open, and fit the best of each kind.
 
     Args:
         section: of a recipe; kinds, ridges and exponents that it fixes are not chosen.
-        fitter: of the sample; None: vectors that no readout is fitted to.
-        score: of a readout, on the texts that choose; higher is better.
-        width: of the vectors.
+        fitter: of the sample.
+        vectors: (n, d) pooled vectors of the texts that choose.
+        score: of their finished vectors (n, d), higher is better.
     """
-    plain = Readout.plain(width)
-    best: dict[Kind, Chosen] = {"none": Chosen(plain, score(plain))}
-    if fitter is None:
-        return Choice(best, delivered="none")
-    for settings in _open(section, has_pairs=fitter.has_pairs):
-        readout = fitter.fit(settings)
-        found = Chosen(readout, score(readout))
-        if settings.kind not in best or found.score > best[settings.kind].score:
-            best[settings.kind] = found
+    trials = Trials(fitter, vectors)
+    best: dict[Kind, tuple[float, Settings]] = {}
+    for settings in open_settings(section, has_pairs=fitter.has_pairs):
+        found = score(trials(settings))
+        if settings.kind not in best or found > best[settings.kind][0]:
+            best[settings.kind] = found, settings
     kinds = _allowed(section, has_pairs=fitter.has_pairs)
-    return Choice(best, delivered=max(kinds, key=lambda kind: best[kind].score))  # of equal ones the simplest
+    delivered = max(kinds, key=lambda kind: best[kind][0])  # of equal ones the simplest
+    return Choice({kind: Chosen(fitter.fit(one), found) for kind, (found, one) in best.items()}, delivered)
 
 
 @dataclass(frozen=True)
@@ -67,9 +67,10 @@ def _allowed(section: ReadoutSection, *, has_pairs: bool) -> list[Kind]:
     return ["whiten" if section.kind == "pairs" and not has_pairs else section.kind]
 
 
-def _open(section: ReadoutSection, *, has_pairs: bool) -> Iterator[Settings]:
+def open_settings(section: ReadoutSection, *, has_pairs: bool) -> Iterator[Settings]:
     """Every readout that is tried. What the recipe fixes is the delivered one; the others stand beside it in tables."""
     ridges = RIDGES if section.ridge is None else (section.ridge,)
+    yield Settings("none")
     if section.kind == "center":
         yield Settings("center")
     for ridge in ridges:

@@ -53,51 +53,108 @@ class Fitter:
         if settings.kind == "center":
             readout.mean.copy_(self._x.mean(0))
         elif settings.kind == "whiten":
-            readout.mean.copy_(self._sample.mean)
-            readout.matrix.copy_(self._sample.whitening(settings.ridge or 0.0))
+            readout.mean.copy_(self.sample.mean)
+            readout.matrix.copy_(self.sample.whitening(settings.ridge or 0.0))
         elif settings.kind == "pairs":
-            readout.mean.copy_(self._sides.mean)
+            readout.mean.copy_(self.sides.mean)
             readout.matrix.copy_(self._paired(settings.ridge or 0.0, 1.0 if settings.alpha is None else settings.alpha))
         return readout
 
     @cached_property
-    def _sample(self) -> "_Covariance":
+    def sample(self) -> "_Covariance":
+        """Of all vectors."""
         return _Covariance(self._x)
 
     @cached_property
-    def _sides(self) -> "_Covariance":
+    def sides(self) -> "_Covariance":
         """Of both sides of all pairs, a text once a pair."""
         if self._pairs is None:
             raise RunError("readout: pairs: the training sets hold no pairs to fit it on; use whiten or auto")
         places = self._pairs.flatten()
         each_once = torch.equal(places.sort().values, torch.arange(len(self._x)))
-        return self._sample if each_once else _Covariance(self._x[places.to(self._x.device)])
+        return self.sample if each_once else _Covariance(self._x[places.to(self._x.device)])
 
     @cached_property
     def _shared(self) -> Tensor:
         """Symmetrised mean product of a pair's sides (d, d), in the basis of the covariance."""
         assert self._pairs is not None  # `_sides` was asked first
         first, second = (
-            (self._x[side.to(self._x.device)] - self._sides.mean) @ self._sides.vectors for side in self._pairs.T
+            (self._x[side.to(self._x.device)] - self.sides.mean) @ self.sides.vectors for side in self._pairs.T
         )
         product = first.T @ second / len(first)
         return (product + product.T) / 2
 
     def _paired(self, ridge: float, alpha: float) -> Tensor:
-        whitening = self._sides.whitening(ridge)
-        if ridge not in self._correlations:
-            gains = self._sides.gains(ridge)
-            self._correlations[ridge] = torch.linalg.eigh(gains[:, None] * self._shared * gains)
-        correlations, turn = self._correlations[ridge]
-        rounding = correlations.abs().max() * len(correlations) * torch.finfo(torch.float64).eps
-        shared = torch.where(correlations > rounding, correlations, 0.0)
-        if not bool((shared > 0).any()):  # pairs are no more alike than strangers: nothing to turn towards
-            return whitening
-        return whitening @ (turn * shared**alpha)
+        turn = self.turn(ridge)
+        whitening = self.sides.whitening(ridge)
+        return whitening if turn is None else whitening @ (turn[0] * turn[1] ** alpha)
+
+    def turn(self, ridge: float) -> tuple[Tensor, Tensor] | None:
+        """Directions (d, d) after whitening, and what pairs share in each (d,); None: nothing to turn towards."""
+        if ridge not in self._turns:
+            gains = self.sides.gains(ridge)
+            correlations, vectors = torch.linalg.eigh(gains[:, None] * self._shared * gains)
+            rounding = correlations.abs().max() * len(correlations) * torch.finfo(torch.float64).eps
+            shared = torch.where(correlations > rounding, correlations, 0.0)
+            # Pairs that are no more alike than strangers would make every vector zero.
+            self._turns[ridge] = (vectors, shared) if bool((shared > 0).any()) else None
+        return self._turns[ridge]
 
     @cached_property
-    def _correlations(self) -> dict[float, tuple[Tensor, Tensor]]:
+    def _turns(self) -> dict[float, tuple[Tensor, Tensor] | None]:
         return {}
+
+
+class Trials:
+    """What readouts of a fitted sample make of some vectors, up to a rotation, which no cosine sees.
+
+    Products that ridges and exponents share are computed once, and no (d, d) matrix is made for a readout that is
+    only tried.
+
+    Args:
+        fitter: of the sample.
+        vectors: (n, d) pooled vectors.
+    """
+
+    def __init__(self, fitter: Fitter, vectors: Tensor) -> None:
+        self._fitter = fitter
+        self._unit = normalize(vectors.float(), dim=-1)
+        self._turned: tuple[float, Tensor, Tensor] | None = None  # of the last ridge
+
+    def __call__(self, settings: Settings) -> Tensor:
+        """(n, d) unit vectors."""
+        if settings.kind == "none":
+            return self._unit
+        if settings.kind == "center":
+            return normalize(self._unit - self._fitter.fit(settings).mean, dim=-1)
+        ridge = settings.ridge or 0.0
+        if settings.kind == "whiten":
+            return normalize(self._of_sample * _like(self._fitter.sample.gains(ridge), self._unit), dim=-1)
+        if self._turned is None or self._turned[0] != ridge:
+            turn = self._fitter.turn(ridge)
+            whitened = self._of_sides * _like(self._fitter.sides.gains(ridge), self._unit)
+            directions, shared = (None, torch.ones(1)) if turn is None else turn
+            turned = whitened if directions is None else whitened @ _like(directions, self._unit)
+            self._turned = ridge, turned, _like(shared, self._unit)
+        _, turned, shared = self._turned
+        return normalize(turned * shared ** (1.0 if settings.alpha is None else settings.alpha), dim=-1)
+
+    @cached_property
+    def _of_sample(self) -> Tensor:
+        return self._along(self._fitter.sample)
+
+    @cached_property
+    def _of_sides(self) -> Tensor:
+        same = self._fitter.sides is self._fitter.sample
+        return self._of_sample if same else self._along(self._fitter.sides)
+
+    def _along(self, covariance: "_Covariance") -> Tensor:
+        """Coordinates of the centred vectors along its eigenvectors."""
+        return (self._unit - _like(covariance.mean, self._unit)) @ _like(covariance.vectors, self._unit)
+
+
+def _like(values: Tensor, other: Tensor) -> Tensor:
+    return values.to(other.device, other.dtype)
 
 
 class _Covariance:

@@ -159,7 +159,7 @@ class Scorer:
         return Evaluation(
             scores={dev.name: {"plain": plain[i], "readout": None} for i, dev in enumerate(self.dev_sets)},
             score={"plain": self._mean(plain), "readout": None},
-            choosing={"plain": self._chooses(vectors.dev, None), "readout": None},
+            choosing={"plain": self._chooses_plain(vectors.dev), "readout": None},
             readout_seconds=None,
             seconds=vectors.seconds + perf_counter() - started,
             readout=None,
@@ -173,8 +173,8 @@ class Scorer:
         from transferkit.readout.choose import choose
 
         assert vectors.sample is not None  # the caller asked
-        width = vectors.sample.shape[1]
-        return choose(self.readout, self._fitter(vectors.sample), lambda one: self._chooses(vectors.dev, one), width)
+        rows, score = self._choosing(vectors.dev)
+        return choose(self.readout, self._fitter(vectors.sample), rows.to(vectors.sample.device), score)
 
     def _fitter(self, sample: "Tensor") -> "Fitter":
         import torch
@@ -189,14 +189,22 @@ class Scorer:
         sample: Tensor = embedder.pooled(texts, instructions, batch_size=self.batch_size).to(embedder.device)
         return sample
 
-    def _chooses(self, vectors: Any, readout: "Readout | None") -> float:
-        """Mean over the sets that may select, of the rows that choose."""
-        chosen = [
-            dev.choosing_score(_read_out(vectors, self.places[i], readout))
-            for i, dev in enumerate(self.dev_sets)
-            if dev.select
-        ]
-        return sum(chosen) / len(chosen)
+    def _choosing(self, vectors: Any) -> tuple[Any, Callable[[Any], float]]:
+        """Vectors of the rows that choose, of all sets that may, and the mean score of so many finished ones."""
+        selecting = [(dev, self.places[i]) for i, dev in enumerate(self.dev_sets) if dev.select]
+        alone = [(dev.choosing_rows(), places[dev.choosing_places]) for dev, places in selecting]
+        ends = np.cumsum([len(places) for _, places in alone])
+
+        def score(finished: Any) -> float:
+            rows = finished.cpu().numpy() if hasattr(finished, "cpu") else finished
+            found = [dev.score(rows[end - len(places) : end]) for (dev, places), end in zip(alone, ends, strict=True)]
+            return sum(found) / len(found)
+
+        return vectors[np.concatenate([places for _, places in alone])], score
+
+    def _chooses_plain(self, vectors: Any) -> float:
+        rows, score = self._choosing(vectors)
+        return score(rows)
 
     def _reported(self, vectors: Any, readout: "Readout | None") -> list[float]:
         return [
