@@ -7,10 +7,12 @@ from torch import Tensor, nn
 
 from transferkit.config.methods import MethodFacts
 from transferkit.config.resolve import ResolvedRecipe
+from transferkit.decoder.gguf import UNPACKED
 from transferkit.decoder.identity import weights_sha256
 from transferkit.decoder.probe import resolve
 from transferkit.decoder.text_states import TextStateMemory
 from transferkit.errors import ConfigError
+from transferkit.files.locations import is_gguf
 from transferkit.methods.base import Given, Group
 from transferkit.methods.on_backbone import build_reader
 from transferkit.methods.transfer import PromptEmbedder
@@ -82,6 +84,11 @@ class SourceEmbedder(PromptEmbedder):
             record_facts={"alignment": facts, "prompting_weights_sha256": origin},
             others=others,
         )
+
+    def summary(self) -> list[str]:
+        """With how the weights of its Prompting LLM came."""
+        origin = self.writer.prompting.model.config.name_or_path or ""
+        return super().summary() + ([f"Prompting LLM {UNPACKED}"] if is_gguf(origin) else [])
 
     def before_step(self, step: int) -> None:
         """The backbone of this step."""
