@@ -43,7 +43,7 @@ def probe(location: str, *, revision: str | None = None) -> BackboneSpec:
     embedding = getattr(text, "word_embed_proj_dim", None) or getattr(text, "embedding_size", None)
     return BackboneSpec(
         name=_name((here.stem if is_gguf(location) else here.name) if here else location.split("/")[-1]),
-        family=_family(text.model_type),
+        family=_family(text.model_type, hidden, getattr(text, "num_hidden_layers", None)),
         hub_id=None if here else location,
         path=str(here) if here else None,
         revision=revision,
@@ -72,10 +72,11 @@ def _max_length(config: object, tokenizer_limit: int) -> int | None:
     return min(found) if found else None
 
 
-def _family(model_type: str) -> str:
-    """The family of a built-in spec of the same architecture, so that its recipes apply; else the architecture."""
-    known = [spec for spec in map(find_spec, list_backbones()) if not spec.bundled]
-    families = {spec.family for spec in known if spec.model_type == model_type}
+def _family(model_type: str, hidden_size: int, num_layers: int | None) -> str:
+    """The family of a built-in spec of the same shape or architecture, so that its recipes apply; else the latter."""
+    known = [spec for spec in map(find_spec, list_backbones()) if not spec.bundled and spec.model_type == model_type]
+    alike = {spec.family for spec in known if (spec.hidden_size, spec.num_layers) == (hidden_size, num_layers)}
+    families = alike or {spec.family for spec in known}
     return model_type if model_type in families or not families else min(families)
 
 
