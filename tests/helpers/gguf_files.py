@@ -20,11 +20,12 @@ from gguf import (
 from transformers import PreTrainedModel
 from zoo import FAMILIES, Family, build, tokenizer
 
-ARCHITECTURES = {"llama": "llama", "qwen2": "qwen2", "gemma3": "gemma3"}  # family of the zoo -> its name in GGUF
+ARCHITECTURES = ("llama", "qwen2", "gemma3", "qwen3", "phi3")  # families of the zoo that GGUF calls so too
 # Rows of 32 numbers at least, as a block has; and what a GGUF file cannot say is as transformers fills it in.
 _WIDTHS: dict[str, Any] = {"hidden_size": 64, "intermediate_size": 96, "head_dim": 16}
 _OWN: dict[str, dict[str, Any]] = {
-    "gemma3": {"sliding_window": 8, "query_pre_attn_scalar": 256, "num_hidden_layers": 6}
+    "gemma3": {"sliding_window": 8, "query_pre_attn_scalar": 256, "num_hidden_layers": 6},
+    "qwen3": {"head_dim": 128},
 }
 _CONTROL, _NORMAL = 3, 1
 
@@ -76,8 +77,8 @@ def write_gguf(
         keep: which tensors are written, by their name in GGUF.
         more: further metadata, or other values.
     """
-    config, architecture = model.config, ARCHITECTURES[name]
-    writer = GGUFWriter(None, architecture)
+    config = model.config
+    writer = GGUFWriter(None, name)
     writer.add_type("model")
     writer.add_block_count(config.num_hidden_layers)
     writer.add_context_length(config.max_position_embeddings)
@@ -98,7 +99,7 @@ def write_gguf(
     _add_tokenizer(writer, add_bos)
     for key, value in (more or {}).items():
         writer.add_key_value(key, value, GGUFValueType.get_type(value))
-    names = get_tensor_name_map(next(a for a, n in MODEL_ARCH_NAMES.items() if n == architecture), 99)
+    names = get_tensor_name_map(next(a for a, n in MODEL_ARCH_NAMES.items() if n == name), 99)
     tied = config.tie_word_embeddings
     for full, tensor in model.state_dict().items():
         if tied and full == "lm_head.weight":

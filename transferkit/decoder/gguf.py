@@ -64,11 +64,12 @@ def from_gguf(auto_class: Any, location: str, **options: Any) -> Any:
         loaded[0].config.name_or_path = location
         return loaded
     except Exception as error:
-        name = facts["general.architecture"]
+        reason = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+        if "ignore_mismatched_sizes" in reason:
+            reason = "its weights have other shapes than its metadata say"
         raise ConfigError(
-            f"{location}: transformers {transformers.__version__} cannot read this file of {name} "
-            f"({type(error).__name__}: {' '.join(str(error).split())[:200]}); take another GGUF file of the model, its "
-            "folder or its hub id"
+            f"{location}: transformers {transformers.__version__} cannot read this file of "
+            f"{facts['general.architecture']} ({reason}); take another GGUF file of the model, its folder or its hub id"
         ) from None
 
 
@@ -206,12 +207,17 @@ def _config(location: str, *stamp: int) -> PreTrainedConfig:
 @lru_cache(maxsize=4)
 def _tokenizer(location: str, *stamp: int) -> PreTrainedTokenizerBase:
     with _alone(location) as folder:
-        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(folder, gguf_file=_NAME, padding_side="left")
+        made: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(folder, gguf_file=_NAME)
+        # llama.cpp writes a BOS into every file. Where the file says that none is put in front, the model was trained
+        # without: it has none, also once the tokenizer was saved, which drops the flag.
+        if check_gguf(location).get("tokenizer.ggml.add_bos_token") is False:
+            made.bos_token = None
+        # From a folder the family's own class puts parts in their place that no file tells of, such as Qwen's Unicode
+        # normalisation. A checkpoint's Prompting LLM comes back from one, so it must start as it will come back.
+        _config(location, *stamp).save_pretrained(folder)
+        made.save_pretrained(folder)
+        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(folder, padding_side="left")
     tokenizer.name_or_path = location
-    # llama.cpp writes a BOS into every file. Where the file says that none is put in front, the model was trained
-    # without: it has none, also once the tokenizer was saved, which drops the flag.
-    if check_gguf(location).get("tokenizer.ggml.add_bos_token") is False:
-        tokenizer.bos_token = None
     return tokenizer
 
 

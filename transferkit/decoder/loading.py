@@ -78,7 +78,9 @@ def load_trunk(
     """
     check_location(location)
     quantizer = _nf4_config(location, dtype) if quantization == "nf4" else None
-    model = _load_weights(AutoModel, location, revision, dtype, quantizer, device)
+    # Of some families the library finds the weights of a GGUF file only where the head is there too.
+    auto_class = AutoModelForCausalLM if is_gguf(location) else AutoModel
+    model = _load_weights(auto_class, location, revision, dtype, quantizer, device)
     if quantizer is not None:
         _prepare_linear4bit(model, location)
     elif getattr(model.config, "quantization_config", None) is not None:
