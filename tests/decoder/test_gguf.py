@@ -3,6 +3,7 @@
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,7 +20,7 @@ from zoo import WORDS, build, save, tokenizer
 from transferkit.checkpoints.checkpoint import load
 from transferkit.checkpoints.open import find_decoder, open_model
 from transferkit.config.specs import declared_spec, lasting_name
-from transferkit.decoder.gguf import architecture_facts, architectures, check_gguf
+from transferkit.decoder.gguf import architecture_facts, architectures, check_gguf, unpacked
 from transferkit.decoder.identity import weights_sha256
 from transferkit.decoder.loading import load_causal_lm, load_config, load_tokenizer
 from transferkit.decoder.probe import probe, resolve
@@ -131,20 +132,49 @@ def test_bos_opens_a_text_where_the_file_says_so(flag: bool | None, expected: bo
     assert row == ([0, *ids] if expected else ids)
 
 
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_the_tokenizer_is_the_one_that_comes_back_from_a_checkpoint(name: str, tmp_path: Path) -> None:
+    """From a folder the family's own class is made, which has parts that no GGUF file tells of."""
+    loaded = load_tokenizer(str(write_pair(name, tmp_path)[0]))
+    loaded.save_pretrained(tmp_path / "saved")
+    load_config(str(tmp_path / f"{name}.F32.gguf")).save_pretrained(tmp_path / "saved")
+    back = load_tokenizer(str(tmp_path / "saved"))
+    assert loaded.backend_tokenizer.to_str() == back.backend_tokenizer.to_str()
+    assert loaded.name_or_path == str(tmp_path / f"{name}.F32.gguf")
+    if name in ("qwen2", "qwen3"):
+        assert loaded.backend_tokenizer.normalizer.normalize_str("e\u0301") == "\u00e9"
+
+
 # What is known of it
 
 
 def test_metadata_are_those_that_the_packages_own_reader_finds(pair: tuple[Path, Path]) -> None:
     fields = GGUFReader(pair[0]).fields
     facts = check_gguf(str(pair[0]))
-    assert facts.keys() == {key for key in fields if not key.startswith("GGUF.")}
-    for key, value in facts.items():
+    known = {key: value for key, value in facts.items() if key != "rope_freqs.weight"}
+    assert known.keys() == {key for key in fields if not key.startswith("GGUF.")}
+    for key, value in known.items():
         found = fields[key].contents()
         same = len(found) if isinstance(found, list) and isinstance(found[0], str) else found
         assert value == same, key
     named = architecture_facts(str(pair[0]))
     assert named["llama.embedding_length"] == 64
     assert all(key.startswith("llama.") for key in named if key != "general.architecture")
+
+
+@pytest.mark.parametrize(
+    "more",
+    [{"more": {"llama.rope.scaling.type": "linear"}}, {"tensors": {"rope_freqs.weight": np.full(8, 9, np.float32)}}],
+)
+def test_positions_that_the_library_does_not_scale_are_told(more: dict[str, Any], tmp_path: Path) -> None:
+    model, note = build(gguf_family("llama")), "unpacked from GGUF, which saves no memory"
+    plain = write_gguf(model, "llama", tmp_path / "plain.gguf")
+    scaled = write_gguf(model, "llama", tmp_path / "scaled.gguf", **more)
+    vectors = [find_decoder(str(file)).load().encode(TEXTS) for file in (plain, scaled)]
+    assert np.array_equal(*vectors)  # the premise: once the library reads it, the sentence must go
+    assert unpacked(str(plain)) == [note]
+    assert unpacked(str(scaled)) == [f"{note}, without the scaling of its positions, which transformers does not read"]
+    assert unpacked("org/model") == []
 
 
 def test_architectures_are_decoders_alone() -> None:

@@ -17,7 +17,7 @@ from gguf import (
     get_tensor_name_map,
     quantize,
 )
-from transformers import PreTrainedModel
+from transformers import GemmaTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 from zoo import FAMILIES, Family, build, tokenizer
 
 ARCHITECTURES = ("llama", "qwen2", "gemma3", "qwen3", "phi3")  # families of the zoo that GGUF calls so too
@@ -52,7 +52,7 @@ def write_pair(name: str, folder: Path, *, kind: str = "F32", **facts: Any) -> t
                 parameter.copy_(torch.from_numpy(_meant(parameter.numpy(), GGMLQuantizationType[kind])))
     plain = folder / f"{name}-{kind}"
     model.save_pretrained(plain)
-    tokenizer().save_pretrained(plain)
+    family_tokenizer(name).save_pretrained(plain)
     return write_gguf(model, name, folder / f"{name}.{kind}.gguf", kind=kind, **facts), plain
 
 
@@ -65,6 +65,7 @@ def write_gguf(
     add_bos: bool | None = True,
     keep: Callable[[str], bool] = lambda tensor: True,
     more: Mapping[str, Any] | None = None,
+    tensors: Mapping[str, np.ndarray] | None = None,
 ) -> Path:
     """The model as a GGUF file.
 
@@ -75,7 +76,8 @@ def write_gguf(
         kind: of the matrices; vectors are F32.
         add_bos: the flag of the tokenizer; None: the file has none.
         keep: which tensors are written, by their name in GGUF.
-        more: further metadata, or other values.
+        more: further metadata.
+        tensors: further ones, in fp32.
     """
     config = model.config
     writer = GGUFWriter(None, name)
@@ -96,7 +98,7 @@ def write_gguf(
         writer.add_rope_freq_base(config.rope_parameters["full_attention"]["rope_theta"])
     else:
         writer.add_rope_freq_base(config.rope_parameters["rope_theta"])
-    _add_tokenizer(writer, add_bos)
+    _add_tokenizer(writer, name, add_bos)
     for key, value in (more or {}).items():
         writer.add_key_value(key, value, GGUFValueType.get_type(value))
     names = get_tensor_name_map(next(a for a, n in MODEL_ARCH_NAMES.items() if n == name), 99)
@@ -108,6 +110,8 @@ def write_gguf(
         called = f"{names.get_name(stem)}.{ending}"
         if keep(called):
             _add_tensor(writer, called, _as_llama_cpp(full, tensor, name, config), kind)
+    for called, values in (tensors or {}).items():
+        writer.add_tensor(called, values)
     return _written(writer, file)
 
 
@@ -143,16 +147,38 @@ def _as_llama_cpp(full: str, tensor: torch.Tensor, name: str, config: Any) -> np
     return np.ascontiguousarray(values, dtype=np.float32)
 
 
-def _add_tokenizer(writer: GGUFWriter, add_bos: bool | None) -> None:
-    core = tokenizer()
-    tokens = core.convert_ids_to_tokens(list(range(len(core))))
-    pairs = json.loads(core.backend_tokenizer.to_str())["model"]["merges"]
+def family_tokenizer(name: str) -> PreTrainedTokenizerBase:
+    """The zoo's; of Gemma, whose library class has a style of its own, the same words in that style."""
+    if name != "gemma3":
+        return tokenizer()
+    style = str.maketrans({"Ġ": "▁", "Ċ": "\n"})
+    tokens, pairs = _tokens(tokenizer())
+    renamed = {"<s>": "<bos>", "</s>": "<eos>"}
+    vocabulary = [renamed.get(token, token.translate(style)) for token in tokens] + ["<unk>"]
+    merges = [(left.translate(style), right.translate(style)) for left, right in pairs]
+    return GemmaTokenizer(vocab={token: i for i, token in enumerate(vocabulary)}, merges=merges, add_bos_token=True)
+
+
+def _tokens(core: PreTrainedTokenizerBase) -> tuple[list[str], list[tuple[str, str]]]:
+    """By their ids, and the merges."""
+    backend = json.loads(core.backend_tokenizer.to_str())["model"]
+    return sorted(backend["vocab"], key=backend["vocab"].__getitem__), [tuple(pair) for pair in backend["merges"]]
+
+
+def _add_tokenizer(writer: GGUFWriter, name: str, add_bos: bool | None) -> None:
+    core = family_tokenizer(name)
+    tokens, pairs = _tokens(core)
     special = set(core.all_special_tokens)
-    writer.add_tokenizer_model("gpt2")
-    writer.add_tokenizer_pre("default")
     writer.add_token_list(tokens)
     writer.add_token_types([_CONTROL if token in special else _NORMAL for token in tokens])
-    writer.add_token_merges([" ".join(pair) for pair in pairs])
+    if name == "gemma3":  # its merges follow from the order of its pieces
+        writer.add_tokenizer_model("llama")
+        writer.add_token_scores([-float(i) for i in range(len(tokens))])
+        writer.add_unk_token_id(core.unk_token_id)
+    else:
+        writer.add_tokenizer_model("gpt2")
+        writer.add_tokenizer_pre("default")
+        writer.add_token_merges([" ".join(pair) for pair in pairs])
     writer.add_bos_token_id(core.bos_token_id)
     writer.add_eos_token_id(core.eos_token_id)
     writer.add_pad_token_id(core.pad_token_id)

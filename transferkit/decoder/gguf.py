@@ -22,10 +22,10 @@ import transformers
 from transformers import AutoConfig, AutoTokenizer, PreTrainedConfig, PreTrainedTokenizerBase
 
 from transferkit.errors import ConfigError
-from transferkit.files.locations import check_location
+from transferkit.files.locations import check_location, is_gguf
 
-UNPACKED = "unpacked from GGUF, which saves no memory"
 _NAME = "model.gguf"
+_FREQUENCIES = "rope_freqs.weight"  # a tensor; among the facts whether it is there
 _VERSIONS = (2, 3)  # transformers reads no other
 _NUMBERS = dict(enumerate("BbHhIif?")) | {10: "Q", 11: "q", 12: "d"}  # kind of value -> its form in `struct`
 _TEXT, _LIST = 8, 9
@@ -71,6 +71,20 @@ def from_gguf(auto_class: Any, location: str, **options: Any) -> Any:
             f"{location}: transformers {transformers.__version__} cannot read this file of "
             f"{facts['general.architecture']} ({reason}); take another GGUF file of the model, its folder or its hub id"
         ) from None
+
+
+def unpacked(location: str) -> list[str]:
+    """What is said of a decoder: of one from a GGUF file what became of it there, of any other nothing."""
+    if not is_gguf(location):
+        return []
+    facts, rope = check_gguf(location), getattr(_config(*_stamp(location)), "rope_parameters", None) or {}
+    kinds = {one.get("rope_type", "default") for one in (rope, *rope.values()) if isinstance(one, dict)}
+    named = facts.get(f"{facts['general.architecture']}.rope.scaling.type", "none") != "none"
+    said = "unpacked from GGUF, which saves no memory"
+    if (named or facts[_FREQUENCIES]) and kinds <= {"default"}:
+        # Llama 3.1 and later, larger Gemma 3: as if their positions had never been stretched.
+        said += ", without the scaling of its positions, which transformers does not read"
+    return [said]
 
 
 def architectures() -> list[str]:
@@ -180,15 +194,16 @@ def _header(content: mmap.mmap) -> tuple[dict[str, Any], int]:
     version, tensors, entries = read.number("I"), read.number("Q"), read.number("Q")
     if version not in _VERSIONS:
         raise ValueError(f"its version is {version}, expected 2 or 3")
-    facts = {}
+    facts: dict[str, Any] = {}
     for _ in range(entries):
         key = read.text()
         facts[key] = read.value(read.number("I"))
     if not isinstance(facts.get("general.architecture"), str):
         raise ValueError("it names no architecture")
     end = 0
+    facts[_FREQUENCIES] = False
     for _ in range(tensors):
-        read.text()
+        facts[_FREQUENCIES] |= read.text() == _FREQUENCIES
         shape = [read.number("Q") for _ in range(read.number("I"))]
         block, size = GGML_QUANT_SIZES[GGMLQuantizationType(read.number("I"))]
         end = max(end, read.number("Q") + prod(shape) // block * size)

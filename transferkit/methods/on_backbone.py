@@ -12,7 +12,7 @@ from transferkit.config.resolve import Reading, ResolvedRecipe
 from transferkit.config.specs import BackboneSpec
 from transferkit.data.examples import Batch
 from transferkit.decoder.decoder import Decoder
-from transferkit.decoder.gguf import UNPACKED
+from transferkit.decoder.gguf import unpacked
 from transferkit.decoder.identity import Identity
 from transferkit.decoder.loading import input_embeddings, num_parameters
 from transferkit.decoder.passes import Hidden
@@ -21,7 +21,6 @@ from transferkit.decoder.probe import resolve
 from transferkit.decoder.reader import Reader
 from transferkit.decoder.text_states import TextStateMemory
 from transferkit.errors import ConfigError, one_of
-from transferkit.files.locations import is_gguf
 from transferkit.methods.base import Embedder, Given, Saved
 from transferkit.methods.described import Rows
 from transferkit.methods.example import POOLED, Example, one_line, soft_names, token_names
@@ -117,7 +116,7 @@ class BackboneEmbedder(Embedder):
         errors = decoder.exactness.cached_errors if cached else decoder.exactness.full_errors
         path = "cached" if cached else "full"
         said = [f"{decoder.spec.name}, {path} path with relative error {max(errors):.0e}"]
-        said += [UNPACKED] if is_gguf(decoder.spec.location) else []
+        said += unpacked(decoder.spec.location)
         return said + ([f"{decoder.quantized_layers} layers in 4 bits"] if decoder.quantized_layers else [])
 
     def sections(self, recipe: ResolvedRecipe, batch: Batch) -> list[tuple[str, Rows]]:
@@ -127,7 +126,7 @@ class BackboneEmbedder(Embedder):
         widths = sorted({self.pooled_width(pooling) for pooling in self.poolings(recipe)})
         vectors = " or ".join(f"{width:,}" for width in widths)
         weights = [str(decoder.dtype).removeprefix("torch."), f"quantization {decoder.quantization}"]
-        weights += [UNPACKED] if is_gguf(decoder.spec.location) else []
+        weights += unpacked(decoder.spec.location)
         rows = [
             ("path", self._path(batch)),
             ("exactness, measured", f"{errors} (relative error to single rows without padding)"),

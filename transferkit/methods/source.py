@@ -7,12 +7,11 @@ from torch import Tensor, nn
 
 from transferkit.config.methods import MethodFacts
 from transferkit.config.resolve import ResolvedRecipe
-from transferkit.decoder.gguf import UNPACKED
+from transferkit.decoder.gguf import unpacked
 from transferkit.decoder.identity import weights_sha256
 from transferkit.decoder.probe import resolve
 from transferkit.decoder.text_states import TextStateMemory
 from transferkit.errors import ConfigError
-from transferkit.files.locations import is_gguf
 from transferkit.methods.base import Given, Group
 from transferkit.methods.on_backbone import build_reader
 from transferkit.methods.transfer import PromptEmbedder
@@ -88,7 +87,7 @@ class SourceEmbedder(PromptEmbedder):
     def summary(self) -> list[str]:
         """With how the weights of its Prompting LLM came."""
         origin = self.writer.prompting.model.config.name_or_path or ""
-        return super().summary() + ([f"Prompting LLM {UNPACKED}"] if is_gguf(origin) else [])
+        return super().summary() + [f"Prompting LLM {how}" for how in unpacked(origin)]
 
     def before_step(self, step: int) -> None:
         """The backbone of this step."""
