@@ -2,7 +2,7 @@
 
     python benchmarks/shared_tokens.py TOKENIZER TOKENIZER [...]
 
-Each TOKENIZER is a folder or a hub id. Tokens are compared by the bytes they stand for.
+Each TOKENIZER is a folder, a .gguf file or a hub id. Tokens are compared by the bytes they stand for.
 """
 
 import sys
@@ -11,7 +11,7 @@ from pathlib import Path
 
 from transformers import AutoTokenizer
 
-from transferkit.decoder.loading import check_location
+from transferkit.decoder.loading import load_tokenizer
 from transferkit.prompting.anchors import shared_tokens
 
 
@@ -22,9 +22,9 @@ def main() -> None:
         sys.exit(__doc__)
     tokenizers = {}
     for name in names:
-        if not (Path(name) / "tokenizer.json").is_file():  # a folder may hold a tokenizer alone
-            check_location(name)
-        tokenizers[Path(name).name] = AutoTokenizer.from_pretrained(name, trust_remote_code=False)
+        alone = (Path(name) / "tokenizer.json").is_file()  # a folder may hold a tokenizer and no model
+        made = AutoTokenizer.from_pretrained(name, trust_remote_code=False) if alone else load_tokenizer(name)
+        tokenizers[Path(name).name] = made
     print(f"{'from':16s} {'to':16s} {'shared':>7s} {'of the smaller':>15s}")
     for first, second in permutations(tokenizers, 2):
         sizes = len(tokenizers[first]), len(tokenizers[second])

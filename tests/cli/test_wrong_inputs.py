@@ -13,6 +13,7 @@ from string import Template
 import pytest
 from helpers.command_line import call
 from helpers.tiny import Tiny
+from wrong import gguf as wrong_gguf
 from wrong import inputs as spoil
 from wrong import recipes as wrong_recipes
 from wrong import runs as wrong_runs
@@ -20,7 +21,7 @@ from wrong.inputs import Case, World
 
 import transferkit
 
-CASES = wrong_recipes.CASES | wrong_runs.CASES
+CASES = wrong_recipes.CASES | wrong_runs.CASES | wrong_gguf.CASES
 
 
 @pytest.fixture(scope="module")

@@ -209,6 +209,24 @@ def test_unknown_name_gives_the_closest() -> None:
         find_spec("missing.yaml")
 
 
+@pytest.mark.parametrize(
+    ("shape", "family"),
+    [
+        ({"hidden_size": 576, "num_hidden_layers": 30, "num_attention_heads": 9}, "smollm2"),
+        ({"hidden_size": 2048, "num_hidden_layers": 16}, "llama"),
+        ({"hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4}, "llama"),
+    ],
+)
+def test_family_of_a_decoder_without_a_spec(tmp_path: Path, shape: dict[str, int], family: str) -> None:
+    """That of a built-in one of the same shape, else of the same architecture, so that recipes fit."""
+    from transformers import LlamaConfig
+    from zoo import tokenizer
+
+    LlamaConfig(**shape).save_pretrained(tmp_path)
+    tokenizer().save_pretrained(tmp_path)
+    assert probe(str(tmp_path)).family == family
+
+
 # Against the hub
 
 

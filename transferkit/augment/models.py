@@ -24,7 +24,7 @@ class Model:
 
     Attributes:
         location: what ``from_pretrained`` is given.
-        name: hub id, registry name or folder name: the same wherever a folder lies.
+        name: hub id, registry name, folder or file name: the same wherever a folder lies.
         revision: commit on the hub, where it is known.
         weights_sha256: hash of sampled weights.
     """
@@ -36,7 +36,7 @@ class Model:
 
     @classmethod
     def decoder(cls, name: str) -> "Model":
-        """The decoder that a registry name, a folder or a hub id stands for.
+        """The decoder that a registry name, a folder, a .gguf file or a hub id stands for.
 
         Raises:
             ConfigError: none of these, an encoder-decoder, or no safetensors weights.

@@ -49,7 +49,7 @@ class FoundDecoder:
 
 
 def find_decoder(model: str, *, template: str | None = None, pooling: str | None = None) -> FoundDecoder:
-    """The decoder that a registry name, a hub id, a spec file or a folder stands for.
+    """The decoder that a registry name, a hub id, a spec file, a folder or a .gguf file stands for.
 
     Args:
         model: one of these.

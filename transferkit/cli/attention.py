@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 Model = Annotated[
     str,
-    typer.Argument(metavar="CKPT", help="Checkpoint or run folder; or a decoder: name, hub id, folder."),
+    typer.Argument(metavar="CKPT", help="Checkpoint or run folder; or a decoder: name, hub id, folder, .gguf file."),
 ]
 Text = Annotated[str | None, typer.Option("--text", help="One text: the heat map shows its tokens.")]
 Texts = Annotated[

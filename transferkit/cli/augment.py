@@ -25,7 +25,9 @@ _OF_WRITTEN = (
 
 Out = Annotated[Path, typer.Option("--out", help="Where to write: .parquet.")]
 Limit = Annotated[int | None, typer.Option("--limit", min=1, help="Use only the first texts.")]
-Llm = Annotated[str | None, typer.Option("--llm", help="Paraphrases by this decoder: registry name, folder or hub id.")]
+Llm = Annotated[
+    str | None, typer.Option("--llm", help="Paraphrases by this decoder: registry name, folder, .gguf file or hub id.")
+]
 Prompt = Annotated[
     list[str] | None, typer.Option("--prompt", metavar="NAME", help="Ask this way; repeatable; default: all.")
 ]

@@ -57,7 +57,9 @@ def copy(
 @app.command()
 def new(
     family: Annotated[str, typer.Option("--family", help="Name of the new family.")],
-    backbone: Annotated[str, typer.Option("--backbone", help="Registry name, folder or hub id of its decoder.")],
+    backbone: Annotated[
+        str, typer.Option("--backbone", help="Registry name, folder, .gguf file or hub id of its decoder.")
+    ],
     to: Annotated[Path, typer.Option("--to", help="Folder in which <family>/ is made.")] = Path("recipes"),
 ) -> None:
     """Write train, adapt and baseline recipes for a new model family."""

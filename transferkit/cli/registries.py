@@ -34,7 +34,9 @@ def list_(
 
 
 @backbones.command()
-def show(name: Annotated[str, typer.Argument(help="Registry name, .yaml file, local folder or hub id.")]) -> None:
+def show(
+    name: Annotated[str, typer.Argument(help="Registry name, .yaml file, local folder, .gguf file or hub id.")],
+) -> None:
     """One backbone's spec as YAML."""
     if name.endswith(".yaml"):
         from transferkit.config.specs import find_spec as find
@@ -52,7 +54,7 @@ def show(name: Annotated[str, typer.Argument(help="Registry name, .yaml file, lo
 
 @backbones.command()
 def probe(
-    location: Annotated[str, typer.Argument(help="Local folder or hub id; no weights are read.")],
+    location: Annotated[str, typer.Argument(help="Local folder, .gguf file or hub id; no weights are read.")],
     revision: Annotated[str | None, typer.Option("--revision", help="Commit on the hub.")] = None,
     write: Annotated[Path | None, typer.Option("--write", help="Write the spec to this .yaml file.")] = None,
 ) -> None:

@@ -32,7 +32,9 @@ Set = Annotated[
 Runs = Annotated[
     Path | None, typer.Option("--runs", help="Where run folders are made; default: runs/.", show_default=False)
 ]
-Target = Annotated[str | None, typer.Option("--target", help="Backbone: registry name, hub id or local folder.")]
+Target = Annotated[
+    str | None, typer.Option("--target", help="Backbone: registry name, hub id, local folder or .gguf file.")
+]
 Source = Annotated[
     Path | None,
     typer.Option("--source", help="Checkpoint or run folder of a `train`; `bundled` ships with transferkit."),

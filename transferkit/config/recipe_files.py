@@ -14,6 +14,7 @@ from transferkit.config.recipes import FILE_ENDINGS, list_recipes, read_recipe, 
 from transferkit.config.schema import parse, parse_yaml
 from transferkit.config.specs import BackboneSpec, find_spec, list_backbones
 from transferkit.errors import ConfigError, did_you_mean
+from transferkit.files.locations import is_gguf
 
 TASKS: tuple[Task, ...] = get_args(Task)
 _PLAIN_SCALAR = re.compile(r"[A-Za-z][\w./-]*")  # needs no quotes in YAML
@@ -64,7 +65,7 @@ def new_family(family: str, *, backbone: str, target: Path) -> list[Path]:
 
     Args:
         family: lower-case letters, digits, dots and hyphens.
-        backbone: name of a spec, a spec file, a local folder or a hub id.
+        backbone: name of a spec, a spec file, a local folder, a .gguf file or a hub id.
         target: folder below which ``family/`` is made.
 
     Returns:
@@ -124,7 +125,7 @@ def _known_spec(backbone: str) -> BackboneSpec | None:
         return find_spec(backbone)
     specs = (find_spec(name) for name in list_backbones())
     spec = next((one for one in specs if one.hub_id == backbone), None)
-    if spec is None and "/" not in backbone and not Path(backbone).is_dir():
+    if spec is None and "/" not in backbone and not (Path(backbone).is_dir() or is_gguf(backbone)):
         find_spec(backbone)  # raises, with the closest name
     return spec
 

@@ -50,7 +50,7 @@ class PromptingSection(Strict):
     """The Prompting LLM. In adapt every key is optional and defaults to the source checkpoint's."""
 
     backbone: str | None = Field(
-        None, description="train only: the Prompting LLM, a name in `backbones/`, a folder or a hub id"
+        None, description="train only: the Prompting LLM, a name in `backbones/`, a folder, a .gguf file or a hub id"
     )
     tokens: SoftTokens | None = Field(
         None, ge=1, le=256, description="k, soft tokens a text; absent: the source's, without one 5"
@@ -96,7 +96,8 @@ class EmbeddingSection(Strict):
 
     backbone: str | None = Field(
         None,
-        description="the frozen decoder: a name in `backbones/`, a folder or a hub id; `--target` overrides it",
+        description="the frozen decoder: a name in `backbones/`, a folder, a .gguf file or a hub id; `--target` "
+        "overrides it",
     )
     more_backbones: list[str] = Field(
         [], description="train only: further backbones, each with a W of its own; the steps take turns"

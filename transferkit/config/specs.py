@@ -10,7 +10,7 @@ from transferkit.config.schema import Strict, parse, read_yaml
 from transferkit.config.template import Template
 from transferkit.errors import ConfigError, did_you_mean
 from transferkit.files.builtin import builtin_dir, bundled_dir
-from transferkit.files.locations import check_location
+from transferkit.files.locations import check_location, is_gguf
 
 Quantization = Literal["none", "nf4"]
 
@@ -33,7 +33,7 @@ class BackboneSpec(Strict):
     name: str = Field(description="equals the file name without .yaml")
     family: str = Field(description="recipes/<family>/ holds the recipes written for it")
     hub_id: str | None = Field(None, description="Hugging Face id; absent for a local or bundled decoder")
-    path: str | None = Field(None, description="local folder, absolute or relative to the spec file")
+    path: str | None = Field(None, description="local folder or .gguf file, absolute or relative to the spec file")
     bundled: bool = Field(False, description="ships with the package, in transferkit/bundled/<name>")
     revision: str | None = Field(None, description="full commit id; absent: the hub's newest at first load, recorded")
     license: str | None = Field(None, description="SPDX id, or the name of the model licence")
@@ -63,7 +63,7 @@ class BackboneSpec(Strict):
 
     @property
     def location(self) -> str:
-        """What ``from_pretrained`` is given: the local folder or the hub id."""
+        """Where the model is: the local folder, the .gguf file or the hub id."""
         return str(bundled_dir(self.name)) if self.bundled else self.path or self.hub_id or ""
 
     @property
@@ -104,7 +104,8 @@ def find_spec(name: str) -> BackboneSpec:
     if name not in known:
         raise ConfigError(
             f"unknown backbone {name!r}{did_you_mean(name, known)} "
-            "(`transferkit backbones list` shows all; a local folder or a hub id such as org/model works too)"
+            "(`transferkit backbones list` shows all; a local folder, a .gguf file or a hub id such as org/model works "
+            "too)"
         )
     return read_spec(builtin_dir("backbones") / f"{name}.yaml")
 
@@ -113,14 +114,14 @@ def declared_spec(name: str) -> BackboneSpec | None:
     """The spec that a user's name for a backbone stands for, found without the hub.
 
     A built-in name or a ``.yaml`` path gives its spec; a hub id that a built-in spec describes gives that one. None:
-    any other folder or hub id, of which only the model itself tells.
+    any other folder, .gguf file or hub id, of which only the model itself tells.
 
     Raises:
         ConfigError: none of these.
     """
     if name.endswith(".yaml") or name in list_backbones():
         return find_spec(name)
-    if not Path(name).is_dir():
+    if not (Path(name).is_dir() or is_gguf(name)):
         for known in map(find_spec, list_backbones()):
             if known.hub_id == name:
                 return known
@@ -133,6 +134,6 @@ def declared_spec(name: str) -> BackboneSpec | None:
 def lasting_name(name: str) -> str:
     """A backbone's name that means the same from every folder: a local model or spec goes by its absolute path."""
     path = Path(name)
-    if name in list_backbones() or not (name.endswith(".yaml") or path.is_dir()):
+    if name in list_backbones() or not (name.endswith(".yaml") or path.is_dir() or is_gguf(name)):
         return name
     return str(path.parent.resolve() / path.name)  # a link keeps its own name, which a spec must be called by

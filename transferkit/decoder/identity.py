@@ -14,9 +14,12 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 from transformers.utils import cached_file
 
+from transferkit.decoder.gguf import architecture_facts
 from transferkit.decoder.loading import config_file
 from transferkit.errors import ConfigError
 from transferkit.files.json import read_json
+from transferkit.files.locations import is_gguf
+from transferkit.files.manifest import sha256_file
 
 _VOLATILE = {  # keys of config.json that change between library versions and ways of loading, not between models
     "_name_or_path",
@@ -53,20 +56,22 @@ def identify(
 ) -> Identity:
     """Identity of the decoder at ``location``, whose tokenizer and embedding scale are known."""
     return Identity(
-        config_sha256=config_sha256(config_file(location, revision=revision)),
+        config_sha256=config_sha256(location, revision=revision),
         tokenizer_sha256=tokenizer_sha256(tokenizer),
         weights_sha256=weights_sha256(location, revision=revision),
         embedding_scale=embedding_scale,
     )
 
 
-def config_sha256(file: Path) -> str:
-    """Hash of what config.json says about the architecture.
+def config_sha256(location: str, *, revision: str | None) -> str:
+    """Hash of what config.json, or the metadata of a GGUF file, says about the architecture.
 
     The file, not the object: a newer library fills in defaults that an older one did not know.
     """
-    facts = {key: value for key, value in read_json(file).items() if key not in _VOLATILE}
-    return _sha256_json(facts)
+    if is_gguf(location):
+        return _sha256_json(architecture_facts(location))
+    config = read_json(config_file(location, revision=revision))
+    return _sha256_json({key: value for key, value in config.items() if key not in _VOLATILE})
 
 
 def tokenizer_sha256(tokenizer: PreTrainedTokenizerBase) -> str:
@@ -84,11 +89,13 @@ def weights_sha256(location: str, *, revision: str | None) -> str:
 
     Read from the files, so that it is the same whatever dtype or quantisation the model is loaded in, however the
     weights are spread over files, and so that a fine-tune that leaves the embeddings alone (merged LoRA) is told
-    from its base. Numbers are compared in bfloat16.
+    from its base. Numbers are compared in bfloat16. A GGUF file is one file: its sha256.
 
     Raises:
         ConfigError: no safetensors weights at ``location``.
     """
+    if is_gguf(location):
+        return sha256_file(Path(location))
     digest = hashlib.sha256()
     with ExitStack() as stack:
         files = [

@@ -1,4 +1,4 @@
-"""Load weights and tokenizers from a folder or the hub: safetensors only, no remote code, no random weights."""
+"""Load weights and tokenizers from a folder, a GGUF file or the hub: no pickle, no remote code, no random weights."""
 
 import importlib.util
 import math
@@ -29,20 +29,21 @@ from transformers.utils import cached_file
 from transformers.utils import logging as transformers_logging
 
 from transferkit.config.specs import Quantization
+from transferkit.decoder.gguf import from_gguf
 from transferkit.errors import ConfigError, RunError
-from transferkit.files.locations import check_location
+from transferkit.files.locations import check_location, is_gguf
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
 def config_file(location: str, *, revision: str | None) -> Path:
-    """Where config.json lies on this machine, in the folder or in the hub's cache."""
+    """Where config.json lies on this machine, in the folder or in the hub's cache; a GGUF file has none."""
     found = Path(location, "config.json")
     return found if found.is_file() else Path(str(cached_file(location, "config.json", revision=revision)))
 
 
 def load_config(location: str, *, revision: str | None = None) -> PreTrainedConfig:
-    """The model's config.json.
+    """The model's config.json, or what stands for it in a GGUF file.
 
     Raises:
         ConfigError: not found, not reachable, or of a kind this transformers version does not know.
@@ -77,7 +78,9 @@ def load_trunk(
     """
     check_location(location)
     quantizer = _nf4_config(location, dtype) if quantization == "nf4" else None
-    model = _load_weights(AutoModel, location, revision, dtype, quantizer, device)
+    # Of some families the library finds the weights of a GGUF file only where the head is there too.
+    auto_class = AutoModelForCausalLM if is_gguf(location) else AutoModel
+    model = _load_weights(auto_class, location, revision, dtype, quantizer, device)
     if quantizer is not None:
         _prepare_linear4bit(model, location)
     elif getattr(model.config, "quantization_config", None) is not None:
@@ -178,6 +181,8 @@ def _from_pretrained(auto_class: Any, location: str, **options: Any) -> Any:
     """``auto_class.from_pretrained`` with its many failures told in one sentence, and without its console output."""
     with quiet_transformers():
         try:
+            if is_gguf(location):
+                return from_gguf(auto_class, location, **options)
             return auto_class.from_pretrained(location, trust_remote_code=False, **options)
         except torch.OutOfMemoryError:
             raise _too_large(location) from None
@@ -230,6 +235,11 @@ def _reason(location: str, error: Exception) -> str:
 
 
 def _nf4_config(location: str, dtype: torch.dtype) -> BitsAndBytesConfig:
+    if is_gguf(location):
+        raise ConfigError(
+            f"{location}: quantization nf4 would round the weights of a GGUF file a second time; use quantization: "
+            "none, or the model's original folder or hub id"
+        )
     if importlib.util.find_spec("bitsandbytes") is None:
         raise ConfigError(f"{location}: quantization nf4 needs bitsandbytes; `pip install bitsandbytes`")
     return BitsAndBytesConfig(

@@ -8,20 +8,20 @@ from transferkit.config.specs import BackboneSpec, TokenizerFacts, declared_spec
 from transferkit.decoder.loading import load_config, load_tokenizer
 from transferkit.decoder.tokens import opens_with_bos
 from transferkit.errors import ConfigError
-from transferkit.files.locations import check_location
+from transferkit.files.locations import check_location, is_gguf
 
 
 def resolve(name: str) -> BackboneSpec:
     """The spec for whatever a user may call a backbone: the declared one, or what the model itself tells.
 
     Raises:
-        ConfigError: no spec, folder or hub id has that name, or see :func:`probe`.
+        ConfigError: no spec, folder, .gguf file or hub id has that name, or see :func:`probe`.
     """
     return declared_spec(name) or probe(name)
 
 
 def probe(location: str, *, revision: str | None = None) -> BackboneSpec:
-    """Spec of the decoder at ``location`` (folder or hub id).
+    """Spec of the decoder at ``location`` (folder, .gguf file or hub id).
 
     Raises:
         ConfigError: no config or tokenizer there, or a config without the facts that a decoder has.
@@ -31,17 +31,21 @@ def probe(location: str, *, revision: str | None = None) -> BackboneSpec:
     text = config.get_text_config()
     hidden = getattr(text, "hidden_size", None)
     if not isinstance(hidden, int):
-        raise ConfigError(f"{location}: config.json names no hidden_size, so it is no decoder transferkit can read")
+        raise ConfigError(f"{location}: its config names no hidden_size, so it is no decoder transferkit can read")
     if getattr(config, "is_encoder_decoder", False):
         raise ConfigError(f"{location}: an encoder-decoder ({config.model_type}); expected a decoder")
     tokenizer = load_tokenizer(location, revision=revision)
-    folder = Path(location).resolve() if Path(location).is_dir() else None
+    here = Path(location).resolve() if Path(location).is_dir() else None
+    if is_gguf(location):
+        here = (
+            Path(location).parent.resolve() / Path(location).name
+        )  # a link keeps its name: the hub's cache has others
     embedding = getattr(text, "word_embed_proj_dim", None) or getattr(text, "embedding_size", None)
     return BackboneSpec(
-        name=_name(folder.name if folder else location.split("/")[-1]),
-        family=_family(text.model_type),
-        hub_id=None if folder else location,
-        path=str(folder) if folder else None,
+        name=_name((here.stem if is_gguf(location) else here.name) if here else location.split("/")[-1]),
+        family=_family(text.model_type, hidden, getattr(text, "num_hidden_layers", None)),
+        hub_id=None if here else location,
+        path=str(here) if here else None,
         revision=revision,
         model_type=text.model_type,
         hidden_size=hidden,
@@ -68,10 +72,11 @@ def _max_length(config: object, tokenizer_limit: int) -> int | None:
     return min(found) if found else None
 
 
-def _family(model_type: str) -> str:
-    """The family of a built-in spec of the same architecture, so that its recipes apply; else the architecture."""
-    known = [spec for spec in map(find_spec, list_backbones()) if not spec.bundled]
-    families = {spec.family for spec in known if spec.model_type == model_type}
+def _family(model_type: str, hidden_size: int, num_layers: int | None) -> str:
+    """The family of a built-in spec of the same shape or architecture, so that its recipes apply; else the latter."""
+    known = [spec for spec in map(find_spec, list_backbones()) if not spec.bundled and spec.model_type == model_type]
+    alike = {spec.family for spec in known if (spec.hidden_size, spec.num_layers) == (hidden_size, num_layers)}
+    families = alike or {spec.family for spec in known}
     return model_type if model_type in families or not families else min(families)
 
 

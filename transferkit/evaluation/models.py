@@ -151,7 +151,8 @@ def find_models(
     own template and pooling; so its rows, the one with its own template among them, can be compared.
 
     Args:
-        given: checkpoint or run folders, ``bundled``, ``tfidf``, registry names, specs, model folders, hub ids.
+        given: checkpoint or run folders, ``bundled``, ``tfidf``, registry names, specs, model folders, .gguf files, hub
+            ids.
         reading: how those of them that hold a decoder are read.
         instructions: as for :class:`MtebEncoder`.
         device: where they are loaded.

@@ -12,6 +12,7 @@ from transferkit.config.resolve import Reading, ResolvedRecipe
 from transferkit.config.specs import BackboneSpec
 from transferkit.data.examples import Batch
 from transferkit.decoder.decoder import Decoder
+from transferkit.decoder.gguf import unpacked
 from transferkit.decoder.identity import Identity
 from transferkit.decoder.loading import input_embeddings, num_parameters
 from transferkit.decoder.passes import Hidden
@@ -110,11 +111,12 @@ class BackboneEmbedder(Embedder):
         }
 
     def summary(self) -> list[str]:
-        """Which path, how exact, and what is in 4 bits."""
+        """Which path, how exact, and how its weights are kept."""
         decoder, cached = self.backbone, self.reader.is_cached
         errors = decoder.exactness.cached_errors if cached else decoder.exactness.full_errors
         path = "cached" if cached else "full"
         said = [f"{decoder.spec.name}, {path} path with relative error {max(errors):.0e}"]
+        said += unpacked(decoder.spec.location)
         return said + ([f"{decoder.quantized_layers} layers in 4 bits"] if decoder.quantized_layers else [])
 
     def sections(self, recipe: ResolvedRecipe, batch: Batch) -> list[tuple[str, Rows]]:
@@ -123,11 +125,13 @@ class BackboneEmbedder(Embedder):
         errors = f"cached text {max(exactness.cached_errors):.1e}, padded full pass {max(exactness.full_errors):.1e}"
         widths = sorted({self.pooled_width(pooling) for pooling in self.poolings(recipe)})
         vectors = " or ".join(f"{width:,}" for width in widths)
+        weights = [str(decoder.dtype).removeprefix("torch."), f"quantization {decoder.quantization}"]
+        weights += unpacked(decoder.spec.location)
         rows = [
             ("path", self._path(batch)),
             ("exactness, measured", f"{errors} (relative error to single rows without padding)"),
             ("widths", f"embeddings {decoder.embedding_width:,}, vectors {vectors}"),
-            ("weights", f"{str(decoder.dtype).removeprefix('torch.')}, quantization {decoder.quantization}"),
+            ("weights", ", ".join(weights)),
         ]
         return [(f"backbone: {decoder.spec.name}", rows)]
 

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from transferkit.config.methods import MethodFacts
 from transferkit.config.resolve import ResolvedRecipe
+from transferkit.decoder.gguf import unpacked
 from transferkit.decoder.identity import weights_sha256
 from transferkit.decoder.probe import resolve
 from transferkit.decoder.text_states import TextStateMemory
@@ -82,6 +83,11 @@ class SourceEmbedder(PromptEmbedder):
             record_facts={"alignment": facts, "prompting_weights_sha256": origin},
             others=others,
         )
+
+    def summary(self) -> list[str]:
+        """With how the weights of its Prompting LLM came."""
+        origin = self.writer.prompting.model.config.name_or_path or ""
+        return super().summary() + [f"Prompting LLM {how}" for how in unpacked(origin)]
 
     def before_step(self, step: int) -> None:
         """The backbone of this step."""

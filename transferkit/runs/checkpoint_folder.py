@@ -9,6 +9,7 @@ from transferkit.config.specs import list_backbones
 from transferkit.errors import ConfigError
 from transferkit.files.builtin import BUNDLED, bundled_dir
 from transferkit.files.json import read_json
+from transferkit.files.locations import gguf_inside, is_gguf
 from transferkit.files.manifest import NAME, sha256_file, verify
 
 FORMAT = 1
@@ -45,7 +46,8 @@ def checkpoint_folder(folder: Path) -> Path:
         if not leaves_checkpoint(method):
             raise ConfigError(f"{folder}: a {method} run has no checkpoint; pass the run of another method")
         raise ConfigError(f"{folder}: this run has no checkpoint yet (it did not finish); continue it with --resume")
-    if (folder / "config.json").is_file() or (not folder.exists() and str(folder) in list_backbones()):
+    is_decoder = (folder / "config.json").is_file() or (is_gguf(str(folder)) and folder.is_file())
+    if is_decoder or (not folder.exists() and str(folder) in list_backbones()):
         raise ConfigError(
             f"{folder}: a decoder and no checkpoint; `transferkit train` and `adapt` make one, and `{BUNDLED}` is "
             "there already"
@@ -69,6 +71,7 @@ def is_checkpoint(model: str) -> bool:
     if not any((folder / part).exists() for part in (NAME, "record.json", "checkpoint")):
         raise ConfigError(
             f"{model}: not a complete checkpoint (no {NAME} in it) and not a model folder (no config.json in it)"
+            f"{gguf_inside(folder)}"
         )
     return True
 
