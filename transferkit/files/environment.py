@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 _RUNS_FROM = ("transferkit", "backbones", "recipes")  # folders of the checkout that decide what a run does
-_PACKAGES = ("transferkit", "torch", "transformers", "accelerate", "peft", "bitsandbytes", "datasets", "numpy")
+_PACKAGES = ("transferkit", "torch", "transformers", "accelerate", "peft", "bitsandbytes", "gguf", "datasets", "numpy")
 
 
 def environment() -> dict[str, Any]:
