@@ -1,6 +1,9 @@
 """The environment of every test: offline, one thread, plain output of a fixed width."""
 
 import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -17,6 +20,19 @@ def pytest_configure(config: pytest.Config) -> None:
     expression = config.option.markexpr
     wants_network = "network" in expression and "not network" not in expression
     os.environ["HF_HUB_OFFLINE"] = "0" if wants_network else "1"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def same_precision_on_every_machine() -> Iterator[Path]:
+    """What ``precision: auto`` finds measured, in this process and in those that it starts: float32 is faster."""
+    import torch
+
+    from transferkit.decoder.device import CACHE, remember
+
+    with tempfile.TemporaryDirectory() as folder:
+        os.environ[CACHE] = folder
+        remember(torch.device("cpu"), 0.5)
+        yield Path(folder)
 
 
 @pytest.fixture(scope="session")

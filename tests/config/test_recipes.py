@@ -333,7 +333,7 @@ def test_recipe_says_all_that_its_task_uses(name: str) -> None:
             "eval",
         ],
     }[task]
-    keys = [k for k in Recipe.model_fields if k in {*sections, "task", "seed", "save_every", "tracking"}]
+    keys = [k for k in Recipe.model_fields if k in {*sections, "task", "seed", "precision", "save_every", "tracking"}]
     assert list(parse_yaml(whole(name), where=name)) == keys
     elsewhere = {
         "prompting": {"lora"}
@@ -390,7 +390,7 @@ def test_family_names_backbones_of_the_registry(family: str) -> None:
     assert spec.family == family
     assert small.hidden_size < spec.hidden_size
     assert recipe.embedding.quantization in spec.quantizations
-    assert recipe.embedding.dtype == "bfloat16"
+    assert recipe.precision == "auto"
     longest = recipe.embedding.max_length + (recipe.prompting.tokens or 0)
     assert spec.max_length is None or longest <= spec.max_length
 

@@ -374,7 +374,7 @@ def test_a_task_that_fails_is_said_and_the_others_are_run(
 
 def test_what_frozen_backbones_are_loaded_with(tiny: Tiny) -> None:
     def loaded(**options: Any) -> Any:
-        none: dict[str, Any] = dict.fromkeys(("templates", "poolings", "dtype", "quantize", "max_length", "layers"))
+        none: dict[str, Any] = dict.fromkeys(("templates", "poolings", "precision", "quantize", "max_length", "layers"))
         none |= {"template": [], "pooling": []}
         (model,) = find_models([str(tiny.target)], parse_reading(**none | options), instructions={}, device="cpu")
         ((encoder,),) = model.groups()
@@ -384,7 +384,7 @@ def test_what_frozen_backbones_are_loaded_with(tiny: Tiny) -> None:
     decoder = plain.decoder
     assert (plain.max_length, plain.layers) == (MAX_LENGTH, 1)
     assert (decoder.dtype, decoder.quantization) == (torch.float32, "none")
-    asked = loaded(max_length=16, dtype="bfloat16", quantize="nf4", layers=2)
+    asked = loaded(max_length=16, precision="bfloat16", quantize="nf4", layers=2)
     assert (asked.max_length, asked.layers) == (16, 2)
     assert (asked.decoder.dtype, asked.decoder.quantization) == (torch.bfloat16, "nf4")
     option = signature(command).parameters["max_length"].annotation.__metadata__[0]
@@ -553,10 +553,13 @@ def test_tables_fit_a_terminal_of_eighty_columns() -> None:
         ("$ALONE --tasks STS12 --poolings all", ("--poolings: ", "alone (prompting LLM alone) can be read in one")),
         ("tfidf --tasks STS12 --templates all", ("--templates needs a decoder or a checkpoint",)),
         ("tfidf tfidf --tasks STS12", ("tfidf: is given twice",)),
-        ("$SOURCE --tasks STS12 --dtype float32", ("--dtype is for frozen backbones, got none", "as it was trained")),
+        (
+            "$SOURCE --tasks STS12 --precision float32",
+            ("--precision is for frozen backbones, got none", "as it was trained"),
+        ),
         ("$SOURCE tfidf --tasks STS12 --quantize nf4", ("--quantize is for frozen backbones, got none",)),
         ("$SOURCE --tasks STS12 --max-length 512", ("--max-length is for frozen backbones, got none",)),
-        ("$MODEL --tasks STS12 --dtype float16", ("--dtype float16: expected one of float32, bfloat16",)),
+        ("$MODEL --tasks STS12 --precision float16", ("--precision float16: expected one of auto, float32, bfloat16",)),
         ("$MODEL --tasks STS12 --prompting-alone", ("--prompting-alone needs a checkpoint", "got none")),
         ("$ALONE --tasks STS12 --prompting-alone", ("of `train` or `adapt`, got", "alone (prompting-llm-alone)")),
         ("$SOURCE $TASK --tasks STS12 --prompting-alone", ("--prompting-alone: ", "task: ", "the instruction alone")),

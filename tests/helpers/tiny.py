@@ -42,6 +42,7 @@ class Tiny:
         base: dict[str, Any] = {
             "task": task,
             "seed": 3,
+            "precision": "float32",  # figures of tests are exact, on every machine
             "embedding": {"backbone": str(self.target), "max_length": 24},
             "readout": {"kind": "whiten", "sample": 20},
             "data": {

@@ -40,7 +40,7 @@ SETTINGS: list[dict[str, Any]] = [
     {"embedding": {"pooling": "mean+static"}},
     {"embedding": {"layers": 2}},
     {"embedding": {"max_length": 5}},
-    {"embedding": {"dtype": "bfloat16"}},
+    {"precision": "bfloat16"},
     {"embedding": {"quantization": "nf4"}},
     {"prompting": {"tokens": 2}},
     {"prompting": {"tau": 1.0}},
@@ -140,7 +140,7 @@ def test_what_learns_and_what_comes_out_is_in_fp32(built: Built, tiny: Tiny, sou
     """On a decoder in half precision too."""
     embedder = built.trial.embedder
     if built.facts.has_backbone:
-        (embedder, *_) = read_as(tiny, source, built.facts, {"embedding": {"dtype": "bfloat16"}})
+        (embedder, *_) = read_as(tiny, source, built.facts, {"precision": "bfloat16"})
     assert {p.dtype for group in embedder.trainable().values() for p in group} <= {torch.float32}
     assert embedder.encode(TEXTS).dtype == np.float32
     if built.facts.kind is not None:

@@ -86,14 +86,14 @@ def test_offsets_of_positions_that_both_have(tiny: Tiny, learned: Path, tokens: 
     np.testing.assert_allclose(offset.detach().numpy(), expected, rtol=1e-4, atol=1e-6)
 
 
-@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
-def test_on_its_own_backbone_the_source_goes_on_as_it_was(tiny: Tiny, learned: Path, dtype: str) -> None:
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_on_its_own_backbone_the_source_goes_on_as_it_was(tiny: Tiny, learned: Path, precision: str) -> None:
     """Bit for bit, in any precision: nothing is regressed."""
-    embedder = started(tiny, learned, embedding={"backbone": str(tiny.source), "dtype": dtype})
+    embedder = started(tiny, learned, precision=precision, embedding={"backbone": str(tiny.source)})
     for name, value in load(learned).state_dict().items():
         if name.startswith("alignment."):
             assert torch.equal(embedder.state_dict()[name], value), name
-    if dtype == "float32":
+    if precision == "float32":
         whole = load(learned).encode(TEXTS, instruction="see")
         np.testing.assert_allclose(embedder.eval().encode(TEXTS, instruction="see"), whole, atol=1e-6)
 

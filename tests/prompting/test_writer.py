@@ -25,6 +25,9 @@ class Recorder(nn.Module):
         self.calls: list[list[str]] = []
         self.scale = nn.Parameter(torch.ones(()))
 
+    def freeze(self) -> None:
+        self.requires_grad_(False)
+
     def forward(self, prompts: list[str]) -> Tensor:
         self.calls.append(list(prompts))
         return torch.stack([soft_of(prompt) for prompt in prompts]) * self.scale

@@ -17,6 +17,7 @@ from transferkit.runner.provenance import lineage_of
 # would be taken for seeds of one experiment: change recipes instead. A new key may be added here.
 DEFAULTS: dict[str, Any] = {
     "method": None,
+    "precision": "auto",
     "prompting.backbone": None,
     "prompting.tokens": None,
     "prompting.tau": None,
@@ -32,7 +33,6 @@ DEFAULTS: dict[str, Any] = {
     "embedding.backbone": None,
     "embedding.more_backbones": [],
     "embedding.quantization": "none",
-    "embedding.dtype": "float32",
     "embedding.template": None,
     "embedding.pooling": None,
     "embedding.layers": None,
@@ -101,6 +101,8 @@ def test_a_key_that_comes_later_leaves_a_lineage_alone_until_it_is_used(tiny: Ti
         ({"eval": {"keep_states_gib": 1.0}}, False),
         ({"save_every": 3}, False),
         ({"seed": 18}, False),
+        ({"precision": "auto"}, False),  # which is float32 here
+        ({"precision": "bfloat16"}, True),
         ({"frozen": {"poolings": ["last"]}}, False),  # a section of another method
         ({"lora": {"r": 4}}, True),
         ({"eval": {"keep": "last"}}, True),

@@ -95,7 +95,13 @@ Layers = Annotated[
     int | None,
     typer.Option("--layers", min=1, help="Of frozen backbones: last ones, whose states are averaged; default: 1."),
 ]
-Dtype = Annotated[str | None, typer.Option("--dtype", help="Of frozen backbones: float32, the default, or bfloat16.")]
+Precision = Annotated[
+    str | None,
+    typer.Option(
+        "--precision",
+        help="Of frozen backbones: auto, the default (bfloat16 where it is faster here), float32 or bfloat16.",
+    ),
+]
 Quantize = Annotated[
     str | None, typer.Option("--quantize", help="Of frozen backbones: nf4 loads them in 4 bits; default: none.")
 ]
@@ -117,7 +123,7 @@ def evaluate(
     poolings: Poolings = None,
     max_length: MaxLength = None,
     layers: Layers = None,
-    dtype: Dtype = None,
+    precision: Precision = None,
     quantize: Quantize = None,
     backbone: Backbone = None,
     batch_size: BatchSize = 64,
@@ -147,7 +153,7 @@ def evaluate(
         templates=templates,
         pooling=pooling or [],
         poolings=poolings,
-        dtype=dtype,
+        precision=precision,
         quantize=quantize,
         max_length=max_length,
         layers=layers,
@@ -223,7 +229,7 @@ def _show(models: "Sequence[Model]", tasks: "Sequence[AbsTask]") -> None:
     """The models, and every task with the instructions that its texts get from the models that read any."""
     for model in models:
         for method in model.methods:
-            print(f"{model.name}: {method}")
+            print(f"{model.name}: {method}{'' if model.precision is None else f', {model.precision}'}")
     print(f"{len(tasks)} tasks")
     for task in tasks:
         found = _instructions_of(task, models)
@@ -256,6 +262,9 @@ def _run(
     from transferkit.evaluation.run import run_tasks
     from transferkit.files.lock import sole_use
 
+    for model in models:
+        if model.precision is not None:
+            say(f"{model.name}: {model.precision}", console)
     groups = chain.from_iterable(model.groups() for model in models)
     rows = []
     try:

@@ -17,6 +17,9 @@ FILE_ENDINGS = (".yaml", ".yml")
 RETIRED: dict[str, Any] = {"prompting.tau_start": None, "alignment.basis": "own"}
 
 
+_DTYPE = ("embedding", "dtype")  # what `precision` was called when it was the backbone's alone
+
+
 def list_recipes() -> list[str]:
     """Names ``family/task`` of the built-in recipes, sorted."""
     return [name for name in _names() if not name.startswith(f"{BASE}/")]
@@ -67,6 +70,21 @@ def read_recipe(name: str, *, overrides: list[str] | None = None, task: Task | N
         raise ConfigError(f"{path}: task: expected {task!r} for this command, got {mapping['task']!r}")
     drop_retired(mapping, where=where)
     return parse(Recipe, mapping, where=where)
+
+
+def recorded_recipe(folder: Path) -> Recipe:
+    """The recipe of a run folder. One of an earlier version says ``embedding.dtype`` where this one has ``precision``.
+
+    Raises:
+        ConfigError: as :func:`read_recipe`.
+    """
+    file = folder / "recipe.yaml"
+    mapping = read_yaml(file)
+    section, key = _DTYPE
+    if isinstance(mapping.get(section), dict) and key in mapping[section]:
+        mapping.setdefault("precision", mapping[section].pop(key))
+    drop_retired(mapping, where=str(file))
+    return parse(Recipe, mapping, where=str(file))
 
 
 def read_mapping(path: Path) -> dict[str, Any]:
@@ -134,8 +152,14 @@ def drop_retired(mapping: dict[str, Any], *, where: str) -> None:
     """Take :data:`RETIRED` keys out of a recipe's mapping, in place.
 
     Raises:
-        ConfigError: one of them with a value that changed something.
+        ConfigError: one of them with a value that changed something, or a key that has another name now.
     """
+    section, key = _DTYPE
+    if isinstance(mapping.get(section), dict) and key in mapping[section]:
+        raise ConfigError(
+            f"{where}: {section}.{key}: is the key `precision` now, at the top level, for every model of a run; remove "
+            f"this one and write precision: {mapping[section][key]}, or precision: auto"
+        )
     for path, unused in RETIRED.items():
         section, key = path.split(".")
         place = mapping.get(section)

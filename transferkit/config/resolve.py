@@ -12,6 +12,7 @@ from transferkit.config.poolings import Pooling, check_soft_place, of_states, wi
 from transferkit.config.recipe import Recipe, with_names
 from transferkit.config.sections import (
     AlignmentSection,
+    Computed,
     EmbeddingSection,
     PromptingSection,
     Reads,
@@ -42,12 +43,26 @@ class ResolvedAlignment(AlignmentSection):
 
 
 @dataclass(frozen=True)
+class ChosenPrecision:
+    """In which precision models compute. ``speed``: of bfloat16, in times float32's, where that was measured here."""
+
+    precision: Computed
+    speed: float | None = None
+
+    def __str__(self) -> str:
+        if self.speed is None:
+            return f"precision {self.precision}"
+        what = "" if self.precision == "bfloat16" else "bfloat16 is "
+        return f"precision {self.precision} (measured: {what}{self.speed:.1f}x float32 here)"
+
+
+@dataclass(frozen=True)
 class Reading:
     """Which decoder embeds, how it is loaded, and how it is read."""
 
     spec: BackboneSpec
     quantization: Quantization
-    dtype: str
+    dtype: Computed
     template: str
     pooling: Pooling
     layers: int
@@ -61,8 +76,13 @@ class ResolvedRecipe(Recipe):
     It prints as a recipe with every key.
     """
 
+    # The default is what lineages leave out: runs in float32 keep theirs from the time before there was a choice.
+    precision: Computed = "float32"
     prompting: ResolvedPrompting
     alignment: ResolvedAlignment
+    chosen: ChosenPrecision = Field(
+        ChosenPrecision("float32"), exclude=True, description="the precision, and why it was chosen"
+    )
     spec: BackboneSpec | None = Field(None, exclude=True, description="of the backbone; None: none embeds")
 
     @property
@@ -78,7 +98,7 @@ class ResolvedRecipe(Recipe):
         return Reading(
             spec=self.spec,
             quantization=one.quantization,
-            dtype=one.dtype,
+            dtype=self.precision,
             template=one.template,
             pooling=one.pooling,
             layers=one.layers,
@@ -87,7 +107,9 @@ class ResolvedRecipe(Recipe):
         )
 
 
-def resolve_recipe(recipe: Recipe, *, description: Mapping[str, Any], spec: BackboneSpec | None) -> ResolvedRecipe:
+def resolve_recipe(
+    recipe: Recipe, *, description: Mapping[str, Any], spec: BackboneSpec | None, chosen: ChosenPrecision
+) -> ResolvedRecipe:
     """Fill every choice that the recipe leaves open.
 
     Local backbones are named by their absolute paths, so that a run can be resumed and compared from every folder.
@@ -96,6 +118,7 @@ def resolve_recipe(recipe: Recipe, *, description: Mapping[str, Any], spec: Back
         recipe: as it was written.
         description: of the source checkpoint; empty where the method starts from nothing.
         spec: of the backbone; None where none embeds.
+        chosen: in the place of ``auto``, which a measurement decides.
 
     Raises:
         ConfigError: template and pooling that the method cannot be read with.
@@ -121,6 +144,8 @@ def resolve_recipe(recipe: Recipe, *, description: Mapping[str, Any], spec: Back
             "prompting": ResolvedPrompting(**prompting | {"backbone": recipe.prompting.backbone}),
             "alignment": ResolvedAlignment(**alignment),
             "data": recipe.data.model_copy(update={"train": train}),
+            "precision": chosen.precision,
+            "chosen": chosen,
             "spec": spec,
         }
     )

@@ -13,6 +13,8 @@ from transferkit.config.specs import Quantization
 from transferkit.config.template import AUTO, Template, frozen_template, template_text
 from transferkit.errors import ConfigError
 
+Computed = Literal["float32", "bfloat16"]
+Precision = Literal["auto", "float32", "bfloat16"]
 Relaxation = Literal["vocabulary", "straight_through", "none"]
 Reads = Literal["instruction", "text"]
 Tokens = Annotated[int, Unit("tokens")]
@@ -104,9 +106,6 @@ class EmbeddingSection(Strict):
     )
     quantization: Quantization = Field(
         "none", description="`nf4` takes about a quarter of the weight memory; steps are slower"
-    )
-    dtype: Literal["float32", "bfloat16"] = Field(
-        "float32", description="of the frozen weights; what learns is float32 always"
     )
     template: str | None = Field(
         None,

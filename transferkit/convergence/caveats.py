@@ -6,12 +6,11 @@ from typing import Any
 
 from transferkit.config.poolings import STATIC, parts_of
 from transferkit.convergence.comparable import run_id
-from transferkit.convergence.series import Series, recipe_facts
+from transferkit.convergence.series import Series, precision_of, recipe_facts
 from transferkit.runs.folder import Run
 
 # Keys of the recipe in which rows of one table should agree, or the reader must know.
 _COMPARED_KEYS = (
-    "embedding.dtype",
     "embedding.max_length",
     "loss.temperature",
     "loss.symmetric",
@@ -47,6 +46,7 @@ def comparison_notes(series: list[Series]) -> tuple[str, ...]:
             trained,
             lambda run: "yes" if STATIC in parts_of(str(recipe_facts(run).get("embedding.pooling"))) else "no",
         ),
+        _differing("Models computed in precision {values}", trained, precision_of),
         *(_differing(f"{key} differs: {{values}}", trained, _of_recipe(key)) for key in _COMPARED_KEYS),
         _differing("Devices differ, so seconds and memory cannot be compared: {values}", by_label, _device),
         _uneven(series),

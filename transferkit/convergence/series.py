@@ -25,7 +25,8 @@ READOUT_NAMES: dict[Readout, str] = {
 }
 KIND_NAMES = {"none": "plain", "plain": "plain", "center": "centred", "whiten": "whitened", "pairs": "from pairs"}
 
-_IN_THE_RECORD = ("embedding.backbone", "embedding.quantization", "embedding.dtype")  # it says what was loaded
+# It says what was loaded; `embedding.dtype` is what `precision` was once called.
+_IN_THE_RECORD = ("embedding.backbone", "embedding.quantization", "embedding.dtype", "precision")
 _IGNORED_DATA_KEYS = {"path", "train_path", "corpus_path", "qrels_path", "hub_id", "builtin", "revision"}
 
 
@@ -200,8 +201,13 @@ def _identity(run: Run) -> dict[str, Any]:
     backbone = run.record["backbone"] or {}
     facts["source"] = source_of(run)
     facts["backbone"] = backbone.get("name")
-    facts["quantization"], facts["dtype"] = backbone.get("quantization"), backbone.get("dtype")
+    facts["quantization"], facts["precision"] = backbone.get("quantization"), precision_of(run)
     return {key: value for key, value in facts.items() if value is not None}
+
+
+def precision_of(run: Run) -> str:
+    """In which its models computed; records of earlier versions say it of the backbone, all else was float32."""
+    return str(run.record.get("precision") or (run.record["backbone"] or {}).get("dtype") or "float32")
 
 
 def _series(label: str, group: tuple[Run, ...], *, key: str) -> Series | None:

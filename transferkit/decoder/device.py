@@ -1,8 +1,28 @@
-"""Which device computes."""
+"""Which device computes, and in which precision: what bfloat16 is worth on a machine is measured on it, once."""
+
+import os
+import platform
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from statistics import median
+from time import perf_counter
 
 import torch
+from torch import Tensor
+from torch.nn.functional import silu
+from transformers import PreTrainedModel
 
+from transferkit.config.resolve import ChosenPrecision
+from transferkit.config.sections import Precision
 from transferkit.errors import ConfigError
+from transferkit.files.json import read_json, write_json
+
+FASTER = 1.5  # times float32's speed that bfloat16 must have to be worth its rounding
+CACHE = "TRANSFERKIT_CACHE"  # environment variable: folder of what was measured
+_FILE = "precision.json"
+_TOKENS, _WIDTH, _ROUNDS, _SECONDS = 256, 576, 6, 0.3
+_SHORT = 128 * 128  # queries times keys: at 256 times 256 fused attention is as fast
 
 
 def usable_device(device: str | None) -> str:
@@ -22,3 +42,109 @@ def usable_device(device: str | None) -> str:
             "the option away"
         ) from None
     return device
+
+
+# Which precision
+
+
+def choose_precision(asked: Precision, device: torch.device) -> ChosenPrecision:
+    """What was asked for, or what ``auto`` comes to on ``device``: bfloat16 where it is :data:`FASTER`.
+
+    A GPU is asked whether it has bfloat16 arithmetic; anything else is measured, and the figure kept for later runs.
+    """
+    if asked != "auto":
+        return ChosenPrecision(asked)
+    if device.type == "cuda":
+        return ChosenPrecision("bfloat16" if torch.cuda.is_bf16_supported(including_emulation=False) else "float32")
+    speed = bfloat16_speed(device)
+    return ChosenPrecision("bfloat16" if speed >= FASTER else "float32", speed)
+
+
+def bfloat16_speed(device: torch.device) -> float:
+    """Of bfloat16 in times float32's, from the cache or measured now: less than a second, once a machine.
+
+    A cache that cannot be read or written is no error: it is measured again.
+    """
+    key = _machine(device)
+    known = _remembered().get(key)
+    if known is None:
+        known = round(measure_bfloat16(device), 2)
+        remember(device, known)
+    return known
+
+
+def remember(device: torch.device, speed: float) -> None:
+    """Keep a figure for later runs on this machine, where the cache can be written."""
+    with suppress(OSError, RuntimeError):  # the second one where the user has no home
+        cache_folder().mkdir(parents=True, exist_ok=True)
+        write_json(cache_folder() / _FILE, _remembered() | {_machine(device): speed})
+
+
+def _remembered() -> dict[str, float]:
+    with suppress(ConfigError, RuntimeError):
+        return {name: speed for name, speed in read_json(cache_folder() / _FILE).items() if isinstance(speed, float)}
+    return {}
+
+
+def cache_folder() -> Path:
+    """Where measurements are kept: ``TRANSFERKIT_CACHE``, or ``transferkit`` in the user's folder for caches."""
+    if given := os.environ.get(CACHE):
+        return Path(given)
+    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "transferkit"
+
+
+def _machine(device: torch.device) -> str:
+    """All that the figure depends on: processor, threads, device, version."""
+    processor = platform.processor() or platform.machine()
+    with suppress(OSError):  # virtual machines call different processors by one name, so what they can do counts too
+        facts = dict(line.split("\t: ", 1) for line in Path("/proc/cpuinfo").read_text().splitlines() if "\t: " in line)
+        able = [flag for flag in facts.get("flags", "").split() if "bf16" in flag or "avx512f" in flag]
+        processor = " ".join([facts.get("model name", processor), *able])
+    return f"{processor}, {torch.get_num_threads()} threads, {device.type}, torch {torch.__version__}"
+
+
+def measure_bfloat16(device: torch.device) -> float:
+    """How many times as fast as in float32 a decoder layer's products run in bfloat16, forward and backward.
+
+    The median of paired rounds, of which the first one warms up. 0 where the device has no bfloat16.
+    """
+    generator = torch.Generator().manual_seed(0)
+    shapes = (_TOKENS, _WIDTH), (_WIDTH, 3 * _WIDTH), (3 * _WIDTH, _WIDTH)
+    tensors = [(torch.randn(shape, generator=generator) / shape[1] ** 0.5).to(device) for shape in shapes]
+    started, ratios = perf_counter(), list[float]()
+    while len(ratios) < 2 or (len(ratios) < _ROUNDS and perf_counter() - started < _SECONDS):
+        try:
+            slow, fast = (_seconds([t.to(dtype) for t in tensors]) for dtype in (torch.float32, torch.bfloat16))
+        except (RuntimeError, TypeError):
+            return 0.0
+        ratios.append(slow / fast)
+    return median(ratios[1:])
+
+
+def _seconds(tensors: list[Tensor]) -> float:
+    x, up, down = (t.requires_grad_() for t in tensors)
+    started = perf_counter()
+    gradients = torch.autograd.grad((silu(x @ up) @ down).sum(), (x, up, down))
+    float(gradients[0].sum())  # waits for the device
+    return perf_counter() - started
+
+
+# How a pass runs in it
+
+
+@contextmanager
+def short_attention(model: PreTrainedModel, *, queries: int, keys: int) -> Iterator[None]:
+    """Inside the block ``model`` attends as fast as it can in bfloat16 from so many positions to so many.
+
+    torch 2.13 on a CPU: over short texts the backward pass of fused attention takes two to five times as long in
+    bfloat16 as that of plain products, and longer than its own in float32. Over long ones it wins, and keeps no matrix.
+    """
+    config = model.config.get_text_config()
+    usual = config._attn_implementation
+    on_cpu = next(model.parameters()).device.type == "cpu"
+    try:
+        if usual == "sdpa" and on_cpu and queries * keys <= _SHORT:
+            config._attn_implementation = "eager"
+        yield
+    finally:
+        config._attn_implementation = usual

@@ -174,7 +174,7 @@ def _load_weights(
 
 
 def _too_large(location: str) -> RunError:
-    return RunError(f"{location}: does not fit into the GPU's memory; use embedding.dtype: bfloat16 or --quantize nf4")
+    return RunError(f"{location}: does not fit into the GPU's memory; use precision: bfloat16 or --quantize nf4")
 
 
 def _from_pretrained(auto_class: Any, location: str, **options: Any) -> Any:

@@ -2,6 +2,7 @@
 
 import inspect
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -12,6 +13,7 @@ from transformers import PreTrainedModel
 from transformers.cache_utils import Cache
 
 from transferkit.decoder.cache import fork
+from transferkit.decoder.device import short_attention
 from transferkit.decoder.loading import input_embeddings
 from transferkit.decoder.pooling import mean, pool
 from transferkit.decoder.text_states import TextState
@@ -64,6 +66,11 @@ class Passes:
     def dtype(self) -> torch.dtype:
         """Of embeddings and activations."""
         return input_embeddings(self.trunk).weight.dtype
+
+    @property
+    def has_adapters(self) -> bool:
+        """Whether `peft` put adapters into the trunk: weights in float32 beside those of :attr:`dtype`."""
+        return hasattr(self.trunk, "peft_config")
 
     def embed_ids(self, ids: Tensor) -> Tensor:
         """Token embeddings (..., d_e) in the scale in which the decoder's layers receive them."""
@@ -146,7 +153,11 @@ class Passes:
             options |= {"inputs_embeds": inputs_embeds, **per_layer_inputs(self.trunk, input_ids)}
         if layers > 1:
             options["output_hidden_states"] = True
-        return self.trunk(use_cache=use_cache or cache is not None, **options)
+        with ExitStack() as stack:
+            if self.dtype is torch.bfloat16:
+                stack.enter_context(short_attention(self.trunk, queries=input_ids.shape[1], keys=mask.shape[1]))
+                stack.enter_context(torch.autocast(self.device.type, torch.bfloat16, enabled=self.has_adapters))
+            return self.trunk(use_cache=use_cache or cache is not None, **options)
 
     def _poolable(self, mask: Tensor) -> Tensor:
         if not self.encoder.bos:

@@ -143,8 +143,8 @@ def in_blocks(
             place = int(np.flatnonzero(~np.isfinite(vectors).all(axis=1))[0])
             text = repr(block[place][:60]) if first is None else first + done + place
             raise RunError(
-                f"{where}text {text}: its vector holds NaN or infinity; use float32 (train again with embedding.dtype: "
-                "float32, or read a frozen backbone with --dtype float32)"
+                f"{where}text {text}: its vector holds NaN or infinity; use float32 (train again with precision: "
+                "float32, or read a frozen backbone with --precision float32)"
             )
         yield block, vectors
         done += len(block)

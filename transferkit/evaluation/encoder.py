@@ -29,6 +29,7 @@ class TextEncoder(AbsEncoder):
         template: its name, or its text; None where there is none.
         pooling: None where there is none.
         device: where it computes.
+        precision: in which it computes; None where no model does.
         shares: whether texts that were read for another encoder of its group are not read again.
         texts: different texts read since the encoder was made.
         seconds: time spent on them.
@@ -40,6 +41,7 @@ class TextEncoder(AbsEncoder):
     template: str | None = None
     pooling: str | None = None
     device: str = "cpu"
+    precision: str | None = None
     shares: bool = False
 
     def __init__(self, meta: ModelMeta) -> None:
@@ -128,6 +130,10 @@ class MtebEncoder(TextEncoder):
         self.shared = shared
         self.shares = shared is not None
         self.device = str(embedder.device)
+        description = embedder.describe()
+        self.precision = description["backbone"]["dtype"] if "backbone" in description else None
+        if self.precision is None and "prompting" in description:
+            self.precision = description["prompting"]["precision"]
         if embedder.template is not None:
             self.template = template_name(embedder.template, soft=True)
             self.pooling = embedder.pooling

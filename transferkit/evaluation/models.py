@@ -5,10 +5,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, get_args
 
+import torch
+
 from transferkit.checkpoints.checkpoint import load
 from transferkit.checkpoints.open import find_decoder
 from transferkit.config.methods import MethodFacts, all_methods, facts_of_kind
 from transferkit.config.poolings import FrozenPooling, reads_instruction, reads_soft
+from transferkit.config.resolve import ChosenPrecision
+from transferkit.decoder.device import choose_precision
 from transferkit.errors import ConfigError
 from transferkit.evaluation.encoder import MtebEncoder, TextEncoder
 from transferkit.evaluation.instructions import Instructions
@@ -34,12 +38,14 @@ class Model:
         name: see :class:`TextEncoder`.
         methods: of its encoders, in their order.
         instructions: None where none of its encoders reads one.
+        precision: of a frozen backbone, and why; None: as a checkpoint was trained.
     """
 
     name: str
     methods: Sequence[str]
     instructions: Instructions | None
     groups: Callable[[], Iterator[Group]] = field(repr=False)
+    precision: ChosenPrecision | None = None
 
 
 @dataclass(frozen=True)
@@ -68,6 +74,7 @@ class _Finder:
         layers = reading.layers or 1
         if spec.num_layers is not None and layers > spec.num_layers:
             raise ConfigError(f"--layers {layers}: {given} has {spec.num_layers}; lower it")
+        chosen = choose_precision(reading.precision or "auto", torch.device(self.device))
         method = "frozen" if layers == 1 else f"frozen, last {layers} layers"
         variants = reading.variants(
             [one.template for one in own], [one.pooling for one in own], soft=False, model=given
@@ -77,7 +84,7 @@ class _Finder:
             embedder = decoder.load(
                 device=self.device,
                 quantization=reading.quantization or "none",
-                dtype=reading.dtype or "float32",
+                dtype=chosen.precision,
                 max_length=reading.max_length or MAX_LENGTH,
                 layers=layers,
             )
@@ -91,6 +98,7 @@ class _Finder:
             [_method(method, one) for one in variants],
             Instructions(self.instructions) if read else None,
             groups,
+            chosen,
         )
 
     def checkpoint(self, given: str, description: Mapping[str, Any]) -> Model:

@@ -6,6 +6,7 @@ from functools import partial
 from typing import Any, Literal, NamedTuple, get_args
 
 from transferkit.config.poolings import Pooling, available_poolings
+from transferkit.config.sections import Precision
 from transferkit.config.specs import Quantization
 from transferkit.config.template import Template, find_template, list_templates, template_text
 from transferkit.errors import ConfigError, did_you_mean
@@ -16,7 +17,7 @@ _VALUES = {
     "--pooling": get_args(Pooling),
     "--poolings": get_args(Pooling),
     "--quantize": get_args(Quantization),
-    "--dtype": ("float32", "bfloat16"),
+    "--precision": get_args(Precision),
 }
 
 
@@ -37,7 +38,7 @@ class ReadingOptions:
         templates: names; every model with a decoder is read through each of them.
         poolings: every model with a decoder is pooled in each of these ways; ``all``: in those that its template
             allows.
-        dtype: of frozen backbones; None: float32.
+        precision: of frozen backbones; None: auto.
         quantization: of frozen backbones; None: none.
         max_length: tokens of a text that a frozen backbone reads; None: :data:`MAX_LENGTH`.
         layers: last ones of frozen backbones, whose states are averaged before pooling; None: the last alone.
@@ -47,7 +48,7 @@ class ReadingOptions:
     pooling: tuple[Pooling, ...] = ()
     templates: tuple[str, ...] = ()
     poolings: tuple[Pooling, ...] | Literal["all"] = ()
-    dtype: str | None = None
+    precision: Precision | None = None
     quantization: Quantization | None = None
     max_length: int | None = None
     layers: int | None = None
@@ -63,7 +64,7 @@ class ReadingOptions:
         options = {
             "--template": self.template or None,
             "--pooling": self.pooling or None,
-            "--dtype": self.dtype,
+            "--precision": self.precision,
             "--quantize": self.quantization,
             "--max-length": self.max_length,
             "--layers": self.layers,
@@ -101,7 +102,7 @@ def parse_reading(
     templates: str | None,
     pooling: Sequence[str],
     poolings: str | None,
-    dtype: str | None,
+    precision: str | None,
     quantize: str | None,
     max_length: int | None,
     layers: int | None,
@@ -129,7 +130,7 @@ def parse_reading(
         pooling=tuple(_one_of("--pooling", one) for one in pooling),
         templates=tuple(names),
         poolings=listed,
-        dtype=_one_of("--dtype", dtype),
+        precision=_one_of("--precision", precision),
         quantization=_one_of("--quantize", quantize),
         max_length=max_length,
         layers=layers,

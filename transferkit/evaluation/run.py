@@ -122,6 +122,7 @@ def _run_task(
         "shared": encoder.shares,
         "batch_size": batch_size,
         "device": encoder.device,
+        "precision": encoder.precision,
     }
     _note(path.parent, name, wanted | measured)
     written = _stored(path)  # rounded, as a later call will read it

@@ -3,6 +3,7 @@
 from contextlib import AbstractContextManager
 from typing import Any, Self
 
+import torch
 from torch import Tensor, nn
 
 from transferkit.config.methods import MethodFacts
@@ -49,7 +50,9 @@ class LoraEmbedder(BackboneEmbedder):
     @classmethod
     def on(cls, reader: Reader, *, pooling: Pooling, lora: LoraSection, seed: int) -> Self:
         """Fresh adapters on a decoder, which has none yet; they are drawn from ``seed``."""
-        return cls(reader, add_lora(reader.decoder.trunk, lora, seed=seed), pooling=pooling, lora=lora)
+        decoder = reader.decoder
+        peft = add_lora(decoder.trunk, lora, seed=seed, autocast=decoder.dtype is torch.bfloat16)
+        return cls(reader, peft, pooling=pooling, lora=lora)
 
     @classmethod
     def build(cls, recipe: ResolvedRecipe, given: Given) -> Self:

@@ -79,7 +79,8 @@ class PromptingAlone(Embedder):
     @classmethod
     def build(cls, recipe: ResolvedRecipe, given: Given) -> Self:
         """The source's Prompting LLM."""
-        return cls(open_source(given.source_folder).writer(recipe.prompting, device=given.device), join="mean")
+        source = open_source(given.source_folder)
+        return cls(source.writer(recipe.prompting, precision=recipe.precision, device=given.device), join="mean")
 
     def pooled_width(self, join: str) -> int:
         """Length of the vectors that a join gives."""

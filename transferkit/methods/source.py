@@ -67,6 +67,7 @@ class SourceEmbedder(PromptEmbedder):
             tau=settings.tau,
             relaxation=settings.relaxation,
             max_length=settings.max_length,
+            precision=recipe.precision,
         )
         if settings.tuning == "lora":
             prompting.add_lora(settings.lora, seed=recipe.seed)

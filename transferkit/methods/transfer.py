@@ -74,7 +74,7 @@ class PromptEmbedder(BackboneEmbedder):
         """The source's Prompting LLM, frozen, on the recipe's decoder."""
         reader = build_reader(recipe.reading, given)
         source = open_source(given.source_folder)
-        writer = source.writer(recipe.prompting, device=given.device)
+        writer = source.writer(recipe.prompting, precision=recipe.precision, device=given.device)
         writer.freeze()
         alignment, facts = start_alignment(writer, reader.decoder, recipe.alignment, seed=recipe.seed, source=source)
         return cls(

@@ -10,16 +10,18 @@ from transferkit.errors import ConfigError
 from transferkit.progress import drop_kernel_message
 
 
-def add_lora(model: nn.Module, lora: LoraSection, *, seed: int) -> nn.Module:
+def add_lora(model: nn.Module, lora: LoraSection, *, seed: int, autocast: bool = False) -> nn.Module:
     """Put LoRA on every linear layer of ``model``, in place, its own weights frozen; returns `peft`'s wrapper.
 
-    Adapter weights are fp32 whatever the model's dtype, and drawn from ``seed``.
+    Adapter weights are fp32 whatever the model's dtype, and drawn from ``seed``. With ``autocast`` every pass is to run
+    under it, which rounds them for each product; `peft` would raise their inputs to fp32 before that, and now does not.
 
     Raises:
         ConfigError: `peft` refuses this architecture.
     """
     drop_kernel_message()
     from peft import LoraConfig, TaskType, get_peft_model  # four seconds that other methods need not pay
+    from peft.tuners.tuners_utils import BaseTunerLayer
 
     torch.manual_seed(seed)
     config = LoraConfig(
@@ -32,6 +34,10 @@ def add_lora(model: nn.Module, lora: LoraSection, *, seed: int) -> nn.Module:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", FutureWarning)  # peft 0.21 calls names that transformers 5.23 renamed
-            return get_peft_model(model, config)
+            wrapped = get_peft_model(model, config)
     except ValueError as error:
         raise ConfigError(f"peft cannot put LoRA on this decoder ({' '.join(str(error).split())})") from None
+    for layer in wrapped.modules() if autocast else ():
+        if isinstance(layer, BaseTunerLayer):
+            layer.cast_input_dtype_enabled = False  # type: ignore[assignment]  # nn.Module's stub knows no flags
+    return wrapped

@@ -2,25 +2,34 @@
 
 At each step the next-token distribution softmax(logits / tau) weights the model's own token embeddings; the weighted
 sum is the soft token and the next input. Lower tau is closer to hard decoding and harder to train.
+
+In bfloat16 the model's products run under autocast and its weights stay fp32; distribution and sum are fp32 always.
 """
 
 import copy
 import inspect
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
+from transformers.pytorch_utils import Conv1D
 
-from transferkit.config.sections import LoraSection, Relaxation
+from transferkit.config.sections import Computed, LoraSection, Relaxation
 from transferkit.decoder.cache import fork
+from transferkit.decoder.device import short_attention
+from transferkit.decoder.exactness import LEAST, TIMES_ROUNDING
 from transferkit.decoder.loading import input_embeddings, load_causal_lm, load_tokenizer
 from transferkit.decoder.passes import per_layer_inputs
 from transferkit.decoder.pooling import mean
 from transferkit.decoder.tokens import TextEncoder, pad_left, positions
 from transferkit.errors import ConfigError
 from transferkit.prompting.adapters import add_lora
+
+Outcome = tuple[Tensor, Tensor]  # soft tokens, and the gradient of the token embeddings
+_ALLOWED = 1e-4  # relative, in float32
 
 
 class PromptingLLM(nn.Module):
@@ -34,6 +43,7 @@ class PromptingLLM(nn.Module):
         relaxation: ``vocabulary`` mixes all token embeddings; ``straight_through`` takes the likeliest one forward and
             the mixture's gradient backward; ``none`` hands over the last hidden state instead of a token.
         max_length: tokens of a prompt.
+        precision: in which the model computes.
     """
 
     def __init__(
@@ -45,6 +55,7 @@ class PromptingLLM(nn.Module):
         tau: float = 3.0,
         relaxation: Relaxation = "vocabulary",
         max_length: int = 128,
+        precision: Computed = "float32",
     ) -> None:
         super().__init__()
         self.model = model
@@ -56,6 +67,7 @@ class PromptingLLM(nn.Module):
         if context is not None and tokens + 8 > context:
             raise ConfigError(f"prompting.tokens: {tokens} soft tokens do not fit a context of {context} positions")
         self.max_length = max_length if context is None else min(max_length, context - tokens - len(encoder.bos))
+        self.precision: Computed = precision
         self.use_cache = True
         self.peft: nn.Module | None = None
         self._takes_position_ids = "position_ids" in inspect.signature(model.forward).parameters
@@ -64,7 +76,7 @@ class PromptingLLM(nn.Module):
     def load(
         cls, location: str, *, revision: str | None = None, device: torch.device | None = None, **options: Any
     ) -> "PromptingLLM":
-        """Load the decoder at ``location`` in fp32; ``options`` as for the constructor.
+        """Load the decoder at ``location`` with fp32 weights; ``options`` as for the constructor.
 
         Raises:
             ConfigError: not found, or its batches are not exact on any path.
@@ -78,13 +90,29 @@ class PromptingLLM(nn.Module):
 
     def add_lora(self, lora: LoraSection, *, seed: int) -> None:
         """Freeze the weights and learn `peft` adapters on every linear layer instead."""
-        self.peft = add_lora(self.model, lora, seed=seed)
+        self.peft = add_lora(self.model, lora, seed=seed, autocast=self.precision == "bfloat16")
+        self._round_frozen()
+
+    def freeze(self) -> None:
+        """Learn nothing from now on."""
+        self.requires_grad_(False)
+        self._round_frozen()
+
+    def _round_frozen(self) -> None:
+        """In bfloat16 keep what autocast would round at every pass, and no step changes, as it rounds it: same bits."""
+        embeddings = input_embeddings(self.model).weight
+        for module in self.modules() if self.precision == "bfloat16" else ():
+            if isinstance(module, nn.Linear | Conv1D) and module.weight is not embeddings:
+                for parameter in module.parameters(recurse=False):
+                    if not parameter.requires_grad:
+                        parameter.data = parameter.data.to(torch.bfloat16)
 
     def merged_model(self) -> PreTrainedModel:
         """A copy of the model with its adapters merged in, or the model itself where it has none."""
         if self.peft is None:
             return self.model
-        merged: PreTrainedModel = copy.deepcopy(self.peft).merge_and_unload()  # type: ignore[operator]
+        # An adapter's share of a weight is less than bfloat16 can add to it.
+        merged: PreTrainedModel = copy.deepcopy(self.peft).float().merge_and_unload()  # type: ignore[operator]
         return merged
 
     @property
@@ -122,6 +150,12 @@ class PromptingLLM(nn.Module):
 
     def generate(self, ids: Tensor, mask: Tensor) -> Tensor:
         """Soft tokens (B, k, d_p) after left-padded ``ids`` (B, T) with ``mask`` (B, T)."""
+        half = self.precision == "bfloat16"
+        # One block around all steps, so that a weight that learns is rounded once and not at each of them.
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=half):
+            return self._generate(ids, mask)
+
+    def _generate(self, ids: Tensor, mask: Tensor) -> Tensor:
         table = self.token_table()
         inputs = input_embeddings(self.model)(ids)
         read = ids
@@ -142,15 +176,18 @@ class PromptingLLM(nn.Module):
         options: dict[str, Any] = {"attention_mask": mask.long()}
         if self._takes_position_ids:
             options["position_ids"] = positions(mask, embeds.shape[1])
-        return self.model(
-            inputs_embeds=embeds,
-            past_key_values=cache,
-            use_cache=self.use_cache,
-            output_hidden_states=self.relaxation == "none",
-            logits_to_keep=1,
-            **per_layer_inputs(self.model, ids),
-            **options,
-        )
+        with ExitStack() as stack:
+            if self.precision == "bfloat16":
+                stack.enter_context(short_attention(self.model, queries=embeds.shape[1], keys=mask.shape[1]))
+            return self.model(
+                inputs_embeds=embeds,
+                past_key_values=cache,
+                use_cache=self.use_cache,
+                output_hidden_states=self.relaxation == "none",
+                logits_to_keep=1,
+                **per_layer_inputs(self.model, ids),
+                **options,
+            )
 
     def _relax(self, out: Any, table: Tensor) -> Tensor:
         """One soft token (B, d_p) from the model's output at the last position."""
@@ -162,43 +199,71 @@ class PromptingLLM(nn.Module):
         if self.relaxation == "straight_through":
             hard = nn.functional.one_hot(logits.argmax(-1), len(table)).to(weights.dtype)
             weights = hard + weights - weights.detach()
-        return weights @ table.float()
+        with torch.autocast(self.device.type, enabled=False):
+            return weights @ table.float()
 
     def _choose_cache(self, location: str) -> None:
         """Keep the cached generation where it equals recomputation of single prompts; refuse where nothing does.
 
-        Compared are the soft tokens and the gradient of the token embeddings, which every step contributes to.
+        Compared are the soft tokens and the gradient of the token embeddings, which every step contributes to. Masks
+        and positions are the same in every precision, so they are judged in float32; in bfloat16 a path may then be
+        off from the same figures by twice as much as single prompts are.
         """
         generator = torch.Generator().manual_seed(0)
         lengths = (min(12, self.max_length), 5)  # the difference is padding
         rows = [torch.randint(0, self.encoder.vocabulary_rows, (n,), generator=generator).tolist() for n in lengths]
         weights = torch.randn(2, self.tokens, self.width, generator=generator).to(self.device)
-        self.use_cache = False
+        precision, self.precision = self.precision, "float32"
         try:
-            singles = [self._outcome(rows[i : i + 1], weights[i : i + 1]) for i in range(2)]
+            truth = self._single(rows, weights)
         except Exception as error:
             raise ConfigError(
                 f"{location}: cannot be a Prompting LLM: it does not run on embeddings ({error})"
             ) from None
-        truth = torch.cat([soft for soft, _ in singles]), singles[0][1] + singles[1][1]
-        errors: dict[bool, float] = {}
+        allowed: dict[Computed, float] = {"float32": _ALLOWED}
+        if precision == "bfloat16":
+            rounding = self._error(lambda: self._single(rows, weights), truth, precision)
+            if rounding > 1:
+                raise ConfigError(
+                    f"{location}: cannot be a Prompting LLM in bfloat16: its soft tokens or their gradient are off by "
+                    f"{rounding:.2g} (relative); use precision: float32"
+                )
+            allowed[precision] = max(TIMES_ROUNDING * rounding, LEAST)
+        errors: list[float] = []
         for use_cache in (True, False):
             self.use_cache = use_cache
-            try:
-                outcome = self._outcome(rows, weights)
-            except Exception:
-                errors[use_cache] = float("inf")
-                continue
-            errors[use_cache] = max(float((a - b).norm() / b.norm()) for a, b in zip(outcome, truth, strict=True))
-        exact = [use_cache for use_cache in (True, False) if errors[use_cache] < 1e-4]
-        if not exact:
+            errors = [self._error(lambda: self._outcome(rows, weights), truth, one) for one in allowed]
+            if all(error <= limit for error, limit in zip(errors, allowed.values(), strict=True)):
+                break
+        else:
             raise ConfigError(
                 f"{location}: cannot be a Prompting LLM: its batches differ from single prompts by "
-                f"{min(errors.values()):.2g} (relative); choose another decoder"
+                f"{max(errors):.2g} (relative); choose another decoder"
             )
-        self.use_cache = exact[0]
+        self.precision = precision
 
-    def _outcome(self, rows: list[list[int]], weights: Tensor) -> tuple[Tensor, Tensor]:
+    def _error(self, way: Callable[[], Outcome], truth: Outcome, precision: Computed) -> float:
+        """Largest relative error of soft tokens and gradient; infinite where the way cannot run."""
+        self.precision = precision
+        try:
+            outcome = way()
+        except Exception:
+            return float("inf")
+        error = max(float((a - b).norm() / b.norm()) for a, b in zip(outcome, truth, strict=True))
+        return error if error == error else float("inf")
+
+    def _single(self, rows: list[list[int]], weights: Tensor) -> Outcome:
+        """:meth:`_outcome` of each prompt alone, without a cache, joined."""
+        cached, self.use_cache = self.use_cache, False
+        try:
+            (soft, gradient), (soft_2, gradient_2) = (
+                self._outcome(rows[i : i + 1], weights[i : i + 1]) for i in range(2)
+            )
+        finally:
+            self.use_cache = cached
+        return torch.cat([soft, soft_2]), gradient + gradient_2
+
+    def _outcome(self, rows: list[list[int]], weights: Tensor) -> Outcome:
         """Soft tokens of ``rows`` and the gradient of (soft * weights).sum() in the token embeddings."""
         table = input_embeddings(self.model).weight
         soft = self.generate(*pad_left(rows, device=self.device))

@@ -44,11 +44,14 @@ def writer_settings(writer: Writer) -> dict[str, Any]:
         "relaxation": prompting.relaxation,
         "max_length": prompting.max_length,
         "reads": writer.reads,
+        "precision": prompting.precision,
     }
 
 
 def open_writer(folder: Path, settings: Mapping[str, Any], device: torch.device) -> Writer:
-    """A checkpoint's Prompting LLM with ``settings``; its files were hashed when its description was read.
+    """A checkpoint's Prompting LLM with ``settings``, frozen; its files were hashed when its description was read.
+
+    Without a precision among them it computes in float32, as all did that were written before there was a choice.
 
     Raises:
         ConfigError: settings that this version no longer has.
@@ -56,7 +59,9 @@ def open_writer(folder: Path, settings: Mapping[str, Any], device: torch.device)
     options = dict(settings)
     reads = options.pop("reads")
     check_reads(reads, where=str(folder))
-    return Writer(PromptingLLM.load(str(folder / PROMPTING), device=device, **options), reads=reads)
+    prompting = PromptingLLM.load(str(folder / PROMPTING), device=device, **options)
+    prompting.freeze()
+    return Writer(prompting, reads=reads)
 
 
 def save_writer(writer: Writer, folder: Path, *, shared: Path | None) -> None:
@@ -98,10 +103,10 @@ class SourceCheckpoint:
     folder: Path
     description: dict[str, Any]
 
-    def writer(self, settings: ResolvedPrompting, *, device: torch.device) -> Writer:
-        """Its Prompting LLM, with ``settings`` in the place of the source's own."""
-        own = self.description["prompting"]
-        return open_writer(self.folder, {key: getattr(settings, key) for key in own}, device)
+    def writer(self, settings: ResolvedPrompting, *, precision: str, device: torch.device) -> Writer:
+        """Its Prompting LLM, with ``settings`` and ``precision`` in the place of the source's own."""
+        own = self.description["prompting"].keys() - {"precision"}
+        return open_writer(self.folder, {key: getattr(settings, key) for key in own} | {"precision": precision}, device)
 
     def alignment(self) -> LearnedAlignment:
         """What it learned for its own backbone, on the CPU; that backbone is not loaded.

@@ -27,7 +27,7 @@ class Writer(nn.Module):
 
     def freeze(self, *, memory_bytes: int = 1 << 30) -> None:
         """Adapt: nothing here learns any more, so each prompt's soft tokens are computed once and kept."""
-        self.requires_grad_(False)
+        self.prompting.freeze()
         self.memory = SoftTokenMemory(budget_bytes=memory_bytes)
 
     def begin_training(self, groups: list[list[str]], *, seconds: float) -> None:

@@ -8,15 +8,16 @@ from time import perf_counter
 from typing import Any
 
 import torch
-from accelerate import Accelerator
+from accelerate import Accelerator, PartialState
 from rich.console import Console
 
 from transferkit.config.methods import take_a_source
 from transferkit.config.recipe import Recipe, required_backbone
-from transferkit.config.resolve import ResolvedRecipe, behind, resolve_recipe
+from transferkit.config.resolve import ChosenPrecision, ResolvedRecipe, behind, resolve_recipe
 from transferkit.data.dev_set import DevSetData
 from transferkit.data.dev_sets import load_dev_sets
 from transferkit.data.training_sets import TrainingData, load_training_data
+from transferkit.decoder.device import choose_precision
 from transferkit.decoder.probe import resolve
 from transferkit.errors import ConfigError
 from transferkit.files.builtin import BUNDLED
@@ -24,6 +25,7 @@ from transferkit.methods.base import Embedder, Given
 from transferkit.methods.registry import method_class
 from transferkit.runner.choose_template import candidates, choice_facts, choose_template, leaves_template_open
 from transferkit.runs.checkpoint_folder import read_description, source_facts
+from transferkit.training.distributed import from_main, is_main
 from transferkit.training.peak_memory import reset_peak_memory
 
 _TRACKERS = {"tensorboard": ("tensorboard", "tensorboardX"), "wandb": ("wandb",), "trackio": ("trackio",)}
@@ -53,7 +55,7 @@ class Prepared:
 
 
 def resolved(recipe: Recipe, *, source: Path | None) -> ResolvedRecipe:
-    """``recipe`` with every choice made that it leaves to the source checkpoint or to the backbone's spec.
+    """``recipe`` with every choice made that it leaves to the source checkpoint, the backbone's spec or this machine.
 
     Raises:
         ConfigError: no backbone, no source where one is needed, or one where it is not.
@@ -61,7 +63,16 @@ def resolved(recipe: Recipe, *, source: Path | None) -> ResolvedRecipe:
     facts = recipe.facts
     description = _source_description(recipe, source)
     spec = resolve(required_backbone(recipe)) if facts.has_backbone else None
-    return resolve_recipe(recipe, description=description, spec=spec)
+    return resolve_recipe(recipe, description=description, spec=spec, chosen=_precision(recipe))
+
+
+def _precision(recipe: Recipe) -> ChosenPrecision:
+    """One for all processes; a method without any model computes in numpy, so nothing is measured for it."""
+    facts = recipe.facts
+    if recipe.precision == "auto" and not (facts.has_backbone or facts.needs_source):
+        return ChosenPrecision("float32")
+    device = PartialState().device  # under torchrun or accelerate the processes meet here
+    return from_main(choose_precision(recipe.precision, device) if is_main() else None)
 
 
 def prepare(recipe: ResolvedRecipe, inputs: Inputs, *, console: Console | None = None) -> Prepared:

@@ -60,6 +60,8 @@ def first_record(prepared: Prepared, folder: Path) -> dict[str, Any]:
         "device": str(device),
         "device_name": device_name(device),
         "threads": torch.get_num_threads(),
+        "precision": recipe.precision,
+        "bfloat16_speed": recipe.chosen.speed,
         "processes": prepared.accelerator.num_processes,
         "template_choice": prepared.template_choice or None,
         **embedder.record_facts,
@@ -89,7 +91,8 @@ def _at(record: dict[str, Any], path: list[str]) -> Any:
 def continued(record: dict[str, Any], begun: dict[str, Any]) -> dict[str, Any]:
     """The record of a run that another process began: what that one said of itself stands, this one is noted."""
     here = {key: record[key] for key in ("command", "git", "versions")}
-    kept = {key: begun[key] for key in ("created_at", *here)} | {"template_choice": begun.get("template_choice")}
+    kept = {key: begun[key] for key in ("created_at", *here)}
+    kept |= {key: begun.get(key) for key in ("bfloat16_speed", "template_choice")}
     if kept["git"] is not None and here["git"] is not None:
         kept["git"] |= {"dirty": kept["git"]["dirty"] or here["git"]["dirty"]}  # one step under such code is enough
     return record | kept | {"resumed": [*begun.get("resumed", []), {"at": record["created_at"], **here}]}

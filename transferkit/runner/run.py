@@ -12,7 +12,7 @@ from rich.console import Console
 
 from transferkit.checkpoints.checkpoint import save
 from transferkit.config.recipe import Recipe, recipe_yaml
-from transferkit.config.recipes import read_recipe
+from transferkit.config.recipes import recorded_recipe
 from transferkit.decoder.loading import num_parameters
 from transferkit.decoder.text_states import TextStateMemory
 from transferkit.errors import RunError
@@ -74,7 +74,7 @@ def resume(folder: Path, *, console: Console) -> Path:
         return folder
     given = record.get("inputs") or {}
     inputs = Inputs(**{key: Path(given[key]) if given.get(key) else None for key in ("source", "data_dir")})
-    recipe = resolved(read_recipe(str(folder / "recipe.yaml")), source=inputs.source)
+    recipe = resolved(recorded_recipe(folder), source=inputs.source)
     prepared = prepare(recipe, inputs)
     check_unchanged(folder, record, first_record(prepared, folder))
     return _run(prepared, folder, console, begun=record)
@@ -119,12 +119,12 @@ def _recorded(prepared: Prepared, folder: Path, record: dict[str, Any], console:
 
 
 def _summary(prepared: Prepared) -> str:
-    """One line on what runs: which path, how exact, how many parameters train."""
+    """One line on what runs: which path, how exact, how many parameters train, in which precision."""
     embedder = prepared.embedder
     parts = [embedder.label(prepared.recipe), *embedder.summary()]
     if any(True for _ in embedder.parameters()):
         learned = num_parameters(p for group in embedder.trainable().values() for p in group)
-        parts.append(f"{learned:,} trainable parameters")
+        parts += [f"{learned:,} trainable parameters", str(prepared.recipe.chosen)]
     return "; ".join(parts)
 
 

@@ -4,7 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from transferkit.config.recipes import read_recipe
+from transferkit.config.recipes import recorded_recipe
 from transferkit.files.builtin import BUNDLED, bundled_dir
 from transferkit.runs.folder import Run, read_run
 from transferkit.study.plan import Planned, plan
@@ -30,7 +30,7 @@ def planned_runs(runs: Path, *, train: bool) -> list[Planned]:
     planned = plan(read_study(study), runs=runs, beside=study.parent)
     if not train:
         return planned
-    recipe = read_recipe(str(bundled_dir("source") / "recipe.yaml"))
+    recipe = recorded_recipe(bundled_dir("source"))
     source = Planned(name="source", recipe=recipe, source=None, folder=runs / f"source-s{recipe.seed}")
     return [source, *(replace(one, source=source.folder) if one.source == BUNDLED else one for one in planned)]
 

@@ -9,7 +9,7 @@ from rich.console import Console
 
 from transferkit.config.methods import heeded
 from transferkit.config.recipe import with_names
-from transferkit.config.recipes import read_recipe
+from transferkit.config.recipes import recorded_recipe
 from transferkit.config.specs import lasting_name
 from transferkit.convergence.comparable import check_comparable
 from transferkit.data.dev_sets import load_dev_sets
@@ -123,9 +123,11 @@ def is_same_run(one: Planned) -> bool:
         if not any((folder / MANIFEST).is_file() for folder in (source, source / "checkpoint")):
             return False
         sha256 = source_facts(source)["sha256"]
-    wanted = resolved(one.recipe, source=one.source)
-    recorded_recipe = with_names(read_recipe(str(one.folder / "recipe.yaml")), lasting_name)
-    if heeded(as_asked(recorded_recipe.model_dump(), record)) != heeded(wanted.model_dump()):
+    began = with_names(recorded_recipe(one.folder), lasting_name)
+    asked = one.recipe
+    if asked.precision == "auto":  # a run that began keeps what it began with, whatever this machine would choose
+        asked = asked.model_copy(update={"precision": began.precision})
+    if heeded(as_asked(began.model_dump(), record)) != heeded(resolved(asked, source=one.source).model_dump()):
         raise _another("recipe", one)
     if as_sealed_now(recorded.get("sha256")) != sha256:
         raise _another("source", one)
