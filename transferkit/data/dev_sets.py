@@ -2,15 +2,17 @@
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 import numpy as np
+import numpy.typing as npt
 
 from transferkit.config.datasets import ROLES, DataSection, DevSet
+from transferkit.data.examples import FEWEST_TEXTS, held_out
 from transferkit.data.scored_rows import (
     CHECKS,
     check_classes,
@@ -21,10 +23,11 @@ from transferkit.data.scored_rows import (
     read_queries,
     relevant_only,
 )
-from transferkit.data.scores import Vectors, knn_accuracy, ndcg_at_10, spearman, v_measure
+from transferkit.data.scores import Vectors, agreement, knn_accuracy, ndcg_at_10, spearman, v_measure
 from transferkit.data.tables import Columns, Source, TableReader, local_source
-from transferkit.errors import RunError
+from transferkit.errors import ConfigError, RunError
 
+TEXTS = 500  # of kind `texts` where no limit is given: their pairs are as many as half the square
 OTHERS_PER_ROW = 5  # under `limit`: so many labelled texts or documents a scored row
 Item = TypeVar("Item")
 
@@ -38,7 +41,7 @@ class DevSetData:
     """
 
     name: str
-    kind: Literal["knn", "sts", "retrieval", "clustering"]
+    kind: Literal["knn", "sts", "retrieval", "clustering", "texts"]
     select: bool
     texts: list[str]
     instructions: list[str]
@@ -49,10 +52,10 @@ class DevSetData:
     def score(self, vectors: Vectors) -> float:
         """The score in percent, higher is better.
 
-        knn: nearest-neighbour accuracy; sts: Spearman's rho; retrieval: nDCG@10; clustering: V-measure. Those of sts
-        and retrieval are the numbers that ``transferkit evaluate`` gives on the same texts under the same instructions;
-        there a classification is a logistic regression on a few texts a label, and a clustering the mean over ten
-        samples.
+        knn: nearest-neighbour accuracy; sts: Spearman's rho; retrieval: nDCG@10; clustering: V-measure; texts:
+        Spearman's rho of the pairwise cosines and a teacher's. Those of sts and retrieval are the numbers that
+        ``transferkit evaluate`` gives on the same texts under the same instructions; there a classification is a
+        logistic regression on a few texts a label, and a clustering the mean over ten samples.
 
         Args:
             vectors: (texts, d), fp32 array or CSR matrix, of any norm; zero rows are allowed.
@@ -67,9 +70,13 @@ class DevSetData:
             raise RunError(f"dev set {self.name!r}: vectors hold NaN or infinity; lower the learning rate")
         return self.metric(vectors)
 
+    def taught(self, vectors: npt.NDArray[np.float32]) -> "DevSetData":
+        """A set of texts alone that can be scored: with its teacher's vectors (texts, d_t), in their order."""
+        return replace(self, metric=partial(agreement, gold=vectors))
 
-def load_dev_sets(section: DataSection, *, data_dir: Path | None) -> list[DevSetData]:
-    """All dev sets of the recipe, in its order.
+
+def load_dev_sets(section: DataSection, *, data_dir: Path | None, teacher: str | None = None) -> list[DevSetData]:
+    """All dev sets of the recipe, in its order. Those of texts alone have no score before :meth:`DevSetData.taught`.
 
     ``limit: n`` scores a fixed random sample (seed 0) of n rows; knn compares them with a sample of up to 5 n
     labelled texts, retrieval with all documents relevant to them and a sample of up to 5 n others. So a score
@@ -78,16 +85,18 @@ def load_dev_sets(section: DataSection, *, data_dir: Path | None) -> list[DevSet
     Args:
         section: the recipe's ``data``.
         data_dir: what relative paths start from; None: the current folder.
+        teacher: what tells it from another one; a score of texts alone compares under one teacher only.
 
     Raises:
         ConfigError: a missing file or column, a bad row under ``on_bad_row: stop``, or a useless set.
         RunError: the Hub cannot be reached.
     """
-    loaders = {
+    loaders: dict[str, Callable[[_Reader], DevSetData]] = {
         "knn": _load_knn,
         "sts": _load_sts,
         "retrieval": _load_retrieval,
         "clustering": _load_clustering,
+        "texts": partial(_load_texts, teacher=teacher),
     }
     return [loaders[spec.kind](_Reader(spec, data_dir, section.on_bad_row)) for spec in section.dev]
 
@@ -119,7 +128,7 @@ class _Reader(TableReader):
         instructions: list[str],
         metric: Callable[..., float],
         *,
-        gold: dict[str, list[Any]],
+        gold: dict[str, Any],
         counts: dict[str, int],
     ) -> DevSetData:
         """The dev set; ``gold`` is what ``metric`` takes beside the vectors, by keyword."""
@@ -171,6 +180,26 @@ def _load_clustering(reader: _Reader) -> DevSetData:
     check_labels(source, rows["label"])
     instructions = [spec.instruction] * len(rows["text"])
     return reader.finish(rows["text"], instructions, v_measure, gold={"labels": rows["label"]}, counts={})
+
+
+def _load_texts(reader: _Reader, *, teacher: str | None) -> DevSetData:
+    spec = reader.spec
+    source = reader.source(spec.path, subset=spec.subset, split=spec.split)
+    texts = list(dict.fromkeys(reader.read(source, ("text",))["text"]))
+    if spec.part is not None:
+        try:
+            out = held_out(texts)
+        except ValueError as problem:
+            raise ConfigError(f"{source}: {problem}; give more texts") from None
+        texts = [text for text in texts if text in out]
+    texts = _sample(texts, spec.limit or TEXTS)
+    if len(texts) < FEWEST_TEXTS:
+        raise ConfigError(f"{source}: expected at least {FEWEST_TEXTS} different texts, got {len(texts)}")
+    return reader.finish(texts, [spec.instruction] * len(texts), _untaught, gold={"teacher": teacher}, counts={})
+
+
+def _untaught(vectors: Vectors, *, teacher: str | None) -> float:
+    raise RunError("a dev set of kind 'texts' has no score before its teacher has read the texts")
 
 
 def _load_retrieval(reader: _Reader) -> DevSetData:

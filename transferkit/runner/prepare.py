@@ -21,7 +21,9 @@ from transferkit.files.builtin import BUNDLED
 from transferkit.methods.base import Embedder, Given
 from transferkit.methods.registry import method_class
 from transferkit.runs.checkpoint_folder import read_description, source_facts
+from transferkit.training.lessons import lesson_texts
 from transferkit.training.peak_memory import reset_peak_memory
+from transferkit.training.teacher import Teacher, find_teacher
 
 _TRACKERS = {"tensorboard": ("tensorboard", "tensorboardX"), "wandb": ("wandb",), "trackio": ("trackio",)}
 
@@ -44,6 +46,7 @@ class Prepared:
     data: TrainingData
     dev_sets: list[DevSetData]
     embedder: Embedder
+    teacher: Teacher | None
     source: dict[str, Any] | None  # facts of the source, for the record
     load_seconds: float
 
@@ -71,12 +74,24 @@ def prepare(recipe: ResolvedRecipe, inputs: Inputs) -> Prepared:
     data = load_training_data(
         recipe.data, data_dir=inputs.data_dir, batch_size=recipe.optim.batch_size, seed=recipe.seed
     )
-    dev_sets = load_dev_sets(recipe.data, data_dir=inputs.data_dir)
+    teacher, dev_sets = _teacher_and_dev_sets(recipe, inputs, accelerator.device, data)
     torch.manual_seed(recipe.seed)
     embedder = method_class(recipe.facts).build(recipe, Given(inputs.source, accelerator.device, data))
     reset_peak_memory()  # the peak is that of training, not of loading, checking or an earlier run
     source = None if inputs.source is None else source_facts(inputs.source)
-    return Prepared(recipe, inputs, accelerator, data, dev_sets, embedder, source, perf_counter() - started)
+    return Prepared(recipe, inputs, accelerator, data, dev_sets, embedder, teacher, source, perf_counter() - started)
+
+
+def _teacher_and_dev_sets(
+    recipe: ResolvedRecipe, inputs: Inputs, device: torch.device, data: TrainingData
+) -> tuple[Teacher | None, list[DevSetData]]:
+    teacher = find_teacher(recipe, source=inputs.source, data_dir=inputs.data_dir, device=device)
+    if teacher is None:
+        return None, load_dev_sets(recipe.data, data_dir=inputs.data_dir)
+    dev_sets = load_dev_sets(recipe.data, data_dir=inputs.data_dir, teacher=teacher.identity)
+    scored = [text for dev in dev_sets if dev.kind == "texts" for text in dev.texts]
+    teacher.check([*(text for text, _ in lesson_texts(recipe, data)), *scored])
+    return teacher, dev_sets
 
 
 def _accelerator(recipe: Recipe) -> Accelerator:

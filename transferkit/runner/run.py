@@ -27,6 +27,7 @@ from transferkit.runner.record import check_unchanged, continued, finished, firs
 from transferkit.runs.checkpoint_folder import given_folder, source_facts
 from transferkit.runs.folder import begin_in, new_run_folder, read_record, write_metrics
 from transferkit.training.distributed import from_main, is_main
+from transferkit.training.lessons import Lessons, teach
 from transferkit.training.loop import fit
 from transferkit.training.scoring import Scorer
 from transferkit.training.signals import Interrupted
@@ -141,9 +142,12 @@ def _scorer(prepared: Prepared) -> Scorer:
 
 
 def _train(prepared: Prepared, folder: Path, progress: Progress) -> dict[str, Any]:
+    teacher_seconds, lessons = _taught(prepared, progress)
     recipe, embedder, scorer = prepared.recipe, prepared.embedder, _scorer(prepared)
     tracker = _tracker(prepared, folder)
-    fitted = fit(embedder, recipe, prepared.data, scorer, folder=folder, tracker=tracker, progress=progress)
+    fitted = fit(
+        embedder, recipe, prepared.data, scorer, folder=folder, tracker=tracker, progress=progress, lessons=lessons
+    )
     started = perf_counter()
     embedder.eval()
     embedder.use_readout(scorer.fit(embedder))
@@ -156,6 +160,7 @@ def _train(prepared: Prepared, folder: Path, progress: Progress) -> dict[str, An
     return {
         "best": {"step": fitted.best.step, "score": fitted.best.score},
         "timings": {
+            **teacher_seconds,
             "cache_seconds": embedder.cache_seconds,
             "train_seconds": state.seconds,
             "evaluation_seconds": state.evaluation_seconds,
@@ -167,6 +172,7 @@ def _train(prepared: Prepared, folder: Path, progress: Progress) -> dict[str, An
 
 def _measure(prepared: Prepared, folder: Path, progress: Progress) -> dict[str, Any]:
     """Score every way to read a method that learns nothing; the best one becomes the checkpoint."""
+    teacher_seconds, _ = _taught(prepared, progress)
     started, scorer = perf_counter(), _scorer(prepared)
     rows: list[dict[str, Any]] = []
     best: tuple[float, str | None] | None = None
@@ -184,10 +190,21 @@ def _measure(prepared: Prepared, folder: Path, progress: Progress) -> dict[str, 
                     variant.embedder.use_readout(evaluation.readout)
                 _save(prepared, variant.embedder, folder)
     assert best is not None  # every method has one way at least
+    timings = {"cache_seconds": 0.0, "train_seconds": 0.0, "evaluation_seconds": perf_counter() - started}
     return {
         "best": {"step": 0, "score": best[0], "variant": best[1]},
-        "timings": {"cache_seconds": 0.0, "train_seconds": 0.0, "evaluation_seconds": perf_counter() - started},
+        "timings": teacher_seconds | timings,
     }
+
+
+def _taught(prepared: Prepared, progress: Progress) -> tuple[dict[str, float], Lessons | None]:
+    """What the teacher says of the texts, where there is one, and the seconds that it took; then it is let go."""
+    if prepared.teacher is None:
+        return {}, None
+    started = perf_counter()
+    lessons, prepared.dev_sets = teach(prepared.teacher, prepared.recipe, prepared.data, prepared.dev_sets, progress)
+    prepared.teacher.dismiss()
+    return {"teacher_seconds": perf_counter() - started}, lessons
 
 
 def _save(prepared: Prepared, embedder: Embedder, folder: Path) -> None:
