@@ -116,6 +116,16 @@ def test_another_teacher(tiny: Tiny, here: Path, call: Callable[..., int], teach
     assert read_record(folder)["teacher"]["kind"] == ("decoder" if teacher == "model" else "vectors")
 
 
+def test_a_column_of_a_table(here: Path, call: Callable[..., int], capsys: pytest.CaptureFixture[str]) -> None:
+    lines = (here / "texts.txt").read_text().splitlines()
+    (here / "table.csv").write_text("id,my: text\n" + "".join(f"{i},{line}\n" for i, line in enumerate(lines)))
+    command = (*ADAPT[:-1], "table.csv", "--column", "my: text", "--dry-run")
+    assert call(*command) == 0
+    assert f"texts, {len(lines) - 50} rows" in capsys.readouterr().out
+    assert call("adapt", "adapt.yaml", "--source", "source", "--column", "text") == 2
+    assert "--column says where the text is in the file of --unlabelled" in capsys.readouterr().err
+
+
 def test_pairs_beside_a_teacher(tiny: Tiny, here: Path, call: Callable[..., int]) -> None:
     tiny.write(here, "train")
     command = ("train", "train.yaml", "--data-dir", tiny.data, "--set", "optim.steps=1", "--quiet", "--json")

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -137,6 +138,8 @@ def test_the_loss_of_pairs_is_contrastive_and_weighted_teaching(tiny: Tiny, sour
     found = batch_loss(vectors, batch, one.recipe.loss, lessons)
     torch.testing.assert_close(found, pairs + 0.3 * similar)
     torch.testing.assert_close(batch_loss(vectors, batch, one.recipe.loss), pairs, rtol=0, atol=0)
+    alone = batch_loss(vectors, batch, one.recipe.loss, replace(lessons, alone=True))
+    torch.testing.assert_close(alone, 0.3 * similar)
 
 
 @pytest.mark.parametrize("train", [[TEXTS], [PAIRS]])
@@ -154,6 +157,27 @@ def test_gradient_caching_equals_one_large_batch(tiny: Tiny, source: Path, train
     assert gradients.keys() == cached_gradients.keys() == {"alignment.weight", "alignment.offset"}
     for name, gradient in gradients.items():
         assert relative(cached_gradients[name], gradient) < 1e-4
+
+
+def test_taught_alone_pairs_are_texts(tiny: Tiny, source: Path, tmp_path: Path) -> None:
+    """Which texts belong together changes nothing; the data are the same, so the runs stand in one table."""
+    recipe = recipe_of(tiny, train=[PAIRS], teacher={"alone": True})
+    folder = start(recipe, inputs(tiny, source), runs=tmp_path, name="alone", console=QUIET)
+    beside = start(recipe_of(tiny, train=[PAIRS]), inputs(tiny, source), runs=tmp_path, name="pairs", console=QUIET)
+    hashes = [read_record(one)["data"]["train_sha256"] for one in (folder, beside)]
+    assert hashes[0] == hashes[1]
+    one, lessons = taught(tiny, source, recipe)
+    assert lessons.alone
+    batch = one.data.batch(0)
+    mixed = replace(batch, positives=batch.positives[::-1], positive_ids=batch.positive_ids[::-1].copy())
+    losses = []
+    for some in (batch, mixed):
+        losses.append(
+            backward(one.embedder, some, one.recipe.loss, micro_batch_size=None, seed=0, step=0, lessons=lessons)
+        )
+    torch.testing.assert_close(losses[1], losses[0])
+    with pytest.raises(ConfigError, match="teacher: weight: 0 beside alone: true leaves sets of pairs nothing"):
+        recipe_of(tiny, train=[PAIRS], teacher={"alone": True, "weight": 0.0})
 
 
 def test_a_student_comes_closer_to_its_teacher(tiny: Tiny, source: Path, tmp_path: Path) -> None:

@@ -46,6 +46,9 @@ Unlabelled = Annotated[
         help="Texts to learn from, no pairs: .txt (a text a line), .jsonl, .csv, .tsv or .parquet.",
     ),
 ]
+Column = Annotated[
+    str | None, typer.Option("--column", help="Column that holds the text in the file of --unlabelled; default: text.")
+]
 Teacher = Annotated[
     str | None,
     typer.Option(
@@ -72,6 +75,7 @@ class Options:
     target: Target = None
     quantize: Quantize = None
     unlabelled: Unlabelled = None
+    column: Column = None
     teacher: Teacher = None
     set_: Set = None
     data_dir: DataDir = None
@@ -89,7 +93,7 @@ class Options:
     @property
     def overrides(self) -> list[str]:
         """What is changed in the recipe, as ``key=value``."""
-        changes = [] if self.unlabelled is None else _texts_alone(self.unlabelled)
+        changes = [] if self.unlabelled is None else _texts_alone(self.unlabelled, self.column)
         changes += [] if self.teacher is None else _taught_by(self.teacher)
         changes += self.set_ or []
         changes += [f"embedding.backbone={_quoted(self.target)}"] if self.target else []
@@ -98,7 +102,7 @@ class Options:
         return changes
 
 
-@options_of(Options, but=("method", "source", "unlabelled"))
+@options_of(Options, but=("method", "source", "unlabelled", "column"))
 def train(options: Options) -> None:
     """Train a Prompting LLM and its alignment on one frozen backbone.
 
@@ -123,7 +127,7 @@ def adapt(options: Options) -> None:
     _run("adapt", options)
 
 
-@options_of(Options, but=("unlabelled", "teacher"))
+@options_of(Options, but=("unlabelled", "column", "teacher"))
 def baseline(options: Options) -> None:
     """Run one of the methods that a transfer is measured against.
 
@@ -142,6 +146,8 @@ def _run(task: "Task", options: Options) -> None:
             )
         _resume(options.resume, task, console, json=options.json)
         return
+    if options.column is not None and options.unlabelled is None:
+        raise ConfigError("--column says where the text is in the file of --unlabelled; give that, or leave it away")
     recipe = _recipe(task, options, console)
     if task == "baseline" and recipe.method is None:
         raise ConfigError(f"baseline needs a method: --method {'|'.join(_METHODS)}")
@@ -235,9 +241,10 @@ def _print_finished(folder: Path, *, json: bool) -> None:
         print((folder / "record.json").read_text(encoding="utf-8").rstrip() if json else folder)
 
 
-def _texts_alone(file: Path) -> list[str]:
+def _texts_alone(file: Path, column: str | None) -> list[str]:
     """Data of one file of texts: what is trained on, and a part that is held out of it."""
     one = f"name: unlabelled, kind: texts, path: {_quoted(str(file.resolve()))}"
+    one += "" if column is None else f", columns: {{text: {_quoted(column)}}}"
     return [f"data.{part}=[{{{one}, part: {part}}}]" for part in ("train", "dev")]
 
 

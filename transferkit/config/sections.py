@@ -194,9 +194,15 @@ class TeacherSection(Strict):
         ge=0,
         description="of the teaching beside the contrastive loss, on sets that have pairs; without this section 0",
     )
+    alone: bool = Field(
+        False,
+        description="`true`: sets that have pairs are taught as texts, and which of them belong together is unused",
+    )
 
     @model_validator(mode="after")
     def _one_teacher(self) -> "TeacherSection":
+        if self.alone and not self.weight:
+            raise ValueError("weight: 0 beside alone: true leaves sets of pairs nothing to learn from")
         if self.vectors is not None and (self.model is not None or self.backbone is not None):
             raise ValueError("vectors: stands in the place of a model; give vectors alone, or model and backbone")
         return self

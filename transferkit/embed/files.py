@@ -65,20 +65,18 @@ def embed_file(
     place = usable_device(device)
     _check_output(out, resume=resume)
     source = TextFile.named(texts, column=column)
-    file = VectorFile(
-        out, identity=_identity(checkpoint, instruction, source, readout), again="the same command and --resume"
-    )
+    identity = _identity(checkpoint, instruction, source, readout)
+    file = VectorFile(out, identity=identity, again="the same command and --resume")
     if resume:
         file.resume()
     total = source.count()
     embedder = load(checkpoint, backbone=backbone, device=place)
     warn_of_instruction(embedder, instruction, console)
+    blocks = embed_blocks(embedder, source, file, instruction=instruction, batch_size=batch_size, readout=readout)
     try:
         with texts_bar(console) as bar:
             task = bar.add_task(out.name, total=total, completed=file.rows)
-            for rows in embed_blocks(
-                embedder, source, file, instruction=instruction, batch_size=batch_size, readout=readout
-            ):
+            for rows in blocks:
                 bar.update(task, completed=rows)
     except KeyboardInterrupt:
         raise KeyboardInterrupt(f"interrupted; {file.rows} vectors are kept, go on with {file.again}") from None

@@ -143,7 +143,8 @@ def _teacher(prepared: Prepared) -> list[tuple[str, list[str]]]:
         ("temperature", f"{section.temperature}"),
     ]
     if any(one.positives for one in prepared.data.sets):
-        rows.append(("weight on pairs", f"{section.weight}, beside the contrastive loss"))
+        beside = "in the place of" if section.alone else "beside"
+        rows.append(("weight on pairs", f"{section.weight}, {beside} the contrastive loss"))
     return [("teacher", _table(rows))]
 
 

@@ -89,8 +89,9 @@ def _teacher_and_dev_sets(
     if teacher is None:
         return None, load_dev_sets(recipe.data, data_dir=inputs.data_dir)
     dev_sets = load_dev_sets(recipe.data, data_dir=inputs.data_dir, teacher=teacher.identity)
-    scored = [text for dev in dev_sets if dev.kind == "texts" for text in dev.texts]
-    teacher.check([*(text for text, _ in lesson_texts(recipe, data)), *scored])
+    if teacher.known is not None:
+        scored = [text for dev in dev_sets if dev.kind == "texts" for text in dev.texts]
+        teacher.check([*(text for text, _ in lesson_texts(recipe, data)), *scored])
     return teacher, dev_sets
 
 

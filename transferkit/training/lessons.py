@@ -28,6 +28,7 @@ class Lessons:
     Attributes:
         temperature: divides the cosines, the teacher's and the student's.
         beside_pairs: what teaching counts beside the contrastive loss.
+        alone: there is no contrastive loss.
         rows: (n, d_t), on the CPU.
         places: of a text and its instruction among the rows.
         seconds: that the teacher took for them.
@@ -35,6 +36,7 @@ class Lessons:
 
     temperature: float
     beside_pairs: float
+    alone: bool
     rows: Tensor
     places: dict[Pair, int]
     seconds: float
@@ -90,6 +92,7 @@ def teach(
     lessons = Lessons(
         temperature=recipe.teacher.temperature,
         beside_pairs=recipe.teacher.weight,
+        alone=recipe.teacher.alone,
         rows=torch.from_numpy(rows),
         places={pair: place for place, pair in enumerate(pairs)},
         seconds=seconds,

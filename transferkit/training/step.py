@@ -96,10 +96,11 @@ def batch_loss(vectors: Tensor, batch: Batch, loss: LossSection, lessons: Lesson
     Args:
         vectors: (B, 2B or 3B, d), anchors then positives then hard negatives of this process.
         batch: their texts' ids.
-        loss: temperature and direction of the contrastive part, which a batch without positives does not have.
+        loss: temperature and direction of the contrastive part, which a batch of texts alone does not have.
         lessons: of the teacher; None: there is none.
     """
-    parts = [_contrastive(vectors, batch, loss)] if batch.positives else []
+    has_pairs = bool(batch.positives) and not (lessons is not None and lessons.alone)
+    parts = [_contrastive(vectors, batch, loss)] if has_pairs else []
     if lessons is not None and (weight := lessons.weight(batch)):
         parts.append(weight * _taught(vectors, batch, lessons))
     return sum(parts[1:], parts[0])
