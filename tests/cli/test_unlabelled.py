@@ -51,6 +51,7 @@ def test_texts_alone_are_enough(here: Path, call: Callable[..., int], capsys: py
     assert "the teacher (source) has read" in capsys.readouterr().err
     record, recipe = read_record(folder), read_recipe(str(folder / "recipe.yaml"))
     assert record["status"] == "done"
+    assert record["label"].endswith(", label-free")
     assert record["teacher"]["kind"] == "source"
     assert record["teacher"]["sha256"] == record["source"]["sha256"]
     sets = [recipe.data.train, recipe.data.dev]

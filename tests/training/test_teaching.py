@@ -164,8 +164,9 @@ def test_taught_alone_pairs_are_texts(tiny: Tiny, source: Path, tmp_path: Path) 
     recipe = recipe_of(tiny, train=[PAIRS], teacher={"alone": True})
     folder = start(recipe, inputs(tiny, source), runs=tmp_path, name="alone", console=QUIET)
     beside = start(recipe_of(tiny, train=[PAIRS]), inputs(tiny, source), runs=tmp_path, name="pairs", console=QUIET)
-    hashes = [read_record(one)["data"]["train_sha256"] for one in (folder, beside)]
-    assert hashes[0] == hashes[1]
+    records = [read_record(one) for one in (folder, beside)]
+    assert records[0]["data"]["train_sha256"] == records[1]["data"]["train_sha256"]
+    assert records[0]["label"] == f"{records[1]['label']}, label-free"
     one, lessons = taught(tiny, source, recipe)
     assert lessons.alone
     batch = one.data.batch(0)
@@ -239,6 +240,7 @@ def test_another_model_teaches_train(tiny: Tiny, source: Path, tmp_path: Path, k
     folder = start(recipe, inputs(tiny, None), runs=tmp_path, console=QUIET)
     record = read_record(folder)
     assert record["teacher"]["kind"] == kind
+    assert record["label"].endswith("start, with a teacher")
     assert record["timings"]["teacher_seconds"] > 0
     plain = start(tiny.recipe("train", optim={"steps": 1}), inputs(tiny, None), runs=tmp_path, name="p", console=QUIET)
     assert read_record(plain)["teacher"] is None
@@ -432,4 +434,5 @@ def test_weights_learn_the_same_in_a_run_whose_dev_set_alone_is_taught(
         recipe = recipe_of(tiny, train=[PAIRS], dev=dev)
         one = start(recipe, inputs(tiny, source), runs=tmp_path, name=name, console=QUIET)
         found.append(load_file(one / "checkpoint" / LEARNED))
+        assert read_record(one)["label"].endswith("source start")
     assert all(torch.equal(found[0][name], found[1][name]) for name in found[0])

@@ -42,7 +42,7 @@ def first_record(prepared: Prepared, folder: Path) -> dict[str, Any]:
         "run": folder.name,
         "task": recipe.task,
         "method": recipe.facts.name,
-        "label": embedder.label(recipe),
+        "label": label(prepared),
         "status": "running",
         "created_at": now(),
         "resumed": [],
@@ -63,6 +63,16 @@ def first_record(prepared: Prepared, folder: Path) -> dict[str, Any]:
         **embedder.record_facts,
         **environment(),
     }
+
+
+def label(prepared: Prepared) -> str:
+    """What the rows of a run are called: as its method says, and how it learns where not from pairs alone."""
+    recipe = prepared.recipe
+    own, section = prepared.embedder.label(recipe), recipe.teacher
+    texts = [one.kind == "texts" for one in recipe.data.train]
+    if prepared.teacher is None or section is None or not recipe.facts.learns or not (any(texts) or section.weight):
+        return own
+    return f"{own}, {'label-free' if section.alone or all(texts) else 'with a teacher'}"
 
 
 def check_unchanged(folder: Path, old: dict[str, Any], new: dict[str, Any]) -> None:

@@ -23,7 +23,15 @@ from transferkit.methods.base import Embedder
 from transferkit.progress import Progress, say
 from transferkit.runner.prepare import Inputs, Prepared, prepare, resolved
 from transferkit.runner.provenance import lineage
-from transferkit.runner.record import check_unchanged, continued, finished, first_record, untrained_row, write_record
+from transferkit.runner.record import (
+    check_unchanged,
+    continued,
+    finished,
+    first_record,
+    label,
+    untrained_row,
+    write_record,
+)
 from transferkit.runs.checkpoint_folder import given_folder, source_facts
 from transferkit.runs.folder import begin_in, new_run_folder, read_record, write_metrics
 from transferkit.training.distributed import from_main, is_main
@@ -121,7 +129,7 @@ def _recorded(prepared: Prepared, folder: Path, record: dict[str, Any], console:
 def _summary(prepared: Prepared) -> str:
     """One line on what runs: which path, how exact, how many parameters train."""
     embedder = prepared.embedder
-    parts = [embedder.label(prepared.recipe), *embedder.summary()]
+    parts = [label(prepared), *embedder.summary()]
     if any(True for _ in embedder.parameters()):
         learned = num_parameters(p for group in embedder.trainable().values() for p in group)
         parts.append(f"{learned:,} trainable parameters")
