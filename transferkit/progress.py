@@ -65,6 +65,14 @@ class Progress:
         """One optimizer step is done."""
         self.bar.update(self.task, completed=step, note=f"loss {loss:.3f} · {tokens_per_second:,.0f} tokens/s")
 
+    def reading(self, done: int, total: int) -> None:
+        """A teacher has read so many of the texts."""
+        self.bar.update(self.task, note=f"the teacher reads: {done:,} of {total:,} texts")
+
+    def taught(self, name: str, texts: int, seconds: float) -> None:
+        """A teacher has read all texts."""
+        say(f"{self.title}  the teacher ({name}) has read {texts:,} texts  {seconds:.0f} s", self.console)
+
     def evaluated(self, row: dict[str, Any], *, figures: Mapping[str, float] | None = None) -> None:
         """One evaluation is done; ``figures`` are those of the method."""
         parts = [f"step {row['step']:>5}"]

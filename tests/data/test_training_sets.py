@@ -150,7 +150,7 @@ def test_null_negatives_of_triplets_stop_or_are_skipped(tmp_path: Path, suffix: 
         ("a.csv", b"anchor,positive\nd\xe9,y\n", r"cannot be read as UTF-8 \(.*; save the file as UTF-8$"),
         ("a.jsonl", b'{"anchor": "x"}\n{"anchor":\n', "cannot be read as jsonl"),
         ("a.parquet", b"this is no parquet file", "cannot be read as parquet"),
-        ("a.txt", b"x", "expected a file ending in .parquet, .jsonl, .json, .csv, .tsv, got '.txt'"),
+        ("a.md", b"x", "expected a file ending in .parquet, .jsonl, .json, .csv, .tsv, .txt, got '.md'"),
         ("b.csv", None, "no such file"),
     ],
 )

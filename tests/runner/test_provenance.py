@@ -48,6 +48,7 @@ DEFAULTS: dict[str, Any] = {
     "readout.alpha": None,
     "loss.temperature": 0.05,
     "loss.symmetric": True,
+    "teacher": None,
     "optim.batch_size": 48,
     "optim.micro_batch_size": None,
     "optim.lr": 0.001,

@@ -9,12 +9,14 @@ from pathlib import Path
 import torch
 from helpers.parts import relative, source_checkpoint
 from helpers.ports import free_port
-from helpers.run_parts import trial
+from helpers.run_parts import Quiet, trial
 from helpers.tiny import Tiny
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from transferkit.runner.prepare import Inputs, prepare, resolved
 from transferkit.training.distributed import average_gradients, world
+from transferkit.training.lessons import teach
 from transferkit.training.step import backward
 
 
@@ -34,11 +36,37 @@ def one_step(tiny: Tiny, source: Path) -> tuple[float, dict[str, Tensor]]:
     return losses, gradients
 
 
+def one_taught_step(tiny: Tiny, source: Path) -> tuple[float, dict[str, Tensor]]:
+    """The same of texts alone and of pairs with a teacher, who has read this process's share."""
+    texts = {"name": "texts", "kind": "texts", "path": "intents.csv"}
+    data = tiny.mapping("adapt")["data"] | {"train": [texts, *tiny.mapping("adapt")["data"]["train"]]}
+    recipe = resolved(tiny.recipe("adapt", data=data, teacher={"weight": 0.5}, optim={"steps": 8}), source=source)
+    one = prepare(recipe, Inputs(source=source, data_dir=tiny.data))
+    assert one.teacher is not None
+    lessons, _ = teach(one.teacher, recipe, one.data, [], Quiet())
+    losses, seen = 0.0, set()
+    for step in range(recipe.optim.steps):
+        batch = one.data.batch(step).slice(*world())
+        seen.add(batch.set_name)
+        options = {"micro_batch_size": None, "seed": 0, "step": step, "lessons": lessons}
+        losses += float(backward(one.embedder, batch, recipe.loss, **options))
+    assert seen >= {"texts", "pairs"}
+    parameters = [p for group in one.embedder.trainable().values() for p in group]
+    average_gradients(parameters)
+    return losses, {f"taught.{n}": p.grad for n, p in one.embedder.named_parameters() if p.grad is not None}
+
+
+def all_steps(tiny: Tiny, source: Path) -> tuple[float, dict[str, Tensor]]:
+    """Both, their losses summed."""
+    (first, plain), (second, taught) = one_step(tiny, source), one_taught_step(tiny, source)
+    return first + second, plain | taught
+
+
 def main(root: str, source: str, results: str) -> None:
     """What each process runs."""
     torch.distributed.init_process_group("gloo")
     rank, _ = world()
-    loss, gradients = one_step(Tiny(Path(root)), Path(source))
+    loss, gradients = all_steps(Tiny(Path(root)), Path(source))
     save_file({name: g.contiguous() for name, g in gradients.items()}, Path(results) / f"{rank}.safetensors")
     (Path(results) / f"{rank}.json").write_text(json.dumps(loss))
     sys.stdout.flush()
@@ -54,7 +82,7 @@ def test_two_processes_equal_one(tiny: Tiny, tmp_path: Path) -> None:
     processes = [
         subprocess.Popen(arguments, env=environment | {"RANK": str(rank), "WORLD_SIZE": "2"}) for rank in range(2)
     ]
-    loss, expected = one_step(tiny, source)
+    loss, expected = all_steps(tiny, source)
     assert [process.wait(timeout=300) for process in processes] == [0, 0]
     losses = [json.loads((tmp_path / f"{rank}.json").read_text()) for rank in range(2)]
     assert losses[0] != losses[1]
@@ -66,7 +94,8 @@ def test_two_processes_equal_one(tiny: Tiny, tmp_path: Path) -> None:
         for name, gradient in expected.items():
             error = (found[name] - gradient).norm()
             assert float(error) < 1e-5 * float(gradient.norm() + 1e-3 * whole), name
-        assert relative(found["adapt.alignment.weight"], expected["adapt.alignment.weight"]) < 1e-5
+        for kind in ("adapt", "taught"):
+            assert relative(found[f"{kind}.alignment.weight"], expected[f"{kind}.alignment.weight"]) < 1e-5
 
 
 if __name__ == "__main__":

@@ -1,10 +1,11 @@
 import math
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
-from transferkit.training.losses import contrastive_loss, exclusions, info_nce
+from transferkit.training.losses import contrastive_loss, exclusions, info_nce, teaching_loss
 
 WIDTH = 5
 
@@ -137,3 +138,84 @@ def test_a_row_with_everything_excluded_and_a_zero_vector_stay_finite() -> None:
     assert loss.item() == 0.0
     assert gradient.abs().max() == 0.0
     assert torch.isfinite(info_nce(anchors, positives, target=torch.arange(3), temperature=0.05))
+
+
+# Similarities as a teacher has them. Rows 1 and 4 are one text.
+
+TEXT_IDS = torch.tensor([10, 11, 12, 13, 11, 15])
+
+
+def divergence(student: Tensor, teacher: Tensor, temperature: float) -> float:
+    """Mean KL(teacher || student), row by row in float64."""
+    unit = [x / np.linalg.norm(x, axis=1, keepdims=True) for x in (student.double().numpy(), teacher.double().numpy())]
+    total = 0.0
+    for i, own in enumerate(TEXT_IDS.tolist()):
+        others = [j for j, other in enumerate(TEXT_IDS.tolist()) if other != own]
+        q, p = (np.exp(x[others] @ x[i] / temperature) for x in unit)
+        q, p = q / q.sum(), p / p.sum()
+        total += float(np.sum(p * np.log(p / q)))
+    return total / len(TEXT_IDS)
+
+
+@pytest.mark.parametrize("temperature", [0.05, 1.0])
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+def test_teaching_equals_a_loop_over_rows(temperature: float, dtype: torch.dtype) -> None:
+    student, teacher = vectors(6, 1, dtype), vectors(6, 2, dtype)[:, :3]
+    expected = divergence(student, teacher, temperature)
+    loss = teaching_loss(4 * student, teacher / 8, text_ids=TEXT_IDS, temperature=temperature)
+    assert expected > 1e-3
+    assert loss.dtype == dtype
+    assert loss.item() == pytest.approx(expected, rel=1e-12 if dtype == torch.float64 else 1e-5)
+
+
+def test_teaching_is_zero_where_student_and_teacher_have_the_same_cosines() -> None:
+    student = vectors(6, 1)
+    turned = student @ torch.linalg.qr(vectors(WIDTH, 3)).Q
+    loss = teaching_loss(student.requires_grad_(), turned, text_ids=TEXT_IDS, temperature=0.05)
+    (gradient,) = torch.autograd.grad(loss, student)
+    assert abs(loss.item()) < 1e-12
+    assert gradient.abs().max() < 1e-12
+
+
+def test_gradients_of_teaching_equal_finite_differences_and_reach_the_student_alone() -> None:
+    student, teacher = vectors(6, 1).requires_grad_(), vectors(6, 2).requires_grad_()
+
+    def loss(student: Tensor) -> Tensor:
+        return teaching_loss(student, teacher, text_ids=TEXT_IDS, temperature=0.5)
+
+    assert torch.autograd.gradcheck(loss, [student])
+    loss(student).backward()
+    assert teacher.grad is None
+
+
+def test_the_mean_of_teaching_over_two_processes_is_the_whole_batch() -> None:
+    student, teacher = vectors(6, 1).requires_grad_(), vectors(6, 2)
+    options = {"text_ids": TEXT_IDS, "temperature": 0.1}
+    whole = teaching_loss(student, teacher, **options)
+    parts = [teaching_loss(student, teacher, **options, rows=part) for part in (slice(0, 3), slice(3, 6))]
+    assert parts[0].item() != parts[1].item()
+    shared = torch.stack(parts).mean()
+    torch.testing.assert_close(shared, whole, rtol=1e-12, atol=0)
+    (one,), (other,) = (torch.autograd.grad(loss, student) for loss in (whole, shared))
+    torch.testing.assert_close(other, one, rtol=1e-10, atol=1e-14)
+
+
+def test_teaching_in_bf16_under_autocast_is_computed_in_fp32() -> None:
+    student, teacher = vectors(6, 1, torch.bfloat16), vectors(6, 2, torch.bfloat16)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        loss = teaching_loss(student, teacher, text_ids=TEXT_IDS, temperature=0.05)
+    assert loss.dtype == torch.float32
+    assert loss.item() == pytest.approx(divergence(student, teacher, 0.05), rel=1e-5)
+
+
+def test_a_batch_of_one_text_and_vectors_of_zero_teach_nothing_and_stay_finite() -> None:
+    student = torch.cat([torch.zeros(1, WIDTH), vectors(2, 1, torch.float32)]).requires_grad_()
+    same = torch.tensor([7, 7, 7])
+    loss = teaching_loss(student, vectors(3, 2, torch.float32), text_ids=same, temperature=0.05)
+    (gradient,) = torch.autograd.grad(loss, student)
+    assert loss.item() == 0.0
+    assert gradient.abs().max() == 0.0
+    loss = teaching_loss(student, vectors(3, 2, torch.float32), text_ids=torch.arange(3), temperature=0.05)
+    (gradient,) = torch.autograd.grad(loss, student)
+    assert torch.isfinite(loss)
+    assert torch.isfinite(gradient).all()

@@ -308,6 +308,44 @@ CASES = {
     "unknown kind of file": Case(
         "train $TRAIN --set data.train.1.path=a.xlsx", ("expected a file ending in .parquet, .jsonl", "got '.xlsx'")
     ),
+    "a file of texts that is not there": Case(
+        "adapt $ADAPT --source $SOURCE --unlabelled no.txt", ("data.train 'unlabelled'", "no.txt: no such file")
+    ),
+    "too few texts": Case(
+        "adapt $ADAPT --source $SOURCE --unlabelled few.txt",
+        ("few.txt: expected at least 100 different texts", "got 2; give more texts"),
+        spoil.write("few.txt", "a\nb\na\n"),
+    ),
+    "a blank line among the texts": Case(
+        "adapt $ADAPT --source $SOURCE --unlabelled blank.txt",
+        ("blank.txt, row 2, column 'text': expected text, got an empty value", "on_bad_row: skip"),
+        spoil.write("blank.txt", "a\n\nb\n"),
+    ),
+    "a teacher that is not there": Case(
+        "adapt $ADAPT --source $SOURCE --teacher ./nobody", ("teacher.model: ./nobody: no such model folder",)
+    ),
+    "vectors that are not there": Case(
+        "adapt $ADAPT --source $SOURCE --teacher no.npy", ("teacher.vectors: ", "no.npy: no such file", "embed")
+    ),
+    "vectors without their texts": Case(
+        "adapt $ADAPT --source $SOURCE --teacher v.jsonl",
+        ("teacher.vectors: v.jsonl holds no vector of", "more; embed the texts of this recipe again"),
+        spoil.write("v.jsonl", '{"text": "a", "vector": [1, 2]}\n'),
+    ),
+    "vectors of different lengths": Case(
+        "adapt $ADAPT --source $SOURCE --teacher v.jsonl",
+        ("v.jsonl, row 2, column 'vector': expected 2 numbers", "embed the texts again"),
+        spoil.write("v.jsonl", '{"text": "a", "vector": [1, 2]}\n{"text": "b", "vector": [1]}\n'),
+    ),
+    "vectors that are no vectors": Case(
+        "adapt $ADAPT --source $SOURCE --teacher v.npy",
+        ("teacher.vectors: ", "v.npy: cannot be read as npy", "embed the texts again"),
+        spoil.write("v.npy", b"no numbers"),
+    ),
+    "texts alone without a teacher": Case(
+        "train $TRAIN --set data.train.1.kind=texts --set data.train.1.columns.text=anchor",
+        ("teacher: data.train 'pairs' holds texts alone", "source has no source", "teacher.model, or teacher.vectors"),
+    ),
     "no dev set selects": Case("train $TRAIN --set data.dev.0.select=false", ("dev: no set has select: true",)),
     "dev scores all equal": Case(
         "train $TRAIN",

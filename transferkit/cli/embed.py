@@ -19,6 +19,9 @@ def embed(
     backbone: Backbone = None,
     batch_size: BatchSize = 64,
     device: Device = None,
+    plain: Annotated[
+        bool, typer.Option("--plain", help="Leave the readout away, as for vectors that are to teach.")
+    ] = False,
     resume: Annotated[bool, typer.Option("--resume", help="Continue an interrupted output.")] = False,
     quiet: Quiet = False,
 ) -> None:
@@ -38,6 +41,7 @@ def embed(
         backbone=backbone,
         batch_size=batch_size,
         device=device,
+        readout=not plain,
         resume=resume,
         console=console,
     )

@@ -13,6 +13,7 @@ from transferkit.cli.options import DataDir, options_of
 from transferkit.config.methods import baseline_methods
 from transferkit.errors import ConfigError, RunError, UnreachableError, with_article
 from transferkit.files.builtin import BUNDLED
+from transferkit.files.vector_files import SUFFIXES
 from transferkit.progress import say
 
 if TYPE_CHECKING:
@@ -39,6 +40,26 @@ Source = Annotated[
     Path | None,
     typer.Option("--source", help="Checkpoint or run folder of a `train`; `bundled` ships with transferkit."),
 ]
+Unlabelled = Annotated[
+    Path | None,
+    typer.Option(
+        "--unlabelled",
+        metavar="FILE",
+        help="Texts to learn from, no pairs: .txt (a text a line), .jsonl, .csv, .tsv or .parquet.",
+    ),
+]
+Column = Annotated[
+    str | None, typer.Option("--column", help="Column that holds the text in the file of --unlabelled; default: text.")
+]
+Teacher = Annotated[
+    str | None,
+    typer.Option(
+        "--teacher",
+        metavar="MODEL",
+        help="Who teaches: a checkpoint, decoder or sentence-transformers folder, or vectors that embed made of the "
+        "texts; adapt --unlabelled: the source, unless given.",
+    ),
+]
 Quantize = Annotated[str | None, typer.Option("--quantize", help="nf4 loads the backbone in 4 bits; none does not.")]
 Resume = Annotated[Path | None, typer.Option("--resume", metavar="RUN", help="Continue an interrupted run folder.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Show what would run, train nothing, write nothing.")]
@@ -55,6 +76,9 @@ class Options:
     source: Source = None
     target: Target = None
     quantize: Quantize = None
+    unlabelled: Unlabelled = None
+    column: Column = None
+    teacher: Teacher = None
     set_: Set = None
     data_dir: DataDir = None
     runs: Runs = None
@@ -71,14 +95,16 @@ class Options:
     @property
     def overrides(self) -> list[str]:
         """What is changed in the recipe, as ``key=value``."""
-        changes = [*(self.set_ or [])]
+        changes = [] if self.unlabelled is None else _texts_alone(self.unlabelled, self.column)
+        changes += [] if self.teacher is None else _taught_by(self.teacher)
+        changes += self.set_ or []
         changes += [f"embedding.backbone={_quoted(self.target)}"] if self.target else []
         changes += [f"embedding.quantization={_quoted(self.quantize)}"] if self.quantize else []
         changes += [f"method={_quoted(self.method)}"] if self.method else []
         return changes
 
 
-@options_of(Options, but=("method", "source"))
+@options_of(Options, but=("method", "source", "unlabelled", "column"))
 def train(options: Options) -> None:
     """Train a Prompting LLM and its alignment on one frozen backbone.
 
@@ -97,11 +123,13 @@ def adapt(options: Options) -> None:
     Example: transferkit adapt --source runs/train-... --target meta-llama/Llama-3.2-1B --quantize nf4
 
     Example: transferkit adapt --source bundled --target ./my-decoder
+
+    Example: transferkit adapt --source bundled --target ./my-decoder --unlabelled texts.txt
     """
     _run("adapt", options)
 
 
-@options_of(Options)
+@options_of(Options, but=("unlabelled", "column", "teacher"))
 def baseline(options: Options) -> None:
     """Run one of the methods that a transfer is measured against.
 
@@ -120,6 +148,8 @@ def _run(task: "Task", options: Options) -> None:
             )
         _resume(options.resume, task, console, json=options.json)
         return
+    if options.column is not None and options.unlabelled is None:
+        raise ConfigError("--column says where the text is in the file of --unlabelled; give that, or leave it away")
     recipe = _recipe(task, options, console)
     if task == "baseline" and recipe.method is None:
         raise ConfigError(f"baseline needs a method: --method {'|'.join(_METHODS)}")
@@ -211,6 +241,19 @@ def _print_finished(folder: Path, *, json: bool) -> None:
 
     if is_main():
         print((folder / "record.json").read_text(encoding="utf-8").rstrip() if json else folder)
+
+
+def _texts_alone(file: Path, column: str | None) -> list[str]:
+    """Data of one file of texts: what is trained on, and a part that is held out of it."""
+    one = f"name: unlabelled, kind: texts, path: {_quoted(str(file.resolve()))}"
+    one += "" if column is None else f", columns: {{text: {_quoted(column)}}}"
+    return [f"data.{part}=[{{{one}, part: {part}}}]" for part in ("train", "dev")]
+
+
+def _taught_by(teacher: str) -> list[str]:
+    if Path(teacher).suffix.lower() in SUFFIXES:
+        return [f"teacher.vectors={_quoted(str(Path(teacher).resolve()))}"]
+    return [f"teacher.model={_quoted(teacher)}"]
 
 
 def _quoted(text: str) -> str:

@@ -13,6 +13,7 @@ ROLES: dict[str, dict[str, str]] = {  # kind -> role -> the column it is read fr
     "pairs": {"anchor": "anchor", "positive": "positive"},
     "triplets": {"anchor": "anchor", "positive": "positive", "negative": "negative"},
     "labelled": {"text": "text", "label": "label"},
+    "texts": {"text": "text"},
     "knn": {"text": "text", "label": "label"},
     "clustering": {"text": "text", "label": "label"},
     "sts": {"sentence1": "sentence1", "sentence2": "sentence2", "score": "score"},
@@ -31,12 +32,13 @@ class TrainSet(Strict):
     """One training set: a file, a hub dataset or built-in data, and how its columns become pairs."""
 
     name: str = Field(description="unique; adapt finds the source's instruction by it")
-    kind: Literal["pairs", "triplets", "labelled"] = Field(
-        description="pairs; triplets with a hard negative; texts with labels"
+    kind: Literal["pairs", "triplets", "labelled", "texts"] = Field(
+        description="pairs; triplets with a hard negative; texts with labels; texts alone, which a teacher teaches"
     )
     path: str | None = Field(
         None,
-        description="parquet, jsonl, json, csv or tsv file, relative to `--data-dir`; this, `hub_id` or `builtin`",
+        description="parquet, jsonl, json, csv or tsv file, relative to `--data-dir`; for texts also a txt file with "
+        "a text a line; this, `hub_id` or `builtin`",
     )
     hub_id: str | None = Field(None, description="data set on the Hugging Face Hub")
     builtin: Builtin | None = Field(
@@ -58,11 +60,15 @@ class TrainSet(Strict):
     )
     weight: float = Field(1.0, gt=0, description="share of the batches, relative to the other sets")
     limit: Rows | None = Field(None, ge=2, description="use only the first rows")
+    part: Literal["train"] | None = Field(
+        None, description="texts: `train` leaves out what `part: dev` of a dev set holds out; absent: all"
+    )
 
     @model_validator(mode="after")
     def _check(self) -> "TrainSet":
         _one_origin(self.path, self.hub_id, self.builtin)
         _check_roles(self.kind, self.columns)
+        _check_part(self.kind, self.part)
         return self
 
 
@@ -70,8 +76,9 @@ class DevSet(Strict):
     """One dev or test set. ``select: false`` is reported but never chooses a step, a learning rate or a template."""
 
     name: str = Field(description="unique")
-    kind: Literal["knn", "sts", "retrieval", "clustering"] = Field(
-        description="knn: nearest-neighbour accuracy; sts: Spearman; retrieval: nDCG@10; clustering: V-measure"
+    kind: Literal["knn", "sts", "retrieval", "clustering", "texts"] = Field(
+        description="knn: nearest-neighbour accuracy; sts: Spearman; retrieval: nDCG@10; clustering: V-measure; "
+        "texts: agreement with the teacher"
     )
     path: str | None = Field(
         None, description="file relative to `--data-dir`; knn: texts to classify; retrieval: queries"
@@ -91,19 +98,27 @@ class DevSet(Strict):
     split: str = Field("test", description="with `hub_id` or `builtin`: what is scored")
     train_split: str = Field("train", description="knn with `hub_id` or `builtin`: labelled texts to compare with")
     columns: dict[str, str] = Field({}, description="role: column, as for training sets; the roles are below")
-    instruction: str = Field("", description="for texts and queries")
+    instruction: str = Field(
+        "", description="for texts and queries; of `texts`, where none is given, that of the training set of this name"
+    )
     document_instruction: str | None = Field(None, description="retrieval: for documents; absent: the same")
     select: bool = Field(True, description="`true`: its score chooses the step; only for sets inside the mixture")
     limit: Rows | None = Field(
         None,
         ge=2,
-        description="a fixed random sample; knn adds up to 5 labelled texts a row, retrieval 5 documents",
+        description="a fixed random sample; knn adds up to 5 labelled texts a row, retrieval 5 documents; of `texts`, "
+        "where none is given, 500",
+    )
+    part: Literal["dev"] | None = Field(
+        None,
+        description="texts: `dev` holds out a tenth by a hash of the text, at least 50 and at most 500; absent: all",
     )
 
     @model_validator(mode="after")
     def _check(self) -> "DevSet":
         _one_origin(self.path, self.hub_id, self.builtin)
         _check_roles(self.kind, self.columns)
+        _check_part(self.kind, self.part)
         if self.path is not None and self.kind == "knn" and self.train_path is None:
             raise ValueError("train_path: this key is missing (knn needs labelled texts to compare with)")
         if self.path is not None and self.kind == "retrieval" and not (self.corpus_path and self.qrels_path):
@@ -125,6 +140,11 @@ def _check_roles(kind: str, columns: dict[str, str]) -> None:
     for role in columns:
         if role not in ROLES[kind]:
             raise ValueError(f"columns: unknown role {role!r} for kind {kind!r}, allowed: {', '.join(ROLES[kind])}")
+
+
+def _check_part(kind: str, part: str | None) -> None:
+    if part is not None and kind != "texts":
+        raise ValueError(f"part: only a set of kind 'texts' has parts, this is {kind!r}")
 
 
 class DataSection(Strict):

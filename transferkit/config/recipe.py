@@ -20,8 +20,10 @@ from transferkit.config.sections import (
     PromptingSection,
     ReadoutSection,
     Steps,
+    TeacherSection,
 )
 from transferkit.errors import ConfigError, with_article
+from transferkit.files.builtin import BUNDLED
 
 
 class Recipe(Strict):
@@ -47,6 +49,7 @@ class Recipe(Strict):
     readout: ReadoutSection = ReadoutSection()
     data: DataSection
     loss: LossSection = LossSection()
+    teacher: TeacherSection | None = None
     optim: OptimSection
     eval: EvalSection = EvalSection()
     save_every: Steps = Field(100, ge=1, description="between resumable states")
@@ -112,14 +115,19 @@ def named_backbones(recipe: Recipe) -> list[str]:
 
 
 def with_names(recipe: Recipe, rename: Callable[[str], str]) -> Recipe:
-    """The recipe with ``rename`` applied to everything that it calls a backbone."""
+    """The recipe with ``rename`` applied to everything that it calls a backbone, or a teacher."""
     prompting, embedding = (
         section.model_copy(update={"backbone": None if section.backbone is None else rename(section.backbone)})
         for section in (recipe.prompting, recipe.embedding)
     )
     more = [rename(name) for name in recipe.embedding.more_backbones]
     embedding = embedding.model_copy(update={"more_backbones": more})
-    return recipe.model_copy(update={"prompting": prompting, "embedding": embedding})
+    teacher = recipe.teacher
+    if teacher is not None:
+        named = {"model": teacher.model, "backbone": teacher.backbone, "vectors": teacher.vectors}
+        renamed = {key: rename(name) for key, name in named.items() if name and name != str(BUNDLED)}
+        teacher = teacher.model_copy(update=renamed)
+    return recipe.model_copy(update={"prompting": prompting, "embedding": embedding, "teacher": teacher})
 
 
 def recipe_yaml(recipe: Recipe) -> str:

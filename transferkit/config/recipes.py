@@ -186,7 +186,9 @@ def set_key(mapping: dict[str, Any], override: str) -> None:
     keys = path.split(".")
     place: Any = mapping
     for key in keys[:-1]:
-        place = place.setdefault(key, {}) if isinstance(place, dict) else place[_position(place, key, override)]
+        if isinstance(place, dict) and place.get(key) is None:
+            place[key] = {}  # a section that is left out, as in a copy of a resolved recipe
+        place = place[key] if isinstance(place, dict) else place[_position(place, key, override)]
     try:
         value = parse_yaml(f"value: {text}", where=f"--set {override}")["value"]
     except ConfigError as error:

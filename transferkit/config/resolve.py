@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from transferkit.config.datasets import TrainSet
+from transferkit.config.datasets import DevSet, TrainSet
 from transferkit.config.methods import MethodFacts
 from transferkit.config.poolings import Pooling, check_soft_place, of_states, without_soft_tokens
 from transferkit.config.recipe import Recipe, with_names
@@ -17,6 +17,7 @@ from transferkit.config.sections import (
     PromptingSection,
     Reads,
     Relaxation,
+    TeacherSection,
     check_reads,
 )
 from transferkit.config.specs import BackboneSpec, Quantization, lasting_name
@@ -121,7 +122,7 @@ def resolve_recipe(
         chosen: in the place of ``auto``, which a measurement decides.
 
     Raises:
-        ConfigError: template and pooling that the method cannot be read with.
+        ConfigError: template and pooling that the method cannot be read with, or texts that nothing teaches.
     """
     facts = recipe.facts
     own = dict(description.get("prompting", {}))
@@ -134,6 +135,7 @@ def resolve_recipe(
     alignment = recipe.alignment.model_dump()
     alignment["init"] = alignment["init"] or ("source" if facts.needs_source and facts.has_backbone else "anchors")
     train = [_with_instructions(one, description) for one in recipe.data.train]
+    dev = [_with_instruction_of(one, train) for one in recipe.data.dev]
     if spec is not None:
         recipe = recipe.model_copy(update={"embedding": _embedding(recipe.embedding, facts, description, spec)})
     recipe = with_names(recipe, lasting_name)
@@ -143,9 +145,10 @@ def resolve_recipe(
         | {
             "prompting": ResolvedPrompting(**prompting | {"backbone": recipe.prompting.backbone}),
             "alignment": ResolvedAlignment(**alignment),
-            "data": recipe.data.model_copy(update={"train": train}),
+            "data": recipe.data.model_copy(update={"train": train, "dev": dev}),
             "precision": chosen.precision,
             "chosen": chosen,
+            "teacher": _teacher(recipe),
             "spec": spec,
         }
     )
@@ -199,12 +202,44 @@ def _readable(facts: MethodFacts, template: str, pooling: Pooling) -> tuple[str,
 
 
 def _with_instructions(one: TrainSet, description: Mapping[str, Any]) -> TrainSet:
-    """The source's own, on both sides, of a set that it was trained on and the recipe gives none for."""
+    """The source's own, on both sides, of a set that it was trained on and the recipe gives none for.
+
+    Texts alone are read as the source reads any: with its instruction, where it was trained with one alone.
+    """
     if one.instruction is not None:
         return one
     known = description.get("instructions", {})
-    instruction = known.get(one.name, "")
+    alone = set(known.values()) if one.kind == "texts" else set()
+    instruction = known.get(one.name, alone.pop() if len(alone) == 1 else "")
     document = description.get("document_instructions", known).get(one.name)
     if one.document_instruction is not None or document == instruction:
         document = one.document_instruction  # null says the same as the anchors'
     return one.model_copy(update={"instruction": instruction, "document_instruction": document})
+
+
+def _with_instruction_of(one: DevSet, train: list[TrainSet]) -> DevSet:
+    """Held-out texts are read as those that are trained on."""
+    same = next((other for other in train if other.name == one.name and other.kind == one.kind == "texts"), None)
+    if same is None or one.instruction:
+        return one
+    return one.model_copy(update={"instruction": same.instruction})
+
+
+def _teacher(recipe: Recipe) -> TeacherSection | None:
+    """As it is given; texts that it is not given for are taught by the source, and pairs then are not.
+
+    Raises:
+        ConfigError: none is named, and there is no source to stand in for it.
+    """
+    facts, given = recipe.facts, recipe.teacher
+    taught = [f"data.dev {one.name!r}" for one in recipe.data.dev if one.kind == "texts"]
+    if facts.learns:
+        taught = [f"data.train {one.name!r}" for one in recipe.data.train if one.kind == "texts"] + taught
+    if given is None and not taught:
+        return None
+    if not facts.needs_source and (given is None or given.model is given.vectors is None):
+        why = f"{taught[0]} holds texts alone" if taught else "it names nobody"
+        raise ConfigError(
+            f"teacher: {why}, and {facts.name} has no source that could teach; name a teacher.model, or teacher.vectors"
+        )
+    return given or TeacherSection(weight=0.0)

@@ -188,6 +188,40 @@ class LossSection(Strict):
     symmetric: bool = Field(True, description="also score the anchors against each positive")
 
 
+class TeacherSection(Strict):
+    """What teaches by the similarities inside a batch; sets of kind `texts` have nothing else to learn from."""
+
+    model: str | None = Field(
+        None,
+        description="a checkpoint or run folder, a decoder, or a local folder of a sentence-transformers model; "
+        "absent, in adapt: the source through its own backbone",
+    )
+    backbone: str | None = Field(None, description="where the decoder of a teaching checkpoint lies now, if it moved")
+    vectors: str | None = Field(
+        None,
+        description="instead of a model: the file of vectors that `transferkit embed --plain` made of the texts, "
+        "relative to `--data-dir`; .npy: of the whole file of the sets of kind `texts`, row by row",
+    )
+    temperature: float = Field(0.05, gt=0, description="similarities are cosine / temperature, on both sides")
+    weight: float = Field(
+        1.0,
+        ge=0,
+        description="of the teaching beside the contrastive loss, on sets that have pairs; without this section 0",
+    )
+    alone: bool = Field(
+        False,
+        description="`true`: sets that have pairs are taught as texts, and which of them belong together is unused",
+    )
+
+    @model_validator(mode="after")
+    def _one_teacher(self) -> "TeacherSection":
+        if self.alone and not self.weight:
+            raise ValueError("weight: 0 beside alone: true leaves sets of pairs nothing to learn from")
+        if self.vectors is not None and (self.model is not None or self.backbone is not None):
+            raise ValueError("vectors: stands in the place of a model; give vectors alone, or model and backbone")
+        return self
+
+
 class OptimSection(Strict):
     """AdamW with linear warm-up, constant, and a linear cool-down to zero where one is asked for."""
 

@@ -9,7 +9,7 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from transferkit.data.scores import Vectors
+from transferkit.data.scores import Vectors, agreement
 from transferkit.errors import RunError
 
 Places: TypeAlias = npt.NDArray[np.intp]
@@ -37,7 +37,7 @@ class DevSetData:
     """
 
     name: str
-    kind: Literal["knn", "sts", "retrieval", "clustering"]
+    kind: Literal["knn", "sts", "retrieval", "clustering", "texts"]
     select: bool
     texts: list[str]
     instructions: list[str]
@@ -87,10 +87,10 @@ class DevSetData:
     def score(self, vectors: Vectors, rows: Rows = "all") -> float:
         """The score in percent, higher is better.
 
-        knn: nearest-neighbour accuracy; sts: Spearman's rho; retrieval: nDCG@10; clustering: V-measure. Those of sts
-        and retrieval are the numbers that ``transferkit evaluate`` gives on the same texts under the same instructions;
-        there a classification is a logistic regression on a few texts a label, and a clustering the mean over ten
-        samples.
+        knn: nearest-neighbour accuracy; sts: Spearman's rho; retrieval: nDCG@10; clustering: V-measure; texts:
+        Spearman's rho of the pairwise cosines and a teacher's. Those of sts and retrieval are the numbers that
+        ``transferkit evaluate`` gives on the same texts under the same instructions; there a classification is a
+        logistic regression on a few texts a label, and a clustering the mean over ten samples.
 
         Args:
             vectors: (texts, d), fp32 array or CSR matrix, of any norm; zero rows are allowed.
@@ -107,6 +107,14 @@ class DevSetData:
         if not np.isfinite(values).all():
             raise RunError(f"dev set {self.name!r}: vectors hold NaN or infinity; lower the learning rate")
         return part.metric(found)
+
+    def taught(self, vectors: npt.NDArray[np.float32]) -> "DevSetData":
+        """A set of texts alone that can be scored: with its teacher's vectors (texts, d_t), in their order."""
+        parts = {
+            name: replace(part, metric=partial(agreement, gold=vectors[part.places]))
+            for name, part in self.parts.items()
+        }
+        return replace(self, parts=parts)
 
 
 def halves(keys: Sequence[str], truths: Sequence[Any]) -> tuple[Places, Places] | None:

@@ -11,6 +11,7 @@ import numpy as np
 
 from transferkit.config.datasets import ROLES, DataSection, DevSet
 from transferkit.data.dev_set import DevSetData, Part, Places, Rows, halves
+from transferkit.data.examples import FEWEST_TEXTS, held_out
 from transferkit.data.scored_rows import (
     CHECKS,
     check_classes,
@@ -21,15 +22,17 @@ from transferkit.data.scored_rows import (
     read_queries,
     relevant_only,
 )
-from transferkit.data.scores import knn_accuracy, ndcg_at_10, spearman, v_measure
+from transferkit.data.scores import Vectors, knn_accuracy, ndcg_at_10, spearman, v_measure
 from transferkit.data.tables import Columns, Source, TableReader, local_source
+from transferkit.errors import ConfigError, RunError
 
+TEXTS = 500  # of kind `texts` where no limit is given: their pairs are as many as half the square
 OTHERS_PER_ROW = 5  # under `limit`: so many labelled texts or documents a scored row
 Item = TypeVar("Item")
 
 
-def load_dev_sets(section: DataSection, *, data_dir: Path | None) -> list[DevSetData]:
-    """All dev sets of the recipe, in its order.
+def load_dev_sets(section: DataSection, *, data_dir: Path | None, teacher: str | None = None) -> list[DevSetData]:
+    """All dev sets of the recipe, in its order. Those of texts alone have no score before :meth:`DevSetData.taught`.
 
     ``limit: n`` scores a fixed random sample (seed 0) of n rows; knn compares them with a sample of up to 5 n
     labelled texts, retrieval with all documents relevant to them and a sample of up to 5 n others. So a score
@@ -38,16 +41,18 @@ def load_dev_sets(section: DataSection, *, data_dir: Path | None) -> list[DevSet
     Args:
         section: the recipe's ``data``.
         data_dir: what relative paths start from; None: the current folder.
+        teacher: what tells it from another one; a score of texts alone compares under one teacher only.
 
     Raises:
         ConfigError: a missing file or column, a bad row under ``on_bad_row: stop``, or a useless set.
         RunError: the Hub cannot be reached.
     """
-    loaders = {
+    loaders: dict[str, Callable[[_Reader], DevSetData]] = {
         "knn": _load_knn,
         "sts": _load_sts,
         "retrieval": _load_retrieval,
         "clustering": _load_clustering,
+        "texts": partial(_load_texts, teacher=teacher),
     }
     return [loaders[spec.kind](_Reader(spec, data_dir, section.on_bad_row)) for spec in section.dev]
 
@@ -157,6 +162,31 @@ def _load_clustering(reader: _Reader) -> DevSetData:
 
     instructions = [spec.instruction] * len(texts)
     return reader.finish(texts, instructions, rows=list(zip(texts, labels, strict=True)), part=part)
+
+
+def _load_texts(reader: _Reader, *, teacher: str | None) -> DevSetData:
+    spec = reader.spec
+    source = reader.source(spec.path, subset=spec.subset, split=spec.split)
+    texts = list(dict.fromkeys(reader.read(source, ("text",))["text"]))
+    if spec.part is not None:
+        try:
+            out = held_out(texts)
+        except ValueError as problem:
+            raise ConfigError(f"{source}: {problem}; give more texts") from None
+        texts = [text for text in texts if text in out]
+    texts = _sample(texts, spec.limit or TEXTS)
+    if len(texts) < FEWEST_TEXTS:
+        raise ConfigError(f"{source}: expected at least {FEWEST_TEXTS} different texts, got {len(texts)}")
+
+    def part(rows: Places) -> Part:
+        return Part(len(rows), rows, partial(_untaught, teacher=teacher))
+
+    instructions = [spec.instruction] * len(texts)
+    return reader.finish(texts, instructions, rows=list(zip(texts, texts, strict=True)), part=part)
+
+
+def _untaught(vectors: Vectors, *, teacher: str | None) -> float:
+    raise RunError("a dev set of kind 'texts' has no score before its teacher has read the texts")
 
 
 def _load_retrieval(reader: _Reader) -> DevSetData:

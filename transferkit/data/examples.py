@@ -12,14 +12,16 @@ from transferkit.config.datasets import TrainSet
 from transferkit.data.tables import Columns
 
 Ids = npt.NDArray[np.int64]
+FEWEST_TEXTS = 3  # that can teach by similarity: of two, nothing is more similar than something else
+FEWEST_HELD_OUT, MOST_HELD_OUT = 50, 500  # texts
 
 
 @dataclass(frozen=True)
 class Batch:
     """Examples of one set; the i-th anchor belongs to the i-th positive and, where there are any, negative.
 
-    The ids are hashes of the texts: equal texts have equal ids, in every process and run. ``labels`` (None
-    where the set has none) are numbers inside the set.
+    A set of texts alone has neither. The ids are hashes of the texts: equal texts have equal ids, in every process and
+    run. ``labels`` (None where the set has none) are numbers inside the set.
     """
 
     set_name: str
@@ -76,7 +78,8 @@ class ExampleSet:
         skipped_rows: bad ones that are not in ``values``.
 
     Attributes:
-        anchors: one a row; in a labelled set its texts, which are the positives too.
+        anchors: one a row; in a labelled set its texts, which are the positives too; of texts alone there are no
+            positives.
         members: rows with different texts of each label that has two of them; empty where the set has no labels.
         sha256: of all rows.
     """
@@ -86,8 +89,8 @@ class ExampleSet:
         self.seed = seed
         self.skipped_rows = skipped_rows
         self.sha256 = _sha256_of_rows(values)
-        self.anchors: list[str] = values["text"] if spec.kind == "labelled" else values["anchor"]
-        self.positives: list[str] = values["text"] if spec.kind == "labelled" else values["positive"]
+        self.anchors: list[str] = values["anchor"] if "anchor" in values else values["text"]
+        self.positives: list[str] = self.anchors if spec.kind == "labelled" else values.get("positive", [])
         self.negatives: list[str] = values.get("negative", [])
         self.anchor_ids = text_ids(self.anchors)
         self.positive_ids = self.anchor_ids if spec.kind == "labelled" else text_ids(self.positives)
@@ -106,12 +109,12 @@ class ExampleSet:
         return Batch(
             set_name=self.spec.name,
             anchors=[self.anchors[i] for i in rows],
-            positives=[self.positives[i] for i in partners],
+            positives=[self.positives[i] for i in partners] if self.positives else [],
             negatives=[self.negatives[i] for i in rows] if self.negatives else [],
             anchor_instruction=self.spec.instruction or "",
             document_instruction=self.document_instruction,
             anchor_ids=self.anchor_ids[rows],
-            positive_ids=self.positive_ids[partners],
+            positive_ids=self.positive_ids[partners] if self.positives else self.positive_ids,
             negative_ids=self.negative_ids[rows] if self.negatives else self.negative_ids,
             labels=labels,
         )
@@ -155,19 +158,23 @@ class ExampleSet:
     def shuffled_texts(self, seed: list[int]) -> Iterator[tuple[str, str]]:
         """Each text of both sides with its instruction, in random order; repeated texts come repeatedly."""
         rows = len(self.anchors)
-        for place in np.random.default_rng(seed).permutation(rows if self.members else 2 * rows):
+        two_sided = bool(self.positives) and not self.members
+        for place in np.random.default_rng(seed).permutation(2 * rows if two_sided else rows):
             if place < rows:
                 yield self.anchors[place], self.spec.instruction or ""
             else:
                 yield self.positives[place - rows], self.document_instruction
 
     def shuffled_pairs(self, seed: list[int]) -> Iterator[list[tuple[str, str]]]:
-        """Each pair of different texts with its instructions, in random order.
+        """Each pair of different texts with its instructions, in random order; of texts alone each by itself.
 
         In a labelled set each text is in one pair at most, with another one of its label.
         """
         rng = np.random.default_rng(seed)
         task, documents = self.spec.instruction or "", self.document_instruction
+        if not self.positives:
+            yield from ([(self.anchors[place], task)] for place in rng.permutation(len(self.anchors)))
+            return
         if self.members:
             mixed = [rng.permutation(group) for group in self.members]
             rows = np.array([both for group in mixed for both in zip(group[::2], group[1::2], strict=False)])
@@ -188,8 +195,30 @@ def _members(labels: list[str], ids: Ids) -> list[npt.NDArray[np.intp]]:
     return [group for group in groups if len(group) > 1]
 
 
+def held_out(texts: list[str]) -> set[str]:
+    """A tenth of the different texts, at least 50 and at most 500, whichever order they stand in.
+
+    The lowest by a hash of their own: one that also orders something else would tie the two together.
+
+    Raises:
+        ValueError: they are too few.
+    """
+    different = set(texts)
+    if len(different) < 2 * FEWEST_HELD_OUT:
+        raise ValueError(
+            f"expected at least {2 * FEWEST_HELD_OUT} different texts, {FEWEST_HELD_OUT} of them to be held out, got "
+            f"{len(different)}"
+        )
+    count = min(max(len(different) // 10, FEWEST_HELD_OUT), MOST_HELD_OUT)
+    return set(sorted(different, key=_order)[:count])
+
+
+def _order(text: str) -> bytes:
+    return blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16, person=b"held out").digest()
+
+
 def _share_repeated(ids: Ids) -> float:
-    return 1.0 - len(np.unique(ids)) / len(ids)
+    return 1.0 - len(np.unique(ids)) / len(ids) if len(ids) else 0.0
 
 
 def _sha256_of_rows(values: Columns) -> str:

@@ -1,4 +1,4 @@
-"""The four dev scores, each a function of vectors and gold data; all compare by cosine and are in percent."""
+"""The five dev scores, each a function of vectors and gold data; all compare by cosine and are in percent."""
 
 import warnings
 from collections.abc import Iterator
@@ -36,15 +36,21 @@ def spearman(vectors: Vectors, *, gold: list[float]) -> float:
         vectors: (2 pairs, d), all first sentences, then all second ones.
         gold: one score a pair.
     """
-    from scipy.stats import spearmanr
-
     unit = _unit_rows(vectors)
     first, second = unit[: len(gold)], unit[len(gold) :]
     product = first * second if isinstance(unit, np.ndarray) else first.multiply(second)
-    cosines = np.asarray(product.sum(axis=1)).ravel()
-    if np.ptp(cosines) == 0:
-        return 0.0
-    return 100.0 * float(spearmanr(cosines, gold).statistic)
+    return _rank_correlation(np.asarray(product.sum(axis=1)).ravel(), np.asarray(gold))
+
+
+def agreement(vectors: Vectors, *, gold: npt.NDArray[np.float32]) -> float:
+    """Rank correlation of the cosines of all pairs with a teacher's; 0 where all of one side are equal.
+
+    Args:
+        vectors: (n, d).
+        gold: (n, d_t), the teacher's vectors of the same texts.
+    """
+    mine, theirs = (_cosines_of_pairs(one) for one in (vectors, gold))
+    return _rank_correlation(mine, theirs)
 
 
 def ndcg_at_10(vectors: Vectors, *, relevant: list[dict[int, float]]) -> float:
@@ -80,6 +86,23 @@ def v_measure(vectors: Vectors, *, labels: list[str]) -> float:
         warnings.simplefilter("ignore", ConvergenceWarning)  # fewer different vectors than clusters: a low score
         found = KMeans(len(set(labels)), n_init=3, random_state=0).fit_predict(_unit_rows(vectors))
     return 100.0 * float(v_measure_score(labels, found))
+
+
+def _rank_correlation(mine: npt.NDArray[Any], theirs: npt.NDArray[Any]) -> float:
+    """Spearman's rho in percent."""
+    from scipy.stats import spearmanr
+
+    if np.ptp(mine) == 0 or np.ptp(theirs) == 0:
+        return 0.0
+    return 100.0 * float(spearmanr(mine, theirs).statistic)
+
+
+def _cosines_of_pairs(vectors: Vectors) -> npt.NDArray[np.float32]:
+    """Of every two rows once."""
+    unit = _unit_rows(vectors)
+    cosines = unit @ unit.T
+    dense = cosines if isinstance(cosines, np.ndarray) else cosines.toarray()
+    return dense[np.triu_indices(len(dense), 1)]
 
 
 def _unit_rows(vectors: Vectors) -> Any:

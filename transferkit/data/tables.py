@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from transferkit.errors import ConfigError, did_you_mean
 from transferkit.files.cells import CONVERTERS, Check
-from transferkit.files.tables import SUFFIXES, no_column, read_table
+from transferkit.files.tables import PLAIN, SUFFIXES, no_column, read_table
 
 Columns = dict[str, list[Any]]
 
@@ -177,9 +177,9 @@ def _read(source: Source, columns: set[str], limit: int | None) -> tuple[list[st
 
 
 def _read_local(source: Source, path: Path, columns: set[str]) -> tuple[list[str], Columns]:
-    if path.suffix.lower() not in SUFFIXES:
+    if path.suffix.lower() not in (*SUFFIXES, PLAIN):
         raise ConfigError(
-            f"{source}: expected a file ending in {', '.join(SUFFIXES)}, got {path.suffix or path.name!r}"
+            f"{source}: expected a file ending in {', '.join((*SUFFIXES, PLAIN))}, got {path.suffix or path.name!r}"
         )
     if not path.is_file():
         what = "is a folder, expected a file" if path.is_dir() else "no such file"

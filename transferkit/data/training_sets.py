@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from transferkit.config.datasets import ROLES, DataSection, TrainSet
-from transferkit.data.examples import Batch, ExampleSet
-from transferkit.data.tables import Source, check_rows, local_source, read_columns
+from transferkit.data.examples import FEWEST_TEXTS, Batch, ExampleSet, held_out
+from transferkit.data.tables import Columns, Source, check_rows, local_source, read_columns
 from transferkit.errors import ConfigError
 from transferkit.files.cells import Check
 
@@ -84,7 +84,7 @@ class TrainingData:
     @property
     def has_pairs(self) -> bool:
         """Whether any set says which texts belong together."""
-        return any(next(one.shuffled_pairs([0]), None) is not None for one in self.sets)
+        return any(len(next(one.shuffled_pairs([0]), [])) == 2 for one in self.sets)
 
     def sample_with_pairs(self, n: int, seed: int) -> TextSample:
         """Up to ``n`` distinct training texts, in pairs where their set has any: what a readout is fitted to.
@@ -122,12 +122,13 @@ class TrainingData:
         """
         sets = {s.spec.name: s.facts() for s in self.sets}
         warnings = []
-        for name, facts in sets.items():
+        for one, (name, facts) in zip(self.sets, sets.items(), strict=True):
             for side in ("anchors", "positives"):
                 share = facts[f"duplicate_{side}"]
                 if share > MANY_DUPLICATES:
+                    what = side if one.positives else "texts"
                     warnings.append(
-                        f"data.train {name!r}: {share:.0%} of the {side} repeat an earlier one; "
+                        f"data.train {name!r}: {share:.0%} of the {what} repeat an earlier one; "
                         "repeated texts are masked in the loss, so batches hold fewer negatives than examples"
                     )
             if facts["skipped_rows"]:
@@ -156,6 +157,8 @@ def load_training_data(section: DataSection, *, data_dir: Path | None, batch_siz
         columns = {**ROLES[spec.kind], **spec.columns}
         values = read_columns(source, columns, limit=spec.limit)
         values, skipped = check_rows(source, values, checks=_CHECKS, on_bad_row=section.on_bad_row, columns=columns)
+        if spec.part is not None:
+            values = _without_held_out(source, values)
         one = ExampleSet(spec, values, seed=(seed, index), skipped_rows=skipped)
         _refuse_useless(source, one)
         sets.append(one)
@@ -176,14 +179,26 @@ def _source(spec: TrainSet, data_dir: Path | None) -> Source:
     )
 
 
+def _without_held_out(source: Source, values: Columns) -> Columns:
+    try:
+        out = held_out(values["text"])
+    except ValueError as problem:
+        raise ConfigError(f"{source}: {problem}; give more texts") from None
+    return {"text": [text for text in values["text"] if text not in out]}
+
+
 def _refuse_useless(source: Source, one: ExampleSet) -> None:
-    """In-batch negatives need two different examples at least."""
+    """In-batch negatives need two different examples at least, similarities three texts."""
     if one.spec.kind == "labelled":
         if len(one.members) < 2:
             raise ConfigError(
                 f"{source}: expected at least two labels with two different texts each, "
                 f"got {len(one.members)} (kind 'pairs' needs no labels)"
             )
+        return
+    if one.spec.kind == "texts":
+        if (different := len(np.unique(one.anchor_ids))) < FEWEST_TEXTS:
+            raise ConfigError(f"{source}: expected at least {FEWEST_TEXTS} different texts, got {different}")
         return
     for side, ids in (("anchors", one.anchor_ids), ("positives", one.positive_ids)):
         if len(np.unique(ids)) < 2:

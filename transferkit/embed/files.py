@@ -34,6 +34,7 @@ def embed_file(
     backbone: str | None = None,
     batch_size: int = 64,
     device: str | None = None,
+    readout: bool = True,
     resume: bool = False,
     console: Console,
 ) -> int:
@@ -53,6 +54,7 @@ def embed_file(
         backbone: where the checkpoint's backbone lies now, if it has moved.
         batch_size: texts a forward pass.
         device: default CUDA where there is a device, else CPU.
+        readout: False leaves the checkpoint's away.
         resume: go on after an interruption; without one it starts afresh.
         console: for progress, shown in a terminal alone.
 
@@ -63,16 +65,18 @@ def embed_file(
     place = usable_device(device)
     _check_output(out, resume=resume)
     source = TextFile.named(texts, column=column)
-    file = VectorFile(out, identity=_identity(checkpoint, instruction, source), again="the same command and --resume")
+    identity = _identity(checkpoint, instruction, source, readout)
+    file = VectorFile(out, identity=identity, again="the same command and --resume")
     if resume:
         file.resume()
     total = source.count()
     embedder = load(checkpoint, backbone=backbone, device=place)
     warn_of_instruction(embedder, instruction, console)
+    blocks = embed_blocks(embedder, source, file, instruction=instruction, batch_size=batch_size, readout=readout)
     try:
         with texts_bar(console) as bar:
             task = bar.add_task(out.name, total=total, completed=file.rows)
-            for rows in embed_blocks(embedder, source, file, instruction=instruction, batch_size=batch_size):
+            for rows in blocks:
                 bar.update(task, completed=rows)
     except KeyboardInterrupt:
         raise KeyboardInterrupt(f"interrupted; {file.rows} vectors are kept, go on with {file.again}") from None
@@ -83,7 +87,13 @@ def embed_file(
 
 
 def embed_blocks(
-    embedder: Embedder, texts: Iterable[str], file: VectorFile, *, instruction: str | None, batch_size: int
+    embedder: Embedder,
+    texts: Iterable[str],
+    file: VectorFile,
+    *,
+    instruction: str | None,
+    batch_size: int,
+    readout: bool = True,
 ) -> Iterator[int]:
     """Embed what ``file`` does not hold yet, a block at a time; yields the rows in it after each.
 
@@ -98,7 +108,7 @@ def embed_blocks(
         )
     blocks = in_blocks(
         rest,
-        lambda block: embedder.encode(block, instruction=instruction, batch_size=batch_size),
+        lambda block: embedder.encode(block, instruction=instruction, batch_size=batch_size, readout=readout),
         batch_size=batch_size,
         kept=lambda: f"the {file.rows} vectors before are kept, go on with {file.again}, at",
         first=file.rows + 1,
@@ -163,10 +173,11 @@ def _check_output(out: Path, *, resume: bool) -> None:
         )
 
 
-def _identity(checkpoint: Path, instruction: str | None, source: TextFile) -> dict[str, str]:
+def _identity(checkpoint: Path, instruction: str | None, source: TextFile, readout: bool) -> dict[str, str]:
     """What the vectors come from."""
     manifest = checkpoint_folder(checkpoint) / NAME
-    return {
+    plain = {} if readout else {"readout": "none"}
+    return plain | {
         "checkpoint": sha256_file(manifest) if manifest.is_file() else "",
         "instruction": repr(instruction),
         "input": source.fingerprint(),

@@ -1,4 +1,4 @@
-"""Local tables: CSV, TSV, JSON lines, JSON and parquet. What is wrong is named by file and row.
+"""Local tables: CSV, TSV, JSON lines, JSON and parquet, and lines of text. What is wrong is named by file and row.
 
 Rows are counted from 1, a header is none. Blank lines at the end of a file are nothing. In the middle one is a row of
 empty values in CSV, so that no later row shifts; in JSON lines it is an error where rows are read one by one.
@@ -16,6 +16,8 @@ from typing import Any
 from transferkit.errors import ConfigError, did_you_mean, first_line, with_article
 
 SUFFIXES = (".parquet", ".jsonl", ".json", ".csv", ".tsv")
+PLAIN = ".txt"  # a text a line: a table with one column
+PLAIN_COLUMN = "text"
 STREAMED = (".jsonl", ".csv", ".tsv", ".parquet")  # those that :func:`column_values` reads
 _BOM = b"\xef\xbb\xbf"
 _PARQUET_ROWS = 1024  # read at a time
@@ -58,7 +60,7 @@ def read_table(path: Path, columns: Collection[str], *, where: str) -> tuple[lis
     """Names of all columns, and the values of those of ``columns`` that are there, one a row.
 
     Args:
-        path: a file that ends in one of SUFFIXES.
+        path: a file that ends in one of SUFFIXES, or in PLAIN.
         columns: their names.
         where: opens messages.
 
@@ -70,6 +72,8 @@ def read_table(path: Path, columns: Collection[str], *, where: str) -> tuple[lis
     match path.suffix.lower():
         case ".parquet":
             return _whole_parquet(path, columns, where=where)
+        case ".txt":
+            return [PLAIN_COLUMN], {PLAIN_COLUMN: _lines(path, where=where)} if PLAIN_COLUMN in columns else {}
         case ".csv" | ".tsv":
             rows = _delimited(path, where=where)
             names = next(rows, [])
@@ -107,6 +111,17 @@ def utf8_lines(stream: Iterable[bytes], *, where: str) -> Iterator[str]:
         except UnicodeDecodeError as error:
             raise _not_utf8(f"line {number}: {error}", where=where) from None
         yield line.removesuffix("\n").removesuffix("\r")
+
+
+def _lines(path: Path, *, where: str) -> list[str]:
+    try:
+        with path.open("rb") as file:
+            lines = list(utf8_lines(file, where=where))
+    except OSError as error:
+        raise _unreadable(path, error, where=where) from None
+    while lines and not lines[-1].strip():
+        lines.pop()
+    return lines
 
 
 def _delimited(path: Path, *, where: str) -> Iterator[list[str]]:

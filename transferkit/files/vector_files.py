@@ -1,4 +1,4 @@
-"""Vectors appended to a file block by block, as files/parts.py says: .npy, .jsonl and .parquet."""
+"""Files of vectors: .npy, .jsonl and .parquet, appended block by block as files/parts.py says, and read back."""
 
 import json
 from collections.abc import Callable
@@ -10,7 +10,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from transferkit.errors import ConfigError, first_line
 from transferkit.files.parts import PartFile
+from transferkit.files.tables import column_values
 
 Vectors = npt.NDArray[np.float32]
 
@@ -120,3 +122,49 @@ _KINDS = {
     ".parquet": _Kind(lambda width: bytes(_arrow_schema().serialize()), _arrow_block, _parquet_finish),
 }
 SUFFIXES = tuple(_KINDS)
+
+
+def read_vectors(path: Path, *, where: str) -> tuple[list[str] | None, Vectors]:
+    """The texts of a file of vectors and the vectors (n, d); None where it carries no texts, as .npy.
+
+    Args:
+        path: a finished file.
+        where: opens messages.
+
+    Raises:
+        ConfigError: no such file, one of another kind, or rows that are no vectors of one length.
+    """
+    suffix = path.suffix.lower()
+    if suffix not in SUFFIXES:
+        raise ConfigError(f"{where}: expected a file ending in {', '.join(SUFFIXES)}, got {suffix or path.name!r}")
+    if not path.is_file():
+        raise ConfigError(
+            f"{where}: no such file; `transferkit embed CHECKPOINT TEXTS --plain --out {path.name}` makes one"
+        )
+    if suffix == ".npy":
+        return None, _npy_read(path, where=where)
+    texts = list(column_values(path, "text", where=where))
+    rows: list[Vectors] = []
+    for number, value in enumerate(column_values(path, "vector", where=where), start=1):
+        try:
+            row = np.asarray(value, dtype=np.float32)
+        except (TypeError, ValueError):
+            row = np.zeros(0, dtype=np.float32)
+        if row.ndim != 1 or not len(row) or len(row) != len(rows[0] if rows else row):
+            expected = f"{len(rows[0])} numbers" if rows else "a list of numbers"
+            raise ConfigError(f"{where}, row {number}, column 'vector': expected {expected}; embed the texts again")
+        rows.append(row)
+    if not rows:
+        raise ConfigError(f"{where}: holds no vectors, expected at least one")
+    return texts, np.stack(rows)
+
+
+def _npy_read(path: Path, *, where: str) -> Vectors:
+    try:
+        vectors: Vectors = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise ConfigError(f"{where}: cannot be read as npy ({first_line(error)}); embed the texts again") from None
+    if vectors.ndim != 2 or vectors.dtype.kind != "f" or not vectors.size:
+        got = f"{vectors.dtype} of shape {vectors.shape}"
+        raise ConfigError(f"{where}: expected numbers of shape (texts, width), got {got}; embed the texts again")
+    return vectors

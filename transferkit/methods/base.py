@@ -254,8 +254,7 @@ class Embedder(Described):
             (n, d) float32.
 
         Raises:
-            ConfigError: a single string instead of a list, something that is not text, or instructions that are
-                not one a text.
+            ConfigError: a single string instead of a list, something that is no text, or not one instruction a text.
         """
         if isinstance(texts, str):
             raise ConfigError("encode: expected a list of texts, got one text; write encode([text])")

@@ -51,9 +51,19 @@ def choose_template(
         data: gives the sample of the readouts.
         dev_sets: of them, the rows that choose.
         console: says what each is worth.
+
+    Raises:
+        ConfigError: a set that chooses has no score yet.
     """
+    selecting = [dev for dev in dev_sets if dev.select]
+    for dev in selecting:
+        if dev.kind == "texts":
+            raise ConfigError(
+                f"embedding.template: auto is chosen before a teacher has read {dev.name!r}, so that set cannot choose "
+                "it; name a template (`transferkit templates`), or add a labelled dev set"
+            )
     scorer = Scorer(
-        [dev.choosing_rows() for dev in dev_sets if dev.select],
+        [dev.choosing_rows() for dev in selecting],
         sample=data.sample_with_pairs(min(_SAMPLE, recipe.readout.sample), recipe.seed),
         readout=recipe.readout,
         batch_size=recipe.eval.batch_size,

@@ -15,6 +15,7 @@ from transferkit.runner.memory_estimate import MemoryEstimate, estimate_memory
 from transferkit.runner.prepare import Inputs, Prepared, prepare, resolved
 from transferkit.runner.record import first_record
 from transferkit.training.distributed import world
+from transferkit.training.lessons import lesson_texts
 
 _EXAMPLES = 3
 _NAME_WIDTH = 24
@@ -38,6 +39,7 @@ def describe(recipe: Recipe, inputs: Inputs) -> str:
         *([("template: auto", _templates(complete))] if leaves_template_open(complete) else []),
         ("steps", _steps(prepared)),
         ("data", _data(prepared, record["data"])),
+        *_teacher(prepared),
         *((title, _table(rows)) for title, rows in more),
         (embedder.examples_title(), _examples(prepared)),
     ]
@@ -114,6 +116,9 @@ def _steps(prepared: Prepared) -> list[str]:
     ]
     for one in prepared.data.sets:
         in_batch = optim.batch_size - 1
+        if not one.positives:
+            rows.append((f"similarities, {one.spec.name}", f"of each text to {in_batch} in its batch, as a teacher's"))
+            continue
         hard = f" + {optim.batch_size} hard = {in_batch + optim.batch_size}" if one.negatives else ""
         rows.append((f"negatives, {one.spec.name}", f"{in_batch} in-batch{hard} per anchor, before masking"))
     return _table(
@@ -136,6 +141,24 @@ def _data(prepared: Prepared, facts: dict[str, Any]) -> list[str]:
     return [*_table(rows), *(f"warning: {warning}" for warning in facts["warnings"])]
 
 
+def _teacher(prepared: Prepared) -> list[tuple[str, list[str]]]:
+    """Who teaches, and what; nothing where nobody does."""
+    teacher, section = prepared.teacher, prepared.recipe.teacher
+    if teacher is None or section is None:
+        return []
+    scored = sum(len(dev.texts) for dev in prepared.dev_sets if dev.kind == "texts")
+    read = len(lesson_texts(prepared.recipe, prepared.data))
+    rows = [
+        (teacher.kind, teacher.name),
+        ("reads", f"{read:,} texts of the steps and {scored:,} of dev sets, once, before the first step"),
+        ("temperature", f"{section.temperature}"),
+    ]
+    if any(one.positives for one in prepared.data.sets):
+        beside = "in the place of" if section.alone else "beside"
+        rows.append(("weight on pairs", f"{section.weight}, {beside} the contrastive loss"))
+    return [("teacher", _table(rows))]
+
+
 def _skipped(facts: dict[str, Any]) -> str:
     return f"{facts['skipped_rows']:,} skipped"
 
@@ -155,6 +178,7 @@ def _example_texts(data: TrainingData) -> Iterator[tuple[str, str]]:
         for one in data.sets:
             if row < len(one.anchors):
                 yield one.anchors[row], one.spec.instruction or ""
+            if row < len(one.positives):
                 yield one.positives[row], one.document_instruction
 
 

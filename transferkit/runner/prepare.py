@@ -26,7 +26,9 @@ from transferkit.methods.registry import method_class
 from transferkit.runner.choose_template import candidates, choice_facts, choose_template, leaves_template_open
 from transferkit.runs.checkpoint_folder import read_description, source_facts
 from transferkit.training.distributed import from_main, is_main
+from transferkit.training.lessons import lesson_texts
 from transferkit.training.peak_memory import reset_peak_memory
+from transferkit.training.teacher import Teacher, find_teacher
 
 _TRACKERS = {"tensorboard": ("tensorboard", "tensorboardX"), "wandb": ("wandb",), "trackio": ("trackio",)}
 
@@ -49,6 +51,7 @@ class Prepared:
     data: TrainingData
     dev_sets: list[DevSetData]
     embedder: Embedder
+    teacher: Teacher | None
     source: dict[str, Any] | None  # facts of the source, for the record
     load_seconds: float
     template_choice: dict[str, Any]  # for the record; empty where the recipe names its template
@@ -92,7 +95,7 @@ def prepare(recipe: ResolvedRecipe, inputs: Inputs, *, console: Console | None =
     data = load_training_data(
         recipe.data, data_dir=inputs.data_dir, batch_size=recipe.optim.batch_size, seed=recipe.seed
     )
-    dev_sets = load_dev_sets(recipe.data, data_dir=inputs.data_dir)
+    teacher, dev_sets = _teacher_and_dev_sets(recipe, inputs, accelerator.device, data)
     torch.manual_seed(recipe.seed)
     given, facts = Given(inputs.source, accelerator.device, data), {}
     if leaves_template_open(recipe):
@@ -107,7 +110,20 @@ def prepare(recipe: ResolvedRecipe, inputs: Inputs, *, console: Console | None =
     reset_peak_memory()  # the peak is that of training, not of loading, checking or an earlier run
     source = None if inputs.source is None else source_facts(inputs.source)
     seconds = perf_counter() - started
-    return Prepared(recipe, inputs, accelerator, data, dev_sets, embedder, source, seconds, facts)
+    return Prepared(recipe, inputs, accelerator, data, dev_sets, embedder, teacher, source, seconds, facts)
+
+
+def _teacher_and_dev_sets(
+    recipe: ResolvedRecipe, inputs: Inputs, device: torch.device, data: TrainingData
+) -> tuple[Teacher | None, list[DevSetData]]:
+    teacher = find_teacher(recipe, source=inputs.source, data_dir=inputs.data_dir, device=device)
+    if teacher is None:
+        return None, load_dev_sets(recipe.data, data_dir=inputs.data_dir)
+    dev_sets = load_dev_sets(recipe.data, data_dir=inputs.data_dir, teacher=teacher.identity)
+    if teacher.known is not None:
+        scored = [text for dev in dev_sets if dev.kind == "texts" for text in dev.texts]
+        teacher.check([*(text for text, _ in lesson_texts(recipe, data)), *scored])
+    return teacher, dev_sets
 
 
 def _accelerator(recipe: Recipe) -> Accelerator:

@@ -24,6 +24,7 @@ _UNCHANGED = (
     ("training data", "data", "train_sha256"),
     ("dev sets", "data", "dev_sha256"),
     ("source checkpoint", "source", "sha256"),
+    ("teacher", "teacher", "sha256"),
     ("backbone's config", "backbone", "config_sha256"),
     ("backbone's tokenizer", "backbone", "tokenizer_sha256"),
     ("backbone's weights", "backbone", "weights_sha256"),
@@ -44,12 +45,13 @@ def first_record(prepared: Prepared, folder: Path) -> dict[str, Any]:
         "run": folder.name,
         "task": recipe.task,
         "method": recipe.facts.name,
-        "label": embedder.label(recipe),
+        "label": label(prepared),
         "status": "running",
         "created_at": now(),
         "resumed": [],
         "seed": recipe.seed,
         "source": prepared.source,
+        "teacher": prepared.teacher and prepared.teacher.facts,
         "inputs": {key: None if value is None else str(value.resolve()) for key, value in inputs.items()},
         "backbone": embedder.backbone_facts(),
         "prompting": recipe.prompting.model_dump() if recipe.task != "baseline" else None,
@@ -67,6 +69,16 @@ def first_record(prepared: Prepared, folder: Path) -> dict[str, Any]:
         **embedder.record_facts,
         **environment(),
     }
+
+
+def label(prepared: Prepared) -> str:
+    """What the rows of a run are called: as its method says, and how it learns where not from pairs alone."""
+    recipe = prepared.recipe
+    own, section = prepared.embedder.label(recipe), recipe.teacher
+    texts = [one.kind == "texts" for one in recipe.data.train]
+    if prepared.teacher is None or section is None or not recipe.facts.learns or not (any(texts) or section.weight):
+        return own
+    return f"{own}, {'label-free' if section.alone or all(texts) else 'with a teacher'}"
 
 
 def check_unchanged(folder: Path, old: dict[str, Any], new: dict[str, Any]) -> None:

@@ -24,10 +24,19 @@ from transferkit.progress import Progress, say
 from transferkit.readout.readout import Settings
 from transferkit.runner.prepare import Inputs, Prepared, prepare, resolved
 from transferkit.runner.provenance import lineage
-from transferkit.runner.record import check_unchanged, continued, finished, first_record, untrained_row, write_record
+from transferkit.runner.record import (
+    check_unchanged,
+    continued,
+    finished,
+    first_record,
+    label,
+    untrained_row,
+    write_record,
+)
 from transferkit.runs.checkpoint_folder import given_folder, source_facts
 from transferkit.runs.folder import begin_in, delivered, new_run_folder, read_record, write_metrics
 from transferkit.training.distributed import from_main, is_main
+from transferkit.training.lessons import Lessons, teach
 from transferkit.training.loop import fit
 from transferkit.training.scoring import Scorer
 from transferkit.training.signals import Interrupted
@@ -121,7 +130,7 @@ def _recorded(prepared: Prepared, folder: Path, record: dict[str, Any], console:
 def _summary(prepared: Prepared) -> str:
     """One line on what runs: which path, how exact, how many parameters train, in which precision."""
     embedder = prepared.embedder
-    parts = [embedder.label(prepared.recipe), *embedder.summary()]
+    parts = [label(prepared), *embedder.summary()]
     if any(True for _ in embedder.parameters()):
         learned = num_parameters(p for group in embedder.trainable().values() for p in group)
         parts += [f"{learned:,} trainable parameters", str(prepared.recipe.chosen)]
@@ -142,9 +151,12 @@ def _scorer(prepared: Prepared) -> Scorer:
 
 
 def _train(prepared: Prepared, folder: Path, progress: Progress) -> dict[str, Any]:
+    teacher_seconds, lessons = _taught(prepared, progress)
     recipe, embedder, scorer = prepared.recipe, prepared.embedder, _scorer(prepared)
     tracker = _tracker(prepared, folder)
-    fitted = fit(embedder, recipe, prepared.data, scorer, folder=folder, tracker=tracker, progress=progress)
+    fitted = fit(
+        embedder, recipe, prepared.data, scorer, folder=folder, tracker=tracker, progress=progress, lessons=lessons
+    )
     started = perf_counter()
     embedder.eval()
     if (readout := fitted.best.row["readout"]) is not None:
@@ -158,6 +170,7 @@ def _train(prepared: Prepared, folder: Path, progress: Progress) -> dict[str, An
     return {
         "best": _kept(fitted.best.step, fitted.best.row),
         "timings": {
+            **teacher_seconds,
             "cache_seconds": embedder.cache_seconds,
             "train_seconds": state.seconds,
             "evaluation_seconds": state.evaluation_seconds,
@@ -169,6 +182,7 @@ def _train(prepared: Prepared, folder: Path, progress: Progress) -> dict[str, An
 
 def _measure(prepared: Prepared, folder: Path, progress: Progress) -> dict[str, Any]:
     """Score every way to read a method that learns nothing; the best one becomes the checkpoint."""
+    teacher_seconds, _ = _taught(prepared, progress)
     started, scorer = perf_counter(), _scorer(prepared)
     rows: list[dict[str, Any]] = []
     best: dict[str, Any] = {}
@@ -185,16 +199,24 @@ def _measure(prepared: Prepared, folder: Path, progress: Progress) -> dict[str, 
                 if evaluation.readout is not None:
                     variant.embedder.use_readout(evaluation.readout)
                 _save(prepared, variant.embedder, folder)
-    return {
-        "best": best,  # every method has one way at least
-        "timings": {"cache_seconds": 0.0, "train_seconds": 0.0, "evaluation_seconds": perf_counter() - started},
-    }
+    timings = {"cache_seconds": 0.0, "train_seconds": 0.0, "evaluation_seconds": perf_counter() - started}
+    return {"best": best, "timings": teacher_seconds | timings}  # every method has one way at least
 
 
 def _kept(step: int, row: dict[str, Any]) -> dict[str, Any]:
     """What the record says of the evaluation that was kept; ``choosing`` is what it was chosen by."""
     chosen, score = delivered(row["choosing"]), delivered(row["score"])
     return {"step": step, "score": score, "choosing": chosen, "readout": row["readout"]}
+
+
+def _taught(prepared: Prepared, progress: Progress) -> tuple[dict[str, float], Lessons | None]:
+    """What the teacher says of the texts, where there is one, and the seconds that it took; then it is let go."""
+    if prepared.teacher is None:
+        return {}, None
+    started = perf_counter()
+    lessons, prepared.dev_sets = teach(prepared.teacher, prepared.recipe, prepared.data, prepared.dev_sets, progress)
+    prepared.teacher.dismiss()
+    return {"teacher_seconds": perf_counter() - started}, lessons
 
 
 def _save(prepared: Prepared, embedder: Embedder, folder: Path) -> None:

@@ -14,6 +14,7 @@ from transferkit.methods.base import Embedder
 from transferkit.progress import Progress
 from transferkit.runs.folder import write_metrics
 from transferkit.training.distributed import any_process, is_main, total, world
+from transferkit.training.lessons import Lessons
 from transferkit.training.peak_memory import peak_memory_bytes
 from transferkit.training.schedule import make_optimizer, set_learning_rates
 from transferkit.training.scoring import Scorer
@@ -39,12 +40,13 @@ def fit(
     folder: Path,
     tracker: Any = None,
     progress: Progress,
+    lessons: Lessons | None = None,
 ) -> Fitted:
     """Train ``embedder`` by ``recipe``, writing a metrics row an evaluation and resumable states into ``folder``.
 
     Evaluates at step 0, every ``eval.every`` steps and at the last one; the best step by the selecting dev
     score wins, or with ``eval.keep: last`` the last one.
-    A folder with states is continued, bit for bit as if it had never stopped.
+    A folder with states is continued, bit for bit as if it had never stopped. ``lessons`` are a teacher's.
 
     Raises:
         Interrupted: by SIGINT or SIGTERM, after saving.
@@ -73,7 +75,7 @@ def fit(
                 raise Interrupted(folder)
             if last:
                 break
-            loss = _step(embedder, recipe, data, optimizer, parameters, state)
+            loss = _step(embedder, recipe, data, optimizer, parameters, state, lessons)
             progress.step(state.step, loss=loss, tokens_per_second=state.tokens / max(state.seconds, 1e-9))
             for warning in [] if state.warnings else embedder.warnings(state.step):
                 state.warnings.append(warning)
@@ -91,9 +93,12 @@ def _step(
     optimizer: torch.optim.Optimizer,
     parameters: list[nn.Parameter],
     state: TrainState,
+    lessons: Lessons | None,
 ) -> float:
     """One optimizer step, counted and timed in ``state``; its loss."""
     started = perf_counter()
+    if lessons is not None and state.step == 0:
+        state.seconds += lessons.seconds  # the first step is what needs them
     set_learning_rates(optimizer, recipe.optim, state.step)
     batch = data.batch(state.step).slice(*world())
     loss = training_step(
@@ -105,6 +110,7 @@ def _step(
         loss=recipe.loss,
         seed=recipe.seed,
         step=state.step,
+        lessons=lessons,
     )
     state.seconds += perf_counter() - started
     state.figures |= embedder.figures()

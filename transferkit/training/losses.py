@@ -1,11 +1,13 @@
 """InfoNCE over cosine similarities with in-batch and hard negatives; what is no true negative is masked out.
 
+Beside it the loss that needs no pairs: similarities inside a batch, as a teacher has them.
+
 Shapes: d width of a vector, B anchors of this process, G anchors of all processes, N candidates.
 """
 
 import torch
 from torch import Tensor
-from torch.nn.functional import cross_entropy, normalize
+from torch.nn.functional import cross_entropy, kl_div, log_softmax, normalize
 
 
 def info_nce(
@@ -136,6 +138,38 @@ def contrastive_loss(
         exclude=exclusions(positive_ids, anchor_ids, anchor_ids, rows=rows, labels=labels),
     )
     return (forward + backward) / 2
+
+
+def teaching_loss(
+    student: Tensor, teacher: Tensor, *, text_ids: Tensor, temperature: float, rows: slice | None = None
+) -> Tensor:
+    """Mean over rows of KL(teacher || student) between softmaxes over a text's similarities to all others.
+
+    Relational distillation (arXiv 1904.05068) of the cosines inside a batch, as a distribution (arXiv 2101.04731). A
+    text is not compared with itself, wherever it stands in the batch.
+
+    Args:
+        student: (G, d) of all processes, any norm.
+        teacher: (G, d_t) of the same texts, in the same order; no gradient reaches it.
+        text_ids: (G,) int64, equal for equal texts.
+        temperature: divides the cosines of both.
+        rows: the part of the G rows that this process scores; None: all.
+
+    Returns:
+        Scalar, at least 0; 0 for a row with nothing to compare with.
+    """
+    rows = slice(0, len(student)) if rows is None else rows
+    same = text_ids[rows][:, None] == text_ids[None, :]
+
+    def log_shares(vectors: Tensor) -> Tensor:
+        unit = _unit(vectors)
+        logits = unit[rows] @ unit.T / temperature
+        # Finite, so that a row in which all is left out has a gradient of zero and not NaN.
+        return log_softmax(logits.masked_fill(same, torch.finfo(logits.dtype).min / 2), dim=1)
+
+    with torch.autocast(device_type=student.device.type, enabled=False):
+        theirs = log_shares(teacher.detach()).to(student.device)
+        return kl_div(log_shares(student), theirs, reduction="batchmean", log_target=True)
 
 
 def _unit(vectors: Tensor) -> Tensor:

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -10,7 +11,8 @@ from transferkit.data.examples import Batch
 from transferkit.errors import RunError
 from transferkit.methods.base import Embedder
 from transferkit.training.distributed import any_process, average_gradients, gather, total, world
-from transferkit.training.losses import contrastive_loss
+from transferkit.training.lessons import Lessons
+from transferkit.training.losses import contrastive_loss, teaching_loss
 
 
 def training_step(
@@ -23,12 +25,14 @@ def training_step(
     loss: LossSection,
     seed: int,
     step: int,
+    lessons: Lessons | None = None,
 ) -> float:
     """One optimizer step on this process's share of the batch; returns the loss of the whole batch."""
     embedder.train()
     embedder.before_step(step)
     optimizer.zero_grad(set_to_none=True)
-    value = backward(embedder, batch, loss, micro_batch_size=optim.micro_batch_size, seed=seed, step=step)
+    micro = optim.micro_batch_size
+    value = backward(embedder, batch, loss, micro_batch_size=micro, seed=seed, step=step, lessons=lessons)
     if any_process(not bool(torch.isfinite(value)), device=parameters[0].device):
         raise RunError(f"step {step}: the loss is {float(value)}; {embedder.divergence_remedy}")
     average_gradients(parameters)
@@ -39,7 +43,14 @@ def training_step(
 
 
 def backward(
-    embedder: Embedder, batch: Batch, loss: LossSection, *, micro_batch_size: int | None, seed: int, step: int
+    embedder: Embedder,
+    batch: Batch,
+    loss: LossSection,
+    *,
+    micro_batch_size: int | None,
+    seed: int,
+    step: int,
+    lessons: Lessons | None = None,
 ) -> Tensor:
     """Loss of the batch, its gradients added to the parameters.
 
@@ -59,13 +70,13 @@ def backward(
 
     place = torch.tensor([i for part in parts for i in part]).argsort()
     if micro_batch_size is None or len(parts) == 1:
-        value = batch_loss(torch.cat([embed(number) for number in range(len(parts))])[place], batch, loss)
+        value = batch_loss(torch.cat([embed(number) for number in range(len(parts))])[place], batch, loss, lessons)
         value.backward()
         return value.detach()
     with torch.no_grad():
         vectors = torch.cat([embed(number) for number in range(len(parts))])
     vectors.requires_grad_()
-    value = batch_loss(vectors[place], batch, loss)
+    value = batch_loss(vectors[place], batch, loss, lessons)
     (gradient,) = torch.autograd.grad(value, vectors)
     embedder.take_tokens()  # counted again below
     for number, piece in enumerate(gradient.split([len(part) for part in parts])):
@@ -79,14 +90,35 @@ def _texts_at_once(embedder: Embedder, count: int) -> int:
     return min(count, 32) if on_cpu else count
 
 
-def batch_loss(vectors: Tensor, batch: Batch, loss: LossSection) -> Tensor:
-    """Contrastive loss of this process's rows against the candidates of all processes.
+def batch_loss(vectors: Tensor, batch: Batch, loss: LossSection, lessons: Lessons | None = None) -> Tensor:
+    """Loss of this process's rows against the candidates of all processes: contrastive, by a teacher, or both.
 
     Args:
-        vectors: (2B or 3B, d), anchors then positives then hard negatives of this process.
+        vectors: (B, 2B or 3B, d), anchors then positives then hard negatives of this process.
         batch: their texts' ids.
-        loss: temperature and direction.
+        loss: temperature and direction of the contrastive part, which a batch of texts alone does not have.
+        lessons: of the teacher; None: there is none.
     """
+    has_pairs = bool(batch.positives) and not (lessons is not None and lessons.alone)
+    parts = [_contrastive(vectors, batch, loss)] if has_pairs else []
+    if lessons is not None and (weight := lessons.weight(batch)):
+        parts.append(weight * _taught(vectors, batch, lessons))
+    return sum(parts[1:], parts[0])
+
+
+def _taught(vectors: Tensor, batch: Batch, lessons: Lessons) -> Tensor:
+    own = np.concatenate([batch.anchor_ids, batch.positive_ids, batch.negative_ids])
+    start = world()[0] * len(vectors)
+    return teaching_loss(
+        gather(vectors),
+        gather(lessons.vectors(batch).to(vectors.device)),
+        text_ids=gather(torch.from_numpy(own).to(vectors.device)),
+        temperature=lessons.temperature,
+        rows=slice(start, start + len(vectors)),
+    )
+
+
+def _contrastive(vectors: Tensor, batch: Batch, loss: LossSection) -> Tensor:
     b = len(batch)
     device = vectors.device
 
