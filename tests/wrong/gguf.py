@@ -38,6 +38,13 @@ def cut(to: Callable[[int], int]) -> Callable[[Path], None]:
     return change
 
 
+def repacked(content: bytes) -> bytes:
+    """The first tensor's packing, which stands behind its name and its two sizes, is one that does not exist."""
+    name = b"token_embd.weight"
+    at = content.index(name) + len(name) + 4 + 2 * 8
+    return content[:at] + (999).to_bytes(4, "little") + content[at + 4 :]
+
+
 def in_a_folder(world: World) -> None:
     """A folder whose name ends as a file's does, with the file inside."""
     (world.here / "x.gguf").mkdir()
@@ -83,6 +90,14 @@ CASES = {
         TRAIN,
         ("x.gguf: damaged or cut short", "it names no architecture"),
         spoil.write("x.gguf", b"GGUF\x03" + bytes(19)),
+    ),
+    "GGUF file of an alignment that nothing has": Case(
+        TRAIN, ("x.gguf: damaged or cut short", "zero"), other("llama", general__alignment=0)
+    ),
+    "GGUF file of a packing that nobody knows": Case(
+        TRAIN,
+        ("x.gguf: damaged or cut short", "number 999, that the installed gguf does not know"),
+        sound(lambda file: file.write_bytes(repacked(file.read_bytes()))),
     ),
     "GGUF file cut in its vocabulary": Case(
         TRAIN, ("x.gguf: damaged or cut short before its weights", "again"), sound(cut(lambda size: 1000))

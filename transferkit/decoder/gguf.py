@@ -132,7 +132,7 @@ def _checked(location: str, *stamp: int) -> dict[str, Any]:
     with Path(location).open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
         try:
             facts, needed = _header(content)
-        except (struct.error, ValueError, OverflowError, MemoryError, KeyError) as error:
+        except (struct.error, ValueError, TypeError, KeyError, ArithmeticError, MemoryError) as error:
             raise ConfigError(
                 f"{location}: damaged or cut short before its weights ({error}); copy or download it again"
             ) from None
@@ -205,7 +205,10 @@ def _header(content: mmap.mmap) -> tuple[dict[str, Any], int]:
     for _ in range(tensors):
         facts[_FREQUENCIES] |= read.text() == _FREQUENCIES
         shape = [read.number("Q") for _ in range(read.number("I"))]
-        block, size = GGML_QUANT_SIZES[GGMLQuantizationType(read.number("I"))]
+        packing = read.number("I")
+        if packing not in set(GGMLQuantizationType):
+            raise ValueError(f"a tensor is packed in a way, number {packing}, that the installed gguf does not know")
+        block, size = GGML_QUANT_SIZES[packing]
         end = max(end, read.number("Q") + prod(shape) // block * size)
     step = facts.get("general.alignment", 32)
     return facts, -(-read.at // step) * step + end
