@@ -103,7 +103,7 @@ def test_the_plan_says_who_teaches_what(
 def test_another_teacher(tiny: Tiny, here: Path, call: Callable[..., int], teacher: str) -> None:
     given = str(tiny.source)
     if teacher != "model":
-        assert call("embed", "source", "texts.txt", "--plain", "--out", teacher, "--quiet") == 0
+        assert call("embed", "source", "texts.txt", "--out", teacher, "--quiet") == 0
         given = teacher
     assert call(*ADAPT, "--teacher", given, "--set", "optim.steps=1", "--quiet") == 0
     folder = the_run("runs")

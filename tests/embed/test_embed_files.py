@@ -79,23 +79,6 @@ def embed(checkpoint: Path, source: Path | str, out: Path, **options: Any) -> in
     return embed_file(checkpoint, str(source), out, **(defaults | options))
 
 
-def test_plain_vectors_are_without_the_readout(checkpoint: Path, texts: list[str], tmp_path: Path) -> None:
-    """And no part of one kind goes on as the other."""
-    source = tmp_path / "texts.txt"
-    source.write_text("\n".join(texts) + "\n", encoding="utf-8")
-    embed(checkpoint, source, tmp_path / "plain.npy", readout=False)
-    plain = _load_once(checkpoint, backbone=None, device="cpu").encode(texts, instruction="see", readout=False)
-    found = np.load(tmp_path / "plain.npy")
-    assert np.abs(found - plain).max() <= 1e-5
-    embed(checkpoint, source, tmp_path / "finished.npy")
-    assert np.abs(found - np.load(tmp_path / "finished.npy")).max() > 0.1
-    identity = embed_files._identity(checkpoint, "see", embed_files.TextFile.named(str(source), column="text"), True)
-    part = VectorFile(tmp_path / "begun.npy", identity=identity)
-    part.append(texts[:1], plain[:1])
-    with pytest.raises(ConfigError, match=r"begun with other settings \(readout\)"):
-        embed(checkpoint, source, tmp_path / "begun.npy", readout=False, resume=True)
-
-
 def write(folder: Path, suffix: str, texts: list[str]) -> Path:
     """``texts`` as a file of every kind that is read; columns are called ``id`` and ``body``."""
     path = folder / f"texts{suffix}"

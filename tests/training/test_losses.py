@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor
+from torch.nn.functional import normalize
 
 from transferkit.training.losses import contrastive_loss, exclusions, info_nce, teaching_loss
 
@@ -146,15 +147,21 @@ TEXT_IDS = torch.tensor([10, 11, 12, 13, 11, 15])
 
 
 def divergence(student: Tensor, teacher: Tensor, temperature: float) -> float:
-    """Mean KL(teacher || student), row by row in float64."""
+    """Mean KL(teacher || student), row by row in float64, the student's cosines at the teacher's spread."""
+    ids = TEXT_IDS.tolist()
     unit = [x / np.linalg.norm(x, axis=1, keepdims=True) for x in (student.double().numpy(), teacher.double().numpy())]
+    mine, theirs = ([[float(a @ b) for b in x] for a in x] for x in unit)
+    spreads = [
+        np.std([cosines[i][j] for i in range(6) for j in range(6) if ids[i] != ids[j]]) for cosines in (mine, theirs)
+    ]
     total = 0.0
-    for i, own in enumerate(TEXT_IDS.tolist()):
-        others = [j for j, other in enumerate(TEXT_IDS.tolist()) if other != own]
-        q, p = (np.exp(x[others] @ x[i] / temperature) for x in unit)
+    for i in range(6):
+        others = [j for j in range(6) if ids[j] != ids[i]]
+        q = np.exp([mine[i][j] * spreads[1] / spreads[0] / temperature for j in others])
+        p = np.exp([theirs[i][j] / temperature for j in others])
         q, p = q / q.sum(), p / p.sum()
         total += float(np.sum(p * np.log(p / q)))
-    return total / len(TEXT_IDS)
+    return total / 6
 
 
 @pytest.mark.parametrize("temperature", [0.05, 1.0])
@@ -175,6 +182,15 @@ def test_teaching_is_zero_where_student_and_teacher_have_the_same_cosines() -> N
     (gradient,) = torch.autograd.grad(loss, student)
     assert abs(loss.item()) < 1e-12
     assert gradient.abs().max() < 1e-12
+
+
+def test_a_direction_that_all_texts_share_changes_nothing() -> None:
+    """It narrows the cone: each cosine becomes the same multiple of itself plus the same number."""
+    student, teacher = normalize(vectors(6, 1)), vectors(6, 2)
+    narrow = torch.cat([student, 3 * torch.ones(6, 1)], dim=1)
+    plain, shared = (teaching_loss(x, teacher, text_ids=TEXT_IDS, temperature=0.05) for x in (student, narrow))
+    assert plain > 0.1
+    torch.testing.assert_close(shared, plain, rtol=1e-9, atol=0)
 
 
 def test_gradients_of_teaching_equal_finite_differences_and_reach_the_student_alone() -> None:
@@ -215,7 +231,8 @@ def test_a_batch_of_one_text_and_vectors_of_zero_teach_nothing_and_stay_finite()
     (gradient,) = torch.autograd.grad(loss, student)
     assert loss.item() == 0.0
     assert gradient.abs().max() == 0.0
-    loss = teaching_loss(student, vectors(3, 2, torch.float32), text_ids=torch.arange(3), temperature=0.05)
-    (gradient,) = torch.autograd.grad(loss, student)
-    assert torch.isfinite(loss)
-    assert torch.isfinite(gradient).all()
+    for some in (student, torch.ones(3, WIDTH, requires_grad=True)):
+        loss = teaching_loss(some, vectors(3, 2, torch.float32), text_ids=torch.arange(3), temperature=0.05)
+        (gradient,) = torch.autograd.grad(loss, some)
+        assert torch.isfinite(loss)
+        assert torch.isfinite(gradient).all()

@@ -210,7 +210,7 @@ def test_a_student_comes_closer_to_its_teacher(tiny: Tiny, source: Path, tmp_pat
 @pytest.mark.parametrize("suffix", [".npy", ".parquet", ".jsonl"])
 def test_kept_vectors_teach_as_the_source_that_made_them(tiny: Tiny, source: Path, tmp_path: Path, suffix: str) -> None:
     kept = tmp_path / f"kept{suffix}"
-    embed_file(source, str(tiny.data / "texts.txt"), kept, instruction="", readout=False, console=QUIET)
+    embed_file(source, str(tiny.data / "texts.txt"), kept, instruction="", console=QUIET)
     weights = []
     for name, teacher in (("model", None), ("vectors", {"vectors": str(kept)})):
         recipe = recipe_of(
@@ -292,7 +292,7 @@ def test_another_teacher_is_refused_when_a_run_goes_on(
     tiny: Tiny, source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     kept = tmp_path / "kept.npy"
-    embed_file(source, str(tiny.data / "texts.txt"), kept, instruction="", readout=False, console=QUIET)
+    embed_file(source, str(tiny.data / "texts.txt"), kept, instruction="", console=QUIET)
     with monkeypatch.context() as patch:
         patch.setattr("transferkit.runner.run.Progress", Stopped)
         with pytest.raises(Interrupted):
@@ -315,7 +315,7 @@ def test_a_lineage_tells_teachers_apart_and_not_the_places_where_they_lie(
         return lineage(prepare(resolved(recipe_of(tiny, teacher=teacher), source=source), inputs(tiny, source)))
 
     kept = tmp_path / "kept.npy"
-    embed_file(source, str(tiny.data / "texts.txt"), kept, instruction="", readout=False, console=QUIET)
+    embed_file(source, str(tiny.data / "texts.txt"), kept, instruction="", console=QUIET)
     (tmp_path / "elsewhere").mkdir()
     moved = Path(shutil.copy(kept, tmp_path / "elsewhere" / kept.name))
     changed = tmp_path / "changed" / kept.name
@@ -353,7 +353,7 @@ def test_a_source_whose_decoder_is_gone_names_the_way_out_and_takes_it(tiny: Tin
     shutil.copytree(tiny.source, decoder)
     source = source_checkpoint(tiny, tmp_path / "source", backbone=decoder)
     kept = tmp_path / "kept.parquet"
-    embed_file(source, str(tiny.data / "texts.txt"), kept, instruction="", readout=False, console=QUIET)
+    embed_file(source, str(tiny.data / "texts.txt"), kept, instruction="", console=QUIET)
     decoder.rename(tmp_path / "moved")
     options: dict[str, Any] = {"alignment": {"init": "anchors"}}
     with pytest.raises(

@@ -19,9 +19,6 @@ def embed(
     backbone: Backbone = None,
     batch_size: BatchSize = 64,
     device: Device = None,
-    plain: Annotated[
-        bool, typer.Option("--plain", help="Leave the readout away, as for vectors that are to teach.")
-    ] = False,
     resume: Annotated[bool, typer.Option("--resume", help="Continue an interrupted output.")] = False,
     quiet: Quiet = False,
 ) -> None:
@@ -41,7 +38,6 @@ def embed(
         backbone=backbone,
         batch_size=batch_size,
         device=device,
-        readout=not plain,
         resume=resume,
         console=console,
     )

@@ -199,10 +199,10 @@ class TeacherSection(Strict):
     backbone: str | None = Field(None, description="where the decoder of a teaching checkpoint lies now, if it moved")
     vectors: str | None = Field(
         None,
-        description="instead of a model: the file of vectors that `transferkit embed --plain` made of the texts, "
+        description="instead of a model: the file of vectors that `transferkit embed` made of the texts, "
         "relative to `--data-dir`; .npy: of the whole file of the sets of kind `texts`, row by row",
     )
-    temperature: float = Field(0.05, gt=0, description="similarities are cosine / temperature, on both sides")
+    temperature: float = Field(0.05, gt=0, description="similarities are cosine / temperature")
     weight: float = Field(
         1.0,
         ge=0,

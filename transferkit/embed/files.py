@@ -34,7 +34,6 @@ def embed_file(
     backbone: str | None = None,
     batch_size: int = 64,
     device: str | None = None,
-    readout: bool = True,
     resume: bool = False,
     console: Console,
 ) -> int:
@@ -54,7 +53,6 @@ def embed_file(
         backbone: where the checkpoint's backbone lies now, if it has moved.
         batch_size: texts a forward pass.
         device: default CUDA where there is a device, else CPU.
-        readout: False leaves the checkpoint's away.
         resume: go on after an interruption; without one it starts afresh.
         console: for progress, shown in a terminal alone.
 
@@ -65,18 +63,16 @@ def embed_file(
     place = usable_device(device)
     _check_output(out, resume=resume)
     source = TextFile.named(texts, column=column)
-    identity = _identity(checkpoint, instruction, source, readout)
-    file = VectorFile(out, identity=identity, again="the same command and --resume")
+    file = VectorFile(out, identity=_identity(checkpoint, instruction, source), again="the same command and --resume")
     if resume:
         file.resume()
     total = source.count()
     embedder = load(checkpoint, backbone=backbone, device=place)
     warn_of_instruction(embedder, instruction, console)
-    blocks = embed_blocks(embedder, source, file, instruction=instruction, batch_size=batch_size, readout=readout)
     try:
         with texts_bar(console) as bar:
             task = bar.add_task(out.name, total=total, completed=file.rows)
-            for rows in blocks:
+            for rows in embed_blocks(embedder, source, file, instruction=instruction, batch_size=batch_size):
                 bar.update(task, completed=rows)
     except KeyboardInterrupt:
         raise KeyboardInterrupt(f"interrupted; {file.rows} vectors are kept, go on with {file.again}") from None
@@ -87,13 +83,7 @@ def embed_file(
 
 
 def embed_blocks(
-    embedder: Embedder,
-    texts: Iterable[str],
-    file: VectorFile,
-    *,
-    instruction: str | None,
-    batch_size: int,
-    readout: bool = True,
+    embedder: Embedder, texts: Iterable[str], file: VectorFile, *, instruction: str | None, batch_size: int
 ) -> Iterator[int]:
     """Embed what ``file`` does not hold yet, a block at a time; yields the rows in it after each.
 
@@ -108,7 +98,7 @@ def embed_blocks(
         )
     blocks = in_blocks(
         rest,
-        lambda block: embedder.encode(block, instruction=instruction, batch_size=batch_size, readout=readout),
+        lambda block: embedder.encode(block, instruction=instruction, batch_size=batch_size),
         batch_size=batch_size,
         kept=lambda: f"the {file.rows} vectors before are kept, go on with {file.again}, at",
         first=file.rows + 1,
@@ -173,11 +163,10 @@ def _check_output(out: Path, *, resume: bool) -> None:
         )
 
 
-def _identity(checkpoint: Path, instruction: str | None, source: TextFile, readout: bool) -> dict[str, str]:
+def _identity(checkpoint: Path, instruction: str | None, source: TextFile) -> dict[str, str]:
     """What the vectors come from."""
     manifest = checkpoint_folder(checkpoint) / NAME
-    plain = {} if readout else {"readout": "none"}
-    return plain | {
+    return {
         "checkpoint": sha256_file(manifest) if manifest.is_file() else "",
         "instruction": repr(instruction),
         "input": source.fingerprint(),

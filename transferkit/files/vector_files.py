@@ -138,9 +138,7 @@ def read_vectors(path: Path, *, where: str) -> tuple[list[str] | None, Vectors]:
     if suffix not in SUFFIXES:
         raise ConfigError(f"{where}: expected a file ending in {', '.join(SUFFIXES)}, got {suffix or path.name!r}")
     if not path.is_file():
-        raise ConfigError(
-            f"{where}: no such file; `transferkit embed CHECKPOINT TEXTS --plain --out {path.name}` makes one"
-        )
+        raise ConfigError(f"{where}: no such file; `transferkit embed CHECKPOINT TEXTS --out {path.name}` makes one")
     if suffix == ".npy":
         return None, _npy_read(path, where=where)
     texts = list(column_values(path, "text", where=where))

@@ -81,7 +81,7 @@ class Teacher:
             more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
             raise ConfigError(
                 f"teacher.vectors: {self.name} holds no vector of {_short(missing[0])!r}{more}; embed the texts of "
-                "this recipe again with `transferkit embed --plain`"
+                "this recipe again with `transferkit embed`"
             )
 
     def vectors(self, texts: list[str], instructions: list[str], *, batch_size: int) -> np.ndarray:
@@ -151,7 +151,7 @@ def _checkpoint(kind: str, model: str, section: TeacherSection, device: torch.de
         raise type(error)(
             f"the {kind} cannot teach: {error}; teacher.backbone says where its decoder lies now, and where that is "
             "gone, teacher.vectors takes vectors that were made while it was there (`transferkit embed CHECKPOINT "
-            "TEXTS --plain --out FILE.parquet`)"
+            "TEXTS --out FILE.parquet`)"
         ) from None
     facts = source_facts(Path(model))
     return Teacher(kind, facts["run"], facts["sha256"], _encode_with(embedder), lineage=facts["lineage"])
@@ -165,8 +165,7 @@ def _decoder(model: str, section: TeacherSection, device: torch.device) -> Teach
 
 
 def _encode_with(embedder: Embedder) -> Encode:
-    # Plain: measured on the bundled decoders, what a whitening readout has made of cosines teaches worse than nothing.
-    return lambda texts, tasks, size: embedder.encode(texts, instruction=tasks, batch_size=size, readout=False)
+    return lambda texts, tasks, size: embedder.encode(texts, instruction=tasks, batch_size=size)
 
 
 def _encoder(folder: Path, section: TeacherSection, device: torch.device) -> Teacher:
