@@ -24,7 +24,8 @@ from transferkit.report.terminal import rich_table
 from transferkit.report.view import View
 
 FORMAT = 1
-_DISPENSABLE = ("Last", "Memory")  # the other columns of the scores would be cut by a narrow terminal
+# The other columns of the scores would be cut by a narrow terminal.
+_DISPENSABLE = ("Last", "Memory", *dict.fromkeys(name.capitalize() for name in KIND_NAMES.values()))
 _RANGE = "Best (range)"
 _WIDE = 96  # characters of a terminal that hold all columns
 
