@@ -52,6 +52,18 @@ def test_what_scores_best_is_delivered(liked: dict[str, object]) -> None:
     assert {key: getattr(chosen, key) for key in liked} == liked
 
 
+def test_of_equally_good_kinds_the_one_that_is_so_more_often_is_delivered() -> None:
+    """One lucky ridge of whitening is as good as every readout from pairs."""
+
+    class Lucky(Judge):
+        def __call__(self, finished: Tensor) -> float:
+            super().__call__(finished)
+            settings = self.seen[-1]
+            return float(settings.kind == "pairs" or (settings.kind, settings.ridge) == ("whiten", 10.0))
+
+    assert decide(Lucky()).delivered == "pairs"
+
+
 def test_every_ridge_and_exponent_is_tried_once() -> None:
     judge = Judge()
     choice = decide(judge)

@@ -31,13 +31,14 @@ def choose(section: ReadoutSection, fitter: Fitter, vectors: Tensor, score: Call
         score: of their finished vectors (n, d), higher is better.
     """
     trials = Trials(fitter, vectors)
-    best: dict[Kind, tuple[float, Settings]] = {}
+    tried: dict[Kind, list[tuple[float, Settings]]] = {}
     for settings in open_settings(section, has_pairs=fitter.has_pairs):
-        found = score(trials(settings))
-        if settings.kind not in best or found > best[settings.kind][0]:
-            best[settings.kind] = found, settings
+        tried.setdefault(settings.kind, []).append((score(trials(settings)), settings))
+    best = {kind: max(found, key=lambda one: one[0]) for kind, found in tried.items()}
+    # Of kinds that come equally far the one that does so with most settings, which is less by luck; then the simplest.
+    mean = {kind: sum(one for one, _ in found) / len(found) for kind, found in tried.items()}
     kinds = _allowed(section, has_pairs=fitter.has_pairs)
-    delivered = max(kinds, key=lambda kind: best[kind][0])  # of equal ones the simplest
+    delivered = max(kinds, key=lambda kind: (best[kind][0], mean[kind]))
     return Choice({kind: Chosen(fitter.fit(one), found) for kind, (found, one) in best.items()}, delivered)
 
 
