@@ -159,6 +159,14 @@ def test_gradient_caching_equals_one_large_batch(tiny: Tiny, source: Path, train
         assert relative(cached_gradients[name], gradient) < 1e-4
 
 
+def test_agreement_is_measured_before_the_readout(tiny: Tiny, source: Path, tmp_path: Path) -> None:
+    recipe = recipe_of(tiny, dev=[HELD_OUT[1], INTENTS], readout={"kind": "whiten", "sample": 20})
+    folder = start(recipe, inputs(tiny, source), runs=tmp_path, console=QUIET)
+    scores = [row["scores"] for row in read_run(folder).metrics]
+    assert all(both["texts"]["readout"] == both["texts"]["plain"] for both in scores)
+    assert any(both["intents"]["readout"] != both["intents"]["plain"] for both in scores)
+
+
 def test_taught_alone_pairs_are_texts(tiny: Tiny, source: Path, tmp_path: Path) -> None:
     """Which texts belong together changes nothing; the data are the same, so the runs stand in one table."""
     recipe = recipe_of(tiny, train=[PAIRS], teacher={"alone": True})
@@ -196,6 +204,7 @@ def test_a_student_comes_closer_to_its_teacher(tiny: Tiny, source: Path, tmp_pat
     folder = start(recipe, inputs(tiny, source), runs=tmp_path, console=QUIET)
     scores = [row["scores"]["texts"]["plain"] for row in read_run(folder).metrics]
     assert scores[2] > scores[1] > scores[0] + 5
+    assert all(row["scores"]["texts"]["readout"] is None for row in read_run(folder).metrics)
     held_out = prepare(resolved(recipe, source=source), inputs(tiny, source)).dev_sets[0].texts
     cosines = [v @ v.T for v in (load(where).encode(held_out) for where in (folder, source))]
     above = np.triu_indices(len(held_out), 1)

@@ -119,7 +119,9 @@ class Scorer:
             fit_started = perf_counter()
             readout = self._fitted(vectors.sample)
             readout_seconds = vectors.sample_seconds + perf_counter() - fit_started
-            fitted = self._score(readout(vectors.dev.to(readout.mean.device)))
+            finished = self._score(readout(vectors.dev.to(readout.mean.device)))
+            pairs = zip(self.dev_sets, plain, finished, strict=True)
+            fitted = [before if dev.before_readout else after for dev, before, after in pairs]
         scores: Scores = {
             dev.name: {"plain": plain[i], "readout": None if fitted is None else fitted[i]}
             for i, dev in enumerate(self.dev_sets)
