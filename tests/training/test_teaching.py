@@ -251,6 +251,9 @@ def test_another_model_teaches_train(tiny: Tiny, source: Path, tmp_path: Path, k
     assert record["teacher"]["kind"] == kind
     assert record["label"].endswith("start, with a teacher")
     assert record["timings"]["teacher_seconds"] > 0
+
+
+def test_a_run_that_nobody_teaches_says_nothing_of_it(tiny: Tiny, tmp_path: Path) -> None:
     plain = start(tiny.recipe("train", optim={"steps": 1}), inputs(tiny, None), runs=tmp_path, name="p", console=QUIET)
     assert read_record(plain)["teacher"] is None
     assert "teacher_seconds" not in read_record(plain)["timings"]
