@@ -38,7 +38,8 @@ def first_record(prepared: Prepared, folder: Path) -> dict[str, Any]:
     recipe, embedder, device = prepared.recipe, prepared.embedder, prepared.accelerator.device
     learned = [p for group in embedder.trainable().values() for p in group]
     inputs, data = asdict(prepared.inputs), data_facts(prepared.data, prepared.dev_sets)
-    if (fallback := falls_back(recipe.readout, has_pairs=prepared.data.has_pairs)) is not None:
+    is_judged = any(dev.select and not dev.before_readout for dev in prepared.dev_sets)
+    if (fallback := falls_back(recipe.readout, has_pairs=prepared.data.has_pairs, is_judged=is_judged)) is not None:
         data["warnings"].append(fallback)
     return {
         "format": FORMAT,

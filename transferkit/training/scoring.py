@@ -170,11 +170,15 @@ class Scorer:
         return self._fitter(self._read_sample(embedder)).fit(settings)
 
     def _choice(self, vectors: Vectors) -> "Choice":
-        from transferkit.readout.choose import choose
+        from transferkit.readout.choose import choose, unjudged
 
         assert vectors.sample is not None  # the caller asked
+        fitter = self._fitter(vectors.sample)
+        if not any(dev.select and not dev.before_readout for dev in self.dev_sets):
+            plain = self._chooses_plain(vectors.dev)
+            return choose(unjudged(self.readout), fitter, vectors.sample[:1], lambda _: plain)
         rows, score = self._choosing(vectors.dev)
-        return choose(self.readout, self._fitter(vectors.sample), rows.to(vectors.sample.device), score)
+        return choose(self.readout, fitter, rows.to(vectors.sample.device), score)
 
     def _fitter(self, sample: "Tensor") -> "Fitter":
         import torch
@@ -190,17 +194,22 @@ class Scorer:
         return sample
 
     def _choosing(self, vectors: Any) -> tuple[Any, Callable[[Any], float]]:
-        """Vectors of the rows that choose, of all sets that may, and the mean score of so many finished ones."""
+        """Vectors of the rows that choose a readout, and the mean score of the choosing sets, of these finished."""
         selecting = [(dev, self.places[i]) for i, dev in enumerate(self.dev_sets) if dev.select]
-        alone = [(dev.choosing_rows(), places[dev.choosing_places]) for dev, places in selecting]
+        fixed = [
+            dev.choosing_score(_read_out(vectors, places, None)) for dev, places in selecting if dev.before_readout
+        ]
+        judges = [(dev, places) for dev, places in selecting if not dev.before_readout]
+        alone = [(dev.choosing_rows(), places[dev.choosing_places]) for dev, places in judges]
         ends = np.cumsum([len(places) for _, places in alone])
 
         def score(finished: Any) -> float:
             rows = finished.cpu().numpy() if hasattr(finished, "cpu") else finished
             found = [dev.score(rows[end - len(places) : end]) for (dev, places), end in zip(alone, ends, strict=True)]
-            return sum(found) / len(found)
+            return (sum(fixed) + sum(found)) / (len(fixed) + len(found))
 
-        return vectors[np.concatenate([places for _, places in alone])], score
+        wanted = [places for _, places in alone]
+        return vectors[np.concatenate(wanted) if wanted else []], score
 
     def _chooses_plain(self, vectors: Any) -> float:
         rows, score = self._choosing(vectors)
@@ -208,7 +217,7 @@ class Scorer:
 
     def _reported(self, vectors: Any, readout: "Readout | None") -> list[float]:
         return [
-            dev.reported_score(_read_out(vectors, places, readout))
+            dev.reported_score(_read_out(vectors, places, None if dev.before_readout else readout))
             for dev, places in zip(self.dev_sets, self.places, strict=True)
         ]
 
