@@ -80,10 +80,11 @@ def _memory(prepared: Prepared) -> list[str]:
         micro_batch_size=prepared.recipe.optim.micro_batch_size,
         num_distinct_texts=len(distinct),
     )
-    return _memory_rows(estimate, learns=_learns(prepared))
+    rows = [("computed in", str(prepared.recipe.chosen)), *_memory_rows(estimate, learns=_learns(prepared))]
+    return _table(rows)
 
 
-def _memory_rows(estimate: MemoryEstimate, *, learns: bool) -> list[str]:
+def _memory_rows(estimate: MemoryEstimate, *, learns: bool) -> list[tuple[str, str]]:
     rows = [("weights", f"{_mebibytes(estimate.weights)}  parameters and buffers as loaded")]
     if learns:
         rows += [
@@ -101,7 +102,7 @@ def _memory_rows(estimate: MemoryEstimate, *, learns: bool) -> list[str]:
         note = "texts x soft tokens x width x 4 bytes, kept so that each text is written once"
         rows.append(("soft tokens", f"{_mebibytes(estimate.soft_tokens)}  {note}"))
     note = "the sum; without what a pass needs for a moment, evaluation, and the allocator's own"
-    return _table([*rows, ("together", f"{_mebibytes(estimate.total)}  {note}")])
+    return [*rows, ("together", f"{_mebibytes(estimate.total)}  {note}")]
 
 
 def _steps(prepared: Prepared) -> list[str]:
