@@ -401,6 +401,20 @@ def test_of_two_lora_rows_that_keep_the_last_step_the_better_last_step_is_the_re
     assert reference.series.label == "flat"
 
 
+def test_a_note_says_where_precision_differs(tmp_path: Path) -> None:
+    """Of runs that were written before it had a name of its own, too."""
+    old, new = {"embedding": {"dtype": "float32"}}, {"precision": "float32"}
+    runs = [lora(tmp_path, "a", recipe=old), lora(tmp_path, "b", recipe=new, precision="float32", seed=18)]
+    together = compare(runs)
+    assert [row.seeds for row in together.rows] == [2]  # one experiment
+    assert not any("precision" in note for note in together.notes)
+    half = {"recipe": {"precision": "bfloat16"}, "precision": "bfloat16", "backbone": {"dtype": "bfloat16"}}
+    apart = compare([*runs, lora(tmp_path, "c", **half)])
+    assert sorted(row.series.label for row in apart.rows) == ["lora [precision bfloat16]", "lora [precision float32]"]
+    note = "Models computed in precision bfloat16 (lora [precision bfloat16]); float32 (lora [precision float32])."
+    assert note in apart.notes
+
+
 def test_notes_name_other_devices_repeated_seeds_and_dirty_checkouts(tmp_path: Path) -> None:
     runs = [
         lora(tmp_path, "a", device="cpu"),

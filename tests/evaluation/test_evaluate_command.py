@@ -423,13 +423,30 @@ def test_one_model_is_in_memory_at_a_time(tiny: Tiny, sets: Path, tmp_path: Path
     assert len(loaded) == 2
 
 
+def test_what_a_frozen_backbone_computes_in_is_said_and_noted(
+    tiny: Tiny, sets: Path, source: Path, tmp_path: Path, call: Call, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = ["--tasks-from", sets, "--tasks", "likeness", "--out", "out"]
+    for asked in ([], ["--precision", "auto"], ["--precision", "bfloat16"]):
+        assert call(source, tiny.target, *options, *asked) == 0
+        said = "bfloat16" if "bfloat16" in asked else "float32 (measured: bfloat16 is 0.5x float32 here)"
+        assert f"target: precision {said}\n" in capsys.readouterr().err
+    notes = {}
+    for file in tmp_path.glob("out/results/*/*/metrics.jsonl"):
+        notes[file.parts[-3], json.loads(file.read_text(encoding="utf-8"))["precision"]] = file.parent.name
+    models = ("transferkit__source", "float32"), ("transferkit__target", "float32"), ("transferkit__target", "bfloat16")
+    assert notes.keys() == set(models)  # the second call ran nothing
+    assert len(set(notes.values())) == 3
+
+
 def test_dry_run_names_models_tasks_and_instructions_and_writes_nothing(
     tiny: Tiny, sets: Path, source: Path, tmp_path: Path, call: Call, capsys: pytest.CaptureFixture[str]
 ) -> None:
     own = ["--instruction", "answers=find it", "--instruction", "Retrieval-document=a page", "--dry-run"]
     assert call(source, tiny.target, "--tasks-from", sets, *own) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert lines[:3] == ["source: transfer", "target: frozen, mean · plain", "6 tasks"]
+    precision = "precision float32 (measured: bfloat16 is 0.5x float32 here)"  # a checkpoint has its own
+    assert lines[:3] == ["source: transfer", f"target: frozen, mean · plain, {precision}", "6 tasks"]
     assert "  Retrieval  answers  ndcg_at_10  query: 'find it'  document: 'a page'" in lines
     assert "  Classification  intents  accuracy  query: 'find the cat'" in lines  # of the checkpoint's training set
     assert list(tmp_path.iterdir()) == []

@@ -71,11 +71,13 @@ def resolved(recipe: Recipe, *, source: Path | None) -> ResolvedRecipe:
 
 def _precision(recipe: Recipe) -> ChosenPrecision:
     """One for all processes; a method without any model computes in numpy, so nothing is measured for it."""
-    facts = recipe.facts
-    if recipe.precision == "auto" and not (facts.has_backbone or facts.needs_source):
+    asked, facts = recipe.precision, recipe.facts
+    if asked != "auto":
+        return ChosenPrecision(asked)
+    if not (facts.has_backbone or facts.needs_source):
         return ChosenPrecision("float32")
     device = PartialState().device  # under torchrun or accelerate the processes meet here
-    return from_main(choose_precision(recipe.precision, device) if is_main() else None)
+    return from_main(choose_precision(asked, device) if is_main() else None)
 
 
 def prepare(recipe: ResolvedRecipe, inputs: Inputs, *, console: Console | None = None) -> Prepared:
