@@ -87,7 +87,8 @@ def test_padding_on_the_wrong_side_is_found_where_it_matters(tmp_path: Path, mon
     def pad_right(rows: list[list[int]], *, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
         width = max(map(len, rows))
         ids = torch.tensor([row + [0] * (width - len(row)) for row in rows]).long().view(len(rows), width)
-        return ids, torch.tensor([[True] * len(row) + [False] * (width - len(row)) for row in rows]).view_as(ids)
+        real = torch.tensor([[True] * len(row) + [False] * (width - len(row)) for row in rows])
+        return ids, real.bool().view_as(ids)  # of no columns it would be a tensor of floats
 
     monkeypatch.setattr(passes_module, "pad_left", pad_right)
     assert path(tmp_path) == "full"  # which moves padding to the left once more

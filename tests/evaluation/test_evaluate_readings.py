@@ -352,7 +352,7 @@ def test_spread_fits_a_terminal_and_equals_the_csv() -> None:
     lines = [line.rstrip() for line in console.export_text().splitlines()]
     assert max(map(len, lines)) <= 80
     (first,) = [line for line in lines if "mean over tasks" in line]
-    assert first.split()[-6:] == ["mean", "over", "tasks", "3.5", "10.2", "17.0"]
+    assert first.split()[-6:] == ["mean", "over", "tasks", "3.5", "11.0", "18.5"]
     by_task: dict[str, list[float]] = {}
     for row in csv.DictReader(io.StringIO(to_csv(rows))):
         by_task.setdefault(row["task"], []).append(float(row["score"]))
