@@ -410,8 +410,8 @@ def test_a_note_says_where_precision_differs(tmp_path: Path) -> None:
     assert not any("precision" in note for note in together.notes)
     half = {"recipe": {"precision": "bfloat16"}, "precision": "bfloat16", "backbone": {"dtype": "bfloat16"}}
     apart = compare([*runs, lora(tmp_path, "c", **half)])
-    assert sorted(row.series.label for row in apart.rows) == ["lora [precision bfloat16]", "lora [precision float32]"]
-    note = "Models computed in precision bfloat16 (lora [precision bfloat16]); float32 (lora [precision float32])."
+    assert sorted(row.series.label for row in apart.rows) == ["lora", "lora [precision bfloat16]"]
+    note = "Models computed in precision bfloat16 (lora [precision bfloat16]); float32 (lora)."
     assert note in apart.notes
 
 
