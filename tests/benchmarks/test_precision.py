@@ -12,6 +12,8 @@ sys.path.insert(0, str(ROOT / "benchmarks"))
 
 import precision
 
+KINDS = ("plain", "readout", "whiten", "pairs")
+
 
 def test_steps_and_scores(tiny: Tiny, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for task in ("train", "baseline"):
@@ -32,9 +34,9 @@ def test_steps_and_scores(tiny: Tiny, tmp_path: Path, capsys: pytest.CaptureFixt
             assert f"{row.ratio:.2f}x" in printed
             assert row.float32 > 0
         scores = {one["set"]: one for one in found["scores"][method]}
-        assert scores.keys() == {"intents, plain", "intents, readout", "sts, plain", "sts, readout"}
+        assert scores.keys() == {f"{name}, {kind}" for name in ("intents", "sts") for kind in KINDS}
         assert 0 < scores["intents, plain"]["standard_error"] < 13  # sixteen texts: at most sqrt(1/4 / 16)
-    assert len(printed.splitlines()) == 1 + 2 * (2 + 4)
+    assert len(printed.splitlines()) == 1 + 2 * (2 + 2 * len(KINDS))
 
 
 def test_ratios_are_medians_of_pairs() -> None:
