@@ -77,7 +77,7 @@ def test_every_product_of_a_lora_step_runs_in_bfloat16(tiny: Tiny, source: Path)
     assert products.raised <= 2  # what is pooled; `peft` by itself raises what every adapter reads
     loss = 2 * (1 + 3)  # of both directions: which pairs are no negatives, the cosines, and two products backward
     assert products.found["float32"] <= loss
-    assert products.found["bfloat16"] > 100
+    assert products.found["bfloat16"] > 50
 
 
 def test_adapters_are_read_without_the_embedder_too(tiny: Tiny, source: Path) -> None:
