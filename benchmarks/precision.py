@@ -5,7 +5,8 @@
     python benchmarks/precision.py --target bundled-gptneox-5m --data-dir DATA --steps 0 --score-after 100
 
 Both precisions are built from one recipe, and every batch is a step of both, in turn, the first one by turns too: the
-whole step, with loss and optimizer. Printed are medians of seconds, and of the ratio of each pair. With
+whole step, with loss and optimizer. Printed are medians of seconds, and of the ratio of each pair; and all steps
+together, which is what a run takes, because batches of long texts weigh more in it. With
 `--score-after N` each precision is also trained for N steps as `transferkit train` and `baseline` do, and the scores of
 the dev sets stand beside each other with float32's standard error: of an accuracy that of a share of n texts, of a
 rank correlation (1 - r^2) / sqrt(n - 1).
@@ -124,13 +125,14 @@ def seconds(method: str, given: argparse.Namespace) -> dict[str, list[tuple[floa
 
 
 def step_rows(method: str, found: dict[str, list[tuple[float, float]]]) -> list[Row]:
-    """Medians of the clock and of the processor."""
+    """Medians of the clock and of the processor, and the clock's sums."""
     rows = []
     for place, what in enumerate(("seconds a step", "of the processor")):
         slow, fast = ([one[place] for one in found[precision]] for precision in PRECISIONS)
         ratio = median(a / b for a, b in zip(slow, fast, strict=True))
         rows.append(Row(method, what, median(slow), median(fast), ratio))
-    return rows
+    all_slow, all_fast = (sum(one[0] for one in found[precision]) for precision in PRECISIONS)
+    return [*rows, Row(method, "all together", all_slow, all_fast, all_slow / all_fast)]
 
 
 def scores(method: str, given: argparse.Namespace) -> list[dict[str, Any]]:
