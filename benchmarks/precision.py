@@ -151,7 +151,7 @@ def scores(method: str, given: argparse.Namespace) -> list[dict[str, Any]]:
     rows = []
     for name, kinds in slow.items():
         for kind, score in kinds.items():
-            error = _standard_error(score, texts=sets[name]["texts"], correlation=sets[name]["kind"] == "sts")
+            error = _standard_error(score, rows=sets[name]["reported_rows"], correlation=sets[name]["kind"] == "sts")
             rows.append(
                 {
                     "set": f"{name}, {kind}",
@@ -163,9 +163,10 @@ def scores(method: str, given: argparse.Namespace) -> list[dict[str, Any]]:
     return rows
 
 
-def _standard_error(score: float, *, texts: int, correlation: bool) -> float:
+def _standard_error(score: float, *, rows: int, correlation: bool) -> float:
+    """Of a score over so many texts, or pairs of texts."""
     share = score / 100
-    return 100 * ((1 - share**2) / sqrt(texts / 2 - 1) if correlation else sqrt(share * (1 - share) / texts))
+    return 100 * ((1 - share**2) / sqrt(rows - 1) if correlation else sqrt(share * (1 - share) / rows))
 
 
 def _recipe(method: str, precision: str, given: argparse.Namespace, *more: str) -> Recipe:

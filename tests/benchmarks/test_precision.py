@@ -12,6 +12,8 @@ sys.path.insert(0, str(ROOT / "benchmarks"))
 
 import precision
 
+from transferkit.data.dev_sets import load_dev_sets
+
 KINDS = ("plain", "readout", "whiten", "pairs")
 
 
@@ -35,12 +37,16 @@ def test_steps_and_scores(tiny: Tiny, tmp_path: Path, capsys: pytest.CaptureFixt
             assert row.float32 > 0
         scores = {one["set"]: one for one in found["scores"][method]}
         assert scores.keys() == {f"{name}, {kind}" for name in ("intents", "sts") for kind in KINDS}
-        assert 0 < scores["intents, plain"]["standard_error"] < 13  # sixteen texts: at most sqrt(1/4 / 16)
-    assert len(printed.splitlines()) == 1 + 2 * (2 + 2 * len(KINDS))
+        share = scores["intents, plain"]["float32"] / 100
+        reported = load_dev_sets(tiny.recipe("adapt").data, data_dir=tiny.data)[0].reported_rows
+        expected = 100 * (share * (1 - share) / reported) ** 0.5
+        assert scores["intents, plain"]["standard_error"] == pytest.approx(expected)
+    assert len(printed.splitlines()) == 1 + 2 * (3 + 2 * len(KINDS))
 
 
 def test_ratios_are_medians_of_pairs() -> None:
     pairs = {"float32": [(8.0, 4.0), (6.0, 3.0), (9.0, 2.0)], "bfloat16": [(2.0, 2.0), (3.0, 1.0), (3.0, 1.0)]}
-    clock, cpu = precision.step_rows("lora", pairs)
+    clock, cpu, together = precision.step_rows("lora", pairs)
     assert clock[2:] == (8.0, 3.0, 3.0)
     assert cpu[2:] == (3.0, 1.0, 2.0)
+    assert together[2:] == (23.0, 8.0, 23 / 8)

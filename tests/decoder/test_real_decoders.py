@@ -101,7 +101,7 @@ def test_adapt_on_the_file(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     """From the command line, with the source that ships with the package."""
-    recipe = tiny.write(tmp_path, "adapt", optim={"steps": 2}, embedding={"dtype": "bfloat16"})
+    recipe = tiny.write(tmp_path, "adapt", optim={"steps": 2}, precision="bfloat16")
     options = ["--source", "bundled", "--data-dir", tiny.data, "--runs", tmp_path / "runs"]
     assert call(monkeypatch, "adapt", recipe, *options, "--target", home / FILES[name]) == 0
     said = capsys.readouterr()

@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 
 from transferkit.config.sections import ReadoutSection
-from transferkit.readout.choose import ALPHAS, CAUTIOUS, RIDGES, Choice, choose, falls_back, open_settings, unjudged
+from transferkit.readout.choose import ALPHAS, RIDGES, Choice, choose, open_settings, without_pairs
 from transferkit.readout.fit import Fitter
 from transferkit.readout.readout import Settings
 
@@ -90,17 +90,11 @@ def test_without_pairs_whitening_takes_their_place(kind: str) -> None:
     choice = decide(Judge(kind="whiten"), pairs=False, kind=kind)
     assert choice.delivered == "whiten"
     assert "pairs" not in choice.best
-    assert "whiten takes its place" in str(
-        falls_back(ReadoutSection.model_validate({"kind": kind}), has_pairs=False, is_judged=True)
-    )
-    assert falls_back(ReadoutSection.model_validate({"kind": kind}), has_pairs=True, is_judged=True) is None
+    said = without_pairs(ReadoutSection.model_validate({"kind": kind}))
+    assert said is not None
+    assert {"auto": "only whitening is tried", "pairs": "vectors are whitened"}[kind] in said
 
 
-@pytest.mark.parametrize("kind", ["auto", "pairs"])
-def test_where_nothing_can_choose_vectors_are_whitened_with_caution(kind: str) -> None:
-    section = ReadoutSection.model_validate({"kind": kind})
-    assert (unjudged(section).kind, unjudged(section).ridge) == ("whiten", CAUTIOUS)
-    assert "whitened with ridge 1" in str(falls_back(section, has_pairs=True, is_judged=False))
-    fixed = ReadoutSection(kind="none", ridge=0.3)
-    assert (unjudged(fixed).kind, unjudged(fixed).ridge) == ("none", 0.3)
-    assert falls_back(fixed, has_pairs=True, is_judged=False) is None
+@pytest.mark.parametrize("kind", ["none", "center", "whiten"])
+def test_a_readout_that_needs_no_pairs_misses_none(kind: str) -> None:
+    assert without_pairs(ReadoutSection.model_validate({"kind": kind})) is None

@@ -159,12 +159,16 @@ def test_gradient_caching_equals_one_large_batch(tiny: Tiny, source: Path, train
         assert relative(cached_gradients[name], gradient) < 1e-4
 
 
-def test_agreement_is_measured_before_the_readout(tiny: Tiny, source: Path, tmp_path: Path) -> None:
-    recipe = recipe_of(tiny, dev=[HELD_OUT[1], INTENTS], readout={"kind": "whiten", "sample": 20})
-    folder = start(recipe, inputs(tiny, source), runs=tmp_path, console=QUIET)
-    scores = [row["scores"] for row in read_run(folder).metrics]
-    assert all(both["texts"]["readout"] == both["texts"]["plain"] for both in scores)
-    assert any(both["intents"]["readout"] != both["intents"]["plain"] for both in scores)
+@pytest.mark.parametrize("readout", ["auto", "none", "whiten", "pairs"])
+def test_agreement_is_of_the_vectors_that_are_delivered(tiny: Tiny, source: Path, tmp_path: Path, readout: str) -> None:
+    recipe = recipe_of(tiny, dev=HELD_OUT[1:], readout={"kind": readout, "sample": 40})
+    run = read_run(start(recipe, inputs(tiny, source), runs=tmp_path, console=QUIET))
+    (dev,) = prepare(resolved(recipe, source=source), inputs(tiny, source)).dev_sets
+    student = load(run.folder)
+    gold, found = (one.encode(dev.texts, instruction=dev.instructions) for one in (load(source), student))
+    assert run.record["best"]["score"] == pytest.approx(dev.taught(gold).reported_score(found), abs=1e-3)
+    if readout != "auto":
+        assert student.readout.kind == {"pairs": "whiten"}.get(readout, readout)
 
 
 def test_taught_alone_pairs_are_texts(tiny: Tiny, source: Path, tmp_path: Path) -> None:

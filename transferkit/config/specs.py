@@ -1,5 +1,6 @@
 """Backbone specs: what is known about a decoder before it is loaded. The folder ``backbones/`` is the registry."""
 
+from functools import cache
 from pathlib import Path
 from typing import Literal
 
@@ -107,7 +108,13 @@ def find_spec(name: str) -> BackboneSpec:
             "(`transferkit backbones list` shows all; a local folder, a .gguf file or a hub id such as org/model works "
             "too)"
         )
-    return read_spec(builtin_dir("backbones") / f"{name}.yaml")
+    return _built_in(builtin_dir("backbones") / f"{name}.yaml")
+
+
+@cache
+def _built_in(path: Path) -> BackboneSpec:
+    """Read once: to place an unknown decoder all are looked at."""
+    return read_spec(path)
 
 
 def declared_spec(name: str) -> BackboneSpec | None:

@@ -108,11 +108,6 @@ class DevSetData:
             raise RunError(f"dev set {self.name!r}: vectors hold NaN or infinity; lower the learning rate")
         return part.metric(found)
 
-    @property
-    def before_readout(self) -> bool:
-        """Whether a readout is no part of its score: what a teacher teaches ends before it, as the loss does."""
-        return self.kind == "texts"
-
     def taught(self, vectors: npt.NDArray[np.float32]) -> "DevSetData":
         """A set of texts alone that can be scored: with its teacher's vectors (texts, d_t), in their order."""
         parts = {

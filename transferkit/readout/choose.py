@@ -11,8 +11,6 @@ from transferkit.readout.readout import Kind, Readout, Settings
 
 RIDGES = (0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0)  # in units of the mean eigenvalue
 ALPHAS = (0.25, 0.5, 1.0)
-# Where nothing can choose: from 400 texts of 1,152 dimensions whitening did harm at 0.1 and helped from 1 on.
-CAUTIOUS = 1.0
 
 
 @dataclass(frozen=True)
@@ -37,7 +35,7 @@ def choose(section: ReadoutSection, fitter: Fitter, vectors: Tensor, score: Call
     for settings in open_settings(section, has_pairs=fitter.has_pairs):
         tried.setdefault(settings.kind, []).append((score(trials(settings)), settings))
     best = {kind: max(found, key=lambda one: one[0]) for kind, found in tried.items()}
-    # Of kinds that come equally far the one that does so with most settings, which is less by luck; then the simplest.
+    # Of kinds with the same best score, the one whose settings score more on average, for that is less by luck.
     mean = {kind: sum(one for one, _ in found) / len(found) for kind, found in tried.items()}
     kinds = _allowed(section, has_pairs=fitter.has_pairs)
     delivered = max(kinds, key=lambda kind: (best[kind][0], mean[kind]))
@@ -57,20 +55,11 @@ class Choice:
         return self.best[self.delivered]
 
 
-def unjudged(section: ReadoutSection) -> ReadoutSection:
-    """What is left of a section where no dev set can say which readout is good: the cautious one, with one ridge."""
-    kind = "whiten" if section.kind in ("auto", "pairs") else section.kind
-    return section.model_copy(update={"kind": kind, "ridge": CAUTIOUS if section.ridge is None else section.ridge})
-
-
-def falls_back(section: ReadoutSection, *, has_pairs: bool, is_judged: bool) -> str | None:
-    """What a user should know where pairs, or dev sets that can choose, are missing."""
-    if not is_judged and section.kind in ("auto", "pairs"):
-        ridge = unjudged(section).ridge
-        return f"readout: no dev set with labels may choose it, so vectors are whitened with ridge {ridge:g}"
-    if has_pairs or section.kind not in ("auto", "pairs"):
-        return None
-    return "readout: the training sets hold no pairs, so there is none from pairs; whiten takes its place"
+def without_pairs(section: ReadoutSection) -> str | None:
+    """What a user should know where the training sets hold no pairs."""
+    if section.kind == "pairs":
+        return "readout.kind: pairs: the training sets hold none, so vectors are whitened"
+    return "readout: the training sets hold no pairs, so only whitening is tried" if section.kind == "auto" else None
 
 
 def _allowed(section: ReadoutSection, *, has_pairs: bool) -> list[Kind]:

@@ -77,7 +77,7 @@ class Fitter:
     @cached_property
     def _shared(self) -> Tensor:
         """Symmetrised mean product of a pair's sides (d, d), in the basis of the covariance."""
-        assert self._pairs is not None  # `_sides` was asked first
+        assert self._pairs is not None  # whoever asks for this asked for `sides` first
         first, second = (
             (self._x[side.to(self._x.device)] - self.sides.mean) @ self.sides.vectors for side in self._pairs.T
         )

@@ -81,7 +81,7 @@ def choose_template(
             except ConfigError as error:  # it leaves no room for text in a short context
                 say(f"template left out  {name}: {error}", console)
                 continue
-            tried[reading.template] = scorer(view).selecting
+            tried[reading.template] = scorer(view).choosing_score
             say(f"template  {tried[reading.template]:5.1f}  {reading.pooling:<6}  {name}", console)
         return max(tried, key=lambda one: tried[one])
 

@@ -11,7 +11,7 @@ from transferkit.decoder.loading import num_parameters
 from transferkit.errors import ConfigError
 from transferkit.files.environment import environment
 from transferkit.files.json import write_json
-from transferkit.readout.choose import falls_back
+from transferkit.readout.choose import without_pairs
 from transferkit.runner.prepare import Prepared
 from transferkit.runner.provenance import data_facts, device_name
 from transferkit.runs.checkpoint_folder import as_sealed_now
@@ -38,9 +38,8 @@ def first_record(prepared: Prepared, folder: Path) -> dict[str, Any]:
     recipe, embedder, device = prepared.recipe, prepared.embedder, prepared.accelerator.device
     learned = [p for group in embedder.trainable().values() for p in group]
     inputs, data = asdict(prepared.inputs), data_facts(prepared.data, prepared.dev_sets)
-    is_judged = any(dev.select and not dev.before_readout for dev in prepared.dev_sets)
-    if (fallback := falls_back(recipe.readout, has_pairs=prepared.data.has_pairs, is_judged=is_judged)) is not None:
-        data["warnings"].append(fallback)
+    if embedder.takes_readout and not prepared.data.has_pairs and (said := without_pairs(recipe.readout)) is not None:
+        data["warnings"].append(said)
     return {
         "format": FORMAT,
         "run": folder.name,

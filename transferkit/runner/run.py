@@ -159,8 +159,8 @@ def _train(prepared: Prepared, folder: Path, progress: Progress) -> dict[str, An
     )
     started = perf_counter()
     embedder.eval()
-    if (readout := fitted.best.row["readout"]) is not None:
-        embedder.use_readout(scorer.fit(embedder, Settings(**readout)))
+    if (settings := fitted.best.row["readout"]) is not None:
+        embedder.use_readout(fitted.best.readout or scorer.fit(embedder, Settings(**settings)))
     readout_seconds = perf_counter() - started
     _save(prepared, embedder, folder)
     progress.kept(fitted.best.step, delivered(fitted.best.row["score"]), steps=recipe.optim.steps)
@@ -194,7 +194,7 @@ def _measure(prepared: Prepared, folder: Path, progress: Progress) -> dict[str, 
             if is_main():
                 write_metrics(folder, rows)
             progress.evaluated(rows[-1])
-            if not best or evaluation.selecting > best["choosing"]:
+            if not best or evaluation.choosing_score > best["choosing"]:
                 best = _kept(0, evaluation.row()) | {"variant": variant.name}
                 if evaluation.readout is not None:
                     variant.embedder.use_readout(evaluation.readout)

@@ -136,12 +136,12 @@ def evaluate(
     state.metrics.append(row)
     state.evaluated = state.step
     state.evaluation_seconds += evaluation.seconds
-    if state.best is None or keep == "last" or evaluation.selecting > state.best.choosing:
+    if state.best is None or keep == "last" or evaluation.choosing_score > state.best.choosing:
         weights = {n: p.detach().cpu().clone() for n, p in named.items()}
-        state.best = Best(state.step, evaluation.row(), weights)
+        state.best = Best(state.step, evaluation.row(), weights, evaluation.readout)
     progress.evaluated(row, figures=state.figures)
     if tracker is not None:
-        figures = {"loss": state.loss, "dev/score": evaluation.selecting}
+        figures = {"loss": state.loss, "dev/score": evaluation.choosing_score}
         for name, both in evaluation.scores.items():
             figures |= {f"dev/{name}/{kind}": value for kind, value in both.items()}
         tracker.log({key: value for key, value in figures.items() if value is not None}, step=state.step)

@@ -47,7 +47,7 @@ class Evaluation:
     readout: "Readout | None"
 
     @property
-    def selecting(self) -> float:
+    def choosing_score(self) -> float:
         """The number that chooses a step: of the readout that is delivered, where there is one."""
         return delivered(self.choosing)
 
@@ -109,6 +109,7 @@ class Scorer:
             np.array([place[pair] for pair in zip(dev.texts, dev.instructions, strict=True)]) for dev in dev_sets
         ]
         self._selecting = [i for i, dev in enumerate(dev_sets) if dev.select]
+        self._judges = [dev_sets[i].choosing_rows() for i in self._selecting]
 
     def __call__(self, embedder: "Embedder") -> Evaluation:
         """Embed, fit and choose the readout, score."""
@@ -139,11 +140,11 @@ class Scorer:
         choice = self._choice(vectors)
         readout_seconds = vectors.sample_seconds + perf_counter() - started
         by_kind = {kind: self._reported(vectors.dev, found.readout) for kind, found in choice.best.items()}
-        delivered = by_kind[choice.delivered]
+        finished = by_kind[choice.delivered]
         scores: dict[str, Scores] = {}
         for i, dev in enumerate(self.dev_sets):
             found = {_name(kind): values[i] for kind, values in by_kind.items()}
-            scores[dev.name] = {"plain": found["plain"], "readout": delivered[i], **found}
+            scores[dev.name] = {"plain": found["plain"], "readout": finished[i], **found}
         chosen = {_name(kind): found.score for kind, found in choice.best.items()}
         return Evaluation(
             scores=scores,
@@ -159,7 +160,7 @@ class Scorer:
         return Evaluation(
             scores={dev.name: {"plain": plain[i], "readout": None} for i, dev in enumerate(self.dev_sets)},
             score={"plain": self._mean(plain), "readout": None},
-            choosing={"plain": self._chooses_plain(vectors.dev), "readout": None},
+            choosing={"plain": self._choosing_score(vectors.dev[self._choosing_places]), "readout": None},
             readout_seconds=None,
             seconds=vectors.seconds + perf_counter() - started,
             readout=None,
@@ -170,15 +171,11 @@ class Scorer:
         return self._fitter(self._read_sample(embedder)).fit(settings)
 
     def _choice(self, vectors: Vectors) -> "Choice":
-        from transferkit.readout.choose import choose, unjudged
+        from transferkit.readout.choose import choose
 
         assert vectors.sample is not None  # the caller asked
-        fitter = self._fitter(vectors.sample)
-        if not any(dev.select and not dev.before_readout for dev in self.dev_sets):
-            plain = self._chooses_plain(vectors.dev)
-            return choose(unjudged(self.readout), fitter, vectors.sample[:1], lambda _: plain)
-        rows, score = self._choosing(vectors.dev)
-        return choose(self.readout, fitter, rows.to(vectors.sample.device), score)
+        rows = vectors.dev[self._choosing_places].to(vectors.sample.device)
+        return choose(self.readout, self._fitter(vectors.sample), rows, self._choosing_score)
 
     def _fitter(self, sample: "Tensor") -> "Fitter":
         import torch
@@ -193,31 +190,23 @@ class Scorer:
         sample: Tensor = embedder.pooled(texts, instructions, batch_size=self.batch_size).to(embedder.device)
         return sample
 
-    def _choosing(self, vectors: Any) -> tuple[Any, Callable[[Any], float]]:
-        """Vectors of the rows that choose a readout, and the mean score of the choosing sets, of these finished."""
-        selecting = [(dev, self.places[i]) for i, dev in enumerate(self.dev_sets) if dev.select]
-        fixed = [
-            dev.choosing_score(_read_out(vectors, places, None)) for dev, places in selecting if dev.before_readout
-        ]
-        judges = [(dev, places) for dev, places in selecting if not dev.before_readout]
-        alone = [(dev.choosing_rows(), places[dev.choosing_places]) for dev, places in judges]
-        ends = np.cumsum([len(places) for _, places in alone])
+    @property
+    def _choosing_places(self) -> Any:
+        """Places among the unique texts of those that choose, set after set."""
+        return np.concatenate([self.places[i][self.dev_sets[i].choosing_places] for i in self._selecting])
 
-        def score(finished: Any) -> float:
-            rows = finished.cpu().numpy() if hasattr(finished, "cpu") else finished
-            found = [dev.score(rows[end - len(places) : end]) for (dev, places), end in zip(alone, ends, strict=True)]
-            return (sum(fixed) + sum(found)) / (len(fixed) + len(found))
-
-        wanted = [places for _, places in alone]
-        return vectors[np.concatenate(wanted) if wanted else []], score
-
-    def _chooses_plain(self, vectors: Any) -> float:
-        rows, score = self._choosing(vectors)
-        return score(rows)
+    def _choosing_score(self, finished: Any) -> float:
+        """Mean score of the sets that choose, of finished vectors at :attr:`_choosing_places`."""
+        rows = finished.cpu().numpy() if hasattr(finished, "cpu") else finished
+        start, found = 0, []
+        for dev in self._judges:
+            found.append(dev.score(rows[start : start + len(dev.texts)]))
+            start += len(dev.texts)
+        return sum(found) / len(found)
 
     def _reported(self, vectors: Any, readout: "Readout | None") -> list[float]:
         return [
-            dev.reported_score(_read_out(vectors, places, None if dev.before_readout else readout))
+            dev.reported_score(_read_out(vectors, places, readout))
             for dev, places in zip(self.dev_sets, self.places, strict=True)
         ]
 

@@ -14,6 +14,7 @@ from transferkit.errors import ConfigError
 from transferkit.files.json import read_json, write_json
 from transferkit.files.manifest import new_folder, verify
 from transferkit.prompting.saved import load_tensors
+from transferkit.readout.readout import Readout
 from transferkit.runs.folder import NO_FIGURES, delivered
 from transferkit.training.distributed import is_main
 from transferkit.training.scoring import Evaluation
@@ -38,6 +39,7 @@ class Best:
     step: int
     row: dict[str, Any]  # the evaluation's part of the metrics row
     weights: dict[str, Tensor]
+    readout: Readout | None = None  # that was scored; a resumed run has none and fits it again
 
     @property
     def choosing(self) -> float:
