@@ -69,6 +69,19 @@ def test_the_best_variant_is_the_one_that_chose_best(tmp_path: Path) -> None:
     assert (row.series.variant, row.best) == ("last", 70.0)
 
 
+def test_every_seed_stands_with_the_variant_of_its_own_checkpoint(tmp_path: Path) -> None:
+    runs = []
+    for seed, chose in enumerate(("last", "mean", "last")):
+        rows = [
+            chosen(0, "pairs", 60.0 + (chose == "last"), reported=(50.0, 60.0, 70.0), variant="last"),
+            chosen(0, "pairs", 60.5, reported=(50.0, 60.0, 90.0), variant="mean"),
+        ]
+        best = {"step": 0, "score": {"last": 70.0, "mean": 90.0}[chose], "variant": chose}
+        runs.append(make_run(tmp_path, f"frozen-{seed}", rows, method="frozen", trainable=0, seed=seed, best=best))
+    (row,) = compare(runs).rows
+    assert (row.series.variant, row.best, row.best_low, row.best_high) == ("last or mean", 70.0, 70.0, 90.0)
+
+
 def test_every_table_has_plain_whitened_and_pairs(tmp_path: Path) -> None:
     tfidf = metric(0, 46.0)
     tfidf["choosing"], tfidf["readout"] = {"plain": 45.0, "readout": None}, None

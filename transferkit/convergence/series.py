@@ -37,7 +37,7 @@ class Series:
     method: str
     label: str
     readout: Readout
-    variant: str | None  # pooling and template, where one run measured several
+    variant: str | None  # pooling and template, where one run measured several; of runs that chose differently, all
     runs: tuple[Run, ...]
     curves: tuple[tuple[Point, ...], ...]  # one a run, in steps' order
     keep: Keep  # the recipe's eval.keep: which evaluation a run stands with
@@ -210,23 +210,40 @@ def precision_of(run: Run) -> str:
     return str(run.record.get("precision") or (run.record["backbone"] or {}).get("dtype") or "float32")
 
 
+def _own_variant(
+    run: Run, scored: dict[str | None, dict[int, tuple[Point, ...]]], keep: Keep, *, place: int
+) -> str | None:
+    """Of the run at ``place``, the variant that its checkpoint is; of an unfinished one, what that would be."""
+    recorded: str | None = (run.record.get("best") or {}).get("variant")
+    there = {variant: kept(curves[place], keep).choosing for variant, curves in scored.items() if place in curves}
+    return recorded if recorded in there else max(there, key=lambda variant: there[variant])
+
+
+def _variants(group: tuple[Run, ...]) -> list[str | None]:
+    """Names of the ways that were measured, sorted; None alone where there is one way only."""
+    named = {str(row["variant"]) for run in group for row in run.metrics if row.get("variant") is not None}
+    return [*sorted(named)] or [None]
+
+
 def _series(label: str, group: tuple[Run, ...], *, key: str) -> Series | None:
     """The series of a group, by the scores ``key`` names; None where there are none."""
-    named = sorted({str(row["variant"]) for run in group for row in run.metrics if row.get("variant") is not None})
-    variants: list[str | None] = [*named] or [None]
-    scored: dict[str | None, tuple[list[Run], list[tuple[Point, ...]]]] = {}
-    for variant in variants:
-        pairs = [(run, learning_curve(run, key=key, variant=variant)) for run in group]
-        there = [(run, curve) for run, curve in pairs if curve]
-        if there:
-            scored[variant] = [run for run, _ in there], [curve for _, curve in there]
-    if not scored:
-        return None
     facts = recipe_facts(group[0])
     keep: Keep = "last" if facts.get("eval.keep") == "last" else "best"
+    scored = {
+        variant: {i: curve for i, run in enumerate(group) if (curve := learning_curve(run, key=key, variant=variant))}
+        for variant in _variants(group)
+    }
+    if not any(scored.values()):
+        return None
     # The best variant is the floor that a user would take; the first in name order wins a tie.
-    best = max(scored, key=lambda name: median(kept(curve, keep).choosing for curve in scored[name][1]))
-    runs, curves = scored[best]
+    if key == "delivered":  # every run chose its own
+        own = {i: _own_variant(run, scored, keep, place=i) for i, run in enumerate(group)}
+        taken = {i: scored[variant][i] for i, variant in own.items()}
+        names = sorted({variant for variant in own.values() if variant is not None})
+    else:
+        scores = {one: [kept(curve, keep).choosing for curve in found.values()] for one, found in scored.items()}
+        best = max((one for one in scored if scores[one]), key=lambda one: median(scores[one]))
+        taken, names = scored[best], [best] if best is not None else []
     readout: Readout = "delivered" if key == "delivered" else "plain"
     if key == "readout":
         readout = "center" if facts.get("readout.kind") == "center" else "whiten"
@@ -234,8 +251,8 @@ def _series(label: str, group: tuple[Run, ...], *, key: str) -> Series | None:
         method=group[0].record["method"],
         label=label,
         readout=readout,
-        variant=best,
-        runs=tuple(runs),
-        curves=tuple(curves),
+        variant=" or ".join(names) or None,
+        runs=tuple(group[i] for i in taken),
+        curves=tuple(taken.values()),
         keep=keep,
     )
