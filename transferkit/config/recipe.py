@@ -39,7 +39,7 @@ class Recipe(Strict):
     precision: Precision = Field(
         "auto",
         description="in which every model computes; `auto`: bfloat16 where it is at least 1.5 times as fast on this "
-        "machine, which is measured once, else float32. What learns is stored in float32 always",
+        "machine, which is measured once (a GPU is asked), else float32. What learns is stored in float32 always",
     )
     prompting: PromptingSection = PromptingSection()
     alignment: AlignmentSection = AlignmentSection()

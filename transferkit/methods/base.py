@@ -244,7 +244,7 @@ class Embedder(Described):
         """Finished vectors of ``texts`` in their order: pooled, read out, unit norm.
 
         Args:
-            texts: any length; rows are sorted by length inside, which changes no vector.
+            texts: any length; rows are sorted by length inside, which changes no vector beyond rounding.
             instruction: the task's, for all texts or one for each. None: the one that the checkpoint was trained with,
                 where it was one alone; else none.
             batch_size: texts a forward pass.
