@@ -119,10 +119,8 @@ def _teacher_and_dev_sets(
     recipe: ResolvedRecipe, inputs: Inputs, device: torch.device, data: TrainingData
 ) -> tuple[Teacher | None, list[DevSetData]]:
     teacher = find_teacher(recipe, source=inputs.source, data_dir=inputs.data_dir, device=device)
-    if teacher is None:
-        return None, load_dev_sets(recipe.data, data_dir=inputs.data_dir)
-    dev_sets = load_dev_sets(recipe.data, data_dir=inputs.data_dir, teacher=teacher.identity)
-    if teacher.known is not None:
+    dev_sets = load_dev_sets(recipe.data, data_dir=inputs.data_dir)
+    if teacher is not None and teacher.known is not None:
         scored = [text for dev in dev_sets if dev.kind == "texts" for text in dev.texts]
         teacher.check([*(text for text, _ in lesson_texts(recipe, data)), *scored])
     return teacher, dev_sets
