@@ -465,7 +465,9 @@ def test_texts_alone_compare_under_one_teacher_and_instruction_only(tmp_path: Pa
     assert len(compare([first, taught("seed", "line", "2", "see")]).rows) == 1  # seeds of one teacher
     with pytest.raises(ConfigError, match=r"the teacher that texts alone are scored by differs .*'first'.*'other'"):
         compare([first, taught("other", None, "2", "see")])
-    with pytest.raises(ConfigError, match=r"instructions of dev sets of texts alone differ .*'ask': 'asked'; 'see': 'first'"):
+    with pytest.raises(
+        ConfigError, match=r"instructions of dev sets of texts alone differ .*'ask': 'asked'; 'see': 'first'"
+    ):
         compare([first, taught("asked", "line", "1", "ask")])
     both = [lora(tmp_path, name, teacher={"lineage": None, "sha256": name}) for name in ("one", "two")]
     assert compare(both).rows  # they score no texts

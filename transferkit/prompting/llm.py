@@ -69,6 +69,7 @@ class PromptingLLM(nn.Module):
         self.max_length = max_length if context is None else min(max_length, context - tokens - len(encoder.bos))
         self.precision: Computed = precision
         self.use_cache = True
+        self.short_attention = False  # until it is known to be exact
         self.peft: nn.Module | None = None
         self._takes_position_ids = "position_ids" in inspect.signature(model.forward).parameters
 
@@ -177,7 +178,7 @@ class PromptingLLM(nn.Module):
         if self._takes_position_ids:
             options["position_ids"] = positions(mask, embeds.shape[1])
         with ExitStack() as stack:
-            if self.precision == "bfloat16":
+            if self.short_attention and self.precision == "bfloat16":
                 stack.enter_context(short_attention(self.model, queries=embeds.shape[1], keys=mask.shape[1]))
             return self.model(
                 inputs_embeds=embeds,
@@ -207,7 +208,7 @@ class PromptingLLM(nn.Module):
 
         Compared are the soft tokens and the gradient of the token embeddings, which every step contributes to. Masks
         and positions are the same in every precision, so they are judged in float32; in bfloat16 a path may then be
-        off from the same figures by twice as much as single prompts are.
+        off from the same figures by twice as much as single prompts are. So may short texts that attend in their way.
         """
         generator = torch.Generator().manual_seed(0)
         lengths = (min(12, self.max_length), 5)  # the difference is padding
@@ -240,6 +241,10 @@ class PromptingLLM(nn.Module):
                 f"{location}: cannot be a Prompting LLM: its batches differ from single prompts by "
                 f"{max(errors):.2g} (relative); choose another decoder"
             )
+        if precision == "bfloat16":
+            self.short_attention = True
+            short = self._error(lambda: self._outcome(rows, weights), truth, precision)
+            self.short_attention = short <= allowed[precision]
         self.precision = precision
 
     def _error(self, way: Callable[[], Outcome], truth: Outcome, precision: Computed) -> float:
