@@ -15,7 +15,7 @@ from transferkit.readout.choose import falls_back
 from transferkit.runner.prepare import Prepared
 from transferkit.runner.provenance import data_facts, device_name
 from transferkit.runs.checkpoint_folder import as_sealed_now
-from transferkit.runs.folder import FORMAT, NO_FIGURES
+from transferkit.runs.folder import FORMAT, NO_FIGURES, read_metrics
 from transferkit.training.distributed import is_main
 from transferkit.training.peak_memory import peak_memory_bytes
 from transferkit.training.scoring import Evaluation
@@ -80,6 +80,20 @@ def label(prepared: Prepared) -> str:
     if prepared.teacher is None or section is None or not recipe.facts.learns or not (any(texts) or section.weight):
         return own
     return f"{own}, {'label-free' if section.alone or all(texts) else 'with a teacher'}"
+
+
+def check_goes_on(folder: Path, begun: dict[str, Any]) -> None:
+    """Refuse to continue a run from before dev sets had halves: its evaluations chose and reported on the same rows.
+
+    Raises:
+        ConfigError: says so.
+    """
+    sets, rows = begun["data"]["dev"], read_metrics(folder)
+    if any("reported_rows" not in dev for dev in sets) or any("choosing" not in row for row in rows):
+        raise ConfigError(
+            f"{folder}: an earlier version of transferkit began this run, in which a dev set chose by the rows that it "
+            "reports, so its evaluations cannot be continued; finish it with that version, or start a new run"
+        )
 
 
 def check_unchanged(folder: Path, old: dict[str, Any], new: dict[str, Any]) -> None:
