@@ -50,7 +50,11 @@ def lineage(prepared: Prepared) -> str:
         *([] if prepared.teacher is None else [prepared.teacher.identity]),
     ]
     instructions = [[one.spec.instruction, one.document_instruction] for one in prepared.data.sets]
-    return lineage_of(prepared.recipe, weights, instructions, prepared.data.facts()["sha256"])
+    recipe = prepared.recipe
+    if prepared.template_choice:  # by what was asked for, as each seed may have chosen another template
+        asked = recipe.embedding.model_copy(update=prepared.template_choice["asked"])
+        recipe = recipe.model_copy(update={"embedding": asked})
+    return lineage_of(recipe, weights, instructions, prepared.data.facts()["sha256"])
 
 
 def lineage_of(recipe: ResolvedRecipe, weights: list[Any], instructions: list[Any], data_sha256: str) -> str:

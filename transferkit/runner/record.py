@@ -119,7 +119,7 @@ def continued(record: dict[str, Any], begun: dict[str, Any]) -> dict[str, Any]:
     """The record of a run that another process began: what that one said of itself stands, this one is noted."""
     here = {key: record[key] for key in ("command", "git", "versions")}
     kept = {key: begun[key] for key in ("created_at", *here)}
-    kept |= {key: begun.get(key) for key in ("bfloat16_speed", "template_choice")}
+    kept["bfloat16_speed"] = begun.get("bfloat16_speed")
     if kept["git"] is not None and here["git"] is not None:
         kept["git"] |= {"dirty": kept["git"]["dirty"] or here["git"]["dirty"]}  # one step under such code is enough
     return record | kept | {"resumed": [*begun.get("resumed", []), {"at": record["created_at"], **here}]}

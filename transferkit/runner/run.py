@@ -87,6 +87,7 @@ def resume(folder: Path, *, console: Console) -> Path:
     inputs = Inputs(**{key: Path(given[key]) if given.get(key) else None for key in ("source", "data_dir")})
     recipe = resolved(recorded_recipe(folder), source=inputs.source)
     prepared = prepare(recipe, inputs)
+    prepared.template_choice = record.get("template_choice") or {}  # it was made when the run began
     check_unchanged(folder, record, first_record(prepared, folder))
     return _run(prepared, folder, console, begun=record)
 
