@@ -473,6 +473,19 @@ def test_texts_alone_compare_under_one_teacher_and_instruction_only(tmp_path: Pa
     assert compare(both).rows  # they score no texts
 
 
+def test_who_taught_tells_rows_apart_and_not_where_it_lay(tmp_path: Path) -> None:
+    def taught(name: str, key: str, place: str, sha256: str, seed: int) -> Run:
+        recipe = {"teacher": {"model": None, "backbone": None, "vectors": None, "weight": 1.0} | {key: place}}
+        teacher = {"kind": "x", "name": Path(place).name, "sha256": sha256 * 64, "lineage": None}
+        return lora(tmp_path, name, seed=seed, recipe=recipe, teacher=teacher)
+
+    seeds = [taught("a", "vectors", "/a/kept.npy", "1", 17), taught("b", "vectors", "/b/other.npy", "1", 18)]
+    (row,) = compare([*seeds, taught("c", "model", "/c/encoder", "1", 19)]).rows
+    assert row.seeds == 3
+    rows = compare([*seeds, taught("d", "vectors", "/a/kept.npy", "2", 17)]).rows
+    assert sorted((row.series.label, row.seeds) for row in rows) == [("lora", 2), ("lora [teacher 22222222]", 1)]
+
+
 def test_a_run_given_twice_is_refused(tmp_path: Path) -> None:
     run = lora(tmp_path)
     with pytest.raises(ConfigError, match="'lora' is given twice"):

@@ -65,7 +65,9 @@ def lineage_of(recipe: ResolvedRecipe, weights: list[Any], instructions: list[An
     fast).
     """
     named = with_names(recipe, _without_place)
-    chosen = what_counts(named.model_dump(mode="json", exclude_defaults=True, exclude={"data"}))
+    # Who teaches is among the weights, wherever it lies and whatever it is called there.
+    left_out: Any = {"data": True, "teacher": {"model", "backbone", "vectors"}}
+    chosen = what_counts(named.model_dump(mode="json", exclude_defaults=True, exclude=left_out))
     return _sha256([json.dumps([chosen, weights, instructions, data_sha256], sort_keys=True)])
 
 
