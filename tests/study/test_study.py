@@ -357,9 +357,11 @@ def test_of_what_lies_beside_a_study_only_a_decoder_or_a_spec_is_a_target(tiny: 
     (tmp_path / "org" / "model").mkdir(parents=True)
     spec = {"name": "mine", "family": "mine", "path": "model", "model_type": "llama", "hidden_size": 8}
     (tmp_path / "mine.yaml").write_text(dump_yaml(spec))
-    file = write_study(tiny, tmp_path, [{**RUNS[2], "name": "lora-2", "targets": ["org/model", "mine.yaml"]}])
+    names = ["org/model", "mine.yaml", "packed.gguf"]
+    (tmp_path / "packed.gguf").write_bytes(b"GGUF")
+    file = write_study(tiny, tmp_path, [{**RUNS[2], "name": "lora-2", "targets": names}])
     planned = plan(read_study(file), runs=tmp_path / "runs", beside=tmp_path)
-    assert [one.target for one in planned] == ["org/model", str(tmp_path / "mine.yaml")]
+    assert [one.target for one in planned] == ["org/model", str(tmp_path / "mine.yaml"), str(tmp_path / "packed.gguf")]
 
 
 def test_a_clone_of_finished_records_writes_its_tables_without_data_or_checkpoints(
