@@ -5,6 +5,7 @@ from io import StringIO
 from pathlib import Path
 
 import pytest
+import torch
 from helpers.parts import source_checkpoint
 from helpers.run_parts import QUIET, Stopped, untimed
 from helpers.tiny import Tiny
@@ -15,6 +16,7 @@ from transferkit.config.methods import MethodFacts, all_methods
 from transferkit.config.resolve import behind
 from transferkit.config.template import Template, list_templates, templates_to_try, variations
 from transferkit.convergence import compare
+from transferkit.errors import RunError
 from transferkit.runner.dry_run import describe
 from transferkit.runner.prepare import Inputs, prepare, resolved
 from transferkit.runner.provenance import lineage
@@ -109,6 +111,23 @@ def test_seeds_that_chose_differently_are_seeds_of_one_row(tiny: Tiny, source: P
     file.write_text(file.read_text(encoding="utf-8").replace(f"template: '{chosen}'", "template: 'other {text}{soft}'"))
     (row,) = compare([read_run(folder) for folder in folders]).rows
     assert row.seeds == 2
+
+
+def test_memory_that_runs_out_while_templates_are_tried_is_one_sentence(
+    tiny: Tiny, source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr("transferkit.runner.choose_template.Scorer.__call__", full)
+    with pytest.raises(RunError, match=r"^embedding\.template: auto: out of GPU memory while .*, or name a template"):
+        start(
+            tiny.recipe("adapt", embedding=AUTO),
+            Inputs(source=source, data_dir=tiny.data),
+            runs=tmp_path,
+            console=QUIET,
+        )
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_dry_run_asks_no_model(tiny: Tiny, source: Path) -> None:

@@ -19,7 +19,7 @@ from transferkit.data.dev_sets import load_dev_sets
 from transferkit.data.training_sets import TrainingData, load_training_data
 from transferkit.decoder.device import choose_precision
 from transferkit.decoder.probe import resolve
-from transferkit.errors import ConfigError
+from transferkit.errors import ConfigError, RunError
 from transferkit.files.builtin import BUNDLED
 from transferkit.methods.base import Embedder, Given
 from transferkit.methods.registry import method_class
@@ -104,7 +104,13 @@ def prepare(recipe: ResolvedRecipe, inputs: Inputs, *, console: Console | None =
         asked, recipe = recipe, behind(recipe, candidates(recipe)[0])
         if console is not None:
             first = method_class(recipe.facts).build(recipe, given)
-            chosen = choose_template(asked, first, data, dev_sets, console)
+            try:
+                chosen = choose_template(asked, first, data, dev_sets, console)
+            except torch.OutOfMemoryError:
+                raise RunError(
+                    "embedding.template: auto: out of GPU memory while templates were tried; lower eval.batch_size or "
+                    "embedding.max_length, or name a template (`transferkit templates`)"
+                ) from None
             del first  # two decoders at once may not fit
             recipe, facts = behind(asked, chosen.template), choice_facts(chosen, asked)
             torch.manual_seed(recipe.seed)
