@@ -146,7 +146,7 @@ def _load_sts(reader: _Reader) -> DevSetData:
         both = np.concatenate([rows, rows + len(gold)])
         return Part(len(rows), both, partial(spearman, gold=[gold[row] for row in rows]))
 
-    keys = ["\0".join(both) for both in zip(first, second, strict=True)]
+    keys = ["\0".join(sorted(both)) for both in zip(first, second, strict=True)]  # one way round or the other
     instructions = [spec.instruction] * (2 * len(gold))
     return reader.finish(first + second, instructions, rows=list(zip(keys, gold, strict=True)), part=part)
 
