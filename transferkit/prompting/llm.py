@@ -26,7 +26,7 @@ from transferkit.decoder.passes import per_layer_inputs
 from transferkit.decoder.pooling import mean
 from transferkit.decoder.tokens import TextEncoder, pad_left, positions
 from transferkit.errors import ConfigError
-from transferkit.prompting.adapters import add_lora
+from transferkit.prompting.adapters import add_lora, merged
 
 Outcome = tuple[Tensor, Tensor]  # soft tokens, and the gradient of the token embeddings
 _ALLOWED = 1e-4  # relative, in float32
@@ -71,6 +71,7 @@ class PromptingLLM(nn.Module):
         self.use_cache = True
         self.short_attention = False  # until it is known to be exact
         self.peft: nn.Module | None = None
+        self._as_saved = False
         self._takes_position_ids = "position_ids" in inspect.signature(model.forward).parameters
 
     @classmethod
@@ -129,7 +130,11 @@ class PromptingLLM(nn.Module):
         return input_embeddings(self.model).weight.device
 
     def train(self, mode: bool = True) -> "PromptingLLM":
-        """Stays in eval mode: checkpointing and dropout do not go with a cache that carries gradients."""
+        """Stays in eval mode: checkpointing and dropout do not go with a cache that carries gradients.
+
+        Outside of training it writes as its checkpoint will: weights with adapters merged into them are rounded anew.
+        """
+        self._as_saved = not mode
         return super().train(False)
 
     def token_table(self) -> Tensor:
@@ -153,7 +158,10 @@ class PromptingLLM(nn.Module):
         """Soft tokens (B, k, d_p) after left-padded ``ids`` (B, T) with ``mask`` (B, T)."""
         half = self.precision == "bfloat16"
         # One block around all steps, so that a weight that learns is rounded once and not at each of them.
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=half):
+        with ExitStack() as stack:
+            if half and self.peft is not None and self._as_saved:
+                stack.enter_context(merged(self.peft))  # in fp32, so before autocast begins
+            stack.enter_context(torch.autocast(self.device.type, torch.bfloat16, enabled=half))
             return self._generate(ids, mask)
 
     def _generate(self, ids: Tensor, mask: Tensor) -> Tensor:
