@@ -453,6 +453,39 @@ def test_refusal_names_the_dev_set_that_differs(tmp_path: Path) -> None:
         compare([first, second])
 
 
+def test_texts_alone_compare_under_one_teacher_and_instruction_only(tmp_path: Path) -> None:
+    def taught(name: str, lineage: str | None, sha256: str, instruction: str) -> Run:
+        dev = {"name": "texts", "kind": "texts", "select": True, "sha256": "3" * 64, "texts": 500}
+        data = {"train_sha256": "a" * 64, "dev_sha256": "d" * 64, "train": [], "dev": [dev]}
+        recipe = {"data": {"dev": [{"name": "texts", "instruction": instruction}]}}
+        teacher = {"kind": "source", "name": name, "sha256": sha256 * 64, "lineage": lineage}
+        return lora(tmp_path, name, data=data, recipe=recipe, teacher=teacher)
+
+    first = taught("first", "line", "1", "see")
+    assert len(compare([first, taught("seed", "line", "2", "see")]).rows) == 1  # seeds of one teacher
+    with pytest.raises(ConfigError, match=r"the teacher that texts alone are scored by differs .*'first'.*'other'"):
+        compare([first, taught("other", None, "2", "see")])
+    with pytest.raises(
+        ConfigError, match=r"instructions of dev sets of texts alone differ .*'ask': 'asked'; 'see': 'first'"
+    ):
+        compare([first, taught("asked", "line", "1", "ask")])
+    both = [lora(tmp_path, name, teacher={"lineage": None, "sha256": name}) for name in ("one", "two")]
+    assert compare(both).rows  # they score no texts
+
+
+def test_who_taught_tells_rows_apart_and_not_where_it_lay(tmp_path: Path) -> None:
+    def taught(name: str, key: str, place: str, sha256: str, seed: int) -> Run:
+        recipe = {"teacher": {"model": None, "backbone": None, "vectors": None, "weight": 1.0} | {key: place}}
+        teacher = {"kind": "x", "name": Path(place).name, "sha256": sha256 * 64, "lineage": None}
+        return lora(tmp_path, name, seed=seed, recipe=recipe, teacher=teacher)
+
+    seeds = [taught("a", "vectors", "/a/kept.npy", "1", 17), taught("b", "vectors", "/b/other.npy", "1", 18)]
+    (row,) = compare([*seeds, taught("c", "model", "/c/encoder", "1", 19)]).rows
+    assert row.seeds == 3
+    rows = compare([*seeds, taught("d", "vectors", "/a/kept.npy", "2", 17)]).rows
+    assert sorted((row.series.label, row.seeds) for row in rows) == [("lora", 2), ("lora [teacher 22222222]", 1)]
+
+
 def test_a_run_given_twice_is_refused(tmp_path: Path) -> None:
     run = lora(tmp_path)
     with pytest.raises(ConfigError, match="'lora' is given twice"):

@@ -79,6 +79,20 @@ def test_halves_of_sts_keep_sentences_together(tmp_path: Path) -> None:
         assert score == pytest.approx(100 * spearmanr(cosines, gold[rows]).statistic, abs=1e-4)
 
 
+def test_a_pair_of_sts_is_in_one_half_whichever_way_round_it_stands(tmp_path: Path) -> None:
+    pairs = [(f"a {i}", f"b {i}") for i in range(60)]
+    pairs += [(second, first) for first, second in pairs]
+    lines = [f"{first},{second},{i % 7}" for i, (first, second) in enumerate(pairs)]
+    (tmp_path / "sts.csv").write_text("sentence1,sentence2,score\n" + "\n".join(lines) + "\n")
+    data = loaded(tmp_path, kind="sts", path="sts.csv")
+    chosen, reported = (
+        {frozenset(pairs[int(i)]) for i in data.parts[half].places if i < len(pairs)}
+        for half in ("choosing", "reporting")
+    )
+    assert not chosen & reported
+    assert len(chosen) + len(reported) == 60
+
+
 def test_the_rows_that_choose_are_a_set_of_their_own(tmp_path: Path) -> None:
     data = classes(tmp_path, 90)
     x = RNG.normal(size=(len(data.texts), 5)).astype(np.float32)

@@ -6,12 +6,15 @@ from typing import Any
 
 import pytest
 import torch
+from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
+from transformers.models.llama import modeling_llama
 from zoo import FAMILIES, save
 
 from transferkit.decoder import passes as passes_module
 from transferkit.decoder.decoder import Decoder
 from transferkit.decoder.passes import Passes
 from transferkit.decoder.probe import probe
+from transferkit.decoder.tokens import Rows
 from transferkit.errors import ConfigError
 
 DENSE = ["llama", "gpt2", "gemma3", "qwen3", "mistral-window", "olmo2"]
@@ -99,3 +102,83 @@ def test_a_refusal_in_bfloat16_names_the_other_precision(tmp_path: Path, monkeyp
     for dtype, ending in (("float32", "choose another decoder"), ("bfloat16", ", or precision: float32")):
         with pytest.raises(ConfigError, match=rf"{ending}$"):
             Decoder.load(probe(str(tmp_path)), dtype=dtype)
+
+
+def forgets_padding(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
+    """Break fused attention; returns queries and keys of its calls."""
+    real, calls = ALL_ATTENTION_FUNCTIONS["sdpa"], list[tuple[int, int]]()
+
+    def broken(module: Any, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, mask: Any, **options: Any) -> Any:
+        calls.append((q.shape[2], k.shape[2]))
+        later = torch.ones(q.shape[2], k.shape[2], dtype=torch.bool).tril(k.shape[2] - q.shape[2])
+        return real(module, q, k, v, later[None, None], **{**options, "is_causal": False})
+
+    monkeypatch.setitem(ALL_ATTENTION_FUNCTIONS, "sdpa", broken)
+    return calls
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("name", ["llama", "qwen3", "olmo2"])
+def test_wrong_attention_over_long_texts_is_found(
+    name: str, dtype: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In bfloat16 short texts attend in another way, so that what is measured on a few tokens could miss it."""
+    save(FAMILIES[name], tmp_path)
+    calls = forgets_padding(monkeypatch)
+    assert path(tmp_path, dtype=dtype) == "refused"
+    assert calls
+
+
+def test_attention_over_short_texts_that_is_not_exact_is_not_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save(FAMILIES["llama"], tmp_path)
+    assert Decoder.load(probe(str(tmp_path)), dtype="bfloat16").passes.short_attention
+    plain, calls = modeling_llama.eager_attention_forward, []
+
+    def coarse(*args: Any, **options: Any) -> Any:
+        """As of scores so large that bfloat16 rounds them to the next number."""
+        calls.append(1)
+        out, weights = plain(*args, **options)
+        return out + 0.5 * out.flip(1), weights
+
+    monkeypatch.setattr(modeling_llama, "eager_attention_forward", coarse)
+    decoder = Decoder.load(probe(str(tmp_path)), dtype="bfloat16")
+    assert calls  # it was measured
+    assert decoder.exactness.cached
+    assert not decoder.exactness.short
+    calls.clear()
+    ids = torch.arange(3, 15).unsqueeze(0)
+    decoder.passes.run(input_ids=ids, mask=ids > 0)
+    assert not calls
+
+
+def test_a_text_is_the_same_beside_one_that_attends_in_another_way(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A real pass over more positions than short attention takes, in bfloat16, against the text alone and float32."""
+    save(FAMILIES["llama"], tmp_path)  # with rotary positions, which go on beyond its context
+    fast, exact = (Decoder.load(probe(str(tmp_path)), dtype=dtype).passes for dtype in ("bfloat16", "float32"))
+    used: list[str] = []
+
+    def seen(way: str, attend: Callable[..., Any]) -> Callable[..., Any]:
+        return lambda *args, **options: (used.append(way), attend(*args, **options))[1]  # type: ignore[func-returns-value]
+
+    monkeypatch.setitem(ALL_ATTENTION_FUNCTIONS, "sdpa", seen("sdpa", ALL_ATTENTION_FUNCTIONS["sdpa"]))
+    monkeypatch.setattr(
+        modeling_llama, "eager_attention_forward", seen("eager", modeling_llama.eager_attention_forward)
+    )
+
+    def states(passes: Passes, *texts: list[int]) -> torch.Tensor:
+        used.clear()
+        with torch.no_grad():
+            return passes.full_pass(Rows(before=list(texts), after=[[] for _ in texts]), None).states[0, -20:].float()
+
+    short, long = [3 + i % 20 for i in range(20)], [3 + i * 7 % 40 for i in range(200)]
+    alone = states(fast, short)
+    assert set(used) == {"eager"}
+    beside = states(fast, short, long)
+    assert set(used) == {"sdpa"}
+    truth = states(exact, short)
+    assert float((beside - alone).norm() / alone.norm()) < 0.03
+    assert float((beside - truth).norm() / truth.norm()) < 0.03

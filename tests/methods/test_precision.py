@@ -115,17 +115,17 @@ def test_a_checkpoint_gives_the_vectors_of_its_run(
 
 
 def test_adapters_of_the_prompting_llm_are_merged_into_its_checkpoint(tiny: Tiny, source: Path, tmp_path: Path) -> None:
-    """Weights with their adapters are rounded anew, so these vectors are the same but for rounding."""
+    """Weights with their adapters are rounded anew, and what is scored is so too: these are the same vectors."""
     (facts,) = [facts for facts in LEARNS if facts.task == "train"]
     changes = {
         "prompting": {"tuning": "lora"},
-        "optim": {"steps": 4, "lr": 0.05},
+        "optim": {"steps": 4, "lr": 0.002},
         "eval": {"every": 99, "keep": "last"},
     }
     one = built(tiny, facts, source, "bfloat16", **changes)
     before = one.embedder.eval().encode(TEXTS, instruction="see")
     one.fit(tmp_path / "run")
     expected = one.embedder.eval().encode(TEXTS, instruction="see")
-    assert np.abs(expected - before).max() > 0.1  # the premise: it learned
+    assert np.abs(expected - before).max() > 0.01  # the premise: it learned
     save(one.embedder, tmp_path / "saved", instructions={"intents": "see"})
-    np.testing.assert_allclose(load(tmp_path / "saved").encode(TEXTS, instruction="see"), expected, atol=0.03)
+    np.testing.assert_allclose(load(tmp_path / "saved").encode(TEXTS, instruction="see"), expected, atol=1e-6)

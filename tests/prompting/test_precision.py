@@ -9,6 +9,8 @@ from helpers.parts import TEXTS, load_prompting, relative, source_checkpoint
 from helpers.products import Products
 from helpers.tiny import Tiny
 from torch import Tensor
+from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
+from transformers.models.qwen3 import modeling_qwen3
 from zoo import FAMILIES, save
 
 from transferkit.config.sections import LoraSection
@@ -18,11 +20,8 @@ from transferkit.prompting.saved import open_source, open_writer
 
 PROMPTS = [text for text in TEXTS if text]
 USABLE = sorted(name for name, family in FAMILIES.items() if family.expected != "refused")
-# What a decoder of the zoo says to bfloat16 as a Prompting LLM; random weights three times too large round a lot.
-NOT_IN_BFLOAT16 = {
-    "dbrx": "off by inf",  # its experts add what autocast rounded to what it did not
-    "minicpm3": r"off by 1\.\d",
-}
+# What a decoder of the zoo says to bfloat16 as a Prompting LLM.
+NOT_IN_BFLOAT16 = {"dbrx": "off by inf"}  # its experts add what autocast rounded to what it did not
 
 
 def gradients(prompting: PromptingLLM) -> tuple[Tensor, dict[str, Tensor]]:
@@ -124,7 +123,9 @@ def test_every_family_writes_in_bfloat16(name: str, tmp_path: Path) -> None:
         fast.precision = "float32"
         truth = fast(PROMPTS)
     assert fast.model.config.get_text_config()._attn_implementation in ("sdpa", "eager")
-    assert 0 < relative(soft, truth) < 0.2
+    # Random weights three times too large round a lot; plain products, which round this one's scores, are off by 1.2.
+    assert 0 < relative(soft, truth) < (0.4 if name == "minicpm3" else 0.2)
+    assert name != "minicpm3" or not fast.short_attention
 
 
 def test_a_wrong_mask_is_found(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -150,6 +151,38 @@ def test_what_goes_wrong_in_bfloat16_alone_is_found(tiny: Tiny, monkeypatch: pyt
     assert load_prompting(tiny.prompting).precision == "float32"
     with pytest.raises(ConfigError, match="its batches differ from single prompts"):
         load_prompting(tiny.prompting, precision="bfloat16")
+
+
+def test_wrong_attention_over_long_prompts_is_found(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In bfloat16 short prompts attend in another way; here fused attention, in that precision alone, reads padding."""
+    real = ALL_ATTENTION_FUNCTIONS["sdpa"]
+
+    def broken(module: Any, q: Tensor, k: Tensor, v: Tensor, mask: Any, **options: Any) -> Any:
+        if torch.is_autocast_enabled("cpu"):
+            later = torch.ones(q.shape[2], k.shape[2], dtype=torch.bool).tril(k.shape[2] - q.shape[2])
+            mask, options = later[None, None], {**options, "is_causal": False}
+        return real(module, q, k, v, mask, **options)
+
+    assert load_prompting(tiny.prompting, precision="bfloat16").short_attention
+    monkeypatch.setitem(ALL_ATTENTION_FUNCTIONS, "sdpa", broken)
+    assert load_prompting(tiny.prompting).precision == "float32"
+    with pytest.raises(ConfigError, match="its batches differ from single prompts"):
+        load_prompting(tiny.prompting, precision="bfloat16")
+
+
+def test_attention_over_short_prompts_that_is_not_exact_is_not_used(
+    tiny: Tiny, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain = modeling_qwen3.eager_attention_forward
+
+    def coarse(*args: Any, **options: Any) -> Any:
+        out, weights = plain(*args, **options)
+        return out + 0.5 * out.flip(1), weights
+
+    monkeypatch.setattr(modeling_qwen3, "eager_attention_forward", coarse)
+    fast, exact = (load_prompting(tiny.prompting, precision=one) for one in ("bfloat16", "float32"))
+    assert not fast.short_attention
+    assert relative(fast(PROMPTS), exact(PROMPTS)) < 0.02
 
 
 def test_a_checkpoint_says_in_which_precision_it_writes(tiny: Tiny, tmp_path: Path) -> None:

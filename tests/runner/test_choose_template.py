@@ -1,23 +1,31 @@
 """Template `auto`: every named one and variations of the best are tried where training starts, and the best is read."""
 
+from dataclasses import replace
 from io import StringIO
 from pathlib import Path
 
 import pytest
+import torch
 from helpers.parts import source_checkpoint
-from helpers.run_parts import QUIET
+from helpers.run_parts import QUIET, Stopped, untimed
 from helpers.tiny import Tiny
 from rich.console import Console
+from safetensors.torch import load_file
 
 from transferkit.config.methods import MethodFacts, all_methods
+from transferkit.config.resolve import behind
 from transferkit.config.template import Template, list_templates, templates_to_try, variations
 from transferkit.convergence import compare
+from transferkit.errors import RunError
 from transferkit.runner.dry_run import describe
 from transferkit.runner.prepare import Inputs, prepare, resolved
+from transferkit.runner.provenance import lineage
 from transferkit.runner.run import resume, start
+from transferkit.runs.checkpoint_folder import source_facts
 from transferkit.runs.folder import read_run
 from transferkit.study.plan import Planned
 from transferkit.study.run import is_same_run
+from transferkit.training.signals import Interrupted
 
 AUTO = {"template": "auto"}
 LEARNING = [facts for facts in all_methods().values() if facts.learns and facts.has_backbone]
@@ -56,17 +64,39 @@ def test_the_best_template_is_read(tiny: Tiny, source: Path, facts: MethodFacts)
 
 
 def test_a_run_knows_what_was_asked_for_and_goes_on_with_what_was_chosen(
-    tiny: Tiny, source: Path, tmp_path: Path
+    tiny: Tiny, source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    recipe = tiny.recipe("adapt", embedding=AUTO, optim={"steps": 2})
-    folder = start(recipe, Inputs(source=source, data_dir=tiny.data), runs=tmp_path, console=QUIET)
-    run = read_run(folder)
+    recipe, given = tiny.recipe("adapt", embedding=AUTO), Inputs(source=source, data_dir=tiny.data)
+    straight = start(recipe, given, runs=tmp_path, name="straight", console=QUIET)
+    run = read_run(straight)
     assert run.record["template_choice"]["asked"]["template"] == "auto"
     assert run.recipe["embedding"]["template"] in run.record["template_choice"]["tried"]
-    assert resume(folder, console=QUIET) == folder
-    planned = Planned("adapt", recipe, source, folder)
-    assert is_same_run(planned)
+    with monkeypatch.context() as patch:
+        patch.setattr("transferkit.runner.run.Progress", Stopped)
+        with pytest.raises(Interrupted):
+            start(recipe, given, runs=tmp_path, name="stopped", console=QUIET)
+    stopped = resume(tmp_path / "stopped", console=QUIET)
+    again = read_run(stopped)
+    assert again.record["template_choice"] == run.record["template_choice"]
+    assert again.recipe["embedding"] == run.recipe["embedding"]
+    assert untimed(again.metrics) == untimed(run.metrics)
+    first, second = (load_file(folder / "checkpoint" / "learned.safetensors") for folder in (straight, stopped))
+    assert all(first[name].equal(second[name]) for name in first)
+    assert source_facts(stopped)["lineage"] == source_facts(straight)["lineage"]
+    for folder in (straight, stopped):
+        assert is_same_run(Planned("adapt", recipe, source, folder))
     assert compare([run]).rows[0].series.label == "transfer, W + offsets, source start"
+
+
+def test_a_lineage_holds_the_template_as_it_was_asked_for(tiny: Tiny, source: Path) -> None:
+    given = Inputs(source=source, data_dir=tiny.data)
+    asked = resolved(tiny.recipe("adapt", embedding=AUTO), source=source)
+    prepared = prepare(asked, given, console=QUIET)
+    of = [lineage(prepared)]
+    for template in list(prepared.template_choice["tried"])[:2]:  # as another seed may choose
+        of.append(lineage(replace(prepared, recipe=behind(asked, template))))
+    assert len(set(of)) == 1
+    assert lineage(replace(prepared, template_choice={})) != of[0]  # the same one, asked for by itself
 
 
 def test_seeds_that_chose_differently_are_seeds_of_one_row(tiny: Tiny, source: Path, tmp_path: Path) -> None:
@@ -81,6 +111,23 @@ def test_seeds_that_chose_differently_are_seeds_of_one_row(tiny: Tiny, source: P
     file.write_text(file.read_text(encoding="utf-8").replace(f"template: '{chosen}'", "template: 'other {text}{soft}'"))
     (row,) = compare([read_run(folder) for folder in folders]).rows
     assert row.seeds == 2
+
+
+def test_memory_that_runs_out_while_templates_are_tried_is_one_sentence(
+    tiny: Tiny, source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr("transferkit.runner.choose_template.Scorer.__call__", full)
+    with pytest.raises(RunError, match=r"^embedding\.template: auto: out of GPU memory while .*, or name a template"):
+        start(
+            tiny.recipe("adapt", embedding=AUTO),
+            Inputs(source=source, data_dir=tiny.data),
+            runs=tmp_path,
+            console=QUIET,
+        )
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_dry_run_asks_no_model(tiny: Tiny, source: Path) -> None:

@@ -7,15 +7,17 @@ from typing import Any
 
 import pytest
 from helpers.parts import source_checkpoint
-from helpers.run_parts import QUIET
+from helpers.run_parts import QUIET, Stopped
 from helpers.tiny import Tiny
 
 from transferkit.errors import ConfigError, RunError
 from transferkit.files.builtin import BUNDLED
 from transferkit.runner.prepare import Inputs
 from transferkit.runner.record import check_unchanged
-from transferkit.runner.run import start
+from transferkit.runner.run import resume, start
 from transferkit.runs.checkpoint_folder import _RESEALED, source_facts
+from transferkit.runs.folder import read_metrics, write_metrics
+from transferkit.training.signals import Interrupted
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "formats.md"
 
@@ -67,3 +69,30 @@ def test_a_run_from_the_bundled_source_as_it_was_sealed_before_goes_on(tmp_path:
             check_unchanged(tmp_path, {"source": other} | rest, {"source": {"sha256": now}} | rest)
     with pytest.raises(ConfigError, match="the Prompting LLM changed since this run began"):  # it is not there any more
         check_unchanged(tmp_path, {"source": None, "prompting_weights_sha256": "0"} | rest, {"source": None} | rest)
+
+
+@pytest.mark.parametrize("dev", ["intents", "sts"])
+def test_a_run_from_before_there_were_halves_does_not_go_on(
+    dev: str, tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whether its dev set has halves by now, or is too small for them."""
+    sets = [{**one, "select": True} for one in tiny.mapping("adapt")["data"]["dev"] if one["name"] == dev]
+    recipe = tiny.recipe("baseline", method="prompt-tuning", data={"dev": sets})
+    monkeypatch.setattr("transferkit.runner.run.Progress", Stopped)
+    folder = tmp_path / "old"
+    with pytest.raises(Interrupted):
+        start(recipe, Inputs(data_dir=tiny.data), runs=tmp_path, name="old", console=QUIET)
+    now, rows = record(folder), read_metrics(folder)
+    then = {**now, "data": {**now["data"], "dev": [_without(one, "reported_rows") for one in now["data"]["dev"]]}}
+    for begun, measured in ((then, []), (now, [_without(row, "choosing") for row in rows])):
+        (folder / "record.json").write_text(json.dumps(begun))
+        write_metrics(folder, measured)
+        with pytest.raises(
+            ConfigError, match=r"old: an earlier version .* began this run.*finish it with that version"
+        ):
+            resume(folder, console=QUIET)
+    assert rows
+
+
+def _without(mapping: dict[str, Any], key: str) -> dict[str, Any]:
+    return {name: value for name, value in mapping.items() if name != key}

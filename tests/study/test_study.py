@@ -14,6 +14,7 @@ from helpers.ports import free_port
 from helpers.run_parts import QUIET
 from helpers.tiny import Tiny
 from typer.testing import CliRunner
+from zoo import WORDS
 
 from transferkit.cli.app import app
 from transferkit.config.recipes import read_recipe
@@ -24,7 +25,7 @@ from transferkit.files.lock import sole_use
 from transferkit.runner.prepare import Inputs
 from transferkit.runner.run import resume, start
 from transferkit.runs import checkpoint_folder
-from transferkit.runs.folder import read_metrics, read_record
+from transferkit.runs.folder import read_metrics, read_record, read_run
 from transferkit.study.plan import chosen, plan, short_name
 from transferkit.study.run import run_all
 from transferkit.study.schema import read_study
@@ -356,9 +357,11 @@ def test_of_what_lies_beside_a_study_only_a_decoder_or_a_spec_is_a_target(tiny: 
     (tmp_path / "org" / "model").mkdir(parents=True)
     spec = {"name": "mine", "family": "mine", "path": "model", "model_type": "llama", "hidden_size": 8}
     (tmp_path / "mine.yaml").write_text(dump_yaml(spec))
-    file = write_study(tiny, tmp_path, [{**RUNS[2], "name": "lora-2", "targets": ["org/model", "mine.yaml"]}])
+    names = ["org/model", "mine.yaml", "packed.gguf"]
+    (tmp_path / "packed.gguf").write_bytes(b"GGUF")
+    file = write_study(tiny, tmp_path, [{**RUNS[2], "name": "lora-2", "targets": names}])
     planned = plan(read_study(file), runs=tmp_path / "runs", beside=tmp_path)
-    assert [one.target for one in planned] == ["org/model", str(tmp_path / "mine.yaml")]
+    assert [one.target for one in planned] == ["org/model", str(tmp_path / "mine.yaml"), str(tmp_path / "packed.gguf")]
 
 
 def test_a_clone_of_finished_records_writes_its_tables_without_data_or_checkpoints(
@@ -406,6 +409,32 @@ def test_other_data_than_a_finished_run_has_are_found_before_the_first_run(
     assert [path.name for path in (tmp_path / "runs").iterdir()] == ["tfidf-s3"]
     run_all(planned[-1:], data_dir=other, console=QUIET)  # what is done asks for no data
     run_all(planned[4:], data_dir=tiny.data, console=QUIET)
+
+
+def test_a_study_without_labels_goes_on_after_its_first_run(tiny: Tiny, tmp_path: Path) -> None:
+    """What a teacher and a source decide of a run is known once it began, and no other data for that."""
+    data = tmp_path / "data"
+    shutil.copytree(tiny.data, data)
+    (data / "texts.txt").write_text("".join(f"the {one} {two}\n" for one in WORDS[:12] for two in WORDS[:12]))
+    both: dict[str, Any] = {"name": "texts", "kind": "texts", "path": "texts.txt"}
+    pairs = {"name": "pairs", "kind": "pairs", "path": "pairs.jsonl", "instruction": "see"}
+    apart = {"data.train": [{**both, "part": "train"}], "data.dev": [{**both, "part": "dev"}]}
+    runs = [
+        {"name": "source", "recipe": "train.yaml", "set": {"data.train": [pairs]}, "seeds": [3, 4]},
+        {"name": "transfer", "recipe": "adapt.yaml", "source": "source", "set": apart},
+    ]
+    planned = plan(read_study(write_study(tiny, tmp_path, runs)), runs=tmp_path / "runs", beside=tmp_path)
+    run_all(planned[:3], data_dir=data, console=QUIET)
+    recorded = read_run(planned[2].folder)
+    assert recorded.recipe["data"]["dev"][0]["instruction"] == "see"  # of its source
+    run_all(planned, data_dir=data, console=QUIET)
+    (row,) = compare([recorded, read_run(planned[3].folder)]).rows
+    assert row.seeds == 2
+    with (data / "texts.txt").open("a") as file:
+        file.write("\n".join(f"another text {number}" for number in range(20)))
+    shutil.rmtree(planned[3].folder)
+    with pytest.raises(ConfigError, match="transfer-target-s3: its training data are others than"):
+        run_all(planned, data_dir=data, console=QUIET)
 
 
 def test_finished_runs_that_no_table_can_hold_are_found_before_the_first_run(tiny: Tiny, tmp_path: Path) -> None:

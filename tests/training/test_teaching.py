@@ -334,12 +334,14 @@ def test_a_lineage_tells_teachers_apart_and_not_the_places_where_they_lie(
     kept = tmp_path / "kept.npy"
     embed_file(source, str(tiny.data / "texts.txt"), kept, instruction="", console=QUIET)
     (tmp_path / "elsewhere").mkdir()
-    moved = Path(shutil.copy(kept, tmp_path / "elsewhere" / kept.name))
+    moved = Path(shutil.copy(kept, tmp_path / "elsewhere" / "renamed.npy"))
     changed = tmp_path / "changed" / kept.name
     changed.parent.mkdir()
     np.save(changed, np.load(kept) + 1)
     here, there, other = (of(vectors=str(path)) for path in (kept, moved, changed))
     assert here == there != other
+    alike = [of(model=str(shutil.copytree(tiny.source, tmp_path / name))) for name in ("one", "two")]
+    assert alike[0] == alike[1] != here
     assert len({here, of(), of(weight=2.0), of(temperature=0.1)}) == 4
 
 

@@ -94,6 +94,12 @@ CASES = {
     "GGUF file of an alignment that nothing has": Case(
         TRAIN, ("x.gguf: damaged or cut short", "zero"), other("llama", general__alignment=0)
     ),
+    "GGUF file whose number of parts is a text": Case(
+        TRAIN, ("x.gguf: damaged or cut short", "its split.count is no whole number"), other("llama", split__count="3")
+    ),
+    "GGUF file whose kind is a number": Case(
+        TRAIN, ("x.gguf: damaged or cut short", "its general.type is no text"), other("llama", general__type=3)
+    ),
     "GGUF file of a packing that nobody knows": Case(
         TRAIN,
         ("x.gguf: damaged or cut short", "number 999, that the installed gguf does not know"),

@@ -24,6 +24,8 @@ def check_comparable(runs: list[Run], *, allow_unfinished: bool = False) -> None
     _check_finished(runs, allow_unfinished=allow_unfinished)
     _check_same(runs, "the training data differs (data.train_sha256)", lambda run: run.record["data"]["train_sha256"])
     _check_same(runs, _dev_difference(runs), lambda run: run.record["data"]["dev_sha256"])
+    _check_same(runs, "the teacher that texts alone are scored by differs (teacher)", _scored_by)
+    _check_same(runs, "the instructions of dev sets of texts alone differ (data.dev)", _instructions)
     _check_same(with_target(runs), f"the target backbone differs ({', '.join(_IDENTITY)})", _target)
 
 
@@ -67,6 +69,20 @@ def _check_finished(runs: list[Run], *, allow_unfinished: bool) -> None:
 
 def _target(run: Run) -> tuple[str, ...]:
     return tuple(run.record["backbone"][key] for key in _IDENTITY)
+
+
+def _scored_by(run: Run) -> str | None:
+    """The teacher that a dev set of texts alone compares under; None where there is no such set."""
+    teacher = run.record.get("teacher") or {}
+    scores = any(dev["kind"] == "texts" for dev in run.record["data"]["dev"])
+    return (teacher.get("lineage") or teacher.get("sha256")) if scores else None
+
+
+def _instructions(run: Run) -> str | None:
+    """With which both the teacher and the run read dev sets of texts alone; None where there is no such set."""
+    names = [dev["name"] for dev in run.record["data"]["dev"] if dev["kind"] == "texts"]
+    read = [one.get("instruction") or "" for one in run.recipe["data"]["dev"] if one["name"] in names] if names else []
+    return ", ".join(map(repr, read)) or None
 
 
 def _check_same(runs: Iterable[Run], what: str, value: Callable[[Run], Any]) -> None:

@@ -25,8 +25,11 @@ READOUT_NAMES: dict[Readout, str] = {
 }
 KIND_NAMES = {"none": "plain", "plain": "plain", "center": "centred", "whiten": "whitened", "pairs": "from pairs"}
 
-# It says what was loaded; `embedding.dtype` is what `precision` was once called.
-_IN_THE_RECORD = ("embedding.backbone", "embedding.quantization", "embedding.dtype", "precision")
+# It says what was loaded, and who taught; `embedding.dtype` is what `precision` was once called.
+_IN_THE_RECORD = (
+    *("embedding.backbone", "embedding.quantization", "embedding.dtype", "precision"),
+    *("teacher.model", "teacher.backbone", "teacher.vectors"),
+)
 _IGNORED_DATA_KEYS = {"path", "train_path", "corpus_path", "qrels_path", "hub_id", "builtin", "revision"}
 
 
@@ -199,7 +202,11 @@ def _identity(run: Run) -> dict[str, Any]:
         and not (key in RETIRED and value == RETIRED[key])  # a newer run of the same recipe no longer has the key
     }
     backbone = run.record["backbone"] or {}
-    facts["source"] = source_of(run)
+    teacher = run.record.get("teacher") or {}
+    facts["source"], facts["teacher"] = (
+        source_of(run),
+        (teacher.get("lineage") or teacher.get("sha256", ""))[:8] or None,
+    )
     facts["backbone"] = backbone.get("name")
     facts["quantization"], facts["precision"] = backbone.get("quantization"), precision_of(run)
     return {key: value for key, value in facts.items() if value is not None}

@@ -33,7 +33,8 @@ class DevSetData:
 
     ``parts`` holds all scored rows, and where the set may choose its two halves (:func:`halves`).
     ``counts`` says what was read: ``skipped_rows``, and for retrieval ``queries``, ``documents`` and
-    ``dropped_queries`` (those without a relevant document). ``sha256`` covers texts, gold data and halves.
+    ``dropped_queries`` (those without a relevant document). ``sha256`` covers texts, gold data and halves, and
+    instructions but those of texts alone.
     """
 
     name: str

@@ -31,7 +31,7 @@ OTHERS_PER_ROW = 5  # under `limit`: so many labelled texts or documents a score
 Item = TypeVar("Item")
 
 
-def load_dev_sets(section: DataSection, *, data_dir: Path | None, teacher: str | None = None) -> list[DevSetData]:
+def load_dev_sets(section: DataSection, *, data_dir: Path | None) -> list[DevSetData]:
     """All dev sets of the recipe, in its order. Those of texts alone have no score before :meth:`DevSetData.taught`.
 
     ``limit: n`` scores a fixed random sample (seed 0) of n rows; knn compares them with a sample of up to 5 n
@@ -41,7 +41,6 @@ def load_dev_sets(section: DataSection, *, data_dir: Path | None, teacher: str |
     Args:
         section: the recipe's ``data``.
         data_dir: what relative paths start from; None: the current folder.
-        teacher: what tells it from another one; a score of texts alone compares under one teacher only.
 
     Raises:
         ConfigError: a missing file or column, a bad row under ``on_bad_row: stop``, or a useless set.
@@ -52,7 +51,7 @@ def load_dev_sets(section: DataSection, *, data_dir: Path | None, teacher: str |
         "sts": _load_sts,
         "retrieval": _load_retrieval,
         "clustering": _load_clustering,
-        "texts": partial(_load_texts, teacher=teacher),
+        "texts": _load_texts,
     }
     return [loaders[spec.kind](_Reader(spec, data_dir, section.on_bad_row)) for spec in section.dev]
 
@@ -101,7 +100,9 @@ class _Reader(TableReader):
         if found is not None:
             parts["choosing"], parts["reporting"] = map(part, found)
         gold = parts["all"].metric.keywords
-        identity = [self.spec.kind, texts, instructions, gold, *(["halves"] if found is not None else [])]
+        # How texts alone are read is their teacher's to say, who is known once a run begins; the record names both.
+        read = None if self.spec.kind == "texts" else instructions
+        identity = [self.spec.kind, texts, read, gold, *(["halves"] if found is not None else [])]
         return DevSetData(
             name=self.spec.name,
             kind=self.spec.kind,
@@ -145,7 +146,7 @@ def _load_sts(reader: _Reader) -> DevSetData:
         both = np.concatenate([rows, rows + len(gold)])
         return Part(len(rows), both, partial(spearman, gold=[gold[row] for row in rows]))
 
-    keys = ["\0".join(both) for both in zip(first, second, strict=True)]
+    keys = ["\0".join(sorted(both)) for both in zip(first, second, strict=True)]  # one way round or the other
     instructions = [spec.instruction] * (2 * len(gold))
     return reader.finish(first + second, instructions, rows=list(zip(keys, gold, strict=True)), part=part)
 
@@ -164,7 +165,7 @@ def _load_clustering(reader: _Reader) -> DevSetData:
     return reader.finish(texts, instructions, rows=list(zip(texts, labels, strict=True)), part=part)
 
 
-def _load_texts(reader: _Reader, *, teacher: str | None) -> DevSetData:
+def _load_texts(reader: _Reader) -> DevSetData:
     spec = reader.spec
     source = reader.source(spec.path, subset=spec.subset, split=spec.split)
     texts = list(dict.fromkeys(reader.read(source, ("text",))["text"]))
@@ -179,13 +180,13 @@ def _load_texts(reader: _Reader, *, teacher: str | None) -> DevSetData:
         raise ConfigError(f"{source}: expected at least {FEWEST_TEXTS} different texts, got {len(texts)}")
 
     def part(rows: Places) -> Part:
-        return Part(len(rows), rows, partial(_untaught, teacher=teacher))
+        return Part(len(rows), rows, partial(_untaught))
 
     instructions = [spec.instruction] * len(texts)
     return reader.finish(texts, instructions, rows=list(zip(texts, texts, strict=True)), part=part)
 
 
-def _untaught(vectors: Vectors, *, teacher: str | None) -> float:
+def _untaught(vectors: Vectors) -> float:
     raise RunError("a dev set of kind 'texts' has no score before its teacher has read the texts")
 
 

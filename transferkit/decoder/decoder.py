@@ -34,7 +34,6 @@ class Decoder(nn.Module):
     def __init__(self, passes: Passes, *, spec: BackboneSpec, quantization: Quantization, context: int | None) -> None:
         super().__init__()
         self.trunk: Final = passes.trunk
-        self.passes: Final = passes
         self.encoder: Final = passes.encoder
         self.spec: Final = spec
         self.quantization: Final[Quantization] = quantization
@@ -45,6 +44,7 @@ class Decoder(nn.Module):
             probe = passes.full_pass(Rows(before=[[passes.encoder.filler]], after=[[]]), None)
         self.output_width: Final[int] = probe.states.shape[-1]
         self.exactness: Final[Exactness] = measure(passes, name=spec.name)
+        self.passes: Final = passes.with_short_attention() if self.exactness.short else passes
         _compare_with_spec(self)
         self.identity: Final[Identity] = identify(
             spec.location,

@@ -5,13 +5,14 @@ A table of families would rot with every release of ``transformers``; a measurem
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from transferkit.decoder.device import has_short_attention
 from transferkit.decoder.loading import input_embeddings, layer_stack
 from transferkit.decoder.passes import Passes
 from transferkit.decoder.tokens import Rows
@@ -29,11 +30,16 @@ _DRAWS = 2
 
 @dataclass(frozen=True)
 class Exactness:
-    """Largest relative errors of hidden states and soft-token gradients on each path, and how large they may be."""
+    """Largest relative errors of hidden states and soft-token gradients on each path, and how large they may be.
+
+    ``short``: short texts may attend as :func:`transferkit.decoder.device.short_attention` has them, for what they give
+    equals what they give beside long ones.
+    """
 
     cached_errors: tuple[float, float]  # states, gradients
     full_errors: tuple[float, float]
     allowed: tuple[float, float]
+    short: bool = False
 
     @property
     def full(self) -> bool:
@@ -62,18 +68,20 @@ def measure(passes: Passes, *, name: str) -> Exactness:
     allowed = (_ALLOWED, _ALLOWED)
     if passes.dtype is torch.bfloat16:
         allowed = _allowed_rounding(passes, rows, soft, reference, weights)
-    result = Exactness(
-        cached_errors=_padded_errors(passes, rows, soft, reference, weights, cached=True),
-        full_errors=_padded_errors(passes, rows, soft, reference, weights, cached=False),
-        allowed=allowed,
-    )
+    cached, full = (_padded_errors(passes, rows, soft, reference, weights, cached=one) for one in (True, False))
+    result = Exactness(cached_errors=cached, full_errors=full, allowed=allowed)
     if not (result.full or result.cached):
         raise ConfigError(
             f"{name}: this decoder cannot embed batches: padded rows differ from single rows by "
             f"{max(result.full_errors):.2g} (relative) and cached text by {max(result.cached_errors):.2g}; choose "
             f"another decoder{'' if passes.dtype is torch.float32 else ', or precision: float32'}"
         )
-    return result
+    if passes.dtype is torch.float32 or not has_short_attention(passes.trunk):
+        return result
+    way = passes.with_short_attention()
+    cached, full = (_padded_errors(way, rows, soft, reference, weights, cached=one) for one in (True, False))
+    short = Exactness(cached_errors=cached, full_errors=full, allowed=allowed)
+    return replace(result, short=(short.full or not result.full) and (short.cached or not result.cached))
 
 
 def _random_rows(passes: Passes) -> Rows:

@@ -29,6 +29,12 @@ _FREQUENCIES = "rope_freqs.weight"  # a tensor; among the facts whether it is th
 _VERSIONS = (2, 3)  # transformers reads no other
 _NUMBERS = dict(enumerate("BbHhIif?")) | {10: "Q", 11: "q", 12: "d"}  # kind of value -> its form in `struct`
 _TEXT, _LIST = 8, 9
+# Of metadata that are counted with, or stand in sentences.
+_KINDS = {
+    "general.type": (str, "text"),
+    "general.alignment": (int, "whole number"),
+    "split.count": (int, "whole number"),
+}
 _FORMS = {form: struct.Struct(f"<{form}") for form in _NUMBERS.values()}
 
 
@@ -200,6 +206,9 @@ def _header(content: mmap.mmap) -> tuple[dict[str, Any], int]:
         facts[key] = read.value(read.number("I"))
     if not isinstance(facts.get("general.architecture"), str):
         raise ValueError("it names no architecture")
+    for key, (kind, what) in _KINDS.items():
+        if not isinstance(facts.get(key, kind()), kind):
+            raise ValueError(f"its {key} is no {what}")
     end = 0
     facts[_FREQUENCIES] = False
     for _ in range(tensors):

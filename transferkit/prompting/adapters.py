@@ -1,6 +1,9 @@
 """LoRA through `peft`: the baseline has to be the real thing."""
 
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import cast
 
 import torch
 from torch import nn
@@ -41,3 +44,25 @@ def add_lora(model: nn.Module, lora: LoraSection, *, seed: int, autocast: bool =
         if isinstance(layer, BaseTunerLayer):
             layer.cast_input_dtype_enabled = False  # type: ignore[assignment]  # nn.Module's stub knows no flags
     return wrapped
+
+
+@contextmanager
+def merged(model: nn.Module) -> Iterator[None]:
+    """Inside the block the LoRA of ``model`` is in its weights, rounded to their dtype, as it is once it was saved."""
+    from peft.tuners.lora import LoraLayer
+
+    layers = [one for one in model.modules() if isinstance(one, LoraLayer)]
+    weights = [cast(nn.Parameter, one.get_base_layer().weight) for one in layers]
+    own = [weight.data for weight in weights]
+    try:
+        with torch.no_grad():
+            for layer, weight in zip(layers, weights, strict=True):
+                (name,) = layer.active_adapters
+                added: torch.Tensor = layer.get_delta_weight(name)  # type: ignore[operator]
+                weight.data = (weight.float() + added).to(weight.dtype)
+                layer._disable_adapters = True
+        yield
+    finally:
+        for layer, weight, values in zip(layers, weights, own, strict=True):
+            weight.data = values
+            layer._disable_adapters = False

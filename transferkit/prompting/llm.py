@@ -26,7 +26,7 @@ from transferkit.decoder.passes import per_layer_inputs
 from transferkit.decoder.pooling import mean
 from transferkit.decoder.tokens import TextEncoder, pad_left, positions
 from transferkit.errors import ConfigError
-from transferkit.prompting.adapters import add_lora
+from transferkit.prompting.adapters import add_lora, merged
 
 Outcome = tuple[Tensor, Tensor]  # soft tokens, and the gradient of the token embeddings
 _ALLOWED = 1e-4  # relative, in float32
@@ -69,7 +69,9 @@ class PromptingLLM(nn.Module):
         self.max_length = max_length if context is None else min(max_length, context - tokens - len(encoder.bos))
         self.precision: Computed = precision
         self.use_cache = True
+        self.short_attention = False  # until it is known to be exact
         self.peft: nn.Module | None = None
+        self._as_saved = False
         self._takes_position_ids = "position_ids" in inspect.signature(model.forward).parameters
 
     @classmethod
@@ -128,7 +130,11 @@ class PromptingLLM(nn.Module):
         return input_embeddings(self.model).weight.device
 
     def train(self, mode: bool = True) -> "PromptingLLM":
-        """Stays in eval mode: checkpointing and dropout do not go with a cache that carries gradients."""
+        """Stays in eval mode: checkpointing and dropout do not go with a cache that carries gradients.
+
+        Outside of training it writes as its checkpoint will: weights with adapters merged into them are rounded anew.
+        """
+        self._as_saved = not mode
         return super().train(False)
 
     def token_table(self) -> Tensor:
@@ -152,7 +158,10 @@ class PromptingLLM(nn.Module):
         """Soft tokens (B, k, d_p) after left-padded ``ids`` (B, T) with ``mask`` (B, T)."""
         half = self.precision == "bfloat16"
         # One block around all steps, so that a weight that learns is rounded once and not at each of them.
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=half):
+        with ExitStack() as stack:
+            if half and self.peft is not None and self._as_saved:
+                stack.enter_context(merged(self.peft))  # in fp32, so before autocast begins
+            stack.enter_context(torch.autocast(self.device.type, torch.bfloat16, enabled=half))
             return self._generate(ids, mask)
 
     def _generate(self, ids: Tensor, mask: Tensor) -> Tensor:
@@ -177,7 +186,7 @@ class PromptingLLM(nn.Module):
         if self._takes_position_ids:
             options["position_ids"] = positions(mask, embeds.shape[1])
         with ExitStack() as stack:
-            if self.precision == "bfloat16":
+            if self.short_attention and self.precision == "bfloat16":
                 stack.enter_context(short_attention(self.model, queries=embeds.shape[1], keys=mask.shape[1]))
             return self.model(
                 inputs_embeds=embeds,
@@ -207,7 +216,7 @@ class PromptingLLM(nn.Module):
 
         Compared are the soft tokens and the gradient of the token embeddings, which every step contributes to. Masks
         and positions are the same in every precision, so they are judged in float32; in bfloat16 a path may then be
-        off from the same figures by twice as much as single prompts are.
+        off from the same figures by twice as much as single prompts are. So may short texts that attend in their way.
         """
         generator = torch.Generator().manual_seed(0)
         lengths = (min(12, self.max_length), 5)  # the difference is padding
@@ -240,6 +249,10 @@ class PromptingLLM(nn.Module):
                 f"{location}: cannot be a Prompting LLM: its batches differ from single prompts by "
                 f"{max(errors):.2g} (relative); choose another decoder"
             )
+        if precision == "bfloat16":
+            self.short_attention = True
+            short = self._error(lambda: self._outcome(rows, weights), truth, precision)
+            self.short_attention = short <= allowed[precision]
         self.precision = precision
 
     def _error(self, way: Callable[[], Outcome], truth: Outcome, precision: Computed) -> float:

@@ -19,7 +19,7 @@ from transferkit.data.dev_sets import load_dev_sets
 from transferkit.data.training_sets import TrainingData, load_training_data
 from transferkit.decoder.device import choose_precision
 from transferkit.decoder.probe import resolve
-from transferkit.errors import ConfigError
+from transferkit.errors import ConfigError, RunError
 from transferkit.files.builtin import BUNDLED
 from transferkit.methods.base import Embedder, Given
 from transferkit.methods.registry import method_class
@@ -104,7 +104,13 @@ def prepare(recipe: ResolvedRecipe, inputs: Inputs, *, console: Console | None =
         asked, recipe = recipe, behind(recipe, candidates(recipe)[0])
         if console is not None:
             first = method_class(recipe.facts).build(recipe, given)
-            chosen = choose_template(asked, first, data, dev_sets, console)
+            try:
+                chosen = choose_template(asked, first, data, dev_sets, console)
+            except torch.OutOfMemoryError:
+                raise RunError(
+                    "embedding.template: auto: out of GPU memory while templates were tried; lower eval.batch_size or "
+                    "embedding.max_length, or name a template (`transferkit templates`)"
+                ) from None
             del first  # two decoders at once may not fit
             recipe, facts = behind(asked, chosen.template), choice_facts(chosen, asked)
             torch.manual_seed(recipe.seed)
@@ -119,10 +125,8 @@ def _teacher_and_dev_sets(
     recipe: ResolvedRecipe, inputs: Inputs, device: torch.device, data: TrainingData
 ) -> tuple[Teacher | None, list[DevSetData]]:
     teacher = find_teacher(recipe, source=inputs.source, data_dir=inputs.data_dir, device=device)
-    if teacher is None:
-        return None, load_dev_sets(recipe.data, data_dir=inputs.data_dir)
-    dev_sets = load_dev_sets(recipe.data, data_dir=inputs.data_dir, teacher=teacher.identity)
-    if teacher.known is not None:
+    dev_sets = load_dev_sets(recipe.data, data_dir=inputs.data_dir)
+    if teacher is not None and teacher.known is not None:
         scored = [text for dev in dev_sets if dev.kind == "texts" for text in dev.texts]
         teacher.check([*(text for text, _ in lesson_texts(recipe, data)), *scored])
     return teacher, dev_sets

@@ -50,7 +50,11 @@ def lineage(prepared: Prepared) -> str:
         *([] if prepared.teacher is None else [prepared.teacher.identity]),
     ]
     instructions = [[one.spec.instruction, one.document_instruction] for one in prepared.data.sets]
-    return lineage_of(prepared.recipe, weights, instructions, prepared.data.facts()["sha256"])
+    recipe = prepared.recipe
+    if prepared.template_choice:  # by what was asked for, as each seed may have chosen another template
+        asked = recipe.embedding.model_copy(update=prepared.template_choice["asked"])
+        recipe = recipe.model_copy(update={"embedding": asked})
+    return lineage_of(recipe, weights, instructions, prepared.data.facts()["sha256"])
 
 
 def lineage_of(recipe: ResolvedRecipe, weights: list[Any], instructions: list[Any], data_sha256: str) -> str:
@@ -61,7 +65,9 @@ def lineage_of(recipe: ResolvedRecipe, weights: list[Any], instructions: list[An
     fast).
     """
     named = with_names(recipe, _without_place)
-    chosen = what_counts(named.model_dump(mode="json", exclude_defaults=True, exclude={"data"}))
+    # Who teaches is among the weights, wherever it lies and whatever it is called there.
+    left_out: Any = {"data": True, "teacher": {"model", "backbone", "vectors"}}
+    chosen = what_counts(named.model_dump(mode="json", exclude_defaults=True, exclude=left_out))
     return _sha256([json.dumps([chosen, weights, instructions, data_sha256], sort_keys=True)])
 
 

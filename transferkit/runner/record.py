@@ -15,7 +15,7 @@ from transferkit.readout.choose import without_pairs
 from transferkit.runner.prepare import Prepared
 from transferkit.runner.provenance import data_facts, device_name
 from transferkit.runs.checkpoint_folder import as_sealed_now
-from transferkit.runs.folder import FORMAT, NO_FIGURES
+from transferkit.runs.folder import FORMAT, NO_FIGURES, read_metrics
 from transferkit.training.distributed import is_main
 from transferkit.training.peak_memory import peak_memory_bytes
 from transferkit.training.scoring import Evaluation
@@ -81,6 +81,20 @@ def label(prepared: Prepared) -> str:
     return f"{own}, {'label-free' if section.alone or all(texts) else 'with a teacher'}"
 
 
+def check_goes_on(folder: Path, begun: dict[str, Any]) -> None:
+    """Refuse to continue a run from before dev sets had halves: its evaluations chose and reported on the same rows.
+
+    Raises:
+        ConfigError: says so.
+    """
+    sets, rows = begun["data"]["dev"], read_metrics(folder)
+    if any("reported_rows" not in dev for dev in sets) or any("choosing" not in row for row in rows):
+        raise ConfigError(
+            f"{folder}: an earlier version of transferkit began this run, in which a dev set chose by the rows that it "
+            "reports, so its evaluations cannot be continued; finish it with that version, or start a new run"
+        )
+
+
 def check_unchanged(folder: Path, old: dict[str, Any], new: dict[str, Any]) -> None:
     """Refuse to continue a run on anything but what it began with.
 
@@ -104,7 +118,7 @@ def continued(record: dict[str, Any], begun: dict[str, Any]) -> dict[str, Any]:
     """The record of a run that another process began: what that one said of itself stands, this one is noted."""
     here = {key: record[key] for key in ("command", "git", "versions")}
     kept = {key: begun[key] for key in ("created_at", *here)}
-    kept |= {key: begun.get(key) for key in ("bfloat16_speed", "template_choice")}
+    kept["bfloat16_speed"] = begun.get("bfloat16_speed")
     if kept["git"] is not None and here["git"] is not None:
         kept["git"] |= {"dirty": kept["git"]["dirty"] or here["git"]["dirty"]}  # one step under such code is enough
     return record | kept | {"resumed": [*begun.get("resumed", []), {"at": record["created_at"], **here}]}

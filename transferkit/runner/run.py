@@ -25,6 +25,7 @@ from transferkit.readout.readout import Settings
 from transferkit.runner.prepare import Inputs, Prepared, prepare, resolved
 from transferkit.runner.provenance import lineage
 from transferkit.runner.record import (
+    check_goes_on,
     check_unchanged,
     continued,
     finished,
@@ -75,16 +76,18 @@ def resume(folder: Path, *, console: Console) -> Path:
     """Continue an interrupted run from its newest state; a finished one is left as it is.
 
     Raises:
-        ConfigError: not a run folder, changed data or models, or another process has it.
+        ConfigError: not a run folder, a run of an earlier version, changed data or models, or another process has it.
     """
     record = read_record(folder)
     if record["status"] == "done":
         say(f"{folder}: already done, nothing to resume", console)
         return folder
+    check_goes_on(folder, record)
     given = record.get("inputs") or {}
     inputs = Inputs(**{key: Path(given[key]) if given.get(key) else None for key in ("source", "data_dir")})
     recipe = resolved(recorded_recipe(folder), source=inputs.source)
     prepared = prepare(recipe, inputs)
+    prepared.template_choice = record.get("template_choice") or {}  # it was made when the run began
     check_unchanged(folder, record, first_record(prepared, folder))
     return _run(prepared, folder, console, begun=record)
 

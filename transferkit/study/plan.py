@@ -11,6 +11,7 @@ from transferkit.config.recipes import read_recipe
 from transferkit.config.specs import declared_spec, list_backbones
 from transferkit.errors import ConfigError, did_you_mean
 from transferkit.files.builtin import BUNDLED
+from transferkit.files.locations import is_gguf
 from transferkit.study.schema import Study, StudyRun
 
 
@@ -128,7 +129,7 @@ def _planned(run: StudyRun, study: Study, runs: Path, beside: Path, seed: int) -
 
 def _is_model(path: Path) -> bool:
     """Whether a decoder or its spec lies there; the folder of its tables may have a decoder's name too."""
-    return (path / "config.json").is_file() or (path.suffix == ".yaml" and path.is_file())
+    return (path / "config.json").is_file() or ((path.suffix == ".yaml" or is_gguf(str(path))) and path.is_file())
 
 
 def _folder(run: StudyRun, target: str | None, seed: int, runs: Path) -> Path:
