@@ -99,7 +99,7 @@ def prepare(recipe: ResolvedRecipe, inputs: Inputs, *, console: Console | None =
     )
     teacher, dev_sets = _teacher_and_dev_sets(recipe, inputs, accelerator.device, data)
     torch.manual_seed(recipe.seed)
-    given, facts = Given(inputs.source, accelerator.device, data), {}
+    given, choice = Given(inputs.source, accelerator.device, data), dict[str, Any]()
     if leaves_template_open(recipe):
         asked, recipe = recipe, behind(recipe, candidates(recipe)[0])
         if console is not None:
@@ -112,13 +112,13 @@ def prepare(recipe: ResolvedRecipe, inputs: Inputs, *, console: Console | None =
                     "embedding.max_length, or name a template (`transferkit templates`)"
                 ) from None
             del first  # two decoders at once may not fit
-            recipe, facts = behind(asked, chosen.template), choice_facts(chosen, asked)
+            recipe, choice = behind(asked, chosen.template), choice_facts(chosen, asked)
             torch.manual_seed(recipe.seed)
     embedder = method_class(recipe.facts).build(recipe, given)
     reset_peak_memory()  # the peak is that of training, not of loading, checking or an earlier run
     source = None if inputs.source is None else source_facts(inputs.source)
     seconds = perf_counter() - started
-    return Prepared(recipe, inputs, accelerator, data, dev_sets, embedder, teacher, source, seconds, facts)
+    return Prepared(recipe, inputs, accelerator, data, dev_sets, embedder, teacher, source, seconds, choice)
 
 
 def _teacher_and_dev_sets(
