@@ -27,10 +27,10 @@ class UnreachableError(RunError):
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """``; did you mean 'x'?`` for the closest known name, or an empty string.
 
-    Compared without case: a name typed in the wrong case is the commonest mistake.
+    Compared without case: a name typed in the wrong case is the commonest mistake. For 'text' nobody means 'intent'.
     """
     by_lower = {candidate.lower(): candidate for candidate in known}
-    match = get_close_matches(name.lower(), by_lower, n=1, cutoff=0.6)
+    match = get_close_matches(name.lower(), by_lower, n=1, cutoff=0.65)
     return f"; did you mean {by_lower[match[0]]!r}?" if match else ""
 
 

@@ -88,7 +88,7 @@ class Progress:
     def kept(self, step: int, score: float, *, steps: int) -> None:
         """Training is over, and the weights of ``step`` with its ``score`` are saved; ``steps`` were run in all."""
         # Then the checkpoint holds what training began with, which nobody should take for a result of it.
-        unchanged = "; no later step scored better" if steps and not step else ""
+        unchanged = "; no later one was better on the rows that choose" if steps and not step else ""
         message = f"{self.title}  kept step {step} (dev {score:.1f}){unchanged}"
         say(message, self.console)
 

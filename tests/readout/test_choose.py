@@ -92,7 +92,7 @@ def test_without_pairs_whitening_takes_their_place(kind: str) -> None:
     assert "pairs" not in choice.best
     said = without_pairs(ReadoutSection.model_validate({"kind": kind}))
     assert said is not None
-    assert {"auto": "only whitening is tried", "pairs": "vectors are whitened"}[kind] in said
+    assert {"auto": "plain and whitened are the choices", "pairs": "vectors are whitened"}[kind] in said
 
 
 @pytest.mark.parametrize("kind", ["none", "center", "whiten"])

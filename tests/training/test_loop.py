@@ -588,7 +588,7 @@ def test_the_step_that_is_kept(tiny: Tiny, source: Path, tmp_path: Path, keep: s
 @pytest.mark.parametrize(
     ("optim", "says"),
     [
-        ({"steps": 4, "lr": 1e-12}, r"kept step 0 \(dev \d+\.\d\); no later step scored better"),
+        ({"steps": 4, "lr": 1e-12}, r"kept step 0 \(dev \d+\.\d\); no later one was better on the rows that choose"),
         ({"steps": 0}, r"kept step 0 \(dev \d+\.\d\)"),
     ],
 )
@@ -605,7 +605,10 @@ def test_the_end_of_training_says_which_step_is_kept(
 
 @pytest.mark.parametrize(
     ("step", "line"),
-    [(25, "x  kept step 25 (dev 58.3)"), (0, "x  kept step 0 (dev 58.3); no later step scored better")],
+    [
+        (25, "x  kept step 25 (dev 58.3)"),
+        (0, "x  kept step 0 (dev 58.3); no later one was better on the rows that choose"),
+    ],
 )
 def test_only_where_training_changed_nothing_it_is_said(step: int, line: str) -> None:
     console = Console(file=StringIO(), width=40)

@@ -161,7 +161,7 @@ CASES = {
     ),
     "GGUF file without the package": Case(
         TRAIN,
-        ("x.gguf: a GGUF file needs the package gguf; `pip install gguf`",),
+        ("x.gguf: a GGUF file needs the package gguf; `pip install 'transferkit[gguf]'`",),
         spoil.both(sound(), spoil.not_installed("gguf")),
     ),
 }

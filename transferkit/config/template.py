@@ -109,7 +109,7 @@ def find_template(name: str) -> NamedTemplate:
     if name not in list_templates():
         raise ValueError(
             f"template {name!r}: neither the name of one nor text with {{text}} in it"
-            f"{did_you_mean(name, list_templates())} (`transferkit templates` shows those with a name)"
+            f"{did_you_mean(name, [AUTO, *list_templates()])} (`transferkit templates` shows those with a name)"
         )
     return parse(NamedTemplate, read_yaml(_FOLDER / f"{name}.yaml"), where=f"template {name}")
 

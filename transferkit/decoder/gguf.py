@@ -123,7 +123,7 @@ def check_gguf(location: str) -> dict[str, Any]:
     """
     check_location(location)
     if importlib.util.find_spec("gguf") is None:
-        raise ConfigError(f"{location}: a GGUF file needs the package gguf; `pip install gguf`")
+        raise ConfigError(f"{location}: a GGUF file needs the package gguf; `pip install 'transferkit[gguf]'`")
     return _checked(*_stamp(location))
 
 
@@ -139,8 +139,9 @@ def _checked(location: str, *stamp: int) -> dict[str, Any]:
         try:
             facts, needed = _header(content)
         except (struct.error, ValueError, TypeError, KeyError, ArithmeticError, MemoryError) as error:
+            why = "it ends there" if isinstance(error, struct.error) else error
             raise ConfigError(
-                f"{location}: damaged or cut short before its weights ({error}); copy or download it again"
+                f"{location}: damaged or cut short before its weights ({why}); copy or download it again"
             ) from None
         size = len(content)
     kind, architecture = facts.get("general.type", "model"), facts["general.architecture"]

@@ -59,7 +59,11 @@ def without_pairs(section: ReadoutSection) -> str | None:
     """What a user should know where the training sets hold no pairs."""
     if section.kind == "pairs":
         return "readout.kind: pairs: the training sets hold none, so vectors are whitened"
-    return "readout: the training sets hold no pairs, so only whitening is tried" if section.kind == "auto" else None
+    return (
+        "readout: the training sets hold no pairs, so plain and whitened are the choices"
+        if section.kind == "auto"
+        else None
+    )
 
 
 def _allowed(section: ReadoutSection, *, has_pairs: bool) -> list[Kind]:

@@ -60,7 +60,7 @@ def choose_template(
         if dev.kind == "texts":
             raise ConfigError(
                 f"embedding.template: auto is chosen before a teacher has read {dev.name!r}, so that set cannot choose "
-                "it; name a template (`transferkit templates`), or add a labelled dev set"
+                "it; name a template (`transferkit templates`), or take a recipe with a labelled set below data.dev"
             )
     scorer = Scorer(
         [dev.choosing_rows() for dev in selecting],
@@ -82,7 +82,10 @@ def choose_template(
                 say(f"template left out  {name}: {error}", console)
                 continue
             tried[reading.template] = scorer(view).choosing_score
-            say(f"template  {tried[reading.template]:5.1f}  {reading.pooling:<6}  {name}", console)
+            say(
+                f"template  {tried[reading.template]:5.1f} on the rows that choose  {reading.pooling:<6}  {name}",
+                console,
+            )
         return max(tried, key=lambda one: tried[one])
 
     best = attempt(candidates(recipe))

@@ -28,6 +28,10 @@ from transferkit.runs.checkpoint_folder import is_checkpoint, read_description, 
 
 Encode = Callable[[list[str], list[str], int], np.ndarray]  # texts, instructions, texts a pass -> (n, d_t)
 _MODULES = "modules.json"  # what tells a folder of sentence-transformers from a decoder's
+_WHO = (
+    "; a teacher is a run or checkpoint, a decoder or a folder of sentence-transformers, and teacher.vectors takes a "
+    "file of vectors"
+)
 _DECODER = ("config_sha256", "tokenizer_sha256", "weights_sha256", "template", "pooling", "layers", "max_length")
 
 
@@ -134,7 +138,8 @@ def find_teacher(
             return _checkpoint("checkpoint", section.model, section, device)
         return _decoder(section.model, section, device)
     except ConfigError as error:
-        raise ConfigError(f"teacher.model: {error}") from None
+        there = Path(section.model).is_dir()
+        raise ConfigError(f"teacher.model: {error}{'' if there else _WHO}") from None
 
 
 def _is_needed(recipe: ResolvedRecipe, section: TeacherSection) -> bool:
