@@ -59,11 +59,9 @@ def without_pairs(section: ReadoutSection) -> str | None:
     """What a user should know where the training sets hold no pairs."""
     if section.kind == "pairs":
         return "readout.kind: pairs: the training sets hold none, so vectors are whitened"
-    return (
-        "readout: the training sets hold no pairs, so plain and whitened are the choices"
-        if section.kind == "auto"
-        else None
-    )
+    if section.kind == "auto":
+        return "readout: the training sets hold no pairs, so plain and whitened are the choices"
+    return None
 
 
 def _allowed(section: ReadoutSection, *, has_pairs: bool) -> list[Kind]:
