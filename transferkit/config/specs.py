@@ -111,6 +111,11 @@ def find_spec(name: str) -> BackboneSpec:
     return _built_in(builtin_dir("backbones") / f"{name}.yaml")
 
 
+def all_specs() -> list[BackboneSpec]:
+    """Every built-in spec, in the order of their names."""
+    return [_built_in(path) for path in sorted(builtin_dir("backbones").glob("*.yaml"))]
+
+
 @cache
 def _built_in(path: Path) -> BackboneSpec:
     """Read once: to place an unknown decoder all are looked at."""
@@ -129,7 +134,7 @@ def declared_spec(name: str) -> BackboneSpec | None:
     if name.endswith(".yaml") or name in list_backbones():
         return find_spec(name)
     if not (Path(name).is_dir() or is_gguf(name)):
-        for known in map(find_spec, list_backbones()):
+        for known in all_specs():
             if known.hub_id == name:
                 return known
         if "/" not in name:

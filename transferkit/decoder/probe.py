@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 
 from transferkit.config.schema import dump_yaml
-from transferkit.config.specs import BackboneSpec, TokenizerFacts, declared_spec, find_spec, list_backbones
+from transferkit.config.specs import BackboneSpec, TokenizerFacts, all_specs, declared_spec
 from transferkit.decoder.loading import load_config, load_tokenizer
 from transferkit.decoder.tokens import opens_with_bos
 from transferkit.errors import ConfigError
@@ -74,7 +74,7 @@ def _max_length(config: object, tokenizer_limit: int) -> int | None:
 
 def _family(model_type: str, hidden_size: int, num_layers: int | None) -> str:
     """The family of a built-in spec of the same shape or architecture, so that its recipes apply; else the latter."""
-    known = [spec for spec in map(find_spec, list_backbones()) if not spec.bundled and spec.model_type == model_type]
+    known = [spec for spec in all_specs() if not spec.bundled and spec.model_type == model_type]
     alike = {spec.family for spec in known if (spec.hidden_size, spec.num_layers) == (hidden_size, num_layers)}
     families = alike or {spec.family for spec in known}
     return model_type if model_type in families or not families else min(families)
