@@ -16,9 +16,9 @@ def list_(
     json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
 ) -> None:
     """All built-in backbones."""
-    from transferkit.config.specs import find_spec, list_backbones
+    from transferkit.config.specs import all_specs
 
-    specs = [find_spec(name) for name in list_backbones()]
+    specs = all_specs()
     if json:
         for spec in specs:
             print(spec.model_dump_json(exclude_none=True))

@@ -12,7 +12,7 @@ from transferkit.config.recipe import Recipe
 from transferkit.config.recipe_text import whole_text
 from transferkit.config.recipes import FILE_ENDINGS, list_recipes, read_recipe, recipe_path
 from transferkit.config.schema import parse, parse_yaml
-from transferkit.config.specs import BackboneSpec, find_spec, list_backbones
+from transferkit.config.specs import BackboneSpec, all_specs, find_spec, list_backbones
 from transferkit.errors import ConfigError, did_you_mean
 from transferkit.files.locations import is_gguf
 
@@ -123,8 +123,7 @@ def _known_spec(backbone: str) -> BackboneSpec | None:
     """Spec of a built-in name, a hub id that has one, or a spec file; None for what has to be probed."""
     if backbone.endswith(".yaml") or backbone in list_backbones():
         return find_spec(backbone)
-    specs = (find_spec(name) for name in list_backbones())
-    spec = next((one for one in specs if one.hub_id == backbone), None)
+    spec = next((one for one in all_specs() if one.hub_id == backbone), None)
     if spec is None and "/" not in backbone and not (Path(backbone).is_dir() or is_gguf(backbone)):
         find_spec(backbone)  # raises, with the closest name
     return spec

@@ -113,7 +113,8 @@ def find_spec(name: str) -> BackboneSpec:
 
 def all_specs() -> list[BackboneSpec]:
     """Every built-in spec, in the order of their names."""
-    return [_built_in(path) for path in sorted(builtin_dir("backbones").glob("*.yaml"))]
+    folder = builtin_dir("backbones")
+    return [_built_in(folder / f"{name}.yaml") for name in list_backbones()]
 
 
 @cache

@@ -71,11 +71,15 @@ def _target(run: Run) -> tuple[str, ...]:
     return tuple(run.record["backbone"][key] for key in _IDENTITY)
 
 
+def teacher_of(run: Run) -> str | None:
+    """What the teachers of one group share: their lineage, which a seed does not change; else the teacher itself."""
+    teacher = run.record.get("teacher") or {}
+    return teacher.get("lineage") or teacher.get("sha256")
+
+
 def _scored_by(run: Run) -> str | None:
     """The teacher that a dev set of texts alone compares under; None where there is no such set."""
-    teacher = run.record.get("teacher") or {}
-    scores = any(dev["kind"] == "texts" for dev in run.record["data"]["dev"])
-    return (teacher.get("lineage") or teacher.get("sha256")) if scores else None
+    return teacher_of(run) if any(dev["kind"] == "texts" for dev in run.record["data"]["dev"]) else None
 
 
 def _instructions(run: Run) -> str | None:

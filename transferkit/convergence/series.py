@@ -12,7 +12,7 @@ from typing import Any, Literal
 from transferkit.config.methods import all_methods, heeded, what_counts
 from transferkit.config.recipes import RETIRED
 from transferkit.config.template import template_name
-from transferkit.convergence.comparable import run_id
+from transferkit.convergence.comparable import run_id, teacher_of
 from transferkit.convergence.curve import Keep, Point, kept, learning_curve, reached
 from transferkit.runs.folder import Run, as_asked
 
@@ -202,11 +202,7 @@ def _identity(run: Run) -> dict[str, Any]:
         and not (key in RETIRED and value == RETIRED[key])  # a newer run of the same recipe no longer has the key
     }
     backbone = run.record["backbone"] or {}
-    teacher = run.record.get("teacher") or {}
-    facts["source"], facts["teacher"] = (
-        source_of(run),
-        (teacher.get("lineage") or teacher.get("sha256", ""))[:8] or None,
-    )
+    facts["source"], facts["teacher"] = source_of(run), (teacher_of(run) or "")[:8] or None
     facts["backbone"] = backbone.get("name")
     facts["quantization"], facts["precision"] = backbone.get("quantization"), precision_of(run)
     return {key: value for key, value in facts.items() if value is not None}

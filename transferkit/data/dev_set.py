@@ -52,18 +52,26 @@ class DevSetData:
         return "choosing" in self.parts
 
     @property
+    def _choosing(self) -> Part:
+        return self.parts["choosing" if self.is_halved else "all"]
+
+    @property
+    def _reporting(self) -> Part:
+        return self.parts["reporting" if self.is_halved else "all"]
+
+    @property
     def reported_rows(self) -> int:
         """How many are reported."""
-        return self.parts["reporting" if self.is_halved else "all"].rows
+        return self._reporting.rows
 
     @property
     def choosing_places(self) -> Places:
         """Places of the texts that the rows which choose need."""
-        return self.parts["choosing" if self.is_halved else "all"].places
+        return self._choosing.places
 
     def choosing_rows(self) -> "DevSetData":
         """The rows that choose, with their texts alone, as a set of their own."""
-        part = self.parts["choosing" if self.is_halved else "all"]
+        part = self._choosing
         texts, instructions = ([values[int(i)] for i in part.places] for values in (self.texts, self.instructions))
         everything = replace(part, places=np.arange(len(part.places)))
         return replace(self, texts=texts, instructions=instructions, parts={"all": everything})
@@ -76,10 +84,6 @@ class DevSetData:
             f"data.dev {self.name!r}: its rows are too few or too much alike for two halves, so what is reported is "
             "what chose, which flatters; give it more rows"
         )
-
-    def choosing_score(self, vectors: Vectors) -> float:
-        """Of the rows that choose steps, templates and readouts."""
-        return self.score(vectors, "choosing" if self.is_halved else "all")
 
     def reported_score(self, vectors: Vectors) -> float:
         """Of the rows that chose nothing; of all where there are no halves."""
