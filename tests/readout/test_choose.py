@@ -1,11 +1,11 @@
-"""The readout is chosen by the texts that choose, plain is among the choices, and what a recipe fixes stays fixed."""
+"""The usual readout stands unless the texts that choose say more than their error, and what a recipe fixes stays."""
 
 import pytest
 import torch
 from torch import Tensor
 
 from transferkit.config.sections import ReadoutSection
-from transferkit.readout.choose import ALPHAS, RIDGES, Choice, choose, open_settings, without_pairs
+from transferkit.readout.choose import ALPHAS, RIDGES, USUAL, Choice, choose, open_settings, without_pairs
 from transferkit.readout.fit import Fitter
 from transferkit.readout.readout import Settings
 
@@ -16,6 +16,7 @@ def sample(n: int = 40, width: int = 5) -> tuple[Tensor, Tensor]:
 
 
 VECTORS, PLACES = sample()
+ROWS = 200  # an accuracy of 82 % over so many has a standard error of 2.7 points
 
 
 class Judge:
@@ -30,16 +31,18 @@ class Judge:
         self.seen.append(settings)
         expected = Fitter(VECTORS, PLACES).fit(settings)(VECTORS)
         torch.testing.assert_close(finished @ finished.T, expected @ expected.T, rtol=1e-4, atol=1e-4)
-        return float(sum(getattr(settings, key) == value for key, value in self.liked.items()))
+        right = all(getattr(settings, key) == value for key, value in self.liked.items())
+        return self.better if right else 80.0
 
     tried: list[Settings]
+    better = 90.0
 
 
 def decide(judge: Judge, *, pairs: bool = True, **section: object) -> Choice:
     fitter = Fitter(VECTORS, PLACES if pairs else None)
     parsed = ReadoutSection.model_validate(section)
     judge.tried = list(open_settings(parsed, has_pairs=pairs))
-    return choose(parsed, fitter, VECTORS, judge)
+    return choose(parsed, fitter, VECTORS, judge, rows=ROWS)
 
 
 @pytest.mark.parametrize(
@@ -52,23 +55,30 @@ def test_what_scores_best_is_delivered(liked: dict[str, object]) -> None:
     assert {key: getattr(chosen, key) for key in liked} == liked
 
 
-def test_of_equally_good_kinds_the_one_that_is_so_more_often_is_delivered() -> None:
-    """One lucky ridge of whitening is as good as every readout from pairs."""
+@pytest.mark.parametrize(("better", "stands"), [(82.6, True), (82.8, False)])
+def test_the_usual_one_stands_against_what_is_better_by_less_than_the_error(better: float, stands: bool) -> None:
+    liked = {"kind": "whiten", "ridge": 3.0}
+    judge = Judge(**liked)
+    judge.better = better
+    choice = decide(judge)
+    assert choice.chosen.readout.settings == (USUAL["pairs"] if stands else Settings("whiten", ridge=3.0))
+    assert choice.best["pairs"].readout.settings == USUAL["pairs"]
+    assert choice.best["whiten"].readout.settings == (USUAL["whiten"] if stands else Settings("whiten", ridge=3.0))
 
-    class Lucky(Judge):
-        def __call__(self, finished: Tensor) -> float:
-            super().__call__(finished)
-            settings = self.seen[-1]
-            return float(settings.kind == "pairs" or (settings.kind, settings.ridge) == ("whiten", 10.0))
 
-    assert decide(Lucky()).delivered == "pairs"
+@pytest.mark.parametrize("score", [0.0, 100.0, -3.0])
+def test_an_error_is_never_below_nothing(score: float) -> None:
+    """Rank correlations can be negative."""
+    fitter, section = Fitter(VECTORS, PLACES), ReadoutSection.model_validate({"kind": "whiten", "ridge": 0.5})
+    choice = choose(section, fitter, VECTORS, lambda finished: score, rows=ROWS)
+    assert choice.chosen.score == score
 
 
 def test_every_ridge_and_exponent_is_tried_once() -> None:
     judge = Judge()
     choice = decide(judge)
     assert len(set(judge.seen)) == len(judge.seen) == 1 + len(RIDGES) + len(RIDGES) * len(ALPHAS)
-    assert choice.chosen.readout.kind == "none"  # all score alike: the simplest
+    assert choice.chosen.readout.settings == USUAL["pairs"]  # all score alike
     assert set(choice.best) == {"none", "whiten", "pairs"}
 
 

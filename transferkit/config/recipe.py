@@ -82,6 +82,13 @@ class Recipe(Strict):
             raise ValueError("prompting.backbone: not allowed in adapt, --source decides it")
         if self.task != "train" and self.embedding.more_backbones:
             raise ValueError("embedding.more_backbones: only in train do several backbones share a Prompting LLM")
+        alone, steps = self.prompting.alone_steps, self.optim.steps
+        if self.task != "train" and alone:
+            raise ValueError("prompting.alone_steps: only in train does the Prompting LLM learn")
+        if steps and alone >= steps:
+            raise ValueError(
+                f"prompting.alone_steps: expected fewer than optim.steps ({steps}), so that W learns too, got {alone}"
+            )
         if self.task != "adapt" and self.alignment.init == "source":
             raise ValueError("alignment.init: 'source' is for adapt, only there is a source to start from")
         if self.task != "baseline" and self.method is not None:

@@ -74,6 +74,12 @@ class PromptingSection(Strict):
         "full", description="train only: all weights of the Prompting LLM learn, or LoRA adapters in it"
     )
     lora: LoraSection = Field(LoraSection(), description="`tuning: lora`")
+    alone_steps: Steps = Field(
+        0,
+        ge=0,
+        description="train only: so many of `optim.steps`, the first ones, teach the Prompting LLM without any "
+        "backbone, by its soft tokens side by side; W starts after them",
+    )
     max_length: Tokens | None = Field(
         None, ge=8, description="instruction and text that it reads; absent: the source's, without one 128"
     )
@@ -168,16 +174,20 @@ class ReadoutSection(Strict):
     kind: Literal["auto", "none", "center", "whiten", "pairs"] = Field(
         "auto",
         description="`pairs`: directions that a training pair's two sides share count most, where no set has pairs "
-        "`whiten`; `auto`: the best of `none`, `whiten` and `pairs`",
+        "`whiten`; `auto`: `pairs`, unless `whiten` or `none` scores higher by more than a standard error",
     )
     sample: Texts = Field(2000, ge=2, description="training texts it is fitted on; half as many pairs")
     ridge: MeanEigenvalue | None = Field(
-        None, ge=0, description="whiten, pairs: added to every eigenvalue; absent: the best of 0.03 to 30"
+        None,
+        ge=0,
+        description="whiten, pairs: added to every eigenvalue; absent: 1, unless another of 0.03 to 30 is better by "
+        "more than that error",
     )
     alpha: float | None = Field(
         None,
         ge=0,
-        description="pairs: exponent of the correlation of a pair's sides, 0 whitens; absent: the best of 0.25 to 1",
+        description="pairs: exponent of the correlation of a pair's sides, 0 whitens; absent: 0.5, unless 0.25 or 1 is "
+        "better by more than that error",
     )
 
 

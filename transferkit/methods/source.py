@@ -1,12 +1,18 @@
-"""The source: Prompting LLM and alignment learn together, on one frozen decoder or on several in turn."""
+"""The source: Prompting LLM and alignment learn together, on one frozen decoder or on several in turn.
 
-from collections.abc import Mapping, Sequence
+The Prompting LLM may learn alone first, which costs no pass of a decoder: then soft tokens tell texts apart before a
+decoder is to make something of them.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar, Self
 
+import torch
 from torch import Tensor, nn
 
 from transferkit.config.methods import MethodFacts
 from transferkit.config.resolve import ResolvedRecipe
+from transferkit.decoder.decoder import Decoder
 from transferkit.decoder.gguf import unpacked
 from transferkit.decoder.identity import weights_sha256
 from transferkit.decoder.probe import resolve
@@ -15,6 +21,7 @@ from transferkit.errors import ConfigError
 from transferkit.methods.base import Given, Group
 from transferkit.methods.on_backbone import build_reader
 from transferkit.methods.transfer import PromptEmbedder
+from transferkit.prompting.alignment import Alignment
 from transferkit.prompting.alignment_start import start_alignment
 from transferkit.prompting.llm import PromptingLLM
 from transferkit.prompting.writer import Writer
@@ -29,6 +36,10 @@ class SourceEmbedder(PromptEmbedder):
 
     Args:
         others: on further backbones, of any width, with the Prompting LLM that all share.
+        alone_steps: the first steps, in which the Prompting LLM learns without a backbone: the vector of a text is its
+            soft tokens side by side.
+        restart: of the alignment for one of the backbones, from the Prompting LLM as it is now. Whatever reads
+            through a backbone after such steps starts from there.
     """
 
     facts = MethodFacts(
@@ -44,12 +55,22 @@ class SourceEmbedder(PromptEmbedder):
     )
     divergence_remedy: ClassVar[str] = "lower optim.lr, optim.lr_alignment or optim.lr_offset, or raise prompting.tau"
 
-    def __init__(self, *parts: Any, others: Sequence[PromptEmbedder] = (), **options: Any) -> None:
+    def __init__(
+        self,
+        *parts: Any,
+        others: Sequence[PromptEmbedder] = (),
+        alone_steps: int = 0,
+        restart: Callable[[Decoder], Alignment] | None = None,
+        **options: Any,
+    ) -> None:
         super().__init__(*parts, **options)
         if others:
             self.others = nn.ModuleList(others)
         self._others = list(others)
         self._turn = 0
+        self._alone = False
+        self._alone_steps = alone_steps
+        self._restart = restart
 
     @classmethod
     def build(cls, recipe: ResolvedRecipe, given: Given) -> Self:
@@ -72,6 +93,10 @@ class SourceEmbedder(PromptEmbedder):
         if settings.tuning == "lora":
             prompting.add_lora(settings.lora, seed=recipe.seed)
         writer = Writer(prompting, reads=settings.reads)
+
+        def restart(decoder: Decoder) -> Alignment:
+            return start_alignment(writer, decoder, recipe.alignment, seed=recipe.seed)[0]
+
         alignment, facts = start_alignment(writer, reader.decoder, recipe.alignment, seed=recipe.seed)
         others, fits = _others(recipe, given, writer)
         facts |= {"more_backbones": fits} if others else {}
@@ -83,6 +108,8 @@ class SourceEmbedder(PromptEmbedder):
             pooling=recipe.reading.pooling,
             record_facts={"alignment": facts, "prompting_weights_sha256": origin},
             others=others,
+            alone_steps=settings.alone_steps,
+            restart=restart,
         )
 
     def summary(self) -> list[str]:
@@ -91,19 +118,47 @@ class SourceEmbedder(PromptEmbedder):
         return super().summary() + [f"Prompting LLM {how}" for how in unpacked(origin)]
 
     def before_step(self, step: int) -> None:
-        """The backbone of this step."""
+        """The backbone of this step, or none."""
         self._turn = step % (1 + len(self._others))
+        if step == self._alone_steps > 0:
+            self._start_alignments()
+        self._alone = step < self._alone_steps
+
+    def train(self, mode: bool = True) -> Self:
+        """An evaluation after steps without a backbone reads through alignments that start there."""
+        if not mode and self._alone:
+            self._start_alignments()
+        return super().train(mode)
+
+    @torch.no_grad()
+    def _start_alignments(self) -> None:
+        assert self._restart is not None  # whoever asks for such steps says how W starts
+        for one in (self, *self._others):
+            started = self._restart(one.backbone).state_dict()
+            one.alignment.load_state_dict(started)
 
     def embed(
         self, texts: Sequence[str], instructions: Sequence[str], *, memory: TextStateMemory | None = None
     ) -> Tensor:
-        """Pooled vectors (B, d) of the backbone whose turn it is; outside of training the first one's."""
+        """Pooled vectors (B, d) of the backbone whose turn it is; outside of training the first one's.
+
+        While the Prompting LLM learns alone, what it writes of each text (B, k d_p).
+        """
+        if self.training and self._alone:
+            return self._written(texts, instructions)
         if not self.training or self._turn == 0:
             return super().embed(texts, instructions, memory=memory)
         other = self._others[self._turn - 1]
         vectors = other.embed(texts, instructions)
         self.tokens_read += other.take_tokens()
         return vectors
+
+    def _written(self, texts: Sequence[str], instructions: Sequence[str]) -> Tensor:
+        """Soft tokens side by side, less those of no text: what all have in common would make every cosine near 1."""
+        tasks = list(dict.fromkeys(instructions))
+        soft = self.writer([*texts, *[""] * len(tasks)], [*instructions, *tasks]).flatten(1)
+        own, common = soft.split([len(texts), len(tasks)])
+        return own - common[[tasks.index(task) for task in instructions]]
 
     def trainable(self) -> dict[Group, list[nn.Parameter]]:
         """The Prompting LLM once, and every alignment."""

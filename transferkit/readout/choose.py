@@ -1,7 +1,12 @@
-"""Which readout: every kind with every ridge and exponent is fitted, and texts that choose say which is best."""
+"""Which readout: every kind with every ridge and exponent is fitted, and texts that choose have the say.
 
-from collections.abc import Callable, Iterator
+Thirty readouts tried on two hundred rows: the best of them is best by luck as a rule. So the usual one stands unless
+another is better by more than one standard error of the rows that choose.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from math import sqrt
 
 from torch import Tensor
 
@@ -11,6 +16,12 @@ from transferkit.readout.readout import Kind, Readout, Settings
 
 RIDGES = (0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0)  # in units of the mean eigenvalue
 ALPHAS = (0.25, 0.5, 1.0)
+# Kinds in the order in which they stand, each with its usual readout.
+USUAL: dict[Kind, Settings] = {
+    "pairs": Settings("pairs", ridge=1.0, alpha=0.5),
+    "whiten": Settings("whiten", ridge=1.0),
+    "none": Settings("none"),
+}
 
 
 @dataclass(frozen=True)
@@ -21,25 +32,39 @@ class Chosen:
     score: float
 
 
-def choose(section: ReadoutSection, fitter: Fitter, vectors: Tensor, score: Callable[[Tensor], float]) -> "Choice":
-    """Try all that ``section`` leaves open, and fit the best of each kind.
+def choose(
+    section: ReadoutSection, fitter: Fitter, vectors: Tensor, score: Callable[[Tensor], float], *, rows: int
+) -> "Choice":
+    """Try all that ``section`` leaves open, and fit the one of each kind that stands.
 
     Args:
         section: of a recipe; kinds, ridges and exponents that it fixes are not chosen.
         fitter: of the sample.
         vectors: (n, d) pooled vectors of the texts that choose.
-        score: of their finished vectors (n, d), higher is better.
+        score: of their finished vectors (n, d) in percent, higher is better.
+        rows: that the score is a mean over.
     """
     trials = Trials(fitter, vectors)
-    tried: dict[Kind, list[tuple[float, Settings]]] = {}
+    tried: dict[Kind, list[_Tried]] = {}
     for settings in open_settings(section, has_pairs=fitter.has_pairs):
         tried.setdefault(settings.kind, []).append((score(trials(settings)), settings))
-    best = {kind: max(found, key=lambda one: one[0]) for kind, found in tried.items()}
-    # Of kinds with the same best score, the one whose settings score more on average, for that is less by luck.
-    mean = {kind: sum(one for one, _ in found) / len(found) for kind, found in tried.items()}
-    kinds = _allowed(section, has_pairs=fitter.has_pairs)
-    delivered = max(kinds, key=lambda kind: (best[kind][0], mean[kind]))
+    best = {kind: _stands(found, [USUAL.get(kind)], rows=rows) for kind, found in tried.items()}
+    of_kinds = [best[kind] for kind in _allowed(section, has_pairs=fitter.has_pairs)]
+    order = [best[kind][1] for kind in USUAL if kind in best]
+    delivered = _stands(of_kinds, order, rows=rows)[1].kind
     return Choice({kind: Chosen(fitter.fit(one), found) for kind, (found, one) in best.items()}, delivered)
+
+
+_Tried = tuple[float, Settings]
+
+
+def _stands(tried: list[_Tried], usual: Sequence[Settings | None], *, rows: int) -> _Tried:
+    """The first of the usual ones that the best of all does not beat by more than its error; else the best."""
+    best = max(tried, key=lambda one: one[0])
+    # No mean of values from 0 to 100 has a greater standard error.
+    error = sqrt(max(best[0] * (100 - best[0]), 0.0) / rows)
+    close = {settings: score for score, settings in tried if score >= best[0] - error}
+    return next(((close[one], one) for one in usual if one in close), best)
 
 
 @dataclass(frozen=True)

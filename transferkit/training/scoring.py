@@ -175,7 +175,8 @@ class Scorer:
 
         assert vectors.sample is not None  # the caller asked
         rows = vectors.dev[self._choosing_places].to(vectors.sample.device)
-        return choose(self.readout, self._fitter(vectors.sample), rows, self._choosing_score)
+        scored = sum(dev.reported_rows for dev in self._judges)
+        return choose(self.readout, self._fitter(vectors.sample), rows, self._choosing_score, rows=scored)
 
     def _fitter(self, sample: "Tensor") -> "Fitter":
         import torch
