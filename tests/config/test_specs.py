@@ -265,3 +265,27 @@ def test_declared_facts_hold_on_the_hub(spec: BackboneSpec) -> None:
     }
     if spec.tokenizer.add_bos:
         assert tokenizer.bos_token_id is not None
+
+
+def test_a_local_copy_stands_for_the_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    spec = find_spec("smollm2-135m")
+    copy = tmp_path / spec.name
+    monkeypatch.setenv("TRANSFERKIT_DECODERS", str(tmp_path))
+    assert (spec.location, spec.where) == (spec.hub_id, spec.hub_id)  # no copy of it there
+    copy.mkdir()
+    assert spec.location == spec.hub_id  # a folder without a model
+    (copy / "config.json").write_text("{}")
+    assert (spec.location, spec.where) == (str(copy), "$TRANSFERKIT_DECODERS/smollm2-135m")
+    assert spec.model_dump()["path"] is None  # a checkpoint says the name and not the place
+    monkeypatch.delenv("TRANSFERKIT_DECODERS")
+    assert spec.location == spec.hub_id
+
+
+def test_a_bundled_decoder_or_a_folder_has_no_copy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TRANSFERKIT_DECODERS", str(tmp_path))
+    for name in ("bundled-llama-5m", "tiny"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "config.json").write_text("{}")
+    assert find_spec("bundled-llama-5m").location == str(bundled_dir("bundled-llama-5m"))
+    here = tmp_path / "elsewhere"
+    assert read_spec(write_spec(tmp_path, {"hub_id": None, "path": str(here)})).location == str(here)

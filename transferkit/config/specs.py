@@ -11,7 +11,7 @@ from transferkit.config.schema import Strict, parse, read_yaml
 from transferkit.config.template import Template
 from transferkit.errors import ConfigError, did_you_mean
 from transferkit.files.builtin import builtin_dir, bundled_dir
-from transferkit.files.locations import check_location, is_gguf
+from transferkit.files.locations import COPIES, check_location, is_gguf, local_copy
 
 Quantization = Literal["none", "nf4"]
 
@@ -65,12 +65,20 @@ class BackboneSpec(Strict):
     @property
     def location(self) -> str:
         """Where the model is: the local folder, the .gguf file or the hub id."""
-        return str(bundled_dir(self.name)) if self.bundled else self.path or self.hub_id or ""
+        if self.bundled:
+            return str(bundled_dir(self.name))
+        return self.path or str(self._local_copy or self.hub_id)
 
     @property
     def where(self) -> str:
-        """The same for readers; a bundled decoder is nowhere else."""
-        return "bundled" if self.bundled else self.location
+        """The same for readers: a bundled decoder is nowhere else, and a copy of the hub's is where users keep them."""
+        if self.bundled:
+            return "bundled"
+        return self.location if self._local_copy is None else f"${COPIES}/{self.name}"
+
+    @property
+    def _local_copy(self) -> Path | None:
+        return None if self.hub_id is None else local_copy(self.name)
 
 
 def list_backbones() -> list[str]:

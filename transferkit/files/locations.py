@@ -1,9 +1,11 @@
-"""Where a model may lie: a folder with config.json, a GGUF file, or an id on the hub."""
+"""Where a model may lie: a folder with config.json, a GGUF file, an id on the hub, or a local copy under its name."""
 
+import os
 from pathlib import Path
 
 from transferkit.errors import ConfigError, did_you_mean
 
+COPIES = "TRANSFERKIT_DECODERS"  # environment variable: folder of local copies, each called by its name in the registry
 _EXPECTED = (
     "expected a folder with config.json, a .gguf file, a hub id such as org/model, or a name of `transferkit backbones "
     "list`"
@@ -14,6 +16,13 @@ def is_gguf(location: str) -> bool:
     """Whether ``location`` is called as a GGUF file is, there or not; a folder of such a name is a folder."""
     path = Path(location)
     return path.suffix.lower() == ".gguf" and not path.is_dir()
+
+
+def local_copy(name: str) -> Path | None:
+    """The folder called ``name`` among the local copies, where the user keeps any: it is loaded and not the hub's."""
+    copies = os.environ.get(COPIES)
+    folder = Path(copies, name).absolute() if copies else None
+    return folder if folder is not None and (folder / "config.json").is_file() else None
 
 
 def check_location(location: str) -> None:
