@@ -92,7 +92,7 @@ def to_page(comparison: Comparison, *, curves: str, scores: str) -> Page:
 def _facts(record: dict[str, Any]) -> dict[str, str]:
     """What a reader needs to repeat or doubt a run, unknown facts left out."""
     data, git, backbone, source = record["data"], record.get("git"), record["backbone"], record["source"]
-    parameters = record["parameters"]
+    parameters, encoder = record["parameters"], record.get("encoder")
     train = [
         f"{one['name']} ({count(one['rows'])} rows, {one.get('skipped_rows') or 0} skipped)" for one in data["train"]
     ]
@@ -103,6 +103,7 @@ def _facts(record: dict[str, Any]) -> dict[str, str]:
         "Seed": record["seed"],
         "Created": record.get("created_at"),
         "Backbone": _backbone(backbone) if backbone else None,
+        "Encoder": f"{encoder['name']} (sha256 {encoder['sha256'][:12]})" if encoder else None,
         "Source run": f"{source['run']} (sha256 {source['sha256'][:12]})" if source else None,
         "Training data": f"{', '.join(train)}; sha256 {data['train_sha256'][:12]}",
         "Dev sets": f"{', '.join(dev)}; sha256 {data['dev_sha256'][:12]}",
