@@ -17,6 +17,7 @@ from transferkit.report.raw import number
 from transferkit.report.view import View
 
 LABEL_FREE = "label-free"  # the end of a run's own label, where its transfer learned from texts alone
+SAME_POINTS = 0.05  # less than this prints as 0.0
 _TRANSFER = "transfer"
 _ANCHORS = (_TRANSFER, "lora")  # against these all are held
 
@@ -52,9 +53,12 @@ class Difference:
         if not self.overlap:
             return "decided"
         gaps = self.by_seed.values()
-        if len(gaps) < ENOUGH_SEEDS or min(gaps) <= 0 <= max(gaps):
-            return "open"
-        return f"open, {'above' if min(gaps) > 0 else 'below'} in every seed"
+        if len(gaps) >= ENOUGH_SEEDS:
+            if min(gaps) >= SAME_POINTS:
+                return "open, above in every seed"
+            if max(gaps) <= -SAME_POINTS:
+                return "open, below in every seed"
+        return "open"
 
 
 def difference(row: Row, against: Row, *, elsewhere: bool = False) -> Difference | None:
@@ -184,9 +188,11 @@ def differences_view(comparison: Comparison) -> View | None:
             )
             for one, other in pairs
         ),
-        caption="Points of the row over the one that it is held against, by their medians: of each method the row that "
-        "chose best. Decided: three seeds or more of both, and all of one above all of the other. What learns nothing "
-        "and has no fitted readout is one number, whatever the seed.",
+        caption="Points of the row over the one that it is held against, by their medians; of each method the row that "
+        "chose best. Decided: three seeds or more of both, and all of one above all of the other. Else open, and said "
+        "where it is above or below in every seed. What learns nothing and has no fitted readout is one number, "
+        "whatever the seed.",
+        wrapping=("Against",),
         in_terminal=False,
     )
 

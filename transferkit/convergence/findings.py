@@ -6,6 +6,7 @@ from typing import Any
 
 from transferkit.convergence.comparison import Comparison, Row, best_up_to
 from transferkit.convergence.differences import (
+    SAME_POINTS,
     Difference,
     best_row,
     best_transfer,
@@ -15,8 +16,6 @@ from transferkit.convergence.differences import (
 )
 from transferkit.convergence.speed import speed
 from transferkit.report.formats import count, percent, points, score, signed
-
-_SAME_POINTS = 0.05  # less than this prints as 0.0
 
 
 def findings(comparison: Comparison) -> list[str]:
@@ -147,7 +146,7 @@ def _pairs(found: Difference) -> str:
 
 
 def _apart(gap: float, name: str) -> str:
-    if abs(gap) < _SAME_POINTS:
+    if abs(gap) < SAME_POINTS:
         return f"level with {name}"
     return f"{points(abs(gap))} {'above' if gap > 0 else 'below'} {name}"
 

@@ -26,6 +26,8 @@ DEFINITIONS = {
     "% of LoRA": "Best score over the reference's. The reference is the LoRA row with the highest best "
     "score, plain or with readout, so all other learning rates and poolings of LoRA stay rows.",
     "Other sets": "Mean over the dev sets that select nothing, at the evaluation of Best.",
+    "Verdict": "decided: three seeds or more of both rows, and all scores of one above all of the other. A row that "
+    "learns nothing, starts from no source and has no fitted readout needs no seeds. Everything else is open.",
     "Target": "A share of the reference's best score: the same score for every row, with or without readout.",
     "Steps, ..., seconds to target": "Read at the first evaluation that reaches it, under eval.keep: last at the first "
     "one from which the score stays there. Seconds count training and cache building and, for a readout, its fit; "
