@@ -26,7 +26,9 @@ from transferkit.runner.prepare import Inputs
 from transferkit.runner.run import start
 from transferkit.runs.folder import read_run
 from transferkit.study.plan import plan
+from transferkit.study.run import run_all
 from transferkit.study.schema import read_study
+from transferkit.study.state import comparisons
 
 Call = Callable[..., int]
 CPU = torch.device("cpu")
@@ -169,6 +171,24 @@ def test_a_study_has_it_in_every_table(tiny: Tiny, tmp_path: Path) -> None:
     (tmp_path / "ready" / "modules.json").write_text("[")
     with pytest.raises(ConfigError, match=r"study, run 'encoder': .*modules\.json: cannot be read"):
         plan(study, runs=tmp_path / "runs", beside=tmp_path)
+
+
+def test_a_study_that_is_done_needs_its_encoder_no_more(tiny: Tiny, tmp_path: Path) -> None:
+    mine = shutil.copytree(tiny.encoder, tmp_path / "ready")
+    tiny.write(tmp_path, "baseline")
+    runs = [{"name": "encoder", "recipe": "baseline.yaml", "targets": [str(mine)], "set": {"method": "encoder"}}]
+    runs += [{"name": "lora", "recipe": "baseline.yaml", "targets": [str(tiny.target)], "set": {"method": "lora"}}]
+    (tmp_path / "study.yaml").write_text(dump_yaml({"seeds": [3], "runs": runs}))
+    study = read_study(tmp_path / "study.yaml")
+    planned = plan(study, runs=tmp_path / "runs", beside=tmp_path)
+    run_all(planned, data_dir=tiny.data, console=QUIET)
+    shutil.rmtree(mine)
+    again = plan(study, runs=tmp_path / "runs", beside=tmp_path)
+    run_all(again, data_dir=tiny.data, console=QUIET)
+    (found,) = comparisons(again).values()
+    assert [run.record["label"] for run in found] == ["ready-made encoder ready", found[1].record["label"]]
+    with pytest.raises(ConfigError, match="ready: not a local folder of sentence-transformers"):
+        plan(study, runs=tmp_path / "elsewhere", beside=tmp_path)
 
 
 @pytest.mark.parametrize(

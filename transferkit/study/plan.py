@@ -7,7 +7,7 @@ from pathlib import Path
 
 from transferkit.config.methods import baseline_methods, take_a_source
 from transferkit.config.recipe import Recipe, named_backbones, required_encoder
-from transferkit.config.recipes import read_recipe
+from transferkit.config.recipes import read_recipe, recorded_recipe
 from transferkit.config.specs import declared_spec, list_backbones
 from transferkit.errors import ConfigError, did_you_mean
 from transferkit.files.builtin import BUNDLED
@@ -91,10 +91,10 @@ def _check_source(one: Planned, earlier: dict[Path, Planned]) -> None:
 def _check_backbones(one: Planned, named: set[str]) -> None:
     """Refuse a backbone or an encoder that is neither known nor there; whether the hub has one is not asked.
 
-    An encoder of a run that began is not asked for: the run has its hash. ``named`` are sound.
+    ``named`` are sound.
     """
     try:
-        if one.recipe.facts.has_encoder and not (one.folder / "record.json").is_file():
+        if one.recipe.facts.has_encoder and not _began_with_its_encoder(one):
             required_encoder(one.recipe)
         for name in named_backbones(one.recipe):
             if name not in named:
@@ -102,6 +102,13 @@ def _check_backbones(one: Planned, named: set[str]) -> None:
                 named.add(name)
     except ConfigError as error:
         raise ConfigError(f"study, run {one.name!r}: {error}") from None
+
+
+def _began_with_its_encoder(one: Planned) -> bool:
+    """Whether its run is there: that has the encoder's hash, and a table needs the folder no more."""
+    return (one.folder / "recipe.yaml").is_file() and (
+        recorded_recipe(one.folder).embedding.backbone == one.recipe.embedding.backbone
+    )
 
 
 def _check_tables(planned: Iterable[Planned]) -> None:
