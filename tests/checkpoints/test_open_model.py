@@ -42,7 +42,7 @@ def test_a_checkpoint_or_a_decoder(tiny: Tiny, source: Path) -> None:
     assert isinstance(open_model(str(source)), PromptEmbedder)
     with pytest.raises(ConfigError, match="--template and --pooling are for a decoder alone"):
         open_model(str(source), pooling="mean")
-    with pytest.raises(ConfigError, match="is a decoder itself"):
+    with pytest.raises(ConfigError, match="is a model itself"):
         open_model(str(tiny.target), backbone="x")
     found = find_decoder(str(tiny.target), template="summary", pooling="last").load(max_length=16)
     assert isinstance(found, FrozenEmbedder)
