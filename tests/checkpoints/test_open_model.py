@@ -17,6 +17,7 @@ from transferkit.cli.app import app
 from transferkit.config.poolings import without_soft_tokens
 from transferkit.decoder.reader import Reader
 from transferkit.errors import ConfigError
+from transferkit.methods.encoder import EncoderEmbedder
 from transferkit.methods.frozen import FrozenEmbedder
 from transferkit.methods.transfer import PromptEmbedder
 
@@ -42,13 +43,23 @@ def test_a_checkpoint_or_a_decoder(tiny: Tiny, source: Path) -> None:
     assert isinstance(open_model(str(source)), PromptEmbedder)
     with pytest.raises(ConfigError, match="--template and --pooling are for a decoder alone"):
         open_model(str(source), pooling="mean")
-    with pytest.raises(ConfigError, match="is a decoder itself"):
+    with pytest.raises(ConfigError, match="is a model itself"):
         open_model(str(tiny.target), backbone="x")
     found = find_decoder(str(tiny.target), template="summary", pooling="last").load(max_length=16)
     assert isinstance(found, FrozenEmbedder)
     assert found.pooling == "last"
     assert found.reader.max_length == 16
     assert found.template.startswith("This sentence")
+
+
+def test_a_folder_of_sentence_transformers_is_a_decoder_only_behind_a_template(tiny: Tiny, tmp_path: Path) -> None:
+    ready = open_model(str(tiny.encoder))
+    assert isinstance(ready, EncoderEmbedder)
+    assert embedder_sha256(str(tiny.encoder)) == ready.sha256
+    both = shutil.copytree(tiny.target, tmp_path / "both")  # a decoder that such a folder holds
+    shutil.copy(tiny.encoder / "modules.json", both)
+    assert isinstance(open_model(str(both), template="plain"), FrozenEmbedder)
+    assert isinstance(open_model(str(both), pooling="last"), FrozenEmbedder)
 
 
 @pytest.mark.parametrize("command", ["attention", "augment"])

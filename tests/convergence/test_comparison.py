@@ -9,7 +9,7 @@ import pytest
 from helpers.run_builder import make_run, metric
 
 from transferkit.config.template import find_template
-from transferkit.convergence.comparison import Comparison, Row, best_up_to, compare
+from transferkit.convergence.comparison import Comparison, Row, best_up_to, compare, decoders
 from transferkit.convergence.tables import to_markdown
 from transferkit.errors import ConfigError
 from transferkit.runs.folder import Run, read_run
@@ -542,3 +542,17 @@ def test_comparing_and_printing_never_import_torch(tmp_path: Path) -> None:
     folders = [str(lora(tmp_path).folder), str(tmp_path / "out")]
     done = subprocess.run([sys.executable, "-c", code, *folders], capture_output=True, text=True, check=True)
     assert done.stdout.split("\n")[:2] == ["[]", "False"]
+
+
+def test_encoders_of_one_name_are_told_apart_by_their_hash_and_stand_beside_any_decoder(tmp_path: Path) -> None:
+    def ready(name: str, sha256: str, seed: int) -> Run:
+        encoder, label = {"name": "mini", "sha256": sha256 * 64}, "ready-made encoder mini"
+        return make_run(tmp_path, name, [metric(0, 80.0)], method="encoder", label=label, seed=seed, encoder=encoder)
+
+    found = compare([lora(tmp_path, "lora"), ready("a", "1", 17), ready("b", "1", 18), ready("c", "2", 19)])
+    assert [(row.series.label, row.seeds) for row in found.rows] == [
+        ("lora", 1),
+        ("ready-made encoder mini", 2),
+        ("ready-made encoder mini [encoder 22222222]", 1),
+    ]
+    assert decoders(found) == ["target-4m"]

@@ -40,7 +40,10 @@ def test_a_faster_transfer(tmp_path: Path) -> None:
         "The reference is LoRA r 8, plain: its best score is 80.0 (one seed), reached after 200 of 250 steps.\n"
         in found
     )
-    assert "The transfer row, W, plain, scores 77.0 (one seed), 96.2 % of LoRA's best, after 50 of 50 steps" in found
+    assert (
+        "The transfer row, W, plain, scores 77.0 (one seed), 96.2 % of LoRA's best (open, fewer than three seeds), "
+        "after 50 of 50 steps" in found
+    )
     assert "It reaches 95 % of LoRA's best (76.0) after 50 steps (8.0 s), but not 98 % (78.4)" in found
     assert (
         "LoRA is there after 200 steps (200 s): transfer needs 4.0 times fewer steps and 25.0 times fewer sec" in found
@@ -187,17 +190,18 @@ def test_a_transfer_row_of_one_lucky_seed_is_not_the_one_that_is_spoken_of(tmp_p
     assert "The best transfer row, many, plain, scores 75.0 (median of 3 seeds, 70.0 to 76.0)" in found
 
 
-def test_a_floor_within_the_range_over_seeds_is_said_to_be(tmp_path: Path) -> None:
+def test_what_a_floor_differs_by_is_called_decided_or_open(tmp_path: Path) -> None:
     mine = seeds(tmp_path, "transfer", [70.0, 75.0, 80.0])
     floors = [
         make_run(tmp_path, "tfidf", [metric(0, 71.0)], method="tfidf", label="TF-IDF"),
         make_run(tmp_path, "frozen", [metric(0, 60.0)], method="frozen", label="frozen"),
+        make_run(tmp_path, "encoder", [metric(0, 81.0)], method="encoder", label="MiniLM"),
     ]
     found = text([reference(tmp_path), *mine, *floors])
     assert (
-        "stands 15.0 points above the best frozen backbone (frozen, plain: 60.0) and 4.0 points above TF-IDF (" in found
-    )
-    assert "(TF-IDF, plain: 71.0; within transfer's range over seeds)." in found
+        "Transfer stands 15.0 points above the best frozen backbone (frozen, plain: 60.0; decided), 4.0 points above "
+        "TF-IDF (TF-IDF, plain: 71.0; open) and 6.0 points below the ready-made encoder (MiniLM, plain: 81.0; decided)."
+    ) in found
 
 
 def test_seeds_that_need_other_steps_are_shown_one_by_one(tmp_path: Path) -> None:
@@ -237,7 +241,8 @@ def test_of_two_that_are_there_at_step_0_none_is_called_sooner(tmp_path: Path) -
 
 def test_a_floor_that_is_best_on_the_other_sets_is_named(tmp_path: Path) -> None:
     tfidf = make_run(tmp_path, "tfidf", [metric(0, 70.0, other=64.0)], method="tfidf", label="TF-IDF")
-    assert "scores 60.0 there, and the best row there is TF-IDF, plain with 64.0." in text(
+    few = "(open, fewer than three seeds)"
+    assert f"scores 60.0 there {few}, and the best row there is TF-IDF, plain with 64.0 {few}." in text(
         [reference(tmp_path), transfer(tmp_path), tfidf]
     )
 
@@ -277,5 +282,5 @@ def test_seconds_of_runs_of_different_days_are_not_compared(tmp_path: Path) -> N
 def test_floors_and_sets_that_choose_nothing(tmp_path: Path) -> None:
     tfidf = make_run(tmp_path, "tfidf", [metric(0, 78.0)], method="tfidf", label="TF-IDF")
     found = text([reference(tmp_path), transfer(tmp_path), tfidf])
-    assert "Transfer stands 1.0 points below TF-IDF (TF-IDF, plain: 78.0)." in found
+    assert "Transfer stands 1.0 points below TF-IDF (TF-IDF, plain: 78.0; open, fewer than three seeds)." in found
     assert "On the dev sets that choose nothing (elsewhere) it scores 51.0; LoRA's reference row scores 60.0" in found

@@ -83,7 +83,7 @@ def make_run(
         merged = resolved.get(section)
         resolved[section] = {**merged, **value} if isinstance(merged, dict) else value
     if trainable is None:
-        trainable = 0 if method in ("frozen", "tfidf", "prompting-llm-alone") else 1000
+        trainable = 0 if method in ("frozen", "tfidf", "encoder", "prompting-llm-alone") else 1000
     content = {
         "format": 1,
         "run": name,
@@ -94,7 +94,7 @@ def make_run(
         "created_at": "2026-01-02T03:04:05+00:00",
         "seed": seed,
         "source": {"run": "train-source", "sha256": "5" * 64} if carried else None,
-        "backbone": None if method == "tfidf" else {**BACKBONE, **(backbone or {})},
+        "backbone": None if method in ("tfidf", "encoder") else {**BACKBONE, **(backbone or {})},
         "prompting": None,
         "data": {
             "train_sha256": "a" * 64,

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from zoo import FAMILIES, WORDS, save
+from zoo import FAMILIES, WORDS, save, tokenizer
 
 from transferkit.config.recipe import Recipe
 from transferkit.config.schema import dump_yaml, parse
@@ -32,6 +32,12 @@ class Tiny:
     @property
     def target(self) -> Path:
         return self.root / "target"
+
+    @property
+    def encoder(self) -> Path:
+        """A folder of sentence-transformers, built when it is first asked for: the library takes seconds to import."""
+        folder = self.root / "tiny-encoder"
+        return folder if folder.is_dir() else ready_made(folder)
 
     @property
     def data(self) -> Path:
@@ -75,6 +81,26 @@ class Tiny:
         file = folder / f"{task}.yaml"
         file.write_text(dump_yaml(self.mapping(task, **changes)))
         return file
+
+
+def ready_made(folder: Path) -> Path:
+    """A tiny encoder in a folder of sentence-transformers: one layer of BERT, the mean of its states."""
+    import torch
+    from sentence_transformers import SentenceTransformer
+    from sentence_transformers.sentence_transformer.modules import Pooling, Transformer
+    from tokenizers.processors import TemplateProcessing
+    from transformers import BertConfig, BertModel
+
+    own, parts = tokenizer(WORDS), folder.with_name(f"{folder.name}-parts")
+    ends = [(token, own.convert_tokens_to_ids(token)) for token in ("<s>", "</s>")]
+    own.backend_tokenizer.post_processor = TemplateProcessing(single="<s> $A </s>", special_tokens=ends)
+    torch.manual_seed(5)
+    sizes: dict[str, Any] = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}
+    BertModel(BertConfig(vocab_size=len(own), intermediate_size=32, **sizes)).save_pretrained(parts)
+    own.save_pretrained(parts)
+    body = Transformer(str(parts), max_seq_length=32)
+    SentenceTransformer(modules=[body, Pooling(32)], device="cpu").save(str(folder))
+    return folder
 
 
 def make(root: Path) -> Tiny:

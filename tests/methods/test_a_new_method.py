@@ -62,7 +62,7 @@ def make_run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Call:
 
 
 def test_it_is_not_known_before_it_is_there(tiny: Tiny) -> None:
-    with pytest.raises(ConfigError, match=r"method: expected 'lora', .* or 'tfidf', got 'gain'"):
+    with pytest.raises(ConfigError, match=r"method: expected 'lora', .* or 'encoder', got 'gain'"):
         tiny.recipe("baseline", method="gain")
 
 
@@ -134,7 +134,7 @@ def test_one_outside_of_the_folder_is_known_once_it_is_registered(tiny: Tiny, mo
 
     @registry.register
     class Elsewhere(FrozenEmbedder):
-        facts = MethodFacts(name="elsewhere", task="baseline", place=9, title="elsewhere", kind="elsewhere")
+        facts = MethodFacts(name="elsewhere", task="baseline", place=10, title="elsewhere", kind="elsewhere")
 
     assert baseline_methods()[-1] == "elsewhere"
     assert registry.method_class(tiny.recipe("baseline", method="elsewhere").facts) is Elsewhere

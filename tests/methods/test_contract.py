@@ -75,7 +75,8 @@ def ways_of(embedder: Embedder, recipe: Any) -> list[Embedder]:
 
 def recipe_of(tiny: Tiny, facts: MethodFacts, **changes: Any) -> Recipe:
     """Its recipe, in which a text may be longer than a decoder's context."""
-    changes["embedding"] = {"max_length": 2 * CONTEXT} | changes.get("embedding", {})
+    target = {"backbone": str(tiny.encoder)} if facts.has_encoder else {}
+    changes["embedding"] = {"max_length": 2 * CONTEXT} | target | changes.get("embedding", {})
     named = {"method": facts.name} if facts.task == "baseline" else {}
     return tiny.recipe(facts.task, **named, **changes)
 

@@ -1,6 +1,7 @@
 """What `compare` says of a run is what its checkpoint has when it is loaded: every method, every readout."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from helpers.parts import source_checkpoint
@@ -25,7 +26,9 @@ def make_source(tiny: Tiny, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def ran(tiny: Tiny, facts: MethodFacts, source: Path, runs: Path, readout: str) -> Run:
     named = {"method": facts.name} if facts.task == "baseline" else {}
-    changes = {"readout": {"kind": readout}, "optim": {"steps": 2}, "eval": {"every": 1}}
+    changes: dict[str, Any] = {"readout": {"kind": readout}, "optim": {"steps": 2}, "eval": {"every": 1}}
+    if facts.has_encoder:
+        changes["embedding"] = {"backbone": str(tiny.encoder)}
     recipe = tiny.recipe(facts.task, **named, **changes)
     given = Inputs(source=source if facts.needs_source else None, data_dir=tiny.data)
     return read_run(start(recipe, given, runs=runs, console=QUIET))

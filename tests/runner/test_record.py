@@ -42,6 +42,8 @@ def test_every_key_is_documented(tiny: Tiny, tmp_path: Path, monkeypatch: pytest
         written |= record(folder).keys()
         rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
         assert {key for row in rows for key in row} <= named_in_prose()
+    ready = tiny.recipe("baseline", method="encoder", embedding={"backbone": str(tiny.encoder)})
+    written |= record(start(ready, Inputs(data_dir=tiny.data), runs=tmp_path, name="ready", console=QUIET)).keys()
 
     def fail(*_: object, **__: object) -> None:
         raise RunError("no more of this")

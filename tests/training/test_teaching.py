@@ -11,11 +11,11 @@ import pytest
 import torch
 from helpers.parts import relative, source_checkpoint
 from helpers.run_parts import QUIET, Quiet, Stopped, Trial, trial, untimed
-from helpers.tiny import Tiny
+from helpers.tiny import Tiny, ready_made
 from safetensors.torch import load_file
 from scipy.stats import spearmanr
 from torch import Tensor
-from zoo import WORDS, tokenizer
+from zoo import WORDS
 
 from transferkit.checkpoints.checkpoint import load
 from transferkit.checkpoints.open import open_model
@@ -80,23 +80,6 @@ def teacher_of(tiny: Tiny, source: Path | None, recipe: Recipe) -> Teacher:
     found = find_teacher(complete, source=source, data_dir=tiny.data, device=torch.device("cpu"))
     assert found is not None
     return found
-
-
-def ready_made(folder: Path) -> Path:
-    """A tiny encoder in a folder of sentence-transformers."""
-    from sentence_transformers import SentenceTransformer
-    from sentence_transformers.sentence_transformer.modules import Pooling, Transformer
-    from transformers import BertConfig, BertModel
-
-    own = tokenizer(WORDS)
-    torch.manual_seed(5)
-    sizes: dict[str, Any] = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}
-    model = BertModel(BertConfig(vocab_size=len(own), intermediate_size=32, **sizes))
-    model.save_pretrained(folder / "bert")
-    own.save_pretrained(folder / "bert")
-    body = Transformer(str(folder / "bert"), max_seq_length=32)
-    SentenceTransformer(modules=[body, Pooling(32)], device="cpu").save(str(folder / "encoder"))
-    return folder / "encoder"
 
 
 # What it reads, and what a step makes of it
@@ -239,7 +222,7 @@ def test_kept_vectors_teach_as_the_source_that_made_them(tiny: Tiny, source: Pat
 
 @pytest.mark.parametrize("kind", ["checkpoint", "decoder", "encoder"])
 def test_another_model_teaches_train(tiny: Tiny, source: Path, tmp_path: Path, kind: str) -> None:
-    model = {"checkpoint": source, "decoder": tiny.target, "encoder": None}[kind] or ready_made(tmp_path)
+    model = {"checkpoint": source, "decoder": tiny.target, "encoder": tiny.encoder}[kind]
     recipe = recipe_of(tiny, "train", train=[TEXTS, PAIRS], teacher={"model": str(model), "weight": 2.0})
     one, lessons = taught(tiny, None, recipe)
     batch = one.data.batch(0)
@@ -247,7 +230,7 @@ def test_another_model_teaches_train(tiny: Tiny, source: Path, tmp_path: Path, k
     if kind == "encoder":
         from sentence_transformers import SentenceTransformer
 
-        expected = SentenceTransformer(str(model), device="cpu").encode(texts)
+        expected = SentenceTransformer(str(model), device="cpu").encode(texts, normalize_embeddings=True)
     else:
         expected = open_model(str(model)).encode(texts, instruction=instructions)
     torch.testing.assert_close(lessons.vectors(batch).numpy(), expected, rtol=0, atol=1e-5)
@@ -392,7 +375,7 @@ def test_a_source_whose_decoder_is_gone_names_the_way_out_and_takes_it(tiny: Tin
 
 
 def test_a_ready_made_encoder_that_is_not_safe_is_refused(tiny: Tiny, tmp_path: Path) -> None:
-    folder = ready_made(tmp_path)
+    folder = ready_made(tmp_path / "encoder")
     recipe = recipe_of(tiny, "train", teacher={"model": str(folder)})
     modules = json.loads((folder / "modules.json").read_text())
     (folder / "modules.json").write_text(

@@ -8,6 +8,7 @@ import numpy as np
 from transferkit.augment.candidates import Candidate
 from transferkit.augment.models import Model
 from transferkit.augment.overlap import words
+from transferkit.files.encoder_folder import encoder_sha256, is_encoder
 from transferkit.files.manifest import NAME, sha256_file, verify
 from transferkit.methods.base import Embedder
 from transferkit.runs.checkpoint_folder import checkpoint_folder, is_checkpoint
@@ -16,14 +17,16 @@ _CALIBRATION = 0.99  # of the pairs of different anchors are farther apart than 
 
 
 def embedder_sha256(name: str) -> str:
-    """Hash that tells an embedder from another: of a checkpoint's manifest, or of a decoder's weights.
+    """Hash that tells an embedder from another: of a checkpoint's manifest, an encoder's files, a decoder's weights.
 
     Args:
         name: as :func:`transferkit.checkpoints.open.open_model` takes it.
 
     Raises:
-        ConfigError: neither, or a damaged checkpoint.
+        ConfigError: none of these, or a damaged checkpoint.
     """
+    if is_encoder(name):
+        return encoder_sha256(Path(name))
     if is_checkpoint(name):
         folder = checkpoint_folder(Path(name))
         verify(folder)

@@ -1,4 +1,4 @@
-"""What a user may call a model: a checkpoint, a run folder or a plain decoder -> the embedder it is."""
+"""What a user may call a model: a checkpoint, a run folder, a ready-made encoder or a plain decoder -> an embedder."""
 
 from dataclasses import dataclass
 from typing import Annotated
@@ -15,7 +15,9 @@ from transferkit.decoder.decoder import Decoder
 from transferkit.decoder.probe import resolve
 from transferkit.decoder.reader import Reader
 from transferkit.errors import ConfigError
+from transferkit.files.encoder_folder import is_encoder
 from transferkit.methods.base import Embedder
+from transferkit.methods.encoder import EncoderEmbedder
 from transferkit.methods.frozen import FrozenEmbedder
 from transferkit.runs.checkpoint_folder import is_checkpoint
 
@@ -73,10 +75,13 @@ def open_model(
     backbone: str | None = None,
     device: str = "cpu",
 ) -> Embedder:
-    """The embedder in a checkpoint or run folder, or a plain decoder as one.
+    """The embedder in a checkpoint or run folder, or a ready-made encoder or a plain decoder as one.
+
+    A folder of sentence-transformers is read as it says itself; where a template or a pooling is given, as a decoder.
 
     Args:
-        model: checkpoint or run folder, ``bundled``, or a decoder as :func:`find_decoder` takes it.
+        model: checkpoint or run folder, ``bundled``, a folder of sentence-transformers, or a decoder as
+            :func:`find_decoder` takes it.
         template: for a decoder.
         pooling: for a decoder.
         backbone: where a checkpoint's decoder lies now.
@@ -92,5 +97,7 @@ def open_model(
             )
         return load(model, backbone=backbone, device=device)
     if backbone is not None:
-        raise ConfigError(f"{model}: --backbone says where a checkpoint's decoder lies; {model} is a decoder itself")
+        raise ConfigError(f"{model}: --backbone says where a checkpoint's decoder lies; {model} is a model itself")
+    if is_encoder(model) and template is None and pooling is None:
+        return EncoderEmbedder.load(model, device=torch.device(device)).eval()
     return find_decoder(model, template=template, pooling=pooling).load(device=device)

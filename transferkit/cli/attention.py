@@ -81,7 +81,7 @@ def attention(
     place = usable_device(device)
     embedder = open_model(model, template=template, pooling=pooling, backbone=backbone, device=place)
     if not isinstance(embedder, BackboneEmbedder):
-        raise ConfigError(f"{model}: the Prompting LLM alone, so there is no decoder whose attention could be shown")
+        raise ConfigError(f"{model}: no decoder embeds in it, so there is none whose attention could be shown")
     warn_of_instruction(embedder, instruction, console)
     instruction = embedder.usual_instruction if instruction is None else instruction
     report = measure(embedder, rows, instruction=instruction, stop_words=words, console=console)

@@ -23,8 +23,8 @@ Models = Annotated[
     list[str],
     typer.Argument(
         metavar="MODEL...",
-        help="Checkpoint or run folder, `bundled`, a backbone to read as it is (registry name, folder, .gguf file, hub "
-        "id), or `tfidf`, the floor.",
+        help="Checkpoint or run folder, `bundled`, a folder of sentence-transformers, a backbone to read as it is "
+        "(registry name, folder, .gguf file, hub id), or `tfidf`, the floor.",
     ),
 ]
 Tasks = Annotated[

@@ -13,6 +13,7 @@ from transferkit.cli.options import DataDir, options_of
 from transferkit.config.methods import baseline_methods
 from transferkit.errors import ConfigError, RunError, UnreachableError, with_article
 from transferkit.files.builtin import BUNDLED
+from transferkit.files.encoder_folder import is_encoder
 from transferkit.files.vector_files import SUFFIXES
 from transferkit.progress import say
 
@@ -34,7 +35,12 @@ Runs = Annotated[
     Path | None, typer.Option("--runs", help="Where run folders are made; default: runs/.", show_default=False)
 ]
 Target = Annotated[
-    str | None, typer.Option("--target", help="Backbone: registry name, hub id, local folder or .gguf file.")
+    str | None,
+    typer.Option(
+        "--target",
+        help="Backbone: registry name, hub id, local folder or .gguf file; of the method encoder a local folder of "
+        "sentence-transformers.",
+    ),
 ]
 Source = Annotated[
     Path | None,
@@ -134,6 +140,8 @@ def baseline(options: Options) -> None:
     """Run one of the methods that a transfer is measured against.
 
     Example: transferkit baseline qwen3/baseline --method lora --target qwen3-0.6b
+
+    Example: transferkit baseline qwen3/baseline --method encoder --target ./all-minilm-l6-v2
     """
     _run("baseline", options)
 
@@ -153,10 +161,9 @@ def _run(task: "Task", options: Options) -> None:
     recipe = _recipe(task, options, console)
     if task == "baseline" and recipe.method is None:
         raise ConfigError(f"baseline needs a method: --method {'|'.join(_METHODS)}")
-    from transferkit.config.recipe import required_backbone
+    from transferkit.config.recipe import check_target
 
-    if recipe.facts.has_backbone:
-        required_backbone(recipe)  # before the seconds that the libraries take to import
+    check_target(recipe)  # before the seconds that the libraries take to import
     from transferkit.runner.prepare import Inputs
 
     inputs = Inputs(source=options.source, data_dir=options.data_dir)
@@ -191,6 +198,11 @@ def _recipe_of_family(task: "Task", target: str | None) -> str:
 
     if target is None:
         raise ConfigError(f"{task} needs a recipe or a --target (`transferkit recipes list` shows the built-in ones)")
+    if is_encoder(target):
+        raise ConfigError(
+            f"{target}: a ready-made encoder is of no decoder's family; name the recipe whose data it is scored on "
+            "(`transferkit recipes list` shows the built-in ones)"
+        )
     from transferkit.decoder.probe import resolve
 
     family = resolve(target).family

@@ -30,6 +30,7 @@ class MethodFacts:
         kind: what its checkpoints are called; None: it leaves none.
         sections: of the recipe that it reads, of those that not every method reads.
         has_backbone: whether a frozen decoder embeds.
+        has_encoder: whether a ready-made encoder does, a folder that the recipe names in a backbone's place.
         needs_source: whether it starts from a checkpoint of `train`.
         soft_tokens: whether it puts soft tokens into the template.
         learns: whether anything is trained.
@@ -45,6 +46,7 @@ class MethodFacts:
     kind: str | None
     sections: tuple[str, ...] = ()
     has_backbone: bool = True
+    has_encoder: bool = False
     needs_source: bool = False
     soft_tokens: bool = False
     learns: bool = True

@@ -1,6 +1,7 @@
 """A recipe: everything a run is decided by, as strict data, and what can be asked of it."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Literal
 
 from pydantic import Field, field_validator, model_validator
@@ -24,6 +25,7 @@ from transferkit.config.sections import (
 )
 from transferkit.errors import ConfigError, with_article
 from transferkit.files.builtin import BUNDLED
+from transferkit.files.encoder_folder import check_encoder
 
 
 class Recipe(Strict):
@@ -107,6 +109,32 @@ def required_backbone(recipe: Recipe) -> str:
             "embedding.backbone: this key is missing; name a backbone there, with --target, or in a study's targets"
         )
     return recipe.embedding.backbone
+
+
+def required_encoder(recipe: Recipe) -> Path:
+    """The folder of the ready-made encoder that the recipe names in a backbone's place.
+
+    Raises:
+        ConfigError: it names none, or one that is not there or not safe to load.
+    """
+    if recipe.embedding.backbone is None:
+        raise ConfigError(
+            f"embedding.backbone: this key is missing, and {recipe.facts.name} needs a folder of sentence-transformers "
+            "there; name it with --target, or in a study's targets"
+        )
+    return check_encoder(recipe.embedding.backbone)
+
+
+def check_target(recipe: Recipe) -> None:
+    """Refuse a recipe that does not name what embeds.
+
+    Raises:
+        ConfigError: as :func:`required_backbone` or :func:`required_encoder`, whichever its method needs.
+    """
+    if recipe.facts.has_backbone:
+        required_backbone(recipe)
+    elif recipe.facts.has_encoder:
+        required_encoder(recipe)
 
 
 def named_backbones(recipe: Recipe) -> list[str]:

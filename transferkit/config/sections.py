@@ -104,8 +104,8 @@ class EmbeddingSection(Strict):
 
     backbone: str | None = Field(
         None,
-        description="the frozen decoder: a name in `backbones/`, a folder, a .gguf file or a hub id; `--target` "
-        "overrides it",
+        description="the frozen decoder: a name in `backbones/`, a folder, a .gguf file or a hub id; method `encoder`: "
+        "a local folder of sentence-transformers; `--target` overrides it",
     )
     more_backbones: list[str] = Field(
         [], description="train only: further backbones, each with a W of its own; the steps take turns"

@@ -4,20 +4,24 @@ from math import inf, sqrt
 from statistics import median
 from typing import Any
 
-from transferkit.convergence.comparison import ENOUGH_SEEDS, Comparison, Row, best_up_to
-from transferkit.convergence.series import source_of
+from transferkit.convergence.comparison import Comparison, Row, best_up_to
+from transferkit.convergence.differences import (
+    SAME_POINTS,
+    Difference,
+    best_row,
+    best_transfer,
+    difference,
+    full_name,
+    source_in,
+)
 from transferkit.convergence.speed import speed
-from transferkit.report.formats import count, percent, points, score
-
-_SAME_POINTS = 0.05  # less than this prints as 0.0
+from transferkit.report.formats import count, percent, points, score, signed
 
 
 def findings(comparison: Comparison) -> list[str]:
     """Sentences, the most important first."""
     sentences = [_reference(comparison)]
-    # Of rows with fewer seeds the best one is rather the luckiest; rivals and floors are taken as good as they come.
-    known = max((min(row.seeds, ENOUGH_SEEDS) for row in _rows(comparison, "transfer")), default=0)
-    transfer = max((row for row in _rows(comparison, "transfer") if row.seeds >= known), key=_score, default=None)
+    transfer = best_transfer(comparison)
     if transfer is None:
         return [
             *sentences,
@@ -42,7 +46,7 @@ def _reference(comparison: Comparison) -> str:
             "the table shows best scores only."
         )
     what = "its last score" if reference.series.keep == "last" else "its best score"
-    sentence = f"The reference is {_name(reference)}: {what} is {_median_of(reference)}, reached {_at(reference)}"
+    sentence = f"The reference is {full_name(reference)}: {what} is {_median_of(reference)}, reached {_at(reference)}"
     if _still_rising(reference):
         who = (
             "it is best where it ends"
@@ -69,11 +73,13 @@ def _at(row: Row) -> str:
 
 
 def _transfer(row: Row, comparison: Comparison) -> str:
-    share = f", {percent(row.share)} of LoRA's best" if row.share is not None else ""
+    reference, share = comparison.reference, ""
+    if reference is not None:
+        share = f", {percent(row.share)} of LoRA's best ({_from(row, reference).verdict})"
     more = sum(one.series.method == "transfer" for one in comparison.rows) > 1
     who = "The best transfer row" if more else "The transfer row"
     trained = f"with {count(row.trainable)} trained numbers"
-    return f"{who}, {_name(row)}, scores {_median_of(row)}{share}, {_at(row)}, {trained}."
+    return f"{who}, {full_name(row)}, scores {_median_of(row)}{share}, {_at(row)}, {trained}."
 
 
 _RIVALS = {  # method -> its name, what a transfer that beats it shows, and one that does not
@@ -97,13 +103,13 @@ def _rival(row: Row, comparison: Comparison, method: str) -> str:
     runs of one seed share their source and their texts, their differences are given one by one.
     """
     name, meaning_if_better, meaning_if_not = _RIVALS[method]
-    rival = _best(comparison, method, source=_source(row))
+    rival = best_row(comparison, method, source=source_in(row))
     if rival is None:
-        of_this_source = " of the same source" if _best(comparison, method) is not None else ""
+        of_this_source = " of the same source" if best_row(comparison, method) is not None else ""
         return f"No run of {name}{of_this_source} is among these runs, so it is open whether transfer beats it."
-    gap = row.best - rival.best
-    best = f"(best row: {_name(rival)}, {score(rival.best)}{_pairs(row, rival)})"
-    if doubt := _doubt(row, rival, name):
+    found = _from(row, rival)
+    gap, best = found.gap, f"(best row: {full_name(rival)}, {score(rival.best)}{_pairs(found)})"
+    if doubt := _doubt(found, name):
         sentence = f"Transfer stands {_apart(gap, name)} {best}; {doubt}, so it is open whether {meaning_if_better}"
     elif gap > 0:
         sentence = f"Transfer beats {name} by {points(gap)} {best}: {meaning_if_better}"
@@ -117,42 +123,47 @@ def _rival(row: Row, comparison: Comparison, method: str) -> str:
     return sentence + "."
 
 
-def _doubt(row: Row, rival: Row, name: str) -> str:
-    """Why the difference of two rows decides nothing; empty where it does."""
-    few = [who for who, one in (("transfer", row), (name, rival)) if one.seeds < ENOUGH_SEEDS]
-    if few:
-        return f"there are fewer than three seeds of {' and of '.join(few)}"
-    return "the ranges over seeds overlap" if _overlap(row, rival) else ""
+def _from(row: Row, other: Row) -> Difference:
+    """What their scores differ by, which every row has."""
+    found = difference(row, other)
+    assert found is not None
+    return found
 
 
-def _pairs(row: Row, rival: Row) -> str:
-    """What transfer has over a rival from the same source, seed by seed."""
-    if _source(rival) is None or row.seeds < 2:
+def _doubt(found: Difference, name: str) -> str:
+    """Why the difference of transfer and the rival of that name decides nothing; empty where it does."""
+    if found.decided:
         return ""
-    mine, theirs = ({_seed(one, i): p.score for i, p in enumerate(one.series.kept())} for one in (row, rival))
-    gaps = [mine[seed] - theirs[seed] for seed in sorted(mine.keys() & theirs.keys())]
-    return f"; by seed {', '.join(f'{gap:+.1f}' for gap in gaps)}" if len(gaps) > 1 else ""
+    few = ["transfer" if row is found.row else name for row in found.few]
+    return f"there are fewer than three seeds of {' and of '.join(few)}" if few else "the ranges over seeds overlap"
 
 
-def _seed(row: Row, position: int) -> int:
-    return int(row.series.runs[position].record["seed"])
+def _pairs(found: Difference) -> str:
+    """What transfer has over a rival from the same source, seed by seed."""
+    if source_in(found.against) is None or found.row.seeds < 2 or len(found.by_seed) < 2:
+        return ""
+    return f"; by seed {', '.join(map(signed, found.by_seed.values()))}"
 
 
 def _apart(gap: float, name: str) -> str:
-    if abs(gap) < _SAME_POINTS:
+    if abs(gap) < SAME_POINTS:
         return f"level with {name}"
     return f"{points(abs(gap))} {'above' if gap > 0 else 'below'} {name}"
 
 
+_FLOORS = {"frozen": "the best frozen backbone", "tfidf": "TF-IDF", "encoder": "the ready-made encoder"}
+
+
 def _floors(row: Row, comparison: Comparison) -> list[str]:
     parts = []
-    for method, name in (("frozen", "the best frozen backbone"), ("tfidf", "TF-IDF")):
-        floor = _best(comparison, method)
+    for method, name in _FLOORS.items():
+        floor = best_row(comparison, method)
         if floor is None:
             continue
-        within = "; within transfer's range over seeds" if row.best_low <= floor.best <= row.best_high else ""
-        parts.append(f"{_apart(row.best - floor.best, name)} ({_name(floor)}: {score(floor.best)}{within})")
-    return [f"Transfer stands {' and '.join(parts)}."] if parts else []
+        found = _from(row, floor)
+        parts.append(f"{_apart(found.gap, name)} ({full_name(floor)}: {score(floor.best)}; {found.verdict})")
+    listed = " and ".join(filter(None, [", ".join(parts[:-1]), *parts[-1:]]))
+    return [f"Transfer stands {listed}."] if parts else []
 
 
 def _elsewhere(row: Row, comparison: Comparison) -> list[str]:
@@ -162,12 +173,17 @@ def _elsewhere(row: Row, comparison: Comparison) -> list[str]:
         return []
     compared = ""
     if reference is not None and reference.other is not None:
-        compared = f"; LoRA's reference row scores {score(reference.other)} there"
+        compared = f"; LoRA's reference row scores {score(reference.other)} there{_verdict_there(row, reference)}"
     best = max((one for one in comparison.rows if one.other is not None), key=lambda one: one.other or 0.0)
     if best.series.label not in (row.series.label, reference and reference.series.label):
-        compared += f", and the best row there is {_name(best)} with {score(best.other)}"
+        compared += f", and the best row there is {full_name(best)} with {score(best.other)}{_verdict_there(row, best)}"
     where = f"On the dev sets that choose nothing ({', '.join(comparison.others)})"
     return [f"{where} it scores {score(row.other)}{compared}."]
+
+
+def _verdict_there(row: Row, other: Row) -> str:
+    found = difference(row, other, elsewhere=True)
+    return "" if found is None else f" ({found.verdict})"
 
 
 def _seeds(comparison: Comparison) -> str:
@@ -198,32 +214,6 @@ def _recorded(comparison: Comparison) -> list[dict[str, Any]]:
     """What the record says of the dev sets."""
     found: list[dict[str, Any]] = comparison.runs[0].record["data"]["dev"]
     return found
-
-
-def _best(comparison: Comparison, method: str, *, source: str | None = None) -> Row | None:
-    """The best row of a method over its groups and readouts; with ``source``, of no other source run."""
-    rows = [row for row in _rows(comparison, method) if source is None or _source(row) in (None, source)]
-    return max(rows, key=_score, default=None)
-
-
-def _rows(comparison: Comparison, method: str) -> list[Row]:
-    return [row for row in comparison.rows if row.series.method == method]
-
-
-def _score(row: Row) -> float:
-    return row.choosing
-
-
-def _source(row: Row) -> str | None:
-    return source_of(row.series.runs[0])
-
-
-def _overlap(one: Row, other: Row) -> bool:
-    return one.best_low <= other.best_high and other.best_low <= one.best_high
-
-
-def _name(row: Row) -> str:
-    return f"{row.series.name}, {row.readout}"
 
 
 def _median_of(row: Row) -> str:

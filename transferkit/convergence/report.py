@@ -26,6 +26,8 @@ DEFINITIONS = {
     "% of LoRA": "Best score over the reference's. The reference is the LoRA row with the highest best "
     "score, plain or with readout, so all other learning rates and poolings of LoRA stay rows.",
     "Other sets": "Mean over the dev sets that select nothing, at the evaluation of Best.",
+    "Verdict": "decided: three seeds or more of both rows, and all scores of one above all of the other. A row that "
+    "learns nothing, starts from no source and has no fitted readout needs no seeds. Everything else is open.",
     "Target": "A share of the reference's best score: the same score for every row, with or without readout.",
     "Steps, ..., seconds to target": "Read at the first evaluation that reaches it, under eval.keep: last at the first "
     "one from which the score stays there. Seconds count training and cache building and, for a readout, its fit; "
@@ -92,7 +94,7 @@ def to_page(comparison: Comparison, *, curves: str, scores: str) -> Page:
 def _facts(record: dict[str, Any]) -> dict[str, str]:
     """What a reader needs to repeat or doubt a run, unknown facts left out."""
     data, git, backbone, source = record["data"], record.get("git"), record["backbone"], record["source"]
-    parameters = record["parameters"]
+    parameters, encoder = record["parameters"], record.get("encoder")
     train = [
         f"{one['name']} ({count(one['rows'])} rows, {one.get('skipped_rows') or 0} skipped)" for one in data["train"]
     ]
@@ -103,6 +105,7 @@ def _facts(record: dict[str, Any]) -> dict[str, str]:
         "Seed": record["seed"],
         "Created": record.get("created_at"),
         "Backbone": _backbone(backbone) if backbone else None,
+        "Encoder": f"{encoder['name']} (sha256 {encoder['sha256'][:12]})" if encoder else None,
         "Source run": f"{source['run']} (sha256 {source['sha256'][:12]})" if source else None,
         "Training data": f"{', '.join(train)}; sha256 {data['train_sha256'][:12]}",
         "Dev sets": f"{', '.join(dev)}; sha256 {data['dev_sha256'][:12]}",

@@ -204,6 +204,7 @@ def _identity(run: Run) -> dict[str, Any]:
     backbone = run.record["backbone"] or {}
     facts["source"], facts["teacher"] = source_of(run), (teacher_of(run) or "")[:8] or None
     facts["backbone"] = backbone.get("name")
+    facts["encoder"] = (run.record.get("encoder") or {}).get("sha256", "")[:8] or None
     facts["quantization"], facts["precision"] = backbone.get("quantization"), precision_of(run)
     return {key: value for key, value in facts.items() if value is not None}
 

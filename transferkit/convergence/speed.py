@@ -2,7 +2,8 @@
 
 from math import inf
 
-from transferkit.convergence.comparison import ENOUGH_SEEDS, Cell, Comparison, Crossing, Row
+from transferkit.convergence.comparison import Cell, Comparison, Crossing, Row
+from transferkit.convergence.differences import doubts
 from transferkit.report.formats import count, level, score, seconds
 
 
@@ -34,11 +35,14 @@ def speed(row: Row, comparison: Comparison) -> str:
 
 def _doubt_in_steps(row: Row, reference: Row, score: float) -> str:
     """Why it decides nothing that one is at a score sooner than the other; empty where it does."""
-    if min(row.seeds, reference.seeds) < ENOUGH_SEEDS:
+
+    def steps(one: Row) -> list[float]:
+        return [inf if point is None else point.step for point in one.series.reached(score)]
+
+    few, overlap = doubts(row, reference, of=steps)
+    if few:
         return ", by fewer than three seeds, so it is open"
-    mine, theirs = ([inf if p is None else p.step for p in one.series.reached(score)] for one in (row, reference))
-    apart = max(mine) < min(theirs) or max(theirs) < min(mine)
-    return "" if apart else ", but the seeds overlap, so it is open"
+    return ", but the seeds overlap, so it is open" if overlap else ""
 
 
 def _soonest(comparison: Comparison, crossing: Crossing) -> Row | None:

@@ -2,7 +2,7 @@
 
 CSV and JSON hold one flat line a row with raw numbers. Terminal, Markdown and the HTML page show the same
 numbers as a few narrow tables (``views``), because forty columns cannot be read; the terminal leaves out
-examples and tokens.
+differences, examples and tokens.
 """
 
 from collections.abc import Callable
@@ -15,11 +15,12 @@ from rich.markup import escape
 
 from transferkit.convergence.comparable import run_id
 from transferkit.convergence.comparison import Cell, Comparison, Crossing, Row, decoders
+from transferkit.convergence.differences import differences_view, flat_differences
 from transferkit.convergence.findings import findings
 from transferkit.convergence.series import KIND_NAMES
 from transferkit.report.formats import count, level, memory, score, seconds, short_count, times
 from transferkit.report.markdown import escape_markdown, markdown_table
-from transferkit.report.raw import DIGITS, csv_text, json_text
+from transferkit.report.raw import csv_text, json_text, number
 from transferkit.report.terminal import rich_table
 from transferkit.report.view import View
 
@@ -31,8 +32,9 @@ _WIDE = 96  # characters of a terminal that hold all columns
 
 
 def views(comparison: Comparison) -> list[View]:
-    """Scores, then one table a measure of cost with a column a target."""
-    found = [_scores(comparison)]
+    """Scores and what they differ by, then one table a measure of cost with a column a target."""
+    differences = differences_view(comparison)
+    found = [_scores(comparison), *([] if differences is None else [differences])]
     if comparison.targets:
         found.append(_costs(comparison, "Steps to target", _with_speedup("steps", count)))
         found.append(_costs(comparison, "Seconds to target", _with_speedup("seconds", seconds)))
@@ -85,10 +87,11 @@ def to_json(comparison: Comparison) -> str:
         "reference": None
         if reference is None
         else {"label": reference.series.name, "readout": reference.series.readout},
-        "targets": [{"fraction": t.fraction, "score": _raw(t.score)} for t in comparison.targets],
+        "targets": [{"fraction": t.fraction, "score": number(t.score)} for t in comparison.targets],
         "selecting_dev_sets": list(comparison.selecting),
         "other_dev_sets": list(comparison.others),
         "rows": flat_rows(comparison),
+        "differences": flat_differences(comparison),
         "findings": findings(comparison),
         "notes": list(comparison.notes),
     }
@@ -111,14 +114,14 @@ def _flat_row(row: Row, *, kinds: list[str]) -> dict[str, Any]:
         "readout": series.readout if series.readout != "delivered" else row.readout,
         "seeds": row.seeds,
         "trainable_parameters": row.trainable,
-        "step_0_score": _raw(row.initial),
-        "best_score": _raw(row.best),
-        "best_score_min": _raw(row.best_low),
-        "best_score_max": _raw(row.best_high),
-        "best_step": _raw(row.best_step),
-        "last_score": _raw(row.last),
-        "percent_of_lora_best": _raw(row.share),
-        "other_sets_score": _raw(row.other),
+        "step_0_score": number(row.initial),
+        "best_score": number(row.best),
+        "best_score_min": number(row.best_low),
+        "best_score_max": number(row.best_high),
+        "best_step": number(row.best_step),
+        "last_score": number(row.last),
+        "percent_of_lora_best": number(row.share),
+        "other_sets_score": number(row.other),
         "last_step": series.last_step,
     }
     for crossing in row.crossings:
@@ -129,23 +132,15 @@ def _flat_row(row: Row, *, kinds: list[str]) -> dict[str, Any]:
             flat |= _flat_cell(f"speedup_{measure}_to_{target}", cell)
     for kind in kinds:
         inside, other = row.by_kind.get(kind, (None, None))
-        flat |= {f"{kind}_score": _raw(inside), f"{kind}_other_sets_score": _raw(other)}
-    flat["peak_memory_bytes"] = _raw(row.peak_memory_bytes)
+        flat |= {f"{kind}_score": number(inside), f"{kind}_other_sets_score": number(other)}
+    flat["peak_memory_bytes"] = number(row.peak_memory_bytes)
     flat["unfinished_runs"] = len(row.unfinished)
     flat["runs"] = [run_id(run) for run in series.runs]
     return flat
 
 
 def _flat_cell(name: str, cell: Cell) -> dict[str, Any]:
-    return {name: _raw(cell.value), f"{name}_bound": _raw(cell.bound)}
-
-
-def _raw(value: float | None) -> float | int | None:
-    """The number itself, whole where it is whole."""
-    if value is None:
-        return None
-    rounded = round(float(value), DIGITS)
-    return int(rounded) if rounded.is_integer() else rounded
+    return {name: number(cell.value), f"{name}_bound": number(cell.bound)}
 
 
 def _scores(comparison: Comparison) -> View:

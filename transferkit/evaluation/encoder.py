@@ -131,9 +131,10 @@ class MtebEncoder(TextEncoder):
         self.shares = shared is not None
         self.device = str(embedder.device)
         description = embedder.describe()
-        self.precision = description["backbone"]["dtype"] if "backbone" in description else None
-        if self.precision is None and "prompting" in description:
-            self.precision = description["prompting"]["precision"]
+        for part, key in (("backbone", "dtype"), ("prompting", "precision"), ("encoder", "precision")):
+            if part in description:
+                self.precision = description[part][key]
+                break
         if embedder.template is not None:
             self.template = template_name(embedder.template, soft=True)
             self.pooling = embedder.pooling

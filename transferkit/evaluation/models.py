@@ -1,4 +1,4 @@
-"""What a user may call a model -> encoders of mteb: a checkpoint or run folder, ``tfidf``, or a frozen backbone."""
+"""What a user may call a model -> encoders of mteb: a checkpoint, ``tfidf``, a ready-made encoder or a decoder."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -21,8 +21,10 @@ from transferkit.evaluation.readings import MAX_LENGTH, ReadingOptions, Template
 from transferkit.evaluation.shared_pass import SharedPass
 from transferkit.evaluation.tfidf import TFIDF, TfidfEncoder
 from transferkit.files.builtin import BUNDLED
+from transferkit.files.encoder_folder import check_encoder, is_encoder
 from transferkit.files.json import read_json
 from transferkit.methods.base import Embedder
+from transferkit.methods.encoder import EncoderEmbedder
 from transferkit.methods.frozen import variant_name
 from transferkit.methods.prompting_alone import check_reads_text
 from transferkit.runs.checkpoint_folder import checkpoint_folder, document_instructions, is_checkpoint, read_description
@@ -58,9 +60,27 @@ class _Finder:
     backbone: str | None
     prompting_alone: bool
 
+    def model(self, given: str, description: Mapping[str, Any] | None) -> Model:
+        """Whatever was given; ``description``: of a checkpoint."""
+        if description is not None:
+            return self.checkpoint(given, description)
+        if given == TFIDF:
+            return self.tfidf()
+        return self.encoder(given) if is_encoder(given) else self.frozen(given)
+
     def tfidf(self) -> Model:
         """The floor; no option concerns it."""
         return Model(TFIDF, [TfidfEncoder.method], None, lambda: iter([[TfidfEncoder()]]))
+
+    def encoder(self, given: str) -> Model:
+        """A ready-made encoder as it comes; no option concerns it."""
+        folder, method = check_encoder(given).resolve(), EncoderEmbedder.facts.title
+
+        def groups() -> Iterator[Group]:
+            embedder = EncoderEmbedder.load(folder, device=torch.device(self.device))
+            yield [MtebEncoder(embedder, name=folder.name, method=method)]
+
+        return Model(folder.name, [method], None, groups)
 
     def frozen(self, given: str) -> Model:
         """A decoder as it is."""
@@ -159,8 +179,8 @@ def find_models(
     own template and pooling; so its rows, the one with its own template among them, can be compared.
 
     Args:
-        given: checkpoint or run folders, ``bundled``, ``tfidf``, registry names, specs, model folders, .gguf files, hub
-            ids.
+        given: checkpoint or run folders, ``bundled``, ``tfidf``, folders of sentence-transformers, registry names,
+            specs, model folders, .gguf files, hub ids.
         reading: how those of them that hold a decoder are read.
         instructions: as for :class:`MtebEncoder`.
         device: where they are loaded.
@@ -168,15 +188,16 @@ def find_models(
         prompting_alone: also what embeds without its decoder, of every checkpoint that has such a part.
 
     Raises:
-        ConfigError: a name that is none of these or given twice, a damaged checkpoint, a template or pooling that
-            cannot be used, a checkpoint that has one way to be read where several are asked for, or an option that
-            none of the models heeds.
+        ConfigError: a name that is none of these or given twice, a damaged checkpoint, an encoder that is not safe, a
+            template or pooling that cannot be used, a checkpoint that has one way to be read where several are asked
+            for, or an option that none of the models heeds.
     """
     for name in given:
         if given.count(name) > 1:
             raise ConfigError(f"{name}: is given twice; give every model once")
-    checkpoints = [name for name in given if name != TFIDF and is_checkpoint(name)]
-    frozen = [name for name in given if name != TFIDF and name not in checkpoints]
+    whole = [name for name in given if name == TFIDF or is_encoder(name)]  # they are read in one way
+    checkpoints = [name for name in given if name not in whole and is_checkpoint(name)]
+    frozen = [name for name in given if name not in whole and name not in checkpoints]
     if backbone is not None and len(checkpoints) != 1:
         raise ConfigError(f"--backbone says where one checkpoint's backbone lies, got {len(checkpoints)} checkpoints")
     if not frozen and (option := reading.frozen_only):
@@ -187,18 +208,12 @@ def find_models(
             f"--pooling {soft[0]}: a frozen backbone has no soft tokens; use {', '.join(get_args(FrozenPooling))}"
         )
     if reading.several is not None and not frozen and not checkpoints:
-        raise ConfigError(f"{reading.several} needs a decoder or a checkpoint, got {TFIDF} alone")
+        raise ConfigError(f"{reading.several} needs a decoder or a checkpoint, got {' and '.join(whole)} alone")
     descriptions = {name: read_description(Path(name)) for name in checkpoints}
     if prompting_alone:
         _check_prompting_alone(descriptions)
     finder = _Finder(reading, instructions, device, backbone, prompting_alone)
-
-    def found(name: str) -> Model:
-        if name == TFIDF:
-            return finder.tfidf()
-        return finder.checkpoint(name, descriptions[name]) if name in descriptions else finder.frozen(name)
-
-    models = [found(name) for name in given]
+    models = [finder.model(name, descriptions.get(name)) for name in given]
     if instructions and all(model.instructions is None for model in models):
         raise ConfigError("--instruction: none of the models reads an instruction; leave it out")
     return models

@@ -21,6 +21,11 @@ def points(value: float) -> str:
     return f"{value:.1f} points"
 
 
+def signed(value: float) -> str:
+    """A difference of two scores with its sign; what rounds to nothing is ``+0.0``."""
+    return f"{round(value, 1) + 0.0:+.1f}"
+
+
 def count(value: float | None) -> str:
     """A whole number with thousands separators; the half that a median of two can have is kept."""
     return "" if value is None else f"{value:,.0f}" if float(value).is_integer() else f"{value:,.1f}"

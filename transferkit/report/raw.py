@@ -9,6 +9,14 @@ from typing import Any
 DIGITS = 6  # behind the point, as in mteb's files: far below what a measurement can tell, above float noise
 
 
+def number(value: float | None) -> float | int | None:
+    """The number itself, whole where it is whole."""
+    if value is None:
+        return None
+    rounded = round(float(value), DIGITS)
+    return int(rounded) if rounded.is_integer() else rounded
+
+
 def csv_text(records: Sequence[Mapping[str, Any]]) -> str:
     """A header, then one line a record; an empty cell is unknown. All records have the first one's keys."""
     out = io.StringIO()

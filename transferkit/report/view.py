@@ -13,7 +13,7 @@ class View:
         rows: a cell a column.
         caption: stands below it.
         in_terminal: whether a terminal shows it too.
-        wrapping: columns beside the first whose cells may take two lines of a terminal; numbers never do.
+        wrapping: columns beside the first whose cells may take two lines; numbers never do.
         dispensable: columns that a narrow terminal misses least.
         stacked: whether a terminal sets the words of a column's name below each other.
     """

@@ -70,7 +70,7 @@ def resolved(recipe: Recipe, *, source: Path | None) -> ResolvedRecipe:
 
 
 def _precision(recipe: Recipe) -> ChosenPrecision:
-    """One for all processes; a method without any model computes in numpy, so nothing is measured for it."""
+    """One for all processes; `auto` is measured for decoders and sources: all else is numpy, or stays as it comes."""
     asked, facts = recipe.precision, recipe.facts
     if asked != "auto":
         return ChosenPrecision(asked)

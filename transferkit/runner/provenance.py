@@ -47,6 +47,7 @@ def lineage(prepared: Prepared) -> str:
         facts.get("prompting_weights_sha256"),
         *(one["weights_sha256"] for one in facts.get("alignment", {}).get("more_backbones", [])),
         source and (source["lineage"] or source["sha256"]),
+        *([facts["encoder"]["sha256"]] if "encoder" in facts else []),
         *([] if prepared.teacher is None else [prepared.teacher.identity]),
     ]
     instructions = [[one.spec.instruction, one.document_instruction] for one in prepared.data.sets]

@@ -29,6 +29,7 @@ _UNCHANGED = (
     ("backbone's tokenizer", "backbone", "tokenizer_sha256"),
     ("backbone's weights", "backbone", "weights_sha256"),
     ("Prompting LLM", "prompting_weights_sha256"),
+    ("encoder", "encoder", "sha256"),
     ("other backbones' weights", "alignment", "more_backbones", "weights_sha256"),
 )
 

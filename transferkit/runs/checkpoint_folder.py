@@ -8,6 +8,7 @@ from transferkit.config.methods import leaves_checkpoint
 from transferkit.config.specs import list_backbones
 from transferkit.errors import ConfigError
 from transferkit.files.builtin import BUNDLED, bundled_dir
+from transferkit.files.encoder_folder import is_encoder
 from transferkit.files.json import read_json
 from transferkit.files.locations import gguf_inside, is_gguf
 from transferkit.files.manifest import NAME, sha256_file, verify
@@ -46,6 +47,11 @@ def checkpoint_folder(folder: Path) -> Path:
         if not leaves_checkpoint(method):
             raise ConfigError(f"{folder}: a {method} run has no checkpoint; pass the run of another method")
         raise ConfigError(f"{folder}: this run has no checkpoint yet (it did not finish); continue it with --resume")
+    if is_encoder(str(folder)):
+        raise ConfigError(
+            f"{folder}: a ready-made encoder and no checkpoint; `transferkit baseline RECIPE --method encoder --target "
+            f"{folder}` makes one"
+        )
     is_decoder = (folder / "config.json").is_file() or (is_gguf(str(folder)) and folder.is_file())
     if is_decoder or (not folder.exists() and str(folder) in list_backbones()):
         raise ConfigError(
@@ -60,13 +66,13 @@ def checkpoint_folder(folder: Path) -> Path:
 
 
 def is_checkpoint(model: str) -> bool:
-    """Whether ``model`` names a checkpoint or run folder, and not a decoder.
+    """Whether ``model`` names a checkpoint or run folder, and not a decoder or a ready-made encoder.
 
     Raises:
         ConfigError: a folder that is neither.
     """
     folder = given_folder(Path(model))
-    if not folder.is_dir() or (folder / "config.json").is_file():
+    if not folder.is_dir() or (folder / "config.json").is_file() or is_encoder(str(folder)):
         return False
     if not any((folder / part).exists() for part in (NAME, "record.json", "checkpoint")):
         raise ConfigError(

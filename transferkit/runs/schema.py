@@ -30,6 +30,11 @@ class _Backbone(_Open):
     weights_sha256: str
 
 
+class _Encoder(_Open):
+    name: str
+    sha256: str
+
+
 class _Dev(_Open):
     name: str
     kind: str
@@ -83,6 +88,7 @@ class Record(_Open):
     seed: int
     source: _Source | None
     backbone: _Backbone | None
+    encoder: _Encoder | None = None
     data: _Data
     parameters: _Parameters
     best: _Best | None = None

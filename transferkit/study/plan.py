@@ -6,11 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from transferkit.config.methods import baseline_methods, take_a_source
-from transferkit.config.recipe import Recipe, named_backbones
-from transferkit.config.recipes import read_recipe
+from transferkit.config.recipe import Recipe, named_backbones, required_encoder
+from transferkit.config.recipes import read_recipe, recorded_recipe
 from transferkit.config.specs import declared_spec, list_backbones
 from transferkit.errors import ConfigError, did_you_mean
 from transferkit.files.builtin import BUNDLED
+from transferkit.files.encoder_folder import is_encoder
 from transferkit.files.locations import is_gguf
 from transferkit.study.schema import Study, StudyRun
 
@@ -88,14 +89,26 @@ def _check_source(one: Planned, earlier: dict[Path, Planned]) -> None:
 
 
 def _check_backbones(one: Planned, named: set[str]) -> None:
-    """Refuse a backbone that is neither known nor there; whether the hub has one is not asked. ``named`` are sound."""
+    """Refuse a backbone or an encoder that is neither known nor there; whether the hub has one is not asked.
+
+    ``named`` are sound.
+    """
     try:
+        if one.recipe.facts.has_encoder and not _began_with_its_encoder(one):
+            required_encoder(one.recipe)
         for name in named_backbones(one.recipe):
             if name not in named:
                 declared_spec(name)
                 named.add(name)
     except ConfigError as error:
         raise ConfigError(f"study, run {one.name!r}: {error}") from None
+
+
+def _began_with_its_encoder(one: Planned) -> bool:
+    """Whether its run is there: that has the encoder's hash, and a table needs the folder no more."""
+    return (one.folder / "recipe.yaml").is_file() and (
+        recorded_recipe(one.folder).embedding.backbone == one.recipe.embedding.backbone
+    )
 
 
 def _check_tables(planned: Iterable[Planned]) -> None:
@@ -128,8 +141,12 @@ def _planned(run: StudyRun, study: Study, runs: Path, beside: Path, seed: int) -
 
 
 def _is_model(path: Path) -> bool:
-    """Whether a decoder or its spec lies there; the folder of its tables may have a decoder's name too."""
-    return (path / "config.json").is_file() or ((path.suffix == ".yaml" or is_gguf(str(path))) and path.is_file())
+    """Whether a model or its spec lies there; the folder of its tables may have a decoder's name too."""
+    return (
+        (path / "config.json").is_file()
+        or is_encoder(str(path))
+        or ((path.suffix == ".yaml" or is_gguf(str(path))) and path.is_file())
+    )
 
 
 def _folder(run: StudyRun, target: str | None, seed: int, runs: Path) -> Path:

@@ -11,23 +11,20 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors import SafetensorError
 
 from transferkit.checkpoints.open import open_model
 from transferkit.config.datasets import ROLES, DevSet, TrainSet
 from transferkit.config.resolve import ResolvedRecipe
 from transferkit.config.sections import TeacherSection
 from transferkit.data.tables import local_source, read_columns
-from transferkit.decoder.loading import quiet_transformers
-from transferkit.errors import ConfigError, RunError, first_line
+from transferkit.errors import ConfigError, RunError
+from transferkit.files.encoder_folder import is_encoder
 from transferkit.files.manifest import sha256_file
 from transferkit.files.vector_files import read_vectors
 from transferkit.methods.base import Embedder
-from transferkit.progress import drop_kernel_message
 from transferkit.runs.checkpoint_folder import is_checkpoint, read_description, source_facts
 
 Encode = Callable[[list[str], list[str], int], np.ndarray]  # texts, instructions, texts a pass -> (n, d_t)
-_MODULES = "modules.json"  # what tells a folder of sentence-transformers from a decoder's
 _WHO = (
     "; a teacher is a run or checkpoint, a decoder or a folder of sentence-transformers, and teacher.vectors takes a "
     "file of vectors"
@@ -131,9 +128,13 @@ def find_teacher(
     if section.model is None:
         assert source is not None  # resolving saw to it
         return _checkpoint("source", str(source), section, device)
-    if (Path(section.model) / _MODULES).is_file():
-        return _encoder(Path(section.model), section, device)
+    if is_encoder(section.model) and section.backbone is not None:
+        raise ConfigError(
+            f"teacher.backbone: is for a checkpoint; {section.model} is a model of sentence-transformers, whole"
+        )
     try:
+        if is_encoder(section.model):
+            return _encoder(Path(section.model), device)
         if is_checkpoint(section.model):
             return _checkpoint("checkpoint", section.model, section, device)
         return _decoder(section.model, section, device)
@@ -173,59 +174,11 @@ def _encode_with(embedder: Embedder) -> Encode:
     return lambda texts, tasks, size: embedder.encode(texts, instruction=tasks, batch_size=size)
 
 
-def _encoder(folder: Path, section: TeacherSection, device: torch.device) -> Teacher:
-    """A local folder of sentence-transformers: no code of its own, no pickle, nothing from the hub."""
-    if section.backbone is not None:
-        raise ConfigError(f"teacher.backbone: is for a checkpoint; {folder} is a model of sentence-transformers, whole")
-    _check_safe(folder)
-    drop_kernel_message()
-    try:
-        from sentence_transformers import SentenceTransformer
-    except ImportError:
-        raise ConfigError(
-            f"teacher.model: {folder} is a model of sentence-transformers, which is not installed; `pip install "
-            "sentence-transformers`, or name another teacher"
-        ) from None
-    safe: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
-    try:
-        with quiet_transformers():
-            model = SentenceTransformer(
-                str(folder), device=str(device), model_kwargs={"use_safetensors": True, "dtype": torch.float32}, **safe
-            )
-    except (OSError, ValueError, KeyError, TypeError, RuntimeError, ImportError, SafetensorError) as error:
-        raise ConfigError(f"teacher.model: {folder} cannot be loaded ({first_line(error)}); restore it") from None
-
-    def encode(texts: list[str], instructions: list[str], size: int) -> np.ndarray:
-        return model.encode(texts, batch_size=size, show_progress_bar=False, convert_to_numpy=True)
-
-    return Teacher("encoder", folder.name, _folder_digest(folder), encode)
-
-
-def _check_safe(folder: Path) -> None:
-    """Refuse code and pickles in a folder of sentence-transformers."""
-    try:
-        types = [str(module["type"]) for module in json.loads((folder / _MODULES).read_text(encoding="utf-8"))]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ConfigError(f"teacher.model: {folder / _MODULES}: cannot be read ({error}); restore it") from None
-    own = next((name for name in types if not name.startswith("sentence_transformers.")), None)
-    if own is not None:
-        raise ConfigError(
-            f"teacher.model: {folder} needs code of its own ({own}), and transferkit does not run the code of models; "
-            "choose another teacher"
-        )
-    for pickle in sorted(folder.rglob("*.bin")):
-        if not any(pickle.parent.glob("*.safetensors")):
-            raise ConfigError(
-                f"teacher.model: {pickle}: pickled weights are not loaded; save the model anew, sentence-transformers "
-                "writes safetensors"
-            )
-
-
-def _folder_digest(folder: Path) -> str:
-    """Of every file that could change a vector."""
-    files = [path for path in sorted(folder.rglob("*")) if path.is_file() and path.suffix != ".md"]
-    own = [path for path in files if not any(part.startswith(".") for part in path.relative_to(folder).parts)]
-    return _digest({path.relative_to(folder).as_posix(): sha256_file(path) for path in own})
+def _encoder(folder: Path, device: torch.device) -> Teacher:
+    """A local folder of sentence-transformers."""
+    embedder = open_model(str(folder), device=str(device))
+    facts = embedder.record_facts["encoder"]
+    return Teacher("encoder", facts["name"], facts["sha256"], _encode_with(embedder))
 
 
 def _kept_vectors(recipe: ResolvedRecipe, path: Path, data_dir: Path | None) -> Teacher:

@@ -1,0 +1,55 @@
+"""A ready-made encoder on the disk, a folder of sentence-transformers: whether it is one, is safe, and which it is."""
+
+import json
+from hashlib import sha256
+from pathlib import Path
+
+from transferkit.errors import ConfigError
+from transferkit.files.manifest import sha256_file
+
+_MODULES = "modules.json"  # what tells such a folder from a decoder's
+
+
+def is_encoder(location: str) -> bool:
+    """Whether a local folder of sentence-transformers lies there."""
+    return (Path(location) / _MODULES).is_file()
+
+
+def check_encoder(location: str) -> Path:
+    """The folder of an encoder that needs no code of its own and has no pickled weights.
+
+    Raises:
+        ConfigError: it is none, or needs what transferkit does not load.
+    """
+    folder = Path(location)
+    if not is_encoder(location):
+        what = f"no {_MODULES} in it" if folder.is_dir() else "no such folder"
+        raise ConfigError(
+            f"{location}: not a local folder of sentence-transformers ({what}); name the folder that "
+            "`SentenceTransformer(...).save(FOLDER)` wrote"
+        )
+    try:
+        types = [str(module["type"]) for module in json.loads((folder / _MODULES).read_text(encoding="utf-8"))]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ConfigError(f"{folder / _MODULES}: cannot be read ({error}); restore it") from None
+    own = next((name for name in types if not name.startswith("sentence_transformers.")), None)
+    if own is not None:
+        raise ConfigError(
+            f"{folder} needs code of its own ({own}), and transferkit does not run the code of models; choose another "
+            "encoder"
+        )
+    for pickle in sorted(folder.rglob("*.bin")):
+        if not any(pickle.parent.glob("*.safetensors")):
+            raise ConfigError(
+                f"{pickle}: pickled weights are not loaded; save the model anew, sentence-transformers writes "
+                "safetensors"
+            )
+    return folder
+
+
+def encoder_sha256(folder: Path) -> str:
+    """Of every file that could change a vector."""
+    files = [path for path in sorted(folder.rglob("*")) if path.is_file() and path.suffix != ".md"]
+    own = [path for path in files if not any(part.startswith(".") for part in path.relative_to(folder).parts)]
+    hashes = {path.relative_to(folder).as_posix(): sha256_file(path) for path in own}
+    return sha256(json.dumps(hashes, sort_keys=True).encode()).hexdigest()
