@@ -226,3 +226,19 @@ def test_where_a_decoder_or_a_recipe_is_asked_for_it_says_so(
     ):
         assert run(*command) == 2
         assert says in capsys.readouterr().err
+
+
+def test_a_local_copy_goes_by_its_name(tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither record nor checkpoint says where it lies, so the next machine may keep it elsewhere."""
+    shutil.copytree(tiny.encoder, tmp_path / "copies" / "mini")
+    with pytest.raises(ConfigError, match=r"mini: not a local folder of sentence-transformers \(no such folder\)"):
+        EncoderEmbedder.load("mini", device=CPU)
+    monkeypatch.setenv("TRANSFERKIT_DECODERS", str(tmp_path / "copies"))
+    run = read_run(start(ready(tiny, target="mini"), Inputs(data_dir=tiny.data), runs=tmp_path, console=QUIET))
+    assert run.record["label"] == "ready-made encoder mini"
+    for file in ("record.json", "recipe.yaml", "checkpoint/embedder.json"):
+        assert "copies" not in (run.folder / file).read_text()
+    before = load(run.folder).encode(TEXTS)
+    (tmp_path / "copies").rename(tmp_path / "moved")
+    monkeypatch.setenv("TRANSFERKIT_DECODERS", str(tmp_path / "moved"))
+    np.testing.assert_array_equal(load(run.folder).encode(TEXTS), before)

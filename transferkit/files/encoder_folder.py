@@ -5,14 +5,20 @@ from hashlib import sha256
 from pathlib import Path
 
 from transferkit.errors import ConfigError
+from transferkit.files.locations import local_copy
 from transferkit.files.manifest import sha256_file
 
 _MODULES = "modules.json"  # what tells such a folder from a decoder's
 
 
+def encoder_folder(location: str) -> Path:
+    """The folder that a path means; a name that is no path may be one of the local copies."""
+    return Path(location) if Path(location).exists() else local_copy(location) or Path(location)
+
+
 def is_encoder(location: str) -> bool:
     """Whether a local folder of sentence-transformers lies there."""
-    return (Path(location) / _MODULES).is_file()
+    return (encoder_folder(location) / _MODULES).is_file()
 
 
 def check_encoder(location: str) -> Path:
@@ -21,7 +27,7 @@ def check_encoder(location: str) -> Path:
     Raises:
         ConfigError: it is none, or needs what transferkit does not load.
     """
-    folder = Path(location)
+    folder = encoder_folder(location)
     if not is_encoder(location):
         what = f"no {_MODULES} in it" if folder.is_dir() else "no such folder"
         raise ConfigError(

@@ -34,7 +34,7 @@ class EncoderEmbedder(Embedder):
 
     Args:
         model: what sentence-transformers loaded.
-        folder: where from.
+        location: where from, a path or the name of a local copy.
         sha256: of its files, see :func:`transferkit.files.encoder_folder.encoder_sha256`.
         precision: in which it computes.
         width: length of its vectors.
@@ -53,18 +53,19 @@ class EncoderEmbedder(Embedder):
     )
 
     def __init__(
-        self, model: "SentenceTransformer", *, folder: Path, sha256: str, precision: Computed, width: int
+        self, model: "SentenceTransformer", *, location: str, sha256: str, precision: Computed, width: int
     ) -> None:
         super().__init__(Readout.plain(width).to(model.device))
         self.model = model.requires_grad_(False)
-        self.folder = folder
+        self.location = location
         self.sha256 = sha256
         self.precision: Computed = precision
 
     @classmethod
     def build(cls, recipe: ResolvedRecipe, given: Given) -> Self:
         """What the recipe's target names."""
-        return cls.load(required_encoder(recipe), device=given.device, precision=recipe.precision)
+        required_encoder(recipe)
+        return cls.load(recipe.embedding.backbone or "", device=given.device, precision=recipe.precision)
 
     @classmethod
     def load(cls, location: str | Path, *, device: torch.device, precision: Computed = "float32") -> Self:
@@ -74,6 +75,7 @@ class EncoderEmbedder(Embedder):
             ConfigError: it is none, is not safe to load, is damaged, or sentence-transformers is not installed.
         """
         folder = check_encoder(str(location)).resolve()
+        lasting = str(folder if Path(location).exists() else location)
         drop_kernel_message()
         try:
             from sentence_transformers import SentenceTransformer
@@ -90,7 +92,7 @@ class EncoderEmbedder(Embedder):
                 width = model.encode(["a"], show_progress_bar=False).shape[1]
         except (OSError, ValueError, KeyError, TypeError, RuntimeError, ImportError, SafetensorError) as error:
             raise ConfigError(f"{folder} cannot be loaded ({first_line(error)}); restore it") from None
-        return cls(model, folder=folder, sha256=encoder_sha256(folder), precision=precision, width=width)
+        return cls(model, location=lasting, sha256=encoder_sha256(folder), precision=precision, width=width)
 
     @torch.no_grad()
     def embed(
@@ -104,11 +106,11 @@ class EncoderEmbedder(Embedder):
 
     def label(self, recipe: ResolvedRecipe) -> str:
         """With the name of its folder."""
-        return f"{self.facts.title} {self.folder.name}"
+        return f"{self.facts.title} {Path(self.location).name}"
 
     def describe(self) -> dict[str, Any]:
         """With folder and hash."""
-        place = {"name": self.folder.name, "location": str(self.folder)}
+        place = {"name": Path(self.location).name, "location": self.location}
         own = {"sha256": self.sha256, "precision": self.precision}
         return super().describe() | {"encoder": place | own}
 
