@@ -46,8 +46,8 @@ def fit(
 ) -> Fitted:
     """Train ``embedder`` by ``recipe``, writing a metrics row an evaluation and resumable states into ``folder``.
 
-    Evaluates at step 0, every ``eval.every`` steps and at the last one, which is that of ``optim.steps`` or the first
-    one after ``optim.seconds``; the best step by the selecting dev score wins, or with ``eval.keep: last`` the last one.
+    Evaluates at step 0, every ``eval.every`` steps and at the last one: ``optim.steps``, or where ``optim.seconds`` of
+    training are over. The best step by the selecting dev score wins, or with ``eval.keep: last`` the last one.
     A folder with states is continued, bit for bit as if it had never stopped. ``lessons`` are a teacher's.
 
     Raises:
