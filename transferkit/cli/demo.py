@@ -15,28 +15,35 @@ if TYPE_CHECKING:
     from transferkit.embed.questions import Found
 
 
+Decoder = Annotated[
+    str | None,
+    typer.Option(
+        "--decoder",
+        help="Folder, .gguf file or name of the decoder that embeds; default: SmolLM2-135M-Instruct, brought once.",
+    ),
+]
+Offline = Annotated[
+    bool, typer.Option("--offline", help="Take a bundled decoder of five million parameters; bring nothing.")
+]
+Train = Annotated[
+    bool,
+    typer.Option("--train", help="Train the source first instead of taking the bundled one (needs --data-dir)."),
+]
+TrainingData = Annotated[
+    Path | None, typer.Option("--data-dir", help="With --train: folder of the source's training data.")
+]
+Runs = Annotated[
+    Path,
+    typer.Option("--runs", help="Where run folders and the report are made; another folder gets the index too."),
+]
+
+
 def demo(
-    decoder: Annotated[
-        str | None,
-        typer.Option(
-            "--decoder",
-            help="Folder, .gguf file or name of the decoder that embeds; default: SmolLM2-135M-Instruct, brought once.",
-        ),
-    ] = None,
-    offline: Annotated[
-        bool, typer.Option("--offline", help="Take a bundled decoder of five million parameters; bring nothing.")
-    ] = False,
-    train: Annotated[
-        bool,
-        typer.Option("--train", help="Train the source first instead of taking the bundled one (needs --data-dir)."),
-    ] = False,
-    data_dir: Annotated[
-        Path | None, typer.Option("--data-dir", help="With --train: folder of the source's training data.")
-    ] = None,
-    runs: Annotated[
-        Path,
-        typer.Option("--runs", help="Where run folders and the report are made; another folder gets the index too."),
-    ] = Path("runs/demo"),
+    decoder: Decoder = None,
+    offline: Offline = False,
+    train: Train = False,
+    data_dir: TrainingData = None,
+    runs: Runs = Path("runs/demo"),
 ) -> None:
     """Carry the bundled skill to a decoder that it never saw, give LoRA the same seconds, then search with it.
 
@@ -73,9 +80,7 @@ def demo(
     index = INDEX if runs == RUNS else runs / "search"
     for folder in (runs, index):  # before the runs, which take minutes
         check_writable(folder)
-    if not offline:
-        decoder = decoder or _brought(console)
-    planned = planned_runs(runs, decoder=decoder, train=train)
+    planned = planned_runs(runs, decoder=None if offline else decoder or _brought(console), train=train)
     with taken_up_again(console):
         comparison = compare(run_demo(planned, data_dir=data_dir, console=console))
     if not is_main():
@@ -83,8 +88,7 @@ def demo(
     report = runs / "report"
     write_comparison(comparison, report)
     out.print(rich_table(summary(comparison)))
-    with taken_up_again(console):
-        _search(adapted(planned).folder, index, console, out, usual=index == INDEX)
+    _search(adapted(planned).folder, index, console, out, usual=index == INDEX)
     say(f"\npicture: {report / 'curves.png'}\nreport: {report / 'report.html'}", out)
     say(f"{(perf_counter() - started) / 60:.1f} minutes", out)
 

@@ -87,8 +87,9 @@ def summary(comparison: Comparison) -> View:
         title="At equal seconds of training",
         header=("Method", "Readout", "Seconds", "Steps", "Seen packages", "Unseen packages"),
         rows=tuple(line for row in comparison.rows for line in _lines(row)),
-        caption=f"nDCG@10 in percent: a docstring's first line looks for the paragraph below it. {seen} questions are "
-        f"from packages that were trained on, {unseen} from others. One seed: a few points are chance.",
+        caption=f"nDCG@10 in percent: a docstring's first line looks for the paragraph below it. {seen} such questions "
+        f"are from packages that were trained on, {unseen} from others: so few, and one seed, so ten points may be "
+        "chance.",
         stacked=True,
     )
 
@@ -99,7 +100,7 @@ def _lines(row: Row) -> list[tuple[str, ...]]:
     start, scores = curve[0], (score(row.best), score(row.other))
     if not run.record["parameters"]["trainable"]:
         return [(row.series.name, row.readout, "0", "0", *scores)]
-    spent, steps = seconds(run.record["timings"]["train_seconds"]), count(run.record["steps"])
+    spent, steps = seconds(run.record["timings"]["train_seconds"]), count(curve[-1].step)
     lines: list[tuple[str, ...]] = [(row.series.name, row.readout, spent, steps, *scores)]
     if run.record["source"] is not None:
         attached = ("attached, nothing trained", KIND_NAMES[str(start.kind)], "0", "0")
