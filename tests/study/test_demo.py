@@ -39,6 +39,11 @@ LEARN_FROM_NOTHING = {"lora", "prompt-tuning"}
 ENTRIES = [Entry(f"package.{i}", text, text) for i, text in enumerate((" ".join(WORDS[:9]), QUESTION, "no", "a key"))]
 
 
+def entries_of(packages: list[str]) -> list[Entry]:
+    assert packages == ["python", "numpy", "pandas"]
+    return ENTRIES
+
+
 def shortened(planned: list[Planned], tiny: Tiny, source: Path, runs: Path) -> list[Planned]:
     """The demo's runs on tiny decoders, data and steps: the same methods, starts and order."""
     result = []
@@ -148,7 +153,7 @@ def stubbed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[str]:
 
     monkeypatch.setattr(Embedder, "encode", noted)
     monkeypatch.setattr("transferkit.study.run.run_all", lambda planned, **_: None)
-    monkeypatch.setattr("transferkit.embed.search.docstring_entries", lambda folder: ENTRIES)
+    monkeypatch.setattr("transferkit.embed.search.docstring_entries", lambda folder, packages: entries_of(packages))
     monkeypatch.chdir(tmp_path)
     return read
 

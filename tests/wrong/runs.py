@@ -329,6 +329,11 @@ CASES = {
     ),
     # --- search, studies, demo
     "search for nothing": Case("search ' '", ("the question is empty",)),
+    "search a package in a file": Case(
+        "search cat --texts a.txt --package numpy",
+        ("--package chooses among docstrings, and --texts a.txt searches a file",),
+        spoil.write("a.txt", "a\n"),
+    ),
     "search a missing file": Case("search cat --checkpoint $SOURCE --texts none.txt", ("none.txt: no such file",)),
     "search an empty file": Case(
         "search cat --checkpoint $SOURCE --texts a.txt", ("there are no texts to search",), spoil.write("a.txt", "")

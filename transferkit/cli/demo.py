@@ -109,16 +109,19 @@ def _search(checkpoint: Path, folder: Path, console: Console, out: Console, *, u
     """Ask the ten questions, and say how to ask one's own."""
     import shlex
 
-    from transferkit.embed.questions import ask
+    from transferkit.embed.questions import ask, asked_packages
     from transferkit.embed.search import Index, docstring_entries
     from transferkit.methods.tfidf import Tfidf
     from transferkit.study.demo import QUESTION
 
-    entries = docstring_entries(folder)
-    say(f"Last, the adapted decoder reads {len(entries):,} docstrings of this machine, once.", console)
+    packages = asked_packages()
+    entries = docstring_entries(folder, packages=packages)
+    of = f"{', '.join(packages[:-1])} and {packages[-1]}"
+    say(f"Last, the adapted decoder reads the {len(entries):,} docstrings of {of} on this machine, once.", console)
     index = Index(checkpoint, entries, folder=folder, console=console)
     _print_found(ask(index, Tfidf(lambda: [entry.embedded for entry in entries])), out)
     command = f'transferkit search "{QUESTION}" --checkpoint {shlex.quote(str(checkpoint))}'
+    command += "".join(f" --package {package}" for package in packages)
     say(f"\nAsk your own: {command}" + ("" if usual else f" --index {shlex.quote(str(folder))}"), out)
 
 

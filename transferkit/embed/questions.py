@@ -35,6 +35,12 @@ class Found:
     by_words: str
 
 
+def asked_packages() -> list[str]:
+    """Whose docstrings the demo asks."""
+    named: list[str] = read_yaml(_FILE)["packages"]
+    return named
+
+
 def read_questions() -> list[Question]:
     """The ten."""
     listed: list[dict[str, Any]] = read_yaml(_FILE)["questions"]
