@@ -90,7 +90,7 @@ def fit(
 
 
 def _time_is_up(optim: OptimSection, state: TrainState, device: torch.device) -> bool:
-    """Whether ``optim.seconds`` are over; processes end together, with the slowest one."""
+    """Whether ``optim.seconds`` are over; processes end together, once they are for one of them."""
     return optim.seconds is not None and any_process(state.seconds >= optim.seconds, device=device)
 
 
