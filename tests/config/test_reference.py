@@ -64,6 +64,7 @@ def test_a_row_is_whole(key: Key) -> None:
     "key",
     [
         Key("optim.steps", "whole number", "needed", "optimizer steps", "0 measures the start alone"),
+        Key("optim.seconds", "number", "", "seconds", ROWS["optim.seconds"].meaning),
         Key("loss.symmetric", "true or false", "`true`", "", "also score the anchors against each positive"),
         Key("data.train[].columns", "mapping", "`{}`", "", ROWS["data.train[].columns"].meaning),
         Key("prompting.tokens", "whole number", "", "soft tokens", ROWS["prompting.tokens"].meaning),

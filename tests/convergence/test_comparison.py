@@ -415,6 +415,14 @@ def test_a_note_says_where_precision_differs(tmp_path: Path) -> None:
     assert note in apart.notes
 
 
+def test_rows_that_ended_by_their_seconds_are_named(tmp_path: Path) -> None:
+    limited = make_run(tmp_path, "l", [metric(0, 60.0), metric(50, 74.0)], recipe={"optim": {"seconds": 36.5}})
+    free = make_run(tmp_path, "t", [metric(0, 60.0), metric(50, 74.0)], method="transfer")
+    note = "Runs that ended by their training seconds (optim.seconds), not by their steps: lora (36.5 s)."
+    assert note in compare([limited, free]).notes
+    assert not any("optim.seconds" in one for one in compare([free]).notes)
+
+
 def test_notes_name_other_devices_repeated_seeds_and_dirty_checkouts(tmp_path: Path) -> None:
     runs = [
         lora(tmp_path, "a", device="cpu"),

@@ -16,7 +16,8 @@ from zoo import WORDS
 
 from transferkit.checkpoints.checkpoint import load, save
 from transferkit.cli.app import app
-from transferkit.embed.search import Entry, Index, file_entries
+from transferkit.data.installed_docs import Docstring
+from transferkit.embed.search import Entry, Index, docstring_entries, file_entries
 from transferkit.errors import ConfigError, RunError
 from transferkit.methods.base import Embedder
 
@@ -128,6 +129,37 @@ def test_rows_of_a_file_are_entries(tmp_path: Path) -> None:
     file = tmp_path / "texts.jsonl"
     file.write_text("".join(json.dumps({"body": text}) + "\n" for text in ("one", "two")))
     assert file_entries(str(file), column="body") == [Entry("row 1", "one", "one"), Entry("row 2", "two", "two")]
+
+
+@pytest.fixture(name="docs")
+def few_docs(monkeypatch: pytest.MonkeyPatch) -> None:
+    packages = ("python", "numpy", "pandas", "numpy")
+    docs = [Docstring(f"{name}.f{i}", name, TEXTS[i], "") for i, name in enumerate(packages)]
+    monkeypatch.setattr("transferkit.embed.search.kept_docs", lambda folder: tuple(docs))
+
+
+@pytest.mark.parametrize(
+    ("packages", "rows"), [((), [0, 1, 2, 3]), (("numpy",), [1, 3]), (("pandas", "python"), [0, 2])]
+)
+def test_docstrings_of_some_packages(packages: tuple[str, ...], rows: list[int], docs: None, tmp_path: Path) -> None:
+    found = docstring_entries(tmp_path, packages=packages)
+    assert [int(entry.name[-1]) for entry in found] == rows
+    assert [entry.embedded for entry in found] == [TEXTS[row] for row in rows]
+
+
+def test_a_package_without_docstrings_is_named(docs: None, tmp_path: Path) -> None:
+    says = (
+        r"--package numpi: no docstrings of it here; did you mean 'numpy'\?; there are those of numpy, pandas, python"
+    )
+    with pytest.raises(ConfigError, match=says):
+        docstring_entries(tmp_path, packages=["numpi"])
+
+
+def test_the_command_searches_the_packages_that_it_is_given(checkpoint: Path, docs: None, tmp_path: Path) -> None:
+    arguments = ["search", TEXTS[0], "--checkpoint", str(checkpoint), "--index", str(tmp_path), "--instruction", "see"]
+    shown = CliRunner().invoke(app, [*arguments, "--package", "numpy", "--package", "pandas", "--json"])
+    assert shown.exit_code == 0, shown.output
+    assert {json.loads(line)["name"] for line in shown.stdout.splitlines()} == {"numpy.f1", "pandas.f2", "numpy.f3"}
 
 
 def test_command_prints_hits_as_table_and_as_json(checkpoint: Path, tmp_path: Path) -> None:

@@ -35,9 +35,11 @@ class Quiet(Progress):
         self.on_step = on_step
         self.warnings: list[str] = []
         self.losses: list[float] = []
+        self.expected: list[int] = []
 
-    def step(self, step: int, *, loss: float, tokens_per_second: float) -> None:
+    def step(self, step: int, *, of: int, loss: float, tokens_per_second: float) -> None:
         self.losses.append(loss)
+        self.expected.append(of)
         if self.on_step is not None:
             self.on_step(step)
 

@@ -73,6 +73,8 @@ def test_train_counts_everything_that_learns(tiny: Tiny) -> None:
     assert row(text, "trainable").startswith(f"{learned:,} of {learned + backbone:,} (")
     assert [row(text, name) for name in ("model", "alignment", "offset")] == [f"{prompting:,}", "2,304", "144"]
     assert row(text, "optimizer steps") == "4 x 8 examples = 32 examples"
+    limited = plan(tiny, "train", optim={"seconds": 2.5})
+    assert row(limited, "optimizer steps").endswith("= 32 examples, at most: it ends after 2.5 s of training")
     assert row(text, "evaluations").startswith("3: at step 0, every 2 steps")
     assert "method: source, W + offsets, anchors start" in text
     assert row(text, "path").startswith("cached: ")

@@ -49,6 +49,7 @@ DEFAULTS: dict[str, Any] = {
     "loss.temperature": 0.05,
     "loss.symmetric": True,
     "teacher": None,
+    "optim.seconds": None,
     "optim.batch_size": 48,
     "optim.micro_batch_size": None,
     "optim.lr": 0.001,

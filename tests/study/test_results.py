@@ -32,7 +32,7 @@ EVALUATIONS = sorted(RESULTS.glob("*/table.csv"))
 PLACE = re.compile(r"""(?:^|[\s"'=:])(?:/|\.\./)\w""")  # of one machine: an absolute path, or one out of the folder
 WITH_PROMPT_TUNING = [
     study
-    for study in (*STUDIES, bundled_dir("source").parents[1] / "study" / "demo.yaml")
+    for study in (*STUDIES, *sorted((bundled_dir("source").parents[1] / "study").glob("demo*.yaml")))
     if "method: prompt-tuning" in study.read_text(encoding="utf-8")
 ]
 

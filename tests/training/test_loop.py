@@ -257,6 +257,86 @@ def test_an_interrupt_in_the_last_step_is_obeyed_too(tiny: Tiny, source: Path, t
     assert equal_bits(learned(second.embedder), learned(straight.embedder))
 
 
+class Clock:
+    """Each step of a run takes a second, those after ``slow`` of them take two."""
+
+    def __init__(self, slow: int = 99) -> None:
+        self.looks, self.now, self.slow = 0, 0.0, slow
+
+    def __call__(self) -> float:
+        self.looks += 1
+        if self.looks % 2 == 0:  # before and after every step
+            self.now += 1.0 if self.looks // 2 <= self.slow else 2.0
+        return self.now
+
+
+def timed(monkeypatch: pytest.MonkeyPatch, clock: Clock) -> None:
+    monkeypatch.setattr("transferkit.training.loop.perf_counter", clock)
+
+
+@pytest.mark.parametrize("kind", ["adapt", "lora"])
+def test_seconds_end_training_as_so_many_steps_would(
+    tiny: Tiny, source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    by_steps = make(tiny, kind, source, optim={"steps": 4, "batch_size": 8})
+    by_steps.fit(tmp_path / "steps")
+    timed(monkeypatch, Clock())
+    one = make(tiny, kind, source, optim={"steps": 8, "seconds": 3.5, "batch_size": 8})
+    fitted = one.fit(tmp_path / "seconds")
+    assert one.progress.losses == by_steps.progress.losses
+    assert equal_bits(newest_tensors(tmp_path / "seconds"), newest_tensors(tmp_path / "steps"))
+    assert (fitted.state.step, fitted.state.seconds) == (4, 4.0)
+    assert [row["step"] for row in fitted.state.metrics] == [0, 3, 4]
+    assert one.progress.expected == [4, 4, 4, 4]
+
+
+def test_steps_end_training_before_its_seconds_do(
+    tiny: Tiny, source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    timed(monkeypatch, Clock(slow=1))
+    one = make(tiny, "adapt", source, optim={"steps": 3, "seconds": 9.0, "batch_size": 8})
+    assert one.fit(tmp_path).state.step == 3
+    assert one.progress.expected == [3, 3, 3]
+
+
+def test_seconds_of_before_an_interruption_count(
+    tiny: Tiny, source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    optim = {"steps": 8, "seconds": 4.0, "batch_size": 8}
+    timed(monkeypatch, Clock())
+    straight = make(tiny, "adapt", source, optim=optim)
+    straight.fit(tmp_path / "straight")
+    timed(monkeypatch, Clock())
+    first = make(tiny, "adapt", source, optim=optim)
+    first.progress.on_step = interrupt_at(3)
+    with pytest.raises(Interrupted):
+        first.fit(tmp_path / "halves")
+    timed(monkeypatch, Clock())
+    second = make(tiny, "adapt", source, optim=optim)
+    second.fit(tmp_path / "halves")
+    assert first.progress.losses + second.progress.losses == straight.progress.losses
+    assert len(straight.progress.losses) == 4
+    assert equal_bits(newest_tensors(tmp_path / "halves"), newest_tensors(tmp_path / "straight"))
+    third = make(tiny, "adapt", source, optim=optim)  # its end was saved
+    third.fit(tmp_path / "halves")
+    assert third.progress.losses == []
+
+
+def test_a_run_that_ended_by_its_seconds_is_whole(
+    tiny: Tiny, source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    timed(monkeypatch, Clock())
+    recipe = recipe_of(tiny, "adapt", optim={"steps": 8, "seconds": 2.0, "batch_size": 8})
+    folder = start(recipe, Inputs(source=source, data_dir=tiny.data), runs=tmp_path, console=QUIET)
+    run = read_run(folder)
+    assert (run.record["steps"], run.recipe["optim"]["seconds"], run.metrics[-1]["step"]) == (2, 2.0, 2)
+    assert run.record["timings"]["train_seconds"] == 2.0
+    rows = (folder / "metrics.jsonl").read_text().splitlines(keepends=True)
+    (folder / "metrics.jsonl").write_text("".join(rows[:-1]))
+    with pytest.raises(ConfigError, match=r"the row of step 2 is missing"):
+        read_run(folder)
+
+
 @pytest.mark.parametrize("reads", ["text", "instruction"])
 def test_the_collapse_figure_is_of_what_the_text_was_read_for(tiny: Tiny, tmp_path: Path, reads: str) -> None:
     """A prompt that reads no text cannot collapse."""

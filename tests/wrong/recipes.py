@@ -16,6 +16,13 @@ CASES = {
         "adapt $ADAPT --source $SOURCE --set optim.cooldown_steps=9",
         ("optim: cooldown_steps: expected at most what warm-up leaves of the steps (4), got 9",),
     ),
+    "seconds of training for what trains nothing": Case(
+        "baseline $BASELINE --method frozen --set optim.seconds=9",
+        ("optim.seconds: frozen trains nothing that could end early; leave it away",),
+    ),
+    "no seconds of training": Case(
+        "adapt $ADAPT --source $SOURCE --set optim.seconds=0", ("optim.seconds: ", "greater than 0, got 0")
+    ),
     # --- backbones
     "unknown backbone": Case(
         "train $TRAIN --target qwen3-0.6",

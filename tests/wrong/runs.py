@@ -329,6 +329,11 @@ CASES = {
     ),
     # --- search, studies, demo
     "search for nothing": Case("search ' '", ("the question is empty",)),
+    "search a package in a file": Case(
+        "search cat --texts a.txt --package numpy",
+        ("--package chooses among docstrings, and --texts a.txt searches a file",),
+        spoil.write("a.txt", "a\n"),
+    ),
     "search a missing file": Case("search cat --checkpoint $SOURCE --texts none.txt", ("none.txt: no such file",)),
     "search an empty file": Case(
         "search cat --checkpoint $SOURCE --texts a.txt", ("there are no texts to search",), spoil.write("a.txt", "")
@@ -366,6 +371,11 @@ CASES = {
         spoil.write("a.yaml", "seeds: [1]\nruns: [{name: a, recipe: bundled/adapt, source: bundled}]\n"),
     ),
     "demo that trains without data": Case("demo --train", ("--train: the source was trained on files", "--data-dir")),
+    "demo offline on a decoder": Case(
+        "demo --offline --decoder $MODEL",
+        ("--offline takes a bundled decoder, --decoder names", "leave one of them away"),
+    ),
+    "demo on no decoder": Case("demo --decoder ./none", ("./none: no such model folder",)),
     "demo below a file": Case("demo --runs file/x", ("file/x: cannot write there", "--runs"), spoil.write("file")),
     "attention of a mistyped run": Case(
         "attention runs/lora-tine --text cat",

@@ -28,6 +28,10 @@ def search(
         typer.Option("--texts", help="Search a text file (a text a line), .jsonl/.csv/.tsv/.parquet instead."),
     ] = None,
     column: Column = "text",
+    package: Annotated[
+        list[str] | None,
+        typer.Option("--package", help="Only this package's docstrings; repeatable; the standard library is python."),
+    ] = None,
     instruction: Instruction = None,
     top: Annotated[int, typer.Option("--top", min=1, help="Results to show.")] = 5,
     index: Annotated[Path, typer.Option("--index", help="Folder that keeps the vectors.")] = INDEX,
@@ -36,7 +40,7 @@ def search(
 ) -> None:
     """Search the docstrings of the packages on this machine, or a file of texts.
 
-    The first search reads all texts (a minute or two); later ones only the question.
+    The first search reads all texts, which takes minutes with a real decoder; later ones read only the question.
 
     Example: transferkit search "merge two tables on a key"
     """
@@ -47,11 +51,13 @@ def search(
 
     if not question.strip():
         raise ConfigError("search: the question is empty; write what to look for")
+    if package and texts is not None:
+        raise ConfigError(f"--package chooses among docstrings, and --texts {texts} searches a file; give one of them")
     from transferkit.embed.search import Index, docstring_entries, file_entries
 
     console = Console(stderr=True)
     checkpoint = checkpoint or adapted_checkpoint()
-    entries = docstring_entries(index) if texts is None else file_entries(texts, column=column)
+    entries = docstring_entries(index, packages=package or ()) if texts is None else file_entries(texts, column=column)
     vectors = Index(checkpoint, entries, folder=index, instruction=instruction, batch_size=batch_size, console=console)
     found = vectors.search(question, top=top)
     if json:

@@ -95,6 +95,9 @@ class Recipe(Strict):
             raise ValueError("alignment.init: 'source' is for adapt, only there is a source to start from")
         if self.task != "baseline" and self.method is not None:
             raise ValueError(f"method: only a baseline has one, this is {with_article(self.task)} recipe")
+        named = self.task != "baseline" or self.method is not None
+        if self.optim.seconds is not None and named and not self.facts.learns:
+            raise ValueError(f"optim.seconds: {self.facts.name} trains nothing that could end early; leave it away")
         return self
 
 

@@ -24,6 +24,7 @@ Steps = Annotated[int, Unit("optimizer steps")]
 Examples = Annotated[int, Unit("examples")]
 Share = Annotated[float, Unit("share")]
 Gib = Annotated[float, Unit("GiB")]
+Seconds = Annotated[float, Unit("seconds")]
 MeanEigenvalue = Annotated[float, Unit("mean eigenvalue")]
 
 
@@ -236,6 +237,12 @@ class OptimSection(Strict):
     """AdamW with linear warm-up, constant, and a linear cool-down to zero where one is asked for."""
 
     steps: Steps = Field(ge=0, description="0 measures the start alone")
+    seconds: Seconds | None = Field(
+        None,
+        gt=0,
+        description="of training, without evaluation: once they are up the run ends at the next step, however many of "
+        "`steps` are left, so a cool-down may never begin; absent: no limit",
+    )
     batch_size: Examples = Field(
         48, ge=2, description="a step, over all processes; sets the number of in-batch negatives"
     )

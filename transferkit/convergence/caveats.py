@@ -51,6 +51,7 @@ def comparison_notes(series: list[Series]) -> tuple[str, ...]:
         _differing("Devices differ, so seconds and memory cannot be compared: {values}", by_label, _device),
         _uneven(series),
         _far_apart(trained),
+        _ended_by_seconds(trained),
         *_unfinished(by_label),
         *_seed_twice(by_label),
         _uncommitted(by_label),
@@ -114,6 +115,15 @@ def _uneven(series: list[Series]) -> str | None:
         return None
     rows = "; ".join(f"{label} ({factor:.1f} times)" for label, factor in found.items())
     return f"A step took longer in one seed than in another, so compare steps rather than seconds: {rows}."
+
+
+def _ended_by_seconds(groups: dict[str, tuple[Run, ...]]) -> str | None:
+    """Rows whose steps were decided by the pace of a machine."""
+    found = {label: limit for label, runs in groups.items() if (limit := recipe_facts(runs[0]).get("optim.seconds"))}
+    if not found:
+        return None
+    rows = "; ".join(f"{label} ({limit:g} s)" for label, limit in found.items())
+    return f"Runs that ended by their training seconds (optim.seconds), not by their steps: {rows}."
 
 
 def _unfinished(groups: dict[str, tuple[Run, ...]]) -> list[str]:

@@ -87,7 +87,10 @@ def _remembered() -> dict[str, float]:
 
 
 def cache_folder() -> Path:
-    """Where measurements are kept: ``TRANSFERKIT_CACHE``, or ``transferkit`` in the user's folder for caches."""
+    """Where measurements, and the decoder that the demo brought, are kept: ``TRANSFERKIT_CACHE``, else the user's.
+
+    The latter is ``transferkit`` in the user's folder for caches.
+    """
     if given := os.environ.get(CACHE):
         return Path(given)
     return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "transferkit"

@@ -14,7 +14,7 @@ from transferkit.checkpoints.instructions import warn_of_instruction
 from transferkit.data.installed_docs import kept_docs
 from transferkit.decoder.device import usable_device
 from transferkit.embed.files import embed_blocks
-from transferkit.errors import ConfigError
+from transferkit.errors import ConfigError, did_you_mean
 from transferkit.files.manifest import NAME, sha256_file
 from transferkit.files.text_files import TextFile
 from transferkit.files.vector_files import VectorFile, Vectors
@@ -40,17 +40,26 @@ class Hit:
     entry: Entry
 
 
-def docstring_entries(folder: Path) -> list[Entry]:
+def docstring_entries(folder: Path, *, packages: Sequence[str] = ()) -> list[Entry]:
     """The docstrings of the packages on this machine; a question is compared with their summaries.
 
     Args:
         folder: keeps them, beside their vectors.
+        packages: those that are searched, ``python`` for the standard library; none: all.
 
     Raises:
-        ConfigError: a folder that cannot be written.
+        ConfigError: a folder that cannot be written, or a package that has no docstrings here.
     """
     with _written(folder):
-        return [Entry(doc.name, doc.summary, doc.summary) for doc in kept_docs(folder)]
+        docs = kept_docs(folder)
+    known = sorted({doc.package for doc in docs})
+    for package in packages:
+        if package not in known:
+            raise ConfigError(
+                f"--package {package}: no docstrings of it here{did_you_mean(package, known)}; there are those of "
+                f"{', '.join(known)}"
+            )
+    return [Entry(doc.name, doc.summary, doc.summary) for doc in docs if not packages or doc.package in packages]
 
 
 def file_entries(texts: str, *, column: str) -> list[Entry]:

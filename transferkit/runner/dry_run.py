@@ -111,8 +111,9 @@ def _steps(prepared: Prepared) -> list[str]:
     optim, every = prepared.recipe.optim, prepared.recipe.eval.every
     evaluations = len({*range(0, optim.steps + 1, every), optim.steps})
     examples = optim.steps * optim.batch_size
+    most = "" if optim.seconds is None else f", at most: it ends after {optim.seconds:g} s of training"
     rows = [
-        ("optimizer steps", f"{optim.steps:,} x {optim.batch_size:,} examples = {examples:,} examples"),
+        ("optimizer steps", f"{optim.steps:,} x {optim.batch_size:,} examples = {examples:,} examples{most}"),
         ("evaluations", f"{evaluations:,}: at step 0, every {every:,} steps and at the last"),
     ]
     for one in prepared.data.sets:

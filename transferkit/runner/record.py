@@ -126,7 +126,7 @@ def continued(record: dict[str, Any], begun: dict[str, Any]) -> dict[str, Any]:
 
 
 def finished(record: dict[str, Any], outcome: dict[str, Any]) -> dict[str, Any]:
-    """The record of a run that is done; ``outcome``: best, timings, and warnings where there are any."""
+    """The record of a run that is done; ``outcome``: best, timings, steps and warnings where there are any."""
     timings = record["timings"] | outcome["timings"]
     # There is nothing to resume, and places on one machine tell another one nothing.
     ended = {"status": "done", "finished_at": now(), "peak_memory_bytes": peak_memory_bytes(), "inputs": None}

@@ -171,6 +171,7 @@ def _train(prepared: Prepared, folder: Path, progress: Progress) -> dict[str, An
         tracker.end_training()
     state = fitted.state
     return {
+        "steps": state.step,
         "best": _kept(fitted.best.step, fitted.best.row),
         "timings": {
             **teacher_seconds,

@@ -75,7 +75,8 @@ def _check_rows(run: Run) -> None:
     best = run.record["best"]
     needed = [(best["step"], best.get("variant"))]
     if run.record["parameters"]["trainable"]:
-        needed.append((run.recipe["optim"]["steps"], None))
+        steps = run.record.get("steps")  # fewer than the recipe's where it ended by its seconds; old records say none
+        needed.append((run.recipe["optim"]["steps"] if steps is None else steps, None))
     there = {(row["step"], row.get("variant")) for row in run.metrics}
     for step, variant in needed:
         if (step, variant) not in there:

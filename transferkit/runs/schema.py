@@ -91,6 +91,7 @@ class Record(_Open):
     encoder: _Encoder | None = None
     data: _Data
     parameters: _Parameters
+    steps: int | None = None
     best: _Best | None = None
     template_choice: _TemplateChoice | None = None
     git: _Git | None = None

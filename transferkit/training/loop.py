@@ -1,6 +1,7 @@
 """The one training loop, for every method that learns: evaluate, save, stop, step, log."""
 
 from dataclasses import dataclass
+from math import ceil
 from pathlib import Path
 from time import perf_counter
 from typing import Any, Literal
@@ -9,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from transferkit.config.recipe import Recipe
+from transferkit.config.sections import OptimSection
 from transferkit.data.training_sets import TrainingData
 from transferkit.methods.base import Embedder
 from transferkit.progress import Progress
@@ -44,8 +46,8 @@ def fit(
 ) -> Fitted:
     """Train ``embedder`` by ``recipe``, writing a metrics row an evaluation and resumable states into ``folder``.
 
-    Evaluates at step 0, every ``eval.every`` steps and at the last one; the best step by the selecting dev
-    score wins, or with ``eval.keep: last`` the last one.
+    Evaluates at step 0, every ``eval.every`` steps and at the last one: ``optim.steps``, or where ``optim.seconds`` of
+    training are over. The best step by the selecting dev score wins, or with ``eval.keep: last`` the last one.
     A folder with states is continued, bit for bit as if it had never stopped. ``lessons`` are a teacher's.
 
     Raises:
@@ -61,12 +63,12 @@ def fit(
     # An evaluation at the resumed step was written before its state was saved, so rows up to that step stand.
     with stop_signal() as stop:
         while True:
-            due = state.step % recipe.eval.every == 0 or state.step == recipe.optim.steps
+            last = state.step == recipe.optim.steps or _time_is_up(recipe.optim, state, parameters[0].device)
+            due = last or state.step % recipe.eval.every == 0
             if due and state.evaluated != state.step:
                 evaluate(embedder, scorer, state, named, tracker, progress, keep=recipe.eval.keep)
                 if is_main():
                     write_metrics(folder, state.metrics)
-            last = state.step == recipe.optim.steps
             stopping = any_process(stop.asked, device=parameters[0].device)
             if last or stopping or (state.step and state.step % recipe.save_every == 0):
                 state.method = embedder.to_resume()
@@ -76,7 +78,8 @@ def fit(
             if last:
                 break
             loss = _step(embedder, recipe, data, optimizer, parameters, state, lessons)
-            progress.step(state.step, loss=loss, tokens_per_second=state.tokens / max(state.seconds, 1e-9))
+            speed = state.tokens / max(state.seconds, 1e-9)
+            progress.step(state.step, of=_expected(recipe.optim, state), loss=loss, tokens_per_second=speed)
             for warning in [] if state.warnings else embedder.warnings(state.step):
                 state.warnings.append(warning)
                 progress.warn(warning)
@@ -84,6 +87,18 @@ def fit(
     restore(named, state.best.weights)
     embedder.end_training()
     return Fitted(state.best, state)
+
+
+def _time_is_up(optim: OptimSection, state: TrainState, device: torch.device) -> bool:
+    """Whether ``optim.seconds`` are over; processes end together, once they are for one of them."""
+    return optim.seconds is not None and any_process(state.seconds >= optim.seconds, device=device)
+
+
+def _expected(optim: OptimSection, state: TrainState) -> int:
+    """Steps that the run comes to, at its pace so far."""
+    if optim.seconds is None or state.seconds >= optim.seconds:
+        return optim.steps if optim.seconds is None else state.step
+    return min(optim.steps, ceil(state.step * optim.seconds / max(state.seconds, 1e-9)))
 
 
 def _step(
