@@ -58,7 +58,7 @@ class Trained:
         self.recipe, self.embedder, self.data = recipe, embedder, data
         groups = embedder.trainable()
         self.parameters = [p for group in groups.values() for p in group]
-        self.optimizer = make_optimizer(groups, recipe.optim)
+        self.optimizer = make_optimizer(groups, recipe.optim, self.embedder.rate_unit)
 
     def step(self, number: int) -> tuple[float, float]:
         """Seconds of one step on the clock, and of the processor."""

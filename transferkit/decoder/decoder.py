@@ -1,5 +1,6 @@
 """A frozen decoder: trunk and tokenizer, and what was measured of them when they were loaded."""
 
+from functools import cached_property
 from typing import Final
 
 import torch
@@ -96,6 +97,12 @@ class Decoder(nn.Module):
             quantization=quantization,
             context=min((limit for limit in limits if limit), default=None),
         )
+
+    @cached_property
+    def embedding_size(self) -> float:
+        """Root mean square of the token embeddings as the layers receive them, over some thousand rows."""
+        rows = range(0, self.encoder.num_rows, max(1, self.encoder.num_rows // 4096))
+        return float(self.passes.token_table(rows).float().square().mean().sqrt())
 
     @property
     def device(self) -> torch.device:

@@ -124,6 +124,14 @@ class Embedder(Described):
         """What learns, by learning-rate group."""
         return {}
 
+    def rate_unit(self, parameter: nn.Parameter) -> float:
+        """What the learning rate of a parameter of :meth:`trainable` is a multiple of.
+
+        A step of AdamW is about as large as its learning rate, and token embeddings differ sixtyfold in size between
+        decoders. What stands among them learns in units of that size, so that one rate suits all.
+        """
+        return 1.0
+
     def label(self, recipe: ResolvedRecipe) -> str:
         """What the rows of its runs are called."""
         return self.facts.title

@@ -59,6 +59,10 @@ class PromptTuningEmbedder(BackboneEmbedder):
         """The k vectors."""
         return {"model": [self.prompt]}
 
+    def rate_unit(self, parameter: nn.Parameter) -> float:
+        """They are as large as token embeddings."""
+        return self.backbone.embedding_size
+
     def tensors(self) -> dict[str, Tensor]:
         """The k vectors."""
         return {"prompt": self.prompt}

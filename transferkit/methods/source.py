@@ -153,6 +153,11 @@ class SourceEmbedder(PromptEmbedder):
         self.tokens_read += other.take_tokens()
         return vectors
 
+    def rate_unit(self, parameter: nn.Parameter) -> float:
+        """Every alignment's is its own backbone's."""
+        owner = next((one for one in self._others if any(parameter is p for p in one.alignment.parameters())), None)
+        return super().rate_unit(parameter) if owner is None else owner.rate_unit(parameter)
+
     def _written(self, texts: Sequence[str], instructions: Sequence[str]) -> Tensor:
         """Soft tokens side by side, less those of no text: what all have in common would make every cosine near 1."""
         tasks = list(dict.fromkeys(instructions))

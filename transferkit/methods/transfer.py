@@ -1,6 +1,7 @@
 """Transfer: a frozen Prompting LLM from a checkpoint on another decoder, whose alignment alone learns."""
 
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -98,6 +99,21 @@ class PromptEmbedder(BackboneEmbedder):
             "offset": [] if self.alignment.offset is None else [self.alignment.offset],
         }
         return {name: parameters for name, parameters in groups.items() if parameters}
+
+    def rate_unit(self, parameter: nn.Parameter) -> float:
+        """Offsets are as large as the decoder's token embeddings, W as they are over those that the soft tokens mix."""
+        if parameter is self.alignment.offset:
+            return self.backbone.embedding_size
+        if parameter is self.alignment.weight:
+            return self.backbone.embedding_size / self._soft_size
+        return 1.0
+
+    @cached_property
+    def _soft_size(self) -> float:
+        """Root mean square of what soft tokens are made of, as it was at the start; hidden states are about ones."""
+        prompting = self.writer.prompting
+        table = prompting.token_table().detach()
+        return float(table.float().square().mean().sqrt()) if prompting.width == table.shape[1] else 1.0
 
     def label(self, recipe: ResolvedRecipe) -> str:
         """With what learns beside W, and where W starts."""

@@ -56,7 +56,7 @@ def fit(
     """
     groups = embedder.trainable()
     parameters = [p for group in groups.values() for p in group]
-    optimizer = make_optimizer(groups, recipe.optim)
+    optimizer = make_optimizer(groups, recipe.optim, embedder.rate_unit)
     named = {name: p for name, p in embedder.named_parameters() if any(p is q for q in parameters)}
     state = load_newest_state(folder, named, optimizer, warn=progress.warn) or TrainState()
     embedder.begin_training(state.method)

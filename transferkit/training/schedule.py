@@ -1,5 +1,7 @@
 """The optimizer, and the learning rate of each step."""
 
+from collections.abc import Callable
+
 import torch
 from torch import nn
 
@@ -7,11 +9,17 @@ from transferkit.config.sections import OptimSection
 from transferkit.methods.base import Group
 
 
-def make_optimizer(groups: dict[Group, list[nn.Parameter]], optim: OptimSection) -> torch.optim.Optimizer:
-    """AdamW with one learning rate a group."""
+def make_optimizer(
+    groups: dict[Group, list[nn.Parameter]], optim: OptimSection, unit: Callable[[nn.Parameter], float] = lambda _: 1.0
+) -> torch.optim.Optimizer:
+    """AdamW with one learning rate a group, in each parameter's own ``unit``."""
     rates = {"model": optim.lr, "alignment": optim.lr_alignment, "offset": optim.lr_offset}
+    found: dict[float, list[nn.Parameter]] = {}
+    for name, parameters in groups.items():
+        for parameter in parameters:
+            found.setdefault(rates[name] * unit(parameter), []).append(parameter)
     return torch.optim.AdamW(
-        [{"params": parameters, "lr": rates[name], "peak_lr": rates[name]} for name, parameters in groups.items()],
+        [{"params": parameters, "lr": rate, "peak_lr": rate} for rate, parameters in found.items()],
         weight_decay=optim.weight_decay,
     )
 
