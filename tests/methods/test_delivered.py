@@ -55,7 +55,8 @@ def test_a_checkpoint_has_the_score_of_its_row(
         assert embedder.readout.kind == readout
     if readout == "auto":
         kinds = {key: value for key, value in chosen_row(run)["choosing"].items() if key != "readout"}
-        assert delivered(chosen_row(run)["choosing"]) == max(kinds.values())  # plain is one of them
+        # Plain is one of them, and none is better by more than an error of the rows that choose, at least eight.
+        assert delivered(chosen_row(run)["choosing"]) >= max(kinds.values()) - 100 / (2 * 8**0.5)
 
 
 def chosen_row(run: Run) -> dict[str, dict[str, float]]:

@@ -27,6 +27,7 @@ DEFAULTS: dict[str, Any] = {
     "prompting.lora.r": 8,
     "prompting.lora.alpha": 16.0,
     "prompting.lora.dropout": 0.0,
+    "prompting.alone_steps": 0,
     "prompting.max_length": None,
     "alignment.init": None,
     "alignment.offset": "position",

@@ -254,13 +254,13 @@ class OptimSection(Strict):
     lr: float = Field(
         1e-3,
         gt=0,
-        description="of all that learns outside the alignment: Prompting LLM, adapters, free vectors (these in units of "
-        "the root mean square of the decoder's token embeddings)",
+        description="of all that learns outside the alignment: Prompting LLM, adapters, free vectors (these in units "
+        "of the root mean square of the decoder's token embeddings)",
     )
     lr_alignment: float = Field(
-        1e-3, gt=0, description="of W, in units of that size over the same of the Prompting LLM's token embeddings"
+        3e-3, gt=0, description="of W, in units of that size over the same of the Prompting LLM's token embeddings"
     )
-    lr_offset: float = Field(2.5e-2, gt=0, description="of the offsets, in units of that size")
+    lr_offset: float = Field(1e-2, gt=0, description="of the offsets, in units of that size")
     warmup_steps: Steps = Field(0, ge=0, description="linear, then constant; fewer than `steps`")
     cooldown_steps: Steps = Field(0, ge=0, description="the last ones: learning rates fall linearly to zero")
     weight_decay: float = Field(0.0, ge=0, description="of AdamW")
