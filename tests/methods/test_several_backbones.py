@@ -56,7 +56,7 @@ def test_each_turn_is_the_backbone_alone(tiny: Tiny) -> None:
 
 
 def test_training_moves_every_alignment_and_keeps_the_first_backbone(tiny: Tiny, tmp_path: Path) -> None:
-    recipe = recipe_on_both(tiny, optim={"steps": 4}, save_every=2)
+    recipe = recipe_on_both(tiny, optim={"steps": 4}, save_every=2, eval={"keep": "last"})
     one = trial(tiny, recipe)
     before = digests(one.embedder)
     one.fit(tmp_path / "whole")

@@ -104,11 +104,7 @@ class Embedder(Described):
 
     @classmethod
     def build(cls, recipe: ResolvedRecipe, given: Given) -> Self:
-        """The method as ``recipe`` asks for it, before its first step.
-
-        Raises:
-            ConfigError: something in the recipe cannot be had: weights, a path, shared tokens, ...
-        """
+        """The method as ``recipe`` asks for it, before its first step; a ConfigError says what cannot be had of it."""
         raise NotImplementedError
 
     def embed(
@@ -125,11 +121,7 @@ class Embedder(Described):
         return {}
 
     def rate_unit(self, parameter: nn.Parameter) -> float:
-        """What the learning rate of a parameter of :meth:`trainable` is a multiple of.
-
-        A step of AdamW is about as large as its learning rate, and token embeddings differ sixtyfold in size between
-        decoders. What stands among them learns in units of that size, so that one rate suits all.
-        """
+        """What its learning rate is a multiple of: AdamW moves by that, and embeddings differ in size sixtyfold."""
         return 1.0
 
     def label(self, recipe: ResolvedRecipe) -> str:
