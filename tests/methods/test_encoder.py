@@ -16,6 +16,7 @@ from helpers.run_parts import QUIET
 from helpers.set_folders import write_sets
 from helpers.tiny import Tiny
 
+from transferkit.augment.similarity import embedder_sha256
 from transferkit.checkpoints.checkpoint import load
 from transferkit.checkpoints.open import open_model
 from transferkit.config.schema import dump_yaml
@@ -242,3 +243,10 @@ def test_a_local_copy_goes_by_its_name(tiny: Tiny, tmp_path: Path, monkeypatch: 
     (tmp_path / "copies").rename(tmp_path / "moved")
     monkeypatch.setenv("TRANSFERKIT_DECODERS", str(tmp_path / "moved"))
     np.testing.assert_array_equal(load(run.folder).encode(TEXTS), before)
+
+
+def test_a_local_copy_is_told_apart_by_its_files(tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By its name too: what has no folder of that name here must not have the hash of nothing."""
+    shutil.copytree(tiny.encoder, tmp_path / "mini")
+    monkeypatch.setenv("TRANSFERKIT_DECODERS", str(tmp_path))
+    assert embedder_sha256("mini") == embedder_sha256(str(tiny.encoder))

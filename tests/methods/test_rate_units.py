@@ -62,5 +62,5 @@ def test_adapters_learn_at_the_rate_itself(tiny: Tiny, tmp_path: Path) -> None:
 
 def test_a_large_vocabulary_is_sampled(tiny: Tiny) -> None:
     decoder = load_reader(tiny.target).decoder
-    assert decoder.embedding_size == pytest.approx(size(decoder.token_table()), rel=1e-5)
-    assert torch.isfinite(torch.tensor(decoder.embedding_size))
+    assert decoder.embedding_rms == pytest.approx(size(decoder.token_table()), rel=1e-5)
+    assert torch.isfinite(torch.tensor(decoder.embedding_rms))

@@ -8,7 +8,7 @@ import numpy as np
 from transferkit.augment.candidates import Candidate
 from transferkit.augment.models import Model
 from transferkit.augment.overlap import words
-from transferkit.files.encoder_folder import encoder_sha256, is_encoder
+from transferkit.files.encoder_folder import encoder_folder, encoder_sha256, is_encoder
 from transferkit.files.manifest import NAME, sha256_file, verify
 from transferkit.methods.base import Embedder
 from transferkit.runs.checkpoint_folder import checkpoint_folder, is_checkpoint
@@ -26,7 +26,7 @@ def embedder_sha256(name: str) -> str:
         ConfigError: none of these, or a damaged checkpoint.
     """
     if is_encoder(name):
-        return encoder_sha256(Path(name))
+        return encoder_sha256(encoder_folder(name))
     if is_checkpoint(name):
         folder = checkpoint_folder(Path(name))
         verify(folder)

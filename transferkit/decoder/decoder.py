@@ -99,10 +99,10 @@ class Decoder(nn.Module):
         )
 
     @cached_property
-    def embedding_size(self) -> float:
+    def embedding_rms(self) -> float:
         """Root mean square of the token embeddings as the layers receive them, over some thousand rows."""
         rows = range(0, self.encoder.num_rows, max(1, self.encoder.num_rows // 4096))
-        return float(self.passes.token_table(rows).float().square().mean().sqrt())
+        return root_mean_square(self.passes.token_table(rows))
 
     @property
     def device(self) -> torch.device:
@@ -121,6 +121,11 @@ class Decoder(nn.Module):
     def token_table(self, ids: list[int] | None = None) -> Tensor:
         """See :meth:`Passes.token_table`."""
         return self.passes.token_table(ids)
+
+
+def root_mean_square(table: Tensor) -> float:
+    """Size of the numbers in a table of embeddings."""
+    return float(table.float().square().mean().sqrt())
 
 
 def _embedding_scale(passes: Passes) -> float:

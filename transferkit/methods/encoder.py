@@ -122,7 +122,8 @@ class EncoderEmbedder(Embedder):
     @property
     def record_facts(self) -> dict[str, Any]:
         """Which encoder it is."""
-        return {"encoder": {key: self.describe()["encoder"][key] for key in ("name", "location", "sha256")}}
+        own = self.describe()["encoder"]
+        return {"encoder": {key: own[key] for key in ("name", "location", "sha256")}}
 
     @classmethod
     def open(cls, saved: Saved) -> Self:

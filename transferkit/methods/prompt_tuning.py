@@ -61,7 +61,7 @@ class PromptTuningEmbedder(BackboneEmbedder):
 
     def rate_unit(self, parameter: nn.Parameter) -> float:
         """They are as large as token embeddings."""
-        return self.backbone.embedding_size
+        return self.backbone.embedding_rms
 
     def tensors(self) -> dict[str, Tensor]:
         """The k vectors."""

@@ -11,6 +11,7 @@ from transferkit.config.methods import MethodFacts
 from transferkit.config.poolings import STATIC, Pooling, parts_of, reads_instruction
 from transferkit.config.resolve import ResolvedRecipe
 from transferkit.data.examples import Batch
+from transferkit.decoder.decoder import root_mean_square
 from transferkit.decoder.identity import tokenizer_sha256
 from transferkit.decoder.loading import input_embeddings
 from transferkit.decoder.reader import Reader
@@ -103,9 +104,9 @@ class PromptEmbedder(BackboneEmbedder):
     def rate_unit(self, parameter: nn.Parameter) -> float:
         """Offsets are as large as the decoder's token embeddings, W as they are over those that the soft tokens mix."""
         if parameter is self.alignment.offset:
-            return self.backbone.embedding_size
+            return self.backbone.embedding_rms
         if parameter is self.alignment.weight:
-            return self.backbone.embedding_size / self._soft_size
+            return self.backbone.embedding_rms / self._soft_size
         return 1.0
 
     @cached_property
@@ -113,7 +114,7 @@ class PromptEmbedder(BackboneEmbedder):
         """Root mean square of what soft tokens are made of, as it was at the start; hidden states are about ones."""
         prompting = self.writer.prompting
         table = prompting.token_table().detach()
-        return float(table.float().square().mean().sqrt()) if prompting.width == table.shape[1] else 1.0
+        return root_mean_square(table) if prompting.width == table.shape[1] else 1.0
 
     def label(self, recipe: ResolvedRecipe) -> str:
         """With what learns beside W, and where W starts."""

@@ -3,6 +3,8 @@
 import torch
 from torch import Tensor, nn
 
+from transferkit.decoder.decoder import root_mean_square
+
 
 class Alignment(nn.Module):
     """``soft @ W + b``: W (d_p, d_e), b (k, d_e) one offset a soft position, or none (PromptEmbedder's own form).
@@ -35,7 +37,7 @@ def random_start(prompting_table: Tensor, backbone_table: Tensor, *, seed: int) 
         seed: of the draw, made on the CPU so that every device gets the same matrix.
     """
     d_p, d_e = prompting_table.shape[1], backbone_table.shape[1]
-    scale = _rms(backbone_table) / (_rms(prompting_table) * d_p**0.5)
+    scale = root_mean_square(backbone_table) / (root_mean_square(prompting_table) * d_p**0.5)
     draw = torch.randn(d_p, d_e, generator=torch.Generator().manual_seed(seed))
     return draw.to(backbone_table.device) * scale
 
@@ -62,7 +64,3 @@ def fit_quality(weight: Tensor, prompting_rows: Tensor, backbone_rows: Tensor) -
     y = backbone_rows.cpu().double()
     residual = (y - prompting_rows.cpu().double() @ weight.cpu().double()).square().sum()
     return float(1 - residual / (y - y.mean(0)).square().sum().clamp(min=1e-30))
-
-
-def _rms(table: Tensor) -> float:
-    return float(table.float().square().mean().sqrt())
