@@ -21,6 +21,7 @@ from transferkit.errors import ConfigError
 from transferkit.methods.prompting_alone import PromptingAlone
 from transferkit.methods.transfer import PromptEmbedder
 from transferkit.prompting.anchors import shared_tokens
+from transferkit.prompting.mixtures import FEWEST_TOKENS
 from transferkit.prompting.saved import SourceCheckpoint, open_source
 from transferkit.prompting.writer import Writer
 from transferkit.runner.prepare import resolved
@@ -43,35 +44,37 @@ def weights(source: Path) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
     return tensors["alignment.weight"].double().numpy(), tensors["alignment.offset"].double().numpy()
 
 
-def across(source: Path, target: Path) -> np.ndarray[Any, Any]:
-    """A, from the tables that the two backbones hand to their layers."""
-    backbones = [load_reader(folder).decoder for folder in (source, target)]
-    ids = shared_tokens(
-        *(one.encoder.tokenizer for one in backbones), rows=tuple(one.encoder.num_rows for one in backbones)
-    )
-    x, y = (one.token_table(chosen).numpy() for one, chosen in zip(backbones, ids, strict=True))
-    return ridge_regression(x, y)
+def across(source: Path, target: Path, *, named_by: Path) -> np.ndarray[Any, Any]:
+    """(d_s, d_t): a vector of the source's space as shares of the tokens that the Prompting LLM names, mixed anew."""
+    tokenizer = load_tokenizer(str(named_by))
+    tables = []
+    for folder in (source, target):
+        backbone = load_reader(folder).decoder
+        ids_p, ids = shared_tokens(tokenizer, backbone.encoder.tokenizer, rows=(999, backbone.encoder.num_rows))
+        tables.append(dict(zip(ids_p, backbone.token_table(ids).numpy(), strict=True)))
+    of_source, of_target = tables
+    shares = ridge_regression(np.stack(list(of_source.values())), np.eye(len(of_source)))
+    nothing = np.zeros_like(next(iter(of_target.values())))
+    return np.asarray(shares @ np.stack([of_target.get(token, nothing) for token in of_source]))
 
 
-def test_w_and_offsets_of_the_source_arrive_through_the_tokens_that_the_backbones_share(
-    tiny: Tiny, learned: Path
-) -> None:
+def test_w_and_offsets_of_the_source_arrive_as_mixtures_of_the_same_tokens(tiny: Tiny, learned: Path) -> None:
     alignment = started(tiny, learned).alignment
     weight, offset = weights(learned)
+    there = across(tiny.source, tiny.target, named_by=tiny.prompting)
     assert alignment.offset is not None
-    np.testing.assert_allclose(
-        alignment.weight.detach().numpy(), weight @ across(tiny.source, tiny.target), rtol=1e-4, atol=1e-6
-    )
-    np.testing.assert_allclose(
-        alignment.offset.detach().numpy(), offset @ across(tiny.source, tiny.target), rtol=1e-4, atol=1e-6
-    )
+    np.testing.assert_allclose(alignment.weight.detach().numpy(), weight @ there, rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(alignment.offset.detach().numpy(), offset @ there, rtol=1e-4, atol=1e-6)
 
 
 def test_without_offsets_w_alone_is_carried_over(tiny: Tiny, learned: Path) -> None:
     alignment = started(tiny, learned, alignment={"offset": "none"}).alignment
     assert alignment.offset is None
     np.testing.assert_allclose(
-        alignment.weight.detach().numpy(), weights(learned)[0] @ across(tiny.source, tiny.target), rtol=1e-4, atol=1e-6
+        alignment.weight.detach().numpy(),
+        weights(learned)[0] @ across(tiny.source, tiny.target, named_by=tiny.prompting),
+        rtol=1e-4,
+        atol=1e-6,
     )
 
 
@@ -82,7 +85,7 @@ def test_offsets_of_positions_that_both_have(tiny: Tiny, learned: Path, tokens: 
     assert offset is not None
     expected = np.zeros((tokens, offset.shape[1]))
     common = min(tokens, 3)
-    expected[:common] = (weights(learned)[1] @ across(tiny.source, tiny.target))[:common]
+    expected[:common] = (weights(learned)[1] @ across(tiny.source, tiny.target, named_by=tiny.prompting))[:common]
     np.testing.assert_allclose(offset.detach().numpy(), expected, rtol=1e-4, atol=1e-6)
 
 
@@ -104,32 +107,61 @@ def test_scale_of_the_embeddings_counts(tiny: Tiny, tmp_path: Path) -> None:
     source = source_checkpoint(tiny, tmp_path / "checkpoint", backbone=tmp_path / "scaled", offsets=0.1)
     assert load(source).backbone.identity.embedding_scale > 2  # type: ignore[attr-defined]
     found = started(tiny, source).alignment.weight.detach().numpy()
-    expected = weights(source)[0] @ across(tmp_path / "scaled", tiny.target)
+    expected = weights(source)[0] @ across(tmp_path / "scaled", tiny.target, named_by=tiny.prompting)
     np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-5)
 
 
-def _gone(tiny: Tiny, folder: Path) -> None:
-    shutil.rmtree(folder)
-
-
-def _another(tiny: Tiny, folder: Path) -> None:
-    shutil.rmtree(folder)
-    shutil.copytree(tiny.target, folder)
-
-
-@pytest.mark.parametrize(
-    ("change", "says"),
-    [(_gone, "no such model folder"), (_another, "differs from what the source was trained on in config, tokenizer")],
-)
-def test_source_backbone_that_cannot_be_had(tiny: Tiny, tmp_path: Path, change: Any, says: str) -> None:
+def test_the_decoder_of_the_source_is_not_needed(tiny: Tiny, learned: Path, tmp_path: Path) -> None:
     shutil.copytree(tiny.source, tmp_path / "decoder")
-    source = source_checkpoint(tiny, tmp_path / "checkpoint", backbone=tmp_path / "decoder")
-    change(tiny, tmp_path / "decoder")
-    with pytest.raises(ConfigError, match=says) as caught:
-        started(tiny, source)
-    assert str(caught.value).endswith("start without it: --set alignment.init=anchors")
-    assert str(caught.value).startswith("alignment.init: 'source' needs the token embeddings")
-    started(tiny, source, alignment={"init": "anchors"})
+    source = source_checkpoint(tiny, tmp_path / "checkpoint", backbone=tmp_path / "decoder", offsets=0.1)
+    shutil.rmtree(tmp_path / "decoder")
+    here, there = (started(tiny, folder).alignment.state_dict() for folder in (source, learned))
+    assert all(torch.equal(here[name], there[name]) for name in here)
+
+
+def test_tokens_that_the_target_lacks_are_left_out(tiny: Tiny, tmp_path: Path) -> None:
+    """A target of half the words: what is said in the others is lost, and the record says how much is left."""
+    save(FAMILIES["llama"], tmp_path / "half", vocabulary=WORDS[: len(WORDS) // 2])
+    source = source_checkpoint(tiny, tmp_path / "checkpoint", offsets=0.1)
+    embedder = started(tiny, source, embedding={"backbone": str(tmp_path / "half")})
+    facts = embedder.record_facts["alignment"]
+    assert FEWEST_TOKENS <= facts["tokens"] < facts["of"]
+    expected = weights(source)[0] @ across(tiny.source, tmp_path / "half", named_by=tiny.prompting)
+    np.testing.assert_allclose(embedder.alignment.weight.detach().numpy(), expected, rtol=1e-4, atol=1e-6)
+
+
+def test_an_adapted_checkpoint_is_carried_on(tiny: Tiny, learned: Path, tmp_path: Path) -> None:
+    """Whoever adapts tells what it learned too."""
+    embedder = started(tiny, learned)
+    save_checkpoint(embedder, tmp_path / "adapted", instructions={})
+    found = started(tiny, tmp_path / "adapted", embedding={"backbone": str(tiny.source)}).alignment
+    there = across(tiny.target, tiny.source, named_by=tiny.prompting)
+    expected = embedder.alignment.weight.detach().double().numpy() @ there
+    np.testing.assert_allclose(found.weight.detach().numpy(), expected, rtol=1e-4, atol=1e-6)
+
+
+def test_source_that_tells_nothing(tiny: Tiny, learned: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Written by an earlier version, or with another vocabulary than its decoder's."""
+    silent = replace(open_source(learned).alignment(), mixtures={})
+    monkeypatch.setattr(SourceCheckpoint, "alignment", lambda _: silent)
+    with pytest.raises(ConfigError, match=r"tells its alignment in tokens.*source; use --set alignment\.init=anchors"):
+        started(tiny, learned)
+    started(tiny, learned, embedding={"backbone": str(tiny.source)})  # its own decoder needs no words
+
+
+def test_too_few_shared_tokens_are_not_told(tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("transferkit.prompting.mixtures.FEWEST_TOKENS", 1000)
+    source = source_checkpoint(tiny, tmp_path / "checkpoint")
+    assert not any(name.startswith("mixtures") for name in load_file(source / "learned.safetensors"))
+
+
+def test_no_more_tokens_than_a_checkpoint_should_hold(
+    tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("transferkit.prompting.mixtures.MOST_TOKENS", 40)
+    told = load_file(source_checkpoint(tiny, tmp_path / "checkpoint") / "learned.safetensors")
+    assert told["mixtures.weight"].shape[1] == len(told["mixtures.tokens"]) == 40
+    assert (told["mixtures.tokens"].diff() > 0).all()  # from the lowest id on
 
 
 def test_other_soft_tokens_than_the_source_wrote(tiny: Tiny, learned: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -148,8 +180,8 @@ def test_source_that_learned_no_alignment(tiny: Tiny, tmp_path: Path) -> None:
 
 
 def test_backbones_that_share_too_few_tokens(tiny: Tiny, learned: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("transferkit.prompting.alignment_start.FEWEST_ANCHORS", 1000)
-    with pytest.raises(ConfigError, match=r"tokens that source and target share \(found \d+\); use 'random'"):
+    monkeypatch.setattr("transferkit.prompting.alignment_start.FEWEST_TOKENS", 1000)
+    with pytest.raises(ConfigError, match=r"its Prompting LLM and target share \(found \d+\); use 'random'"):
         started(tiny, learned)
 
 
@@ -160,9 +192,9 @@ def test_record_says_through_what(tiny: Tiny, learned: Path) -> None:
     facts = built.record_facts["alignment"]
     assert built.label(recipe) == "transfer, W + offsets, source start"
     assert facts["through"] == "source"
-    source, target = (load_tokenizer(str(folder)) for folder in (tiny.source, tiny.target))
-    assert facts["anchors"] == len(shared_tokens(source, target, rows=(999, 999))[0])
-    assert 0 < facts["anchor_r2"] < 1
+    names, source, target = (load_tokenizer(str(folder)) for folder in (tiny.prompting, tiny.source, tiny.target))
+    told, read = (set(shared_tokens(names, other, rows=(999, 999))[0]) for other in (source, target))
+    assert (facts["tokens"], facts["of"]) == (len(told & read), len(told))
 
 
 def test_only_adapt_has_a_source_to_start_from(tiny: Tiny) -> None:

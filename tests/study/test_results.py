@@ -19,7 +19,7 @@ from transferkit.evaluation import tables as mteb_table
 from transferkit.evaluation.meta import meta_name
 from transferkit.evaluation.rows import TaskRow
 from transferkit.files.builtin import bundled_dir
-from transferkit.files.manifest import NAME, sha256_file
+from transferkit.files.manifest import sha256_file
 from transferkit.runs.folder import read_metrics, read_run
 from transferkit.study.plan import plan, short_name
 from transferkit.study.run import is_same_run
@@ -71,8 +71,6 @@ def test_published_runs_start_from_the_published_sources() -> None:
         if (source := read_run(folder).record["source"]) is None:
             continue
         manifest = folder.with_name(source["run"]) / "checkpoint-manifest.json"
-        if source["run"] == "source":  # of `--source bundled`
-            manifest = bundled_dir("source") / "checkpoint" / NAME
         compared += 1
         assert sha256_file(manifest) == source["sha256"], folder.name
     assert compared > 20

@@ -91,9 +91,9 @@ class AlignmentSection(Strict):
 
     init: Literal["source", "anchors", "random"] | None = Field(
         None,
-        description="start of W. `source`, adapt only: what the source learned, times the regression from its "
-        "decoder's token embeddings to the target's over the tokens both share. `anchors`: the regression from the "
-        "Prompting LLM's. `random`: a draw of matched size. Absent: `source` in adapt, else `anchors`",
+        description="start of W. `source`, adapt only: what the source learned, as mixtures of the token embeddings "
+        "that it was told in. `anchors`: the regression from the Prompting LLM's token embeddings to the decoder's "
+        "over the tokens both share. `random`: a draw of matched size. Absent: `source` in adapt, else `anchors`",
     )
     offset: Literal["none", "position"] = Field(
         "position", description="one learned vector a soft position beside W, or W alone"

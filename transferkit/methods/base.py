@@ -21,6 +21,7 @@ from transferkit.data.training_sets import TrainingData
 from transferkit.decoder.text_states import TextStateMemory
 from transferkit.errors import ConfigError
 from transferkit.methods.described import Described
+from transferkit.prompting.saved import below
 from transferkit.readout.readout import Readout
 
 Group = Literal["model", "alignment", "offset"]  # parameter groups, each with its own learning rate
@@ -70,8 +71,7 @@ class Saved:
 
     def below(self, prefix: str) -> dict[str, Tensor]:
         """The tensors called ``prefix.NAME``, by NAME."""
-        start = f"{prefix}."
-        return {name.removeprefix(start): t for name, t in self.tensors.items() if name.startswith(start)}
+        return below(self.tensors, prefix)
 
 
 class Embedder(Described):

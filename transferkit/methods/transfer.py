@@ -23,6 +23,7 @@ from transferkit.methods.prompting_alone import Join, PromptingAlone
 from transferkit.prompting.alignment import Alignment
 from transferkit.prompting.alignment_start import start_alignment
 from transferkit.prompting.llm import collapse
+from transferkit.prompting.mixtures import TokenMixer
 from transferkit.prompting.saved import open_source, open_writer, save_writer, writer_settings
 from transferkit.prompting.writer import Writer
 from transferkit.readout.readout import Readout
@@ -165,8 +166,16 @@ class PromptEmbedder(BackboneEmbedder):
         return super().describe() | {"prompting": writer_settings(self.writer), "alignment": alignment}
 
     def tensors(self) -> dict[str, Tensor]:
-        """W and offsets."""
-        return {f"alignment.{name}": value for name, value in self.alignment.state_dict().items()}
+        """W and offsets, and both told in tokens, for whoever carries them on."""
+        learned = self.alignment.state_dict()
+        told = self._mixer.tell(learned)
+        return {f"alignment.{name}": value for name, value in learned.items()} | {
+            f"mixtures.{name}": value for name, value in told.items()
+        }
+
+    @cached_property
+    def _mixer(self) -> TokenMixer:
+        return TokenMixer(self.writer.prompting, self.backbone)
 
     def save_files(self, folder: Path, *, shared: Path | None) -> None:
         """The Prompting LLM."""
@@ -233,8 +242,9 @@ class PromptEmbedder(BackboneEmbedder):
 
 def _start_in_words(alignment: Mapping[str, Any]) -> str:
     """What the record says of the start."""
-    learned = f"the source's own W for {alignment['through']}" if "through" in alignment else ""
-    if "anchors" not in alignment:
-        return learned or "a random draw of matched size"
-    shared = f"{alignment['anchors']:,} tokens that both vocabularies share, R2 {alignment['anchor_r2']:.4f}"
-    return f"{learned}, through {shared}" if learned else shared
+    if "through" in alignment:
+        learned = f"the source's own W for {alignment['through']}"
+        return f"{learned}, told in {alignment['tokens']:,} tokens" if "tokens" in alignment else learned
+    if "anchors" in alignment:
+        return f"{alignment['anchors']:,} tokens that both vocabularies share, R2 {alignment['anchor_r2']:.4f}"
+    return "a random draw of matched size"

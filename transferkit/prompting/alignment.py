@@ -54,9 +54,18 @@ def anchor_start(prompting_rows: Tensor, backbone_rows: Tensor, *, ridge: float 
         (d_p, d_e) float32, solved in float64.
     """
     x, y = prompting_rows.cpu().double(), backbone_rows.cpu().double()  # not every device has float64
+    return torch.linalg.solve(_ridged(x, ridge), x.T @ y).float().to(backbone_rows.device)
+
+
+def ridge_inverse(rows: Tensor, *, ridge: float = 0.1) -> Tensor:
+    """(X'X + c I)^-1 X', (d, n) in float64 on the CPU: ``v @ this`` are the shares in which rows X (n, d) make v."""
+    x = rows.cpu().double()
+    return torch.linalg.solve(_ridged(x, ridge), x.T)
+
+
+def _ridged(x: Tensor, ridge: float) -> Tensor:
     gram = x.T @ x
-    gram += ridge * gram.diagonal().mean() * torch.eye(len(gram), dtype=gram.dtype)
-    return torch.linalg.solve(gram, x.T @ y).float().to(backbone_rows.device)
+    return gram + ridge * gram.diagonal().mean() * torch.eye(len(gram), dtype=gram.dtype)
 
 
 def fit_quality(weight: Tensor, prompting_rows: Tensor, backbone_rows: Tensor) -> float:

@@ -2,21 +2,16 @@
 
 from typing import Any
 
-import torch
 from torch import Tensor
-from transformers import PreTrainedTokenizerBase
 
 from transferkit.config.resolve import ResolvedAlignment
 from transferkit.decoder.decoder import Decoder
-from transferkit.decoder.identity import identify
-from transferkit.decoder.loading import input_embeddings, load_config, load_tokenizer, load_trunk
 from transferkit.errors import ConfigError
 from transferkit.prompting.alignment import Alignment, anchor_start, fit_quality, random_start
 from transferkit.prompting.anchors import shared_tokens
+from transferkit.prompting.mixtures import FEWEST_TOKENS, TOKENS, mix
 from transferkit.prompting.saved import LearnedAlignment, SourceCheckpoint
 from transferkit.prompting.writer import Writer
-
-FEWEST_ANCHORS = 32  # below this many shared tokens a regression to them says nothing
 
 
 def start_alignment(
@@ -32,8 +27,8 @@ def start_alignment(
         source: for ``init: source``.
 
     Raises:
-        ConfigError: too few shared tokens, soft tokens without token embeddings (``anchors``), or a source whose
-            alignment or backbone cannot be had (``source``).
+        ConfigError: too few shared tokens, soft tokens without token embeddings (``anchors``), or a source without
+            an alignment that this backbone can take up (``source``).
     """
     facts: dict[str, Any] = section.model_dump()
     offset: Tensor | None = None
@@ -72,20 +67,22 @@ def _anchors(writer: Writer, backbone: Decoder) -> tuple[Tensor, dict[str, Any]]
         backbone.encoder.tokenizer,
         rows=(prompting.encoder.num_rows, backbone.encoder.num_rows),
     )
-    if len(ids_p) < FEWEST_ANCHORS or prompting.width != table.shape[1]:
+    if len(ids_p) < FEWEST_TOKENS or prompting.width != table.shape[1]:
         raise ConfigError(
             f"alignment.init: 'anchors' needs tokens that both vocabularies share (found {len(ids_p)}) and soft "
             "tokens made of token embeddings; use 'random'"
         )
-    return _regression(table[ids_p], backbone.token_table(ids_e).float())
+    x, y = table[ids_p], backbone.token_table(ids_e).float()
+    weight = anchor_start(x.to(y.device), y)
+    return weight, {"anchors": len(x), "anchor_r2": round(fit_quality(weight, x, y), 4)}
 
 
 def _carried_over(
     learned: LearnedAlignment, writer: Writer, backbone: Decoder
 ) -> tuple[Tensor, Tensor | None, dict[str, Any]]:
-    """``W A`` and ``b A``: the source's own, and A the regression from its backbone's token embeddings to this one's.
+    """The source's own W and offsets: mixtures of token embeddings there, the same mixtures of them here.
 
-    On the source's own backbone, in whatever precision, A is the identity.
+    On the source's own backbone, in whatever precision, they are what they were.
     """
     if learned.weight.shape[0] != writer.prompting.width:
         raise ConfigError(
@@ -93,60 +90,17 @@ def _carried_over(
             f"these have {writer.prompting.width}; use 'random'"
         )
     facts: dict[str, Any] = {"through": learned.spec.name}
-    place = backbone.device
-    weight = learned.weight.to(place)
-    offset = None if learned.offset is None else learned.offset.to(place)
     if not learned.identity.differences(backbone.identity):
-        return weight, offset, facts
-    table, tokenizer = _source_tokens(learned)
-    ids_s, ids_e = shared_tokens(tokenizer, backbone.encoder.tokenizer, rows=(len(table), backbone.encoder.num_rows))
-    if len(ids_s) < FEWEST_ANCHORS:
+        return learned.weight, learned.offset, facts
+    if not learned.mixtures:
         raise ConfigError(
-            f"alignment.init: 'source' needs tokens that {learned.spec.name} and {backbone.spec.name} share "
-            f"(found {len(ids_s)}); use 'random'"
+            "alignment.init: 'source' needs a source that tells its alignment in tokens, this one is older or shares "
+            f"too few with {learned.spec.name}; use --set alignment.init=anchors"
         )
-    across, fit = _regression(
-        table[ids_s].float() * learned.identity.embedding_scale, backbone.token_table(ids_e).float()
-    )
-    return weight @ across, None if offset is None else offset @ across, facts | fit
-
-
-def _regression(x: Tensor, y: Tensor) -> tuple[Tensor, dict[str, Any]]:
-    x = x.to(y.device)
-    weight = anchor_start(x, y)
-    return weight, {"anchors": len(x), "anchor_r2": round(fit_quality(weight, x, y), 4)}
-
-
-def _source_tokens(learned: LearnedAlignment) -> tuple[Tensor, PreTrainedTokenizerBase]:
-    """Rows (V, d) of the source backbone's embedding as its files hold them, and its tokenizer.
-
-    Raises:
-        ConfigError: it cannot be had any more, or is another one now.
-    """
-    spec = learned.spec
-    try:
-        stored = load_config(spec.location, revision=spec.revision).get_text_config().dtype
-        tokenizer = load_tokenizer(spec.location, revision=spec.revision)
-        found = identify(
-            spec.location,
-            revision=spec.revision,
-            tokenizer=tokenizer,
-            embedding_scale=learned.identity.embedding_scale,
-        )
-        different = learned.identity.differences(found)
-        if different:
-            raise ConfigError(f"it differs from what the source was trained on in {', '.join(different)}")
-        # In the files' own precision: no number is rounded, and no more memory is taken than they have bytes.
-        trunk = load_trunk(
-            spec.location,
-            revision=spec.revision,
-            dtype=stored if isinstance(stored, torch.dtype) else torch.float32,
-            quantization="none",
-            device=torch.device("cpu"),
-        )
-    except ConfigError as error:
+    vectors, found = mix(learned.mixtures, writer.prompting, backbone)
+    if found < FEWEST_TOKENS:
         raise ConfigError(
-            f"alignment.init: 'source' needs the token embeddings of the source's backbone {spec.name}: {error}; "
-            "start without it: --set alignment.init=anchors"
-        ) from None
-    return input_embeddings(trunk).weight.detach(), tokenizer
+            f"alignment.init: 'source' needs tokens that its Prompting LLM and {backbone.spec.name} share (found "
+            f"{found}); use 'random'"
+        )
+    return vectors["weight"], vectors.get("offset"), facts | {"tokens": found, "of": len(learned.mixtures[TOKENS])}

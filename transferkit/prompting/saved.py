@@ -35,6 +35,12 @@ def load_tensors(file: Path) -> dict[str, Tensor]:
         raise ConfigError(f"{file}: cannot be read ({error}); restore the checkpoint from a copy") from None
 
 
+def below(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    """The tensors called ``prefix.NAME``, by NAME."""
+    start = f"{prefix}."
+    return {name.removeprefix(start): t for name, t in tensors.items() if name.startswith(start)}
+
+
 def writer_settings(writer: Writer) -> dict[str, Any]:
     """What a checkpoint says of its Prompting LLM, and :func:`open_writer` takes."""
     prompting = writer.prompting
@@ -88,10 +94,14 @@ def save_writer(writer: Writer, folder: Path, *, shared: Path | None) -> None:
 
 @dataclass(frozen=True)
 class LearnedAlignment:
-    """What a source learned for its own backbone: W (d_p, d_s), offsets (k, d_s) or none, and which backbone it was."""
+    """What a source learned for its own backbone: W (d_p, d_s), offsets (k, d_s) or none, and which backbone it was.
+
+    ``mixtures``: the same told in tokens (:mod:`transferkit.prompting.mixtures`), empty where it is not.
+    """
 
     weight: Tensor
     offset: Tensor | None
+    mixtures: dict[str, Tensor]
     spec: BackboneSpec
     identity: Identity
 
@@ -124,6 +134,7 @@ class SourceCheckpoint:
         return LearnedAlignment(
             weight=tensors["alignment.weight"],
             offset=tensors.get("alignment.offset"),
+            mixtures=below(tensors, "mixtures"),
             spec=BackboneSpec.model_validate(saved["spec"]),
             identity=Identity(**saved["identity"]),
         )
