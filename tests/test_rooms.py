@@ -156,7 +156,7 @@ def test_what_is_light_loads_nothing_heavy(module: str) -> None:
 
 def test_methods_are_reached_by_their_contract_alone() -> None:
     """All else reaches a method through the registry; ``open`` reads a plain decoder, which is the frozen one."""
-    contract = {f"transferkit.methods.{name}" for name in ("base", "registry", "described")}
+    contract = {f"transferkit.methods.{name}" for name in ("base", "registry", "described", "encoding")}
     for module in INSIDE:
         if room(module) in METHOD_BLIND and module != "transferkit.checkpoints.open":
             found = {name for name in ours(module) if room(name) == "methods"}

@@ -24,6 +24,10 @@ class UnreachableError(RunError):
     """Data that are neither on this machine nor to be had from the hub now."""
 
 
+class CutTextWarning(UserWarning):
+    """Texts that were longer than a model reads; the command line says it in words of its own."""
+
+
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """``; did you mean 'x'?`` for the closest known name, or an empty string.
 

@@ -294,14 +294,14 @@ def test_what_a_resumed_task_took_stays_unknown(
     assert resumed.score == pytest.approx(whole.score)
     assert (resumed.seconds, resumed.encoder_seconds, resumed.texts) == (None, None, None)
     assert resumed.texts_per_second is resumed.encoder_percent is None
-    assert "begun by an earlier call" in said[0]
+    assert any("begun by an earlier call" in line for line in said)
     assert throughput([resumed]) == "no task was run from its beginning to its end"
     assert throughput([resumed, whole]) == throughput([whole]) != throughput([resumed])
     (table,) = [view for view in views([resumed], types=["STS"]) if view.header[0] == "Task"]
     assert table.rows[0][3:] == ("", "", "", "")
     (kept,) = run("in two")
     assert kept == replace(resumed, kept=True)
-    assert "begun by an earlier call" in said[0]
+    assert any("begun by an earlier call" in line for line in said)
 
 
 def test_a_set_that_moves_to_another_kind_is_run_again(

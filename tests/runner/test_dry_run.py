@@ -18,7 +18,7 @@ from transferkit.config.recipes import read_recipe
 from transferkit.data.examples import Batch
 from transferkit.errors import ConfigError
 from transferkit.methods.base import Embedder, Group
-from transferkit.methods.example import POOLED
+from transferkit.methods.described import POOLED
 from transferkit.methods.prompting_alone import JOINS
 from transferkit.readout.readout import Readout
 from transferkit.runner.dry_run import describe

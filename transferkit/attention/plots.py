@@ -11,7 +11,7 @@ import numpy as np
 
 from transferkit.attention.report import Report, Side, heading
 from transferkit.attention.shares import GROUPS, Token
-from transferkit.methods.example import one_line
+from transferkit.methods.described import one_line
 from transferkit.report.pictures import INK, MUTED, PAPER, shorten, write_figure
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ from transferkit.attention.shares import GROUPS, Look, before_adaptation, check_
 from transferkit.config.poolings import Pooling
 from transferkit.data.words import StopWords
 from transferkit.errors import RunError
-from transferkit.methods.example import one_line
+from transferkit.methods.described import one_line
 from transferkit.methods.on_backbone import BackboneEmbedder
 from transferkit.progress import texts_bar
 

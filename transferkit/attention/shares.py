@@ -22,7 +22,7 @@ from transferkit.decoder.pooling import STATE_POOLINGS
 from transferkit.decoder.reader import Reader
 from transferkit.decoder.tokens import Rows
 from transferkit.errors import ConfigError
-from transferkit.methods.example import soft_names, token_names
+from transferkit.methods.described import soft_names, token_names
 from transferkit.methods.frozen import FrozenEmbedder
 from transferkit.methods.on_backbone import BackboneEmbedder
 

@@ -2,6 +2,7 @@
 
 import os
 import sys
+import warnings
 
 import typer
 from rich.console import Console
@@ -20,7 +21,7 @@ from transferkit.cli import (
     study,
     training,
 )
-from transferkit.errors import TransferkitError
+from transferkit.errors import CutTextWarning, TransferkitError
 from transferkit.progress import drop_kernel_message, say
 
 app = typer.Typer(
@@ -62,6 +63,7 @@ def _options(
 def main() -> None:
     """Run the command line. Exit codes: 0 done, 1 failed, 2 wrong input, 130 interrupted."""
     drop_kernel_message()
+    warnings.simplefilter("ignore", CutTextWarning)  # verbs say it with the numbers of all texts
     try:
         app()
     except TransferkitError as error:

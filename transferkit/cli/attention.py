@@ -83,7 +83,7 @@ def attention(
     if not isinstance(embedder, BackboneEmbedder):
         raise ConfigError(f"{model}: no decoder embeds in it, so there is none whose attention could be shown")
     warn_of_instruction(embedder, instruction, console)
-    instruction = embedder.usual_instruction if instruction is None else instruction
+    instruction = embedder.usual_instruction() if instruction is None else instruction
     report = measure(embedder, rows, instruction=instruction, stop_words=words, console=console)
     if json:
         print(json_module.dumps(report.to_json(), indent=2, ensure_ascii=False))

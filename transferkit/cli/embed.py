@@ -1,13 +1,15 @@
 """``embed``: texts of a file or standard input -> vectors in a file."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 from rich.console import Console
 
 from transferkit.cli.options import Backbone, BatchSize, Column, Device, Instruction, Quiet, Texts
 from transferkit.progress import say
+
+Side = Literal["query", "document"]
 
 
 def embed(
@@ -16,6 +18,10 @@ def embed(
     out: Annotated[Path, typer.Option("--out", help="Where to write: .npy, .parquet or .jsonl.")],
     column: Column = "text",
     instruction: Instruction = None,
+    side: Annotated[
+        Side | None,
+        typer.Option("--side", help="What the texts are: query for questions, document for what is to be found."),
+    ] = None,
     backbone: Backbone = None,
     batch_size: BatchSize = 64,
     device: Device = None,
@@ -35,6 +41,7 @@ def embed(
         out,
         column=column,
         instruction=instruction,
+        side=side,
         backbone=backbone,
         batch_size=batch_size,
         device=device,

@@ -289,6 +289,6 @@ class EvalSection(Strict):
     keep_states_gib: Gib = Field(
         0.0,
         ge=0,
-        description="memory for what a frozen backbone has read of the dev texts: evaluations get faster, scores stay "
-        "the same",
+        description="memory for what a frozen backbone has read of the dev texts and of the readout's sample: "
+        "evaluations get faster, scores stay the same",
     )

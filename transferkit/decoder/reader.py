@@ -52,7 +52,13 @@ class Reader:
         self.text_tokens: Final = (
             max_length if room is None else min(max_length, room)
         )  # tokens of a text that are read
-        self.rows: Final = TemplateEncoder(decoder.encoder, self.template, max_length=self.text_tokens, closed=closed)
+        self.rows: Final = TemplateEncoder(
+            decoder.encoder,
+            self.template,
+            max_length=self.text_tokens,
+            closed=closed,
+            remedy="raise embedding.max_length" if self.text_tokens == max_length else "its context holds no more",
+        )
         if layers > 1:
             decoder.passes.full_pass(Rows(before=[[decoder.encoder.filler]], after=[[]]), None, layers=layers)
 

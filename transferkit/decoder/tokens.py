@@ -1,7 +1,12 @@
-"""Text -> token ids, the same for every caller: plain text, left padding, ids that exist in the embedding."""
+"""Text -> token ids, the same for every caller: plain text, left padding, ids that exist, and how many were cut."""
 
-from collections.abc import Sequence
+import threading
+from array import array
+from collections.abc import Iterable, Sequence
+from copy import copy
 from dataclasses import dataclass, field
+from statistics import median
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -9,6 +14,9 @@ from transformers import PreTrainedTokenizerBase
 
 from transferkit.config.template import Template
 from transferkit.errors import ConfigError
+
+# A tokenizer's settings (to split special tokens or not) are switched inside it at each call.
+_TOKENIZING = threading.Lock()
 
 
 def opens_with_bos(tokenizer: PreTrainedTokenizerBase) -> bool:
@@ -21,6 +29,58 @@ def opens_with_bos(tokenizer: PreTrainedTokenizerBase) -> bool:
     if bos is None:
         return False
     return bos != tokenizer.eos_token_id or tokenizer("a")["input_ids"][:1] == [bos]
+
+
+class CutTexts:
+    """Cuts rows of tokens to what one model reads, and counts.
+
+    Args:
+        reader: who reads them, as a sentence names it.
+        limit: tokens that it reads.
+        remedy: what a user can do.
+        what: is read.
+    """
+
+    def __init__(self, reader: str, *, limit: int, remedy: str, what: str = "texts") -> None:
+        self.reader = reader
+        self.limit = limit
+        self.remedy = remedy
+        self.what = what
+        self.texts = 0
+        self.lengths = array("L")  # tokens of those that were cut
+
+    def cut(self, rows: list[list[int]]) -> list[list[int]]:
+        """The rows, none longer than the limit."""
+        self.texts += len(rows)
+        self.lengths.extend(len(row) for row in rows if len(row) > self.limit)
+        return [row[: self.limit] for row in rows]
+
+    def take(self) -> "CutTexts":
+        """What was counted so far; the count begins anew."""
+        taken = copy(self)
+        self.texts, self.lengths = 0, array("L")
+        return taken
+
+    def facts(self) -> dict[str, Any]:
+        """For records."""
+        return {
+            "reader": self.reader,
+            "what": self.what,
+            "limit": self.limit,
+            "texts": self.texts,
+            "cut": len(self.lengths),
+            "median_tokens": median(self.lengths) if self.lengths else None,
+        }
+
+
+def cut_in_words(counts: Iterable[CutTexts]) -> list[str]:
+    """A sentence a reader that cut any."""
+    return [
+        f"{len(one.lengths):,} of {one.texts:,} {one.what} are longer than the {one.limit} tokens that {one.reader} "
+        f"reads of each and were cut (their median: {median(one.lengths):,.0f} tokens); {one.remedy}"
+        for one in counts
+        if one.lengths
+    ]
 
 
 class TextEncoder:
@@ -70,17 +130,21 @@ class TextEncoder:
         """Embedding rows that belong to a token; rows beyond are padding of the matrix."""
         return min(len(self.tokenizer), self.num_rows)
 
-    def texts(self, texts: Sequence[str], *, max_length: int) -> list[list[int]]:
-        """Ids of each text as plain text, cut to ``max_length`` tokens, nothing added.
+    def texts(self, texts: Sequence[str], *, max_length: int, cut: CutTexts | None = None) -> list[list[int]]:
+        """Ids of each text as plain text, cut to ``max_length`` tokens or by ``cut``, which counts; nothing added.
 
         Raises:
             ConfigError: a token id lies beyond the model's embedding.
         """
         if not texts:
             return []
-        rows: list[list[int]] = self.tokenizer(
-            list(texts), add_special_tokens=False, split_special_tokens=True, truncation=True, max_length=max_length
-        )["input_ids"]
+        plain = [_well_formed(text) for text in texts]
+        with _TOKENIZING:
+            rows: list[list[int]] = self.tokenizer(
+                plain, add_special_tokens=False, split_special_tokens=True, truncation=False, verbose=False
+            )["input_ids"]
+        # Here and not by the tokenizer, which may cut on the left, or to a length of its own.
+        rows = [row[:max_length] for row in rows] if cut is None else cut.cut(rows)
         for row in rows:
             if row and max(row) >= self.num_rows:
                 raise ConfigError(
@@ -91,12 +155,22 @@ class TextEncoder:
 
     def literal(self, text: str) -> list[int]:
         """Ids of a template's own text, in which special tokens are meant as such."""
-        ids: list[int] = self.tokenizer(text, add_special_tokens=False)["input_ids"]
+        with _TOKENIZING:
+            ids: list[int] = self.tokenizer(text, add_special_tokens=False)["input_ids"]
         if ids and max(ids) >= self.num_rows:
             raise ConfigError(
                 f"template text {text!r}: token id {max(ids)} lies beyond the model's {self.num_rows} embedding rows"
             )
         return ids
+
+
+def _well_formed(text: str) -> str:
+    """The text, with U+FFFD for each half of a surrogate pair that stands alone: no tokenizer takes one."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return text
 
 
 @dataclass(frozen=True)
@@ -115,14 +189,28 @@ class Rows:
 class TemplateEncoder:
     """Fills a template with texts and instructions: (texts, instructions) -> :class:`Rows`.
 
-    ``closed``: whether rows end with EOS where the encoder has one.
+    Args:
+        encoder: the decoder's.
+        template: with at least one of ``{text}`` and ``{soft}``.
+        max_length: tokens of the text and of the instruction, each.
+        closed: whether rows end with EOS where the encoder has one.
+        remedy: what a user can do about texts that are cut.
     """
 
-    def __init__(self, encoder: TextEncoder, template: Template, *, max_length: int, closed: bool = True) -> None:
+    def __init__(
+        self,
+        encoder: TextEncoder,
+        template: Template,
+        *,
+        max_length: int,
+        closed: bool = True,
+        remedy: str = "raise embedding.max_length",
+    ) -> None:
         self.encoder = encoder
         self.template = template
         self.eos = encoder.eos if closed else []
-        self.max_length = max_length  # tokens of the text and of the instruction, each
+        self.max_length = max_length
+        self.cut_texts = CutTexts("the decoder", limit=max_length, remedy=remedy)
 
     def overhead(self) -> int:
         """Positions that the template, BOS and EOS take around text and soft tokens."""
@@ -131,15 +219,17 @@ class TemplateEncoder:
 
     def __call__(self, texts: Sequence[str], instructions: Sequence[str]) -> Rows:
         """Ids of each row; every row has at least one token before the soft ones or, without, at all."""
-        filled = {"{text}": self.encoder.texts(texts, max_length=self.max_length)}
+        filled = {"{text}": self.encoder.texts(texts, max_length=self.max_length, cut=self.cut_texts)}
         if "{instruction}" in self.template.parts:
             filled["{instruction}"] = self.encoder.texts(instructions, max_length=self.max_length)
         before = self._join(self.template.before, filled, len(texts))
         after = self._join(self.template.after, filled, len(texts))
         closing = after if self.template.has_soft else before
         for i in range(len(texts)):
-            before[i] = self.encoder.bos + before[i]
-            closing[i] += self.eos
+            if before[i][: len(self.encoder.bos)] != self.encoder.bos:  # a template may write it itself
+                before[i] = self.encoder.bos + before[i]
+            if self.eos and closing[i][-len(self.eos) :] != self.eos:
+                closing[i] += self.eos
             if not before[i] and (self.template.soft_sees_text or not after[i]):
                 before[i] = [self.encoder.filler]
         return Rows(before=before, after=after, texts=filled["{text}"])

@@ -10,7 +10,7 @@ import torch
 from rich.console import Console
 
 from transferkit.checkpoints.checkpoint import load
-from transferkit.checkpoints.instructions import warn_of_instruction
+from transferkit.checkpoints.instructions import say_cut, warn_of_instruction
 from transferkit.decoder.device import usable_device
 from transferkit.errors import ConfigError, RunError
 from transferkit.files.manifest import NAME, sha256_file
@@ -18,6 +18,7 @@ from transferkit.files.text_files import TextFile
 from transferkit.files.vector_files import SUFFIXES, VectorFile
 from transferkit.files.writable import check_new_file
 from transferkit.methods.base import Embedder
+from transferkit.methods.encoding import NotFiniteError, Side, check_finite
 from transferkit.progress import texts_bar
 from transferkit.runs.checkpoint_folder import checkpoint_folder
 
@@ -31,6 +32,7 @@ def embed_file(
     *,
     column: str = "text",
     instruction: str | None = None,
+    side: Side | None = None,
     backbone: str | None = None,
     batch_size: int = 64,
     device: str | None = None,
@@ -39,22 +41,22 @@ def embed_file(
 ) -> int:
     """Embed every text of a file into ``out``; returns the number of vectors.
 
-    All that can be wrong with the arguments, and with a file's rows, is found before the model is loaded. With
-    ``resume`` the blocks on disk are kept and their texts skipped, on standard input too: pipe the same texts again.
-    With the same batch size and device the file then equals an uninterrupted one byte for byte.
+    What can be wrong with arguments and rows is found before the model is loaded. With ``resume`` the blocks on disk are
+    kept and their texts skipped, on standard input too: pipe the same texts again. With the same batch size and device
+    the file then equals an uninterrupted one byte for byte.
 
     Args:
         checkpoint: checkpoint or run folder.
         texts: text file with a text a line, ``.jsonl``, ``.csv``, ``.tsv``, ``.parquet``, or ``-`` for standard input.
-        out: ``.npy`` float32 (n, d), or ``.parquet`` or ``.jsonl`` with columns ``text`` and ``vector``; its folder is
-            made.
+        out: ``.npy`` float32 (n, d), or ``.parquet`` or ``.jsonl`` with columns ``text`` and ``vector``.
         column: holds the text, in files with columns.
-        instruction: the task's; None: the checkpoint's, where it was trained with one alone.
+        instruction: the task's; None: the checkpoint's on this side, where it was trained with one alone.
+        side: of the texts, questions or what is to be found. None: questions, which is said where it counts.
         backbone: where the checkpoint's backbone lies now, if it has moved.
         batch_size: texts a forward pass.
-        device: default CUDA where there is a device, else CPU.
+        device: default CUDA where there is one.
         resume: go on after an interruption; without one it starts afresh.
-        console: for progress, shown in a terminal alone.
+        console: for progress.
 
     Raises:
         ConfigError: wrong input, an output that exists, or a part that was begun with something else.
@@ -63,27 +65,30 @@ def embed_file(
     place = usable_device(device)
     _check_output(out, resume=resume)
     source = TextFile.named(texts, column=column)
-    file = VectorFile(out, identity=_identity(checkpoint, instruction, source), again="the same command and --resume")
+    made_from = _identity(checkpoint, instruction, side, source)
+    file = VectorFile(out, identity=made_from, again="the same command and --resume")
     if resume:
         file.resume()
     total = source.count()
     embedder = load(checkpoint, backbone=backbone, device=place)
-    warn_of_instruction(embedder, instruction, console)
+    warn_of_instruction(embedder, instruction, console, side=side)
     try:
         with texts_bar(console) as bar:
             task = bar.add_task(out.name, total=total, completed=file.rows)
-            for rows in embed_blocks(embedder, source, file, instruction=instruction, batch_size=batch_size):
+            told = embedder.usual_instruction(side or "query") if instruction is None else instruction
+            for rows in embed_blocks(embedder, source, file, instruction=told, batch_size=batch_size):
                 bar.update(task, completed=rows)
     except KeyboardInterrupt:
         raise KeyboardInterrupt(f"interrupted; {file.rows} vectors are kept, go on with {file.again}") from None
-    if file.rows == 0:
+    say_cut(embedder, console)
+    if not file.rows:
         raise source.without_texts()
     file.finish()
     return file.rows
 
 
 def embed_blocks(
-    embedder: Embedder, texts: Iterable[str], file: VectorFile, *, instruction: str | None, batch_size: int
+    embedder: Embedder, texts: Iterable[str], file: VectorFile, *, instruction: str, batch_size: int
 ) -> Iterator[int]:
     """Embed what ``file`` does not hold yet, a block at a time; yields the rows in it after each.
 
@@ -134,18 +139,15 @@ def in_blocks(
     while block := list(islice(rest, BATCHES_PER_BLOCK * batch_size)):
         try:
             vectors = encode(block)
+            check_finite(vectors)
         except torch.OutOfMemoryError:
             raise RunError(
                 f"{where}out of memory at {batch_size} texts a forward pass; {kept()} "
                 f"--batch-size {max(1, batch_size // 2)}"
             ) from None
-        if not np.isfinite(vectors).all():
-            place = int(np.flatnonzero(~np.isfinite(vectors).all(axis=1))[0])
-            text = repr(block[place][:60]) if first is None else first + done + place
-            raise RunError(
-                f"{where}text {text}: its vector holds NaN or infinity; use float32 (train again with precision: "
-                "float32, or read a frozen backbone with --precision float32)"
-            )
+        except NotFiniteError as error:
+            text = repr(block[error.row][:60]) if first is None else first + done + error.row
+            raise NotFiniteError(error.row, name=f"{where}text {text}") from None
         yield block, vectors
         done += len(block)
 
@@ -163,11 +165,12 @@ def _check_output(out: Path, *, resume: bool) -> None:
         )
 
 
-def _identity(checkpoint: Path, instruction: str | None, source: TextFile) -> dict[str, str]:
+def _identity(checkpoint: Path, instruction: str | None, side: Side | None, source: TextFile) -> dict[str, str]:
     """What the vectors come from."""
     manifest = checkpoint_folder(checkpoint) / NAME
     return {
         "checkpoint": sha256_file(manifest) if manifest.is_file() else "",
         "instruction": repr(instruction),
+        "side": side or "query",
         "input": source.fingerprint(),
     }

@@ -10,7 +10,7 @@ import numpy as np
 from rich.console import Console
 
 from transferkit.checkpoints.checkpoint import load
-from transferkit.checkpoints.instructions import warn_of_instruction
+from transferkit.checkpoints.instructions import say_cut, warn_of_instruction
 from transferkit.data.installed_docs import kept_docs
 from transferkit.decoder.device import usable_device
 from transferkit.embed.files import embed_blocks
@@ -83,7 +83,8 @@ class Index:
         entries: at least one.
         folder: keeps the vectors, in a file named after checkpoint, instruction and texts: another one of these is
             another file, so nothing stale is ever served.
-        instruction: of texts and questions; None: the checkpoint's, where it was trained with one alone.
+        instruction: of questions; None: the checkpoint's, where it was trained with one alone. Texts are read with
+            what the checkpoint read documents with beside such questions.
         batch_size: texts a forward pass.
         again: what one gives to go on after an interruption, for messages.
         console: for progress, and for a warning where an instruction is missing or not read.
@@ -107,12 +108,13 @@ class Index:
         if not entries:
             raise ConfigError("search: there are no texts to search; give a file with at least one")
         self.entries = entries
-        self.instruction = instruction
         self.embedder: Embedder = load(checkpoint, device=usable_device(None))
         with _written(folder):  # nothing is said before what can be wrong with the input
-            warn_of_instruction(self.embedder, instruction, console)
+            warn_of_instruction(self.embedder, instruction, console, side="query")
+        self.instruction = self.embedder.usual_instruction() if instruction is None else instruction
+        self.of_texts = self.embedder.document_instruction(self.instruction)
         manifest = sha256_file(checkpoint_folder(checkpoint) / NAME)
-        digest = hashlib.sha256(f"{manifest} {instruction!r}".encode())
+        digest = hashlib.sha256(f"{manifest} {self.of_texts!r}".encode())
         for entry in entries:
             digest.update(hashlib.sha256(entry.embedded.encode()).digest())
         file = folder / f"{digest.hexdigest()[:16]}.npy"
@@ -128,9 +130,10 @@ class Index:
             texts = [entry.embedded for entry in self.entries]
             with texts_bar(console) as bar:
                 task = bar.add_task("reading the texts", total=len(texts), completed=file.rows)
-                blocks = embed_blocks(self.embedder, texts, file, instruction=self.instruction, batch_size=batch_size)
+                blocks = embed_blocks(self.embedder, texts, file, instruction=self.of_texts, batch_size=batch_size)
                 for rows in blocks:
                     bar.update(task, completed=rows)
+            say_cut(self.embedder, console)
             file.finish()
 
     def search(self, question: str, *, top: int = 5) -> list[Hit]:

@@ -13,6 +13,7 @@ from mteb.models.abs_encoder import AbsEncoder
 from mteb.types import PromptType
 
 from transferkit.config.template import template_name
+from transferkit.decoder.tokens import CutTexts
 from transferkit.embed.files import in_blocks
 from transferkit.evaluation.instructions import Instructions
 from transferkit.evaluation.meta import model_meta
@@ -58,6 +59,10 @@ class TextEncoder(AbsEncoder):
     def instruction(self, task: TaskMetadata, prompt_type: PromptType | None) -> str:
         """The instruction of a task's texts, or of its documents; empty where none is read."""
         return ""
+
+    def take_cut_texts(self) -> list[CutTexts]:
+        """What its models had to cut since the last call."""
+        return []
 
     def _read_with(self, task: TaskMetadata, prompt_type: PromptType | None) -> str:
         """The instruction that its texts are given to the model with."""
@@ -147,6 +152,11 @@ class MtebEncoder(TextEncoder):
         """One that reads none takes that of the pass that it shares, so that its texts are not read again."""
         shares = self.shared is not None and self.shared.reads_instruction
         return self.instructions.of(task, prompt_type) if shares else self.instruction(task, prompt_type)
+
+    def take_cut_texts(self) -> list[CutTexts]:
+        """Of the embedder, or of the pass that it shares."""
+        reader = self.embedder if self.shared is None else self.shared.reader
+        return [one.take() for one in reader.cut_texts()]
 
     def prepare(self, task: AbsTask) -> None:
         """A shared pass keeps the texts of one task."""

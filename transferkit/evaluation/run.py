@@ -23,13 +23,14 @@ from rich.progress import TaskID
 
 from transferkit import __version__
 from transferkit.data.hub import quiet_datasets
+from transferkit.decoder.tokens import cut_in_words
 from transferkit.errors import RunError, TransferkitError, first_line
 from transferkit.evaluation.dataset_columns import columns_in_blocks
 from transferkit.evaluation.encoder import TextEncoder
 from transferkit.evaluation.instructions import by_part, inner_tasks
 from transferkit.evaluation.rows import TaskRow
 from transferkit.evaluation.tables import write_tables
-from transferkit.progress import say, texts_bar
+from transferkit.progress import say, texts_bar, warn
 from transferkit.report.formats import count, percent, score, seconds
 from transferkit.runs.folder import read_metrics, write_metrics
 
@@ -78,7 +79,7 @@ def run_tasks(
         for task, encoder in itertools.product(tasks, group):
             with _quiet_mteb(), columns_in_blocks(), texts_bar(console) as bar:
                 _show_progress(encoder, bar, bar.add_task(task.metadata.name, total=None))
-                row = _run_task(encoder, task, cache, batch_size)
+                row = _run_task(encoder, task, cache, batch_size, console)
             rows.append(row)
             _say(row, console)
             write_tables(rows, out, types=[task.metadata.type for task in tasks])
@@ -88,11 +89,11 @@ def run_tasks(
 
 
 def _run_task(
-    encoder: TextEncoder, task: AbsTask, cache: Any, batch_size: int, *, whole: AbsTask | None = None
+    encoder: TextEncoder, task: AbsTask, cache: Any, batch_size: int, console: Console, *, whole: AbsTask | None = None
 ) -> TaskRow:
     """``whole``: the aggregate that the task is a part of."""
     if (inner := inner_tasks(task)) is not None:
-        rows = [_run_task(encoder, one, cache, batch_size, whole=whole or task) for one in inner]
+        rows = [_run_task(encoder, one, cache, batch_size, console, whole=whole or task) for one in inner]
         return _joined(rows, encoder, task, cache, batch_size)
     name = task.metadata.name
     path = cache.get_task_result_path(name, encoder.mteb_model_meta)
@@ -108,11 +109,15 @@ def _run_task(
         path.unlink(missing_ok=True)  # so that what lies there, if a kill comes, was measured as noted
     _note(path.parent, name, wanted | {"done": False})
     texts, encoder_seconds, started = encoder.texts, encoder.seconds, perf_counter()
+    encoder.take_cut_texts()  # of tasks before
     # By itself mteb would keep a score of other data.
     strategy = "only-missing" if same else "always"
     found = _evaluate(encoder, task, cache, batch_size, overwrite=strategy, prepare=whole or task)
     if isinstance(found, str):
         return _failed(encoder, task, found)
+    cut = encoder.take_cut_texts()
+    for sentence in cut_in_words(cut):
+        warn(f"{encoder.name}, {name}: {sentence}", console)
     measured = {
         "done": True,
         # With a part that was there already, what the whole took and read is not known.
@@ -123,6 +128,7 @@ def _run_task(
         "batch_size": batch_size,
         "device": encoder.device,
         "precision": encoder.precision,
+        "cut_texts": [one.facts() for one in cut],
     }
     _note(path.parent, name, wanted | measured)
     written = _stored(path)  # rounded, as a later call will read it

@@ -4,13 +4,12 @@ A method is one file in this folder. Its class is built from a resolved recipe, 
 the training loop, the runner, the dry run, evaluation and checkpoints know nothing else of it.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -18,11 +17,9 @@ from transferkit.config.methods import MethodFacts
 from transferkit.config.poolings import Pooling
 from transferkit.config.resolve import ResolvedRecipe
 from transferkit.data.training_sets import TrainingData
-from transferkit.decoder.text_states import TextStateMemory
 from transferkit.errors import ConfigError
-from transferkit.methods.described import Described
+from transferkit.methods.encoding import Encoding
 from transferkit.prompting.saved import below
-from transferkit.readout.readout import Readout
 
 Group = Literal["model", "alignment", "offset"]  # parameter groups, each with its own learning rate
 
@@ -74,15 +71,12 @@ class Saved:
         return below(self.tensors, prefix)
 
 
-class Embedder(Described):
+class Embedder(Encoding):
     """Base of all methods: pooled vectors for training, finished vectors for users.
 
     Attributes:
         facts: of the method; literals alone, see :mod:`transferkit.config.methods`.
         divergence_remedy: what a user can do about a loss that is no number.
-        readout: fitted after training; ``encode`` applies it, the loss never sees it.
-        instructions: training set -> task instruction that a loaded checkpoint was trained with, of the anchors.
-        document_instructions: the same of what the anchors belong to.
         tokens_read: backbone tokens processed since :meth:`take_tokens`, for the convergence table.
         template: what a decoder reads, as text; None where none reads.
         pooling: None where nothing is pooled by name.
@@ -91,29 +85,13 @@ class Embedder(Described):
     facts: ClassVar[MethodFacts]
     takes_readout: ClassVar[bool] = True
     divergence_remedy: ClassVar[str] = "lower optim.lr"
-    readout: Readout
     tokens_read: int = 0
     template: str | None = None
     pooling: str | None = None
 
-    def __init__(self, readout: Readout) -> None:
-        super().__init__()
-        self.readout = readout
-        self.instructions: dict[str, str] = {}
-        self.document_instructions: dict[str, str] = {}
-
     @classmethod
     def build(cls, recipe: ResolvedRecipe, given: Given) -> Self:
         """The method as ``recipe`` asks for it, before its first step; a ConfigError says what cannot be had of it."""
-        raise NotImplementedError
-
-    def embed(
-        self, texts: Sequence[str], instructions: Sequence[str], *, memory: TextStateMemory | None = None
-    ) -> Tensor:
-        """Pooled vectors (B, d), fp32, of any norm, with gradient where something is trainable.
-
-        ``memory`` keeps what a frozen decoder has read of these texts, until they come again.
-        """
         raise NotImplementedError
 
     def trainable(self) -> dict[Group, list[nn.Parameter]]:
@@ -212,89 +190,7 @@ class Embedder(Described):
         """Inside the block its decoder is as it was before anything was learned."""
         return nullcontext()
 
-    # Texts -> vectors
-
-    def use_readout(self, readout: Readout) -> None:
-        """Finish vectors by ``readout`` from now on."""
-        self.readout = readout
-
-    def remember(self, instructions: dict[str, str], document_instructions: dict[str, str]) -> None:
-        """Take the instructions that it was trained with."""
-        self.instructions, self.document_instructions = instructions, document_instructions
-
-    @property
-    def usual_instruction(self) -> str:
-        """The one that it was trained with, where it was one alone; else none."""
-        known = set(self.instructions.values())
-        return known.pop() if len(known) == 1 else ""
-
     def take_tokens(self) -> int:
         """Backbone tokens processed since the last call."""
         taken, self.tokens_read = self.tokens_read, 0
         return taken
-
-    def encode(
-        self,
-        texts: Sequence[str],
-        *,
-        instruction: str | Sequence[str] | None = None,
-        batch_size: int = 64,
-        readout: bool = True,
-    ) -> np.ndarray:
-        """Finished vectors of ``texts`` in their order: pooled, read out, unit norm.
-
-        Args:
-            texts: any length; rows are sorted by length inside, which changes no vector beyond rounding.
-            instruction: the task's, for all texts or one for each. None: the one that the checkpoint was trained with,
-                where it was one alone; else none.
-            batch_size: texts a forward pass.
-            readout: False leaves the readout away (unit norm of the pooled vector).
-
-        Returns:
-            (n, d) float32.
-
-        Raises:
-            ConfigError: a single string instead of a list, something that is no text, or not one instruction a text.
-        """
-        if isinstance(texts, str):
-            raise ConfigError("encode: expected a list of texts, got one text; write encode([text])")
-        for i, text in enumerate(texts):
-            if not isinstance(text, str):
-                raise ConfigError(f"encode: text {i}: expected text, got {text!r}")
-        if instruction is None:
-            instruction = self.usual_instruction
-        instructions = [instruction] * len(texts) if isinstance(instruction, str) else list(instruction)
-        if len(instructions) != len(texts):
-            got = f"{len(instructions)} instructions for {len(texts)} texts"
-            raise ConfigError(f"encode: got {got}; pass one for all, or one for each")
-        return self._finished(self.pooled(texts, instructions, batch_size=batch_size), readout=readout)
-
-    def _finished(self, vectors: Any, *, readout: bool) -> np.ndarray:
-        finish = self.readout if readout else Readout.plain(0)
-        return finish(vectors.to(self.device)).cpu().numpy()
-
-    @torch.no_grad()
-    def pooled(
-        self,
-        texts: Sequence[str],
-        instructions: Sequence[str],
-        *,
-        batch_size: int,
-        memory: TextStateMemory | None = None,
-    ) -> Any:
-        """Pooled vectors (n, d) on the CPU, without gradient, in the order of ``texts``."""
-        order = sorted(range(len(texts)), key=lambda i: len(texts[i]), reverse=True)
-        result: Tensor | None = None
-        for start in range(0, len(order), batch_size):
-            chosen = order[start : start + batch_size]
-            some, tasks = [texts[i] for i in chosen], [instructions[i] for i in chosen]
-            vectors = self.embed(some, tasks, memory=memory).cpu()
-            if result is None:
-                result = torch.empty(len(texts), vectors.shape[1])
-            result[chosen] = vectors
-        return torch.zeros(0, len(self.readout.mean)) if result is None else result
-
-    @property
-    def device(self) -> torch.device:
-        """Where vectors are computed and read out."""
-        return self.readout.mean.device

@@ -1,14 +1,47 @@
-"""What records, plans and evaluations say of a method; one with nothing to say of itself says nothing here."""
+"""What records, plans and evaluations say of a method, and what it really reads of a text, token by token."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from torch import nn
+from transformers import PreTrainedTokenizerBase
 
 from transferkit.config.resolve import ResolvedRecipe
 from transferkit.data.examples import Batch
-from transferkit.methods.example import Example
+from transferkit.decoder.tokens import CutTexts
 
+POOLED = "▸"
+_SHOWN = 12  # tokens at either end of a long row
 Rows = list[tuple[str, str]]  # of a plan: name and what is said of it
+
+
+@dataclass(frozen=True)
+class Example:
+    """One text as the models read it.
+
+    Attributes:
+        prompts: tokens of each prompt that the Prompting LLM read.
+        tokens: what is made a vector of; soft tokens as ``⟨soft 1⟩``.
+        pooled: whether each of ``tokens`` is part of the vector; empty: all are, and nothing else is said of the text.
+        reader: what ``tokens`` are, in the words of a line.
+    """
+
+    text: str
+    instruction: str
+    prompts: list[list[str]] = field(default_factory=list)
+    tokens: list[str] = field(default_factory=list)
+    pooled: list[bool] = field(default_factory=list)
+    reader: str = "backbone reads"
+
+    def lines(self) -> list[str]:
+        """The example as lines, indented below its text."""
+        if not self.pooled:
+            return [" ".join(self.tokens)]
+        instruction = f"  instruction {one_line(self.instruction)!r}" if self.instruction else ""
+        lines = [f"{one_line(self.text)!r}{instruction}"]
+        lines += [f"  Prompting LLM reads  {_row(prompt, [False] * len(prompt))}" for prompt in self.prompts]
+        return [*lines, f"  {self.reader:<21}{_row(self.tokens, self.pooled)}"]
 
 
 class Described(nn.Module):
@@ -28,6 +61,10 @@ class Described(nn.Module):
     def cache_seconds(self) -> float:
         """Of them, those of training; the record has them beside the seconds of all steps."""
         return 0.0
+
+    def cut_texts(self) -> list[CutTexts]:
+        """What its models had to cut so far."""
+        return []
 
     def figures(self) -> dict[str, float]:
         """What a metrics row and the progress line show of the last step; one left out keeps its last value.
@@ -77,3 +114,28 @@ class Described(nn.Module):
     def max_tokens(self) -> int | None:
         """Tokens of a text that are read; None: all."""
         return None
+
+
+def token_names(tokenizer: PreTrainedTokenizerBase, ids: Sequence[int]) -> list[str]:
+    """Each token as its vocabulary writes it, on one line."""
+    return [one_line(str(name)) for name in tokenizer.convert_ids_to_tokens(list(ids))]
+
+
+def soft_names(count: int) -> list[str]:
+    """What soft tokens, which no vocabulary holds, are called."""
+    return [f"⟨soft {i}⟩" for i in range(1, count + 1)]
+
+
+def one_line(text: str) -> str:
+    """``text`` on one line, shortened."""
+    text = text.replace("\n", "\\n").replace("\r", "\\r").replace("\t", "\\t")
+    return text if len(text) <= 100 else f"{text[:97]}..."
+
+
+def _row(tokens: list[str], pooled: list[bool]) -> str:
+    marked = [POOLED * mark + token for token, mark in zip(tokens, pooled, strict=True)]
+    if len(marked) <= 2 * _SHOWN:
+        return " ".join(marked)
+    hidden = pooled[_SHOWN:-_SHOWN]
+    note = f"({len(hidden)} more, {sum(hidden)} of them pooled)" if any(hidden) else f"({len(hidden)} more)"
+    return " ".join([*marked[:_SHOWN], f"… {note} …", *marked[-_SHOWN:]])

@@ -18,7 +18,7 @@ from transferkit.decoder.text_states import TextStateMemory
 from transferkit.errors import ConfigError, first_line
 from transferkit.files.encoder_folder import check_encoder, encoder_sha256, is_encoder
 from transferkit.methods.base import Embedder, Given, Saved
-from transferkit.methods.example import Example, one_line, token_names
+from transferkit.methods.described import Example, one_line, token_names
 from transferkit.progress import drop_kernel_message
 from transferkit.readout.readout import Readout
 

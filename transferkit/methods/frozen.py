@@ -14,7 +14,7 @@ from transferkit.config.sections import FrozenSection
 from transferkit.config.template import template_name
 from transferkit.decoder.text_states import TextStateMemory
 from transferkit.methods.base import Embedder, Given, Saved, Variant
-from transferkit.methods.example import POOLED
+from transferkit.methods.described import POOLED
 from transferkit.methods.on_backbone import BackboneEmbedder, SeveralPoolings, build_reader, open_reader
 
 

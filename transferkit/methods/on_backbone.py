@@ -20,10 +20,10 @@ from transferkit.decoder.pooling import side_by_side
 from transferkit.decoder.probe import resolve
 from transferkit.decoder.reader import Reader
 from transferkit.decoder.text_states import TextStateMemory
+from transferkit.decoder.tokens import CutTexts
 from transferkit.errors import ConfigError, one_of
 from transferkit.methods.base import Embedder, Given, Saved
-from transferkit.methods.described import Rows
-from transferkit.methods.example import POOLED, Example, one_line, soft_names, token_names
+from transferkit.methods.described import POOLED, Example, Rows, one_line, soft_names, token_names
 from transferkit.readout.readout import Readout
 
 
@@ -171,6 +171,10 @@ class BackboneEmbedder(Embedder):
         """Tokens of what a Prompting LLM reads, where there is one."""
         return []
 
+    def cut_texts(self) -> list[CutTexts]:
+        """The decoder's."""
+        return [self.reader.rows.cut_texts]
+
     def token_tables(self) -> list[nn.Embedding]:
         """The decoder's."""
         return [input_embeddings(self.backbone.trunk)]
@@ -206,6 +210,11 @@ class SeveralPoolings(Embedder):
             return alone
         read = self.method.read(texts, instructions)
         return torch.cat([read.pool(part) for part in self.widths], 1)
+
+    def cut_texts(self) -> list[CutTexts]:
+        """The method's."""
+        cut: list[CutTexts] = self.method.cut_texts()
+        return cut
 
     @property
     def writing_seconds(self) -> float:
@@ -287,7 +296,5 @@ def _pooled(hidden: Hidden, pooling: str) -> list[bool]:
     mask: list[bool] = (hidden.soft if states == "soft" else hidden.mask)[0].tolist()
     if states is None:
         return [False] * len(mask)
-    if states == "last":
-        last = max(i for i, real in enumerate(mask) if real)
-        return [i == last for i in range(len(mask))]
-    return mask
+    last = max(i for i, real in enumerate(mask) if real)
+    return [i == last for i in range(len(mask))] if states == "last" else mask

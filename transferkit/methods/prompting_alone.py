@@ -17,9 +17,10 @@ from transferkit.decoder.identity import tokenizer_sha256
 from transferkit.decoder.loading import input_embeddings
 from transferkit.decoder.pooling import side_by_side
 from transferkit.decoder.text_states import TextStateMemory
+from transferkit.decoder.tokens import CutTexts
 from transferkit.errors import ConfigError
 from transferkit.methods.base import Embedder, Given, Saved, Variant
-from transferkit.methods.example import POOLED, Example, soft_names, token_names
+from transferkit.methods.described import POOLED, Example, soft_names, token_names
 from transferkit.methods.on_backbone import SeveralPoolings
 from transferkit.prompting.saved import open_source, open_writer, save_writer, writer_settings
 from transferkit.prompting.writer import Writer
@@ -151,6 +152,10 @@ class PromptingAlone(Embedder):
         encoder, tokens = self.writer.prompting.encoder, soft_names(self.writer.prompting.tokens)
         prompts = [token_names(encoder.tokenizer, row) for row in self.writer.rows([text], [instruction])]
         return Example(text, instruction, prompts, tokens, [True] * len(tokens), reader="soft tokens it wrote")
+
+    def cut_texts(self) -> list[CutTexts]:
+        """The Prompting LLM's."""
+        return self.writer.cut_texts()
 
     def token_tables(self) -> list[nn.Embedding]:
         """The Prompting LLM's."""

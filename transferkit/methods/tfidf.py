@@ -10,7 +10,7 @@ from transferkit.config.methods import MethodFacts
 from transferkit.config.resolve import ResolvedRecipe
 from transferkit.decoder.text_states import TextStateMemory
 from transferkit.methods.base import Embedder, Given
-from transferkit.methods.example import Example
+from transferkit.methods.described import Example
 from transferkit.readout.readout import Readout
 
 if TYPE_CHECKING:

@@ -15,9 +15,9 @@ from transferkit.decoder.decoder import root_mean_square
 from transferkit.decoder.identity import tokenizer_sha256
 from transferkit.decoder.loading import input_embeddings
 from transferkit.decoder.reader import Reader
+from transferkit.decoder.tokens import CutTexts
 from transferkit.methods.base import Embedder, Given, Group, Saved
-from transferkit.methods.described import Rows
-from transferkit.methods.example import token_names
+from transferkit.methods.described import Rows, token_names
 from transferkit.methods.on_backbone import BackboneEmbedder, build_reader, open_reader
 from transferkit.methods.prompting_alone import Join, PromptingAlone
 from transferkit.prompting.alignment import Alignment
@@ -218,6 +218,10 @@ class PromptEmbedder(BackboneEmbedder):
     def _prompts(self, text: str, instruction: str) -> list[list[str]]:
         encoder, rows = self.writer.prompting.encoder, self.writer.rows([text], [instruction])
         return [token_names(encoder.tokenizer, row) for row in rows]
+
+    def cut_texts(self) -> list[CutTexts]:
+        """The decoder's and the Prompting LLM's."""
+        return [*super().cut_texts(), *self.writer.cut_texts()]
 
     def token_tables(self) -> list[nn.Embedding]:
         """The decoder's and the Prompting LLM's."""

@@ -24,7 +24,7 @@ from transferkit.decoder.exactness import LEAST, TIMES_ROUNDING
 from transferkit.decoder.loading import input_embeddings, load_causal_lm, load_tokenizer
 from transferkit.decoder.passes import per_layer_inputs
 from transferkit.decoder.pooling import mean
-from transferkit.decoder.tokens import TextEncoder, pad_left, positions
+from transferkit.decoder.tokens import CutTexts, TextEncoder, pad_left, positions
 from transferkit.errors import ConfigError
 from transferkit.prompting.adapters import add_lora, merged
 
@@ -67,6 +67,12 @@ class PromptingLLM(nn.Module):
         if context is not None and tokens + 8 > context:
             raise ConfigError(f"prompting.tokens: {tokens} soft tokens do not fit a context of {context} positions")
         self.max_length = max_length if context is None else min(max_length, context - tokens - len(encoder.bos))
+        self.cut_texts = CutTexts(
+            "the Prompting LLM",
+            limit=self.max_length,
+            remedy="raise prompting.max_length" if self.max_length == max_length else "its context holds no more",
+            what="texts with their instructions",
+        )
         self.precision: Computed = precision
         self.use_cache = True
         self.short_attention = False  # until it is known to be exact
@@ -150,7 +156,7 @@ class PromptingLLM(nn.Module):
 
     def forward(self, prompts: Sequence[str]) -> Tensor:
         """Soft tokens (B, k, d_p), fp32, one row a prompt; gradients reach every weight that is used."""
-        rows = self.encoder.texts(prompts, max_length=self.max_length)
+        rows = self.encoder.texts(prompts, max_length=self.max_length, cut=self.cut_texts)
         ids, mask = pad_left([self.encoder.bos + row or [self.encoder.filler] for row in rows], device=self.device)
         return self.generate(ids, mask)
 

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from transferkit.config.sections import Reads
+from transferkit.decoder.tokens import CutTexts
 from transferkit.prompting.llm import PromptingLLM
 from transferkit.prompting.memory import SoftTokenMemory
 
@@ -23,6 +24,13 @@ class Writer(nn.Module):
         self.memory: SoftTokenMemory | None = None
         # Of evaluations while something is trained, kept apart: training pays for its own texts and for no others.
         self.dev_memory: SoftTokenMemory | None = None
+        self._instructions: dict[str, str] = {}
+        self.cut_instructions = CutTexts(
+            "the Prompting LLM",
+            limit=prompting.max_length // 2,
+            remedy="raise prompting.max_length, or say it in fewer words",
+            what="instructions",
+        )
         self.last_written: Tensor | None = None  # (B, k, d_p) from the texts of the last batch, for the collapse figure
 
     def freeze(self, *, memory_bytes: int = 1 << 30) -> None:
@@ -54,10 +62,26 @@ class Writer(nn.Module):
         return soft
 
     def prompts(self, texts: Sequence[str], instructions: Sequence[str]) -> list[str]:
-        """What the Prompting LLM reads for each text."""
+        """What the Prompting LLM reads for each text; an instruction takes half of its room at most."""
+        tasks = [self._short(instruction) for instruction in instructions]
         if self.reads == "instruction":
-            return [f"{instruction}\n" for instruction in instructions]
-        return [f"{task}\n{text}\n" for text, task in zip(texts, instructions, strict=True)]
+            return [f"{task}\n" for task in tasks]
+        return [f"{task}\n{text}\n" for text, task in zip(texts, tasks, strict=True)]
+
+    def _short(self, instruction: str) -> str:
+        if instruction not in self._instructions:
+            encoder, cut = self.prompting.encoder, self.cut_instructions
+            before = len(cut.lengths)
+            (row,) = encoder.texts([instruction], max_length=cut.limit, cut=cut)
+            is_cut = (
+                len(cut.lengths) > before
+            )  # else it stays as it is: to decode tokens may change how a text is written
+            self._instructions[instruction] = str(encoder.tokenizer.decode(row)) if is_cut else instruction
+        return self._instructions[instruction]
+
+    def cut_texts(self) -> list[CutTexts]:
+        """What did not fit into a prompt."""
+        return [self.prompting.cut_texts, self.cut_instructions]
 
     def rows(self, texts: Sequence[str], instructions: Sequence[str]) -> list[list[int]]:
         """Token ids of each different prompt."""

@@ -15,6 +15,7 @@ from transferkit.config.recipe import Recipe, recipe_yaml
 from transferkit.config.recipes import recorded_recipe
 from transferkit.decoder.loading import num_parameters
 from transferkit.decoder.text_states import TextStateMemory
+from transferkit.decoder.tokens import CutTexts, cut_in_words
 from transferkit.errors import RunError
 from transferkit.files.json import write_text
 from transferkit.files.lock import sole_use
@@ -181,6 +182,7 @@ def _train(prepared: Prepared, folder: Path, progress: Progress) -> dict[str, An
             "readout_seconds": readout_seconds,
         },
         "warnings": state.warnings,
+        "cut_texts": [one.facts() for one in embedder.cut_texts()],
     }
 
 
@@ -190,8 +192,12 @@ def _measure(prepared: Prepared, folder: Path, progress: Progress) -> dict[str, 
     started, scorer = perf_counter(), _scorer(prepared)
     rows: list[dict[str, Any]] = []
     best: dict[str, Any] = {}
+    cut: list[list[CutTexts]] = []
     for reader, variants in prepared.embedder.variants(prepared.recipe):
         vectors = scorer.read(reader)
+        cut.append(reader.cut_texts())
+        for sentence in cut_in_words(cut[0]) if len(cut) == 1 else ():
+            progress.warn(sentence)
         for variant in variants:
             evaluation = scorer.score(vectors.part(variant.part))
             rows.append(untrained_row(variant.name, evaluation))
@@ -204,7 +210,8 @@ def _measure(prepared: Prepared, folder: Path, progress: Progress) -> dict[str, 
                     variant.embedder.use_readout(evaluation.readout)
                 _save(prepared, variant.embedder, folder)
     timings = {"cache_seconds": 0.0, "train_seconds": 0.0, "evaluation_seconds": perf_counter() - started}
-    return {"best": best, "timings": teacher_seconds | timings}  # every method has one way at least
+    # Every method has one way at least.
+    return {"best": best, "timings": teacher_seconds | timings, "cut_texts": [one.facts() for one in cut[0]]}
 
 
 def _kept(step: int, row: dict[str, Any]) -> dict[str, Any]:

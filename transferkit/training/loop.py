@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from transferkit.config.recipe import Recipe
 from transferkit.config.sections import OptimSection
 from transferkit.data.training_sets import TrainingData
+from transferkit.decoder.tokens import cut_in_words
 from transferkit.methods.base import Embedder
 from transferkit.progress import Progress
 from transferkit.runs.folder import write_metrics
@@ -155,6 +156,9 @@ def evaluate(
         weights = {n: p.detach().cpu().clone() for n, p in named.items()}
         state.best = Best(state.step, evaluation.row(), weights, evaluation.readout)
     progress.evaluated(row, figures=state.figures)
+    if len(state.metrics) == 1:  # the dev texts and the readout's sample were read, and nothing else
+        for sentence in cut_in_words(embedder.cut_texts()):
+            progress.warn(sentence)
     if tracker is not None:
         figures = {"loss": state.loss, "dev/score": evaluation.choosing_score}
         for name, both in evaluation.scores.items():

@@ -101,6 +101,7 @@ class Scorer:
         self.sample = sample
         self.readout = readout
         self.batch_size = batch_size
+        self.sample_reading_seconds = 0.0
         self.sample_writing_seconds = 0.0
         pairs = [pair for dev in dev_sets for pair in zip(dev.texts, dev.instructions, strict=True)]
         self.unique = list(dict.fromkeys(pairs))
@@ -124,12 +125,15 @@ class Scorer:
         if self.readout.kind == "none" or not embedder.takes_readout:
             return Vectors(dev, None, perf_counter() - started, 0.0)
         sample_started, written = perf_counter(), embedder.writing_seconds
-        sample = self._read_sample(embedder)
+        sample = self._read_sample(embedder, memory=self.memory)
         ended = perf_counter()
         # Soft tokens of the sample are written at the first evaluation and kept; every step's readout needs them.
         writing = embedder.writing_seconds - written
         self.sample_writing_seconds = writing or self.sample_writing_seconds
-        sample_seconds = ended - sample_started - writing + self.sample_writing_seconds
+        reading = ended - sample_started - writing
+        if self.memory is not None and self.memory.used_bytes:  # what was kept is cheap now, not for who has none of it
+            reading = self.sample_reading_seconds = max(reading, self.sample_reading_seconds)
+        sample_seconds = reading + self.sample_writing_seconds
         return Vectors(dev, sample, ended - started, sample_seconds)
 
     def score(self, vectors: Vectors) -> Evaluation:
@@ -185,11 +189,10 @@ class Scorer:
 
         return Fitter(sample, torch.tensor(self.sample.pairs, dtype=torch.long).view(-1, 2))
 
-    def _read_sample(self, embedder: "Embedder") -> "Tensor":
-        # Read anew each time: whoever wants the readout of one step pays for this pass, so its seconds are reported.
+    def _read_sample(self, embedder: "Embedder", *, memory: "TextStateMemory | None" = None) -> "Tensor":
         texts, instructions = self.sample.texts, self.sample.instructions
-        sample: Tensor = embedder.pooled(texts, instructions, batch_size=self.batch_size).to(embedder.device)
-        return sample
+        sample: Tensor = embedder.pooled(texts, instructions, batch_size=self.batch_size, memory=memory)
+        return sample.to(embedder.device)
 
     @property
     def _choosing_places(self) -> Any:

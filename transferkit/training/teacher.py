@@ -22,6 +22,7 @@ from transferkit.files.encoder_folder import is_encoder
 from transferkit.files.manifest import sha256_file
 from transferkit.files.vector_files import read_vectors
 from transferkit.methods.base import Embedder
+from transferkit.methods.encoding import NotFiniteError, check_finite
 from transferkit.runs.checkpoint_folder import is_checkpoint, read_description, source_facts
 
 Encode = Callable[[list[str], list[str], int], np.ndarray]  # texts, instructions, texts a pass -> (n, d_t)
@@ -92,11 +93,14 @@ class Teacher:
             RunError: a vector that is not finite.
         """
         assert self._encode is not None  # not dismissed
-        vectors = np.asarray(self._encode(texts, instructions, batch_size), dtype=np.float32)
-        finite = np.isfinite(vectors).all(axis=1)
-        if not finite.all():
-            text = _short(texts[int(np.flatnonzero(~finite)[0])])
-            raise RunError(f"teacher {self.name}: its vector of {text!r} holds NaN or infinity; choose another teacher")
+        try:
+            vectors = np.asarray(self._encode(texts, instructions, batch_size), dtype=np.float32)
+            check_finite(vectors)
+        except NotFiniteError as error:
+            text = _short(texts[error.row])
+            raise RunError(
+                f"teacher {self.name}: its vector of {text!r} holds NaN or infinity; choose another teacher"
+            ) from None
         return vectors
 
     def dismiss(self) -> None:

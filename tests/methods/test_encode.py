@@ -1,0 +1,233 @@
+"""``encode`` as users call it: whatever holds texts in an order, from several threads, and what it says or refuses."""
+
+import pickle
+import warnings
+from collections import Counter
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from datasets import Dataset
+from helpers.parts import TEXTS, load_prompting, load_reader, prompt_embedder
+from helpers.tiny import Tiny
+from torch import nn
+
+from transferkit.checkpoints.checkpoint import load, save
+from transferkit.errors import ConfigError, CutTextWarning, RunError
+from transferkit.methods.frozen import FrozenEmbedder
+from transferkit.methods.transfer import PromptEmbedder
+from transferkit.prompting.writer import Writer
+
+COLUMN = pd.Series(TEXTS, name="text")
+SHUFFLED = COLUMN.iloc[[2, 0, 3, 1, 6, 5, 4]]  # as sample, sort_values or a split leave it: the index is no place
+LONG = "i had to be with them as they were by the water " * 9
+ASK, ANSWER = "find the cat", "a text"
+
+
+@pytest.fixture(scope="module")
+def embedder(tiny: Tiny) -> PromptEmbedder:
+    return prompt_embedder(tiny)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: SHUFFLED,
+        lambda: SHUFFLED[SHUFFLED.str.contains("a")].iloc[1:],
+        lambda: SHUFFLED.to_numpy(),
+        lambda: np.array(list(SHUFFLED)),
+        lambda: pd.Series(SHUFFLED, dtype="string"),
+        lambda: Dataset.from_dict({"text": list(SHUFFLED)})["text"],
+        lambda: (text for text in SHUFFLED),
+        lambda: tuple(SHUFFLED),
+        lambda: dict.fromkeys(SHUFFLED),
+    ],
+    ids=["shuffled", "filtered", "objects", "array", "strings", "datasets", "generator", "tuple", "dict"],
+)
+def test_a_vector_a_text_in_the_order_given_or_a_refusal(embedder: PromptEmbedder, make: Callable[[], Any]) -> None:
+    if isinstance(make(), dict):
+        with pytest.raises(ConfigError, match="expected texts in an order, got a dict; pass a list, or one column"):
+            embedder.encode(make())
+        return
+    np.testing.assert_array_equal(embedder.encode(make()), embedder.encode(list(make())))
+
+
+@pytest.mark.parametrize(
+    ("texts", "says"),
+    [
+        ("a cat", r"expected a list of texts, got one text; write encode\(\[text\]\)"),
+        (b"a cat", "expected texts in an order, got a bytes"),
+        (set(TEXTS), "expected texts in an order, got a set"),
+        (
+            pd.DataFrame({"text": TEXTS}),
+            "expected texts in an order, got a DataFrame; pass a list, or one column of a table",
+        ),
+        (None, "expected a list of texts, got None"),
+        (["a cat", float("nan")], "text 1: expected text, got nan"),
+        (np.array([["a"], ["b"]]), "text 0: expected text, got array"),
+    ],
+    ids=["str", "bytes", "set", "table", "none", "nan", "matrix"],
+)
+def test_what_is_refused(embedder: PromptEmbedder, texts: Any, says: str) -> None:
+    with pytest.raises(ConfigError, match=f"^encode: {says}"):
+        embedder.encode(texts)
+
+
+def test_instructions_of_a_column_too(embedder: PromptEmbedder) -> None:
+    tasks = pd.Series(["see", "find", ""], index=[2, 0, 1])
+    expected = embedder.encode(TEXTS[:3], instruction=list(tasks))
+    np.testing.assert_array_equal(embedder.encode(TEXTS[:3], instruction=tasks), expected)
+    with pytest.raises(ConfigError, match="instruction 1: expected text, got 3"):
+        embedder.encode(TEXTS[:2], instruction=["see", 3])  # type: ignore[list-item]
+
+
+def test_vectors_without_meaning_are_refused(tiny: Tiny) -> None:
+    embedder = FrozenEmbedder(load_reader(tiny.target, template="{text}"), pooling="mean")
+    nn.init.constant_(next(embedder.backbone.trunk.parameters()), float("nan"))
+    with pytest.raises(RunError, match=r"^encode: text 0: its vector holds NaN or infinity; use float32"):
+        embedder.encode(TEXTS)
+
+
+# Sides
+
+
+@pytest.fixture(scope="module", params=[ANSWER, ""], ids=["another", "none"])
+def sided(tiny: Tiny, tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Path:
+    """A checkpoint that was trained with one instruction for questions, and another or none for documents."""
+    folder = tmp_path_factory.mktemp("sided") / "checkpoint"
+    save(prompt_embedder(tiny), folder, instructions={"pairs": ASK}, document_instructions={"pairs": request.param})
+    return folder
+
+
+def test_a_side_is_read_as_it_was_trained(sided: Path) -> None:
+    embedder = load(sided)
+    document = embedder.document_instructions["pairs"]
+    asked, found = (embedder.encode(TEXTS, instruction=one) for one in (ASK, document))
+    assert np.abs(asked - found).max() > 1e-3  # the premise
+    np.testing.assert_array_equal(embedder.encode(TEXTS), asked)
+    np.testing.assert_array_equal(embedder.encode(TEXTS, side="query"), asked)
+    np.testing.assert_array_equal(embedder.encode(TEXTS, side="document"), found)
+    assert embedder.has_sides
+
+
+def test_documents_are_read_as_beside_the_questions_of_that_instruction(embedder: PromptEmbedder) -> None:
+    def beside(asked: str, instructions: dict[str, str], documents: dict[str, str]) -> str:
+        embedder.remember(instructions, documents)
+        return embedder.document_instruction(asked)
+
+    assert beside(ASK, {}, {}) == ASK  # trained without any: the same on both sides
+    assert beside(ASK, {"a": ASK}, {"a": ASK}) == ASK
+    assert beside(ASK, {"a": ASK, "b": "see"}, {"a": ANSWER, "b": "see"}) == ANSWER
+    assert beside("new", {"a": ASK}, {"a": ""}) == ""  # as all documents were read
+    assert beside("new", {"a": ASK, "b": "see"}, {"a": "", "b": "see"}) == "new"
+    assert beside(ASK, {"a": ASK, "b": ASK}, {"a": ANSWER, "b": ASK}) == ASK  # both were seen
+    embedder.remember({}, {})
+
+
+# Texts that are too long
+
+
+@pytest.fixture
+def no_warnings() -> Iterator[None]:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        yield
+
+
+def test_cut_texts_are_said_once_with_numbers(tiny: Tiny) -> None:
+    embedder = prompt_embedder(tiny)
+    (length,) = {len(embedder.backbone.encoder.texts([LONG], max_length=9_999)[0])}
+    with pytest.warns(CutTextWarning) as caught:
+        embedder.encode(["a cat", LONG, LONG + "cat"])
+    (said,) = {str(one.message) for one in caught}
+    decoder, prompting = said.split("; 2 of 3 ")
+    assert decoder.startswith("2 of 3 texts are longer than the 24 tokens that the decoder reads of each and were cut")
+    assert f"(their median: {length + 0.5:,.0f} tokens); raise embedding.max_length" in decoder
+    assert prompting.startswith("texts with their instructions are longer than the 60 tokens that the Prompting LLM")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        embedder.encode([LONG])
+
+
+@pytest.mark.usefixtures("no_warnings")
+def test_nothing_is_said_where_nothing_is_cut(tiny: Tiny) -> None:
+    prompt_embedder(tiny).encode([text for text in TEXTS if len(text) < 40])
+
+
+def test_an_instruction_leaves_the_text_its_room(tiny: Tiny) -> None:
+    """Half of the prompt at least."""
+    embedder = prompt_embedder(tiny)
+    embedder.writer = Writer(load_prompting(tiny.prompting, max_length=32))
+    prompts = embedder.writer.prompts(["a red cat", "see the water"], [LONG, LONG])
+    rows = embedder.writer.rows(["a red cat", "see the water"], [LONG, LONG])
+    assert all(text in prompt for text, prompt in zip(["a red cat", "see the water"], prompts, strict=True))
+    assert rows[0] != rows[1]
+    with pytest.warns(CutTextWarning, match="1 of 1 instructions are longer than the 16 tokens that the Prompting LLM"):
+        vectors = embedder.encode(["a red cat", "see the water"], instruction=LONG)
+    assert np.abs(vectors[0] - vectors[1]).max() > 1e-3
+
+
+# Threads and processes
+
+
+def test_threads_that_share_an_embedder_get_what_a_lone_call_gives(tiny: Tiny) -> None:
+    embedder = prompt_embedder(tiny)
+    batches = [[f"{text} {word}" for text in TEXTS] for word in ("cat", "car", "water", LONG)] * 6
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", CutTextWarning)
+        expected = [embedder.encode(batch) for batch in batches]
+        with ThreadPoolExecutor(8) as pool:
+            found = list(pool.map(embedder.encode, batches))
+    for one, two in zip(found, expected, strict=True):
+        np.testing.assert_array_equal(one, two)
+
+
+def test_threads_that_share_a_tokenizer_read_the_same_tokens(tiny: Tiny) -> None:
+    """A template's own text and a user's switch the tokenizer's settings back and forth."""
+    reader = load_reader(tiny.target, template="</s>a {text} cat")
+    expected = reader.rows([LONG] * 8, [""] * 8)
+    with ThreadPoolExecutor(8) as pool:
+        seen = Counter(pool.map(lambda _: reader.rows([LONG] * 8, [""] * 8) == expected, range(200)))
+    assert seen == {True: 200}
+
+
+def test_an_embedder_goes_to_another_process(embedder: PromptEmbedder) -> None:
+    again = pickle.loads(pickle.dumps(embedder))
+    np.testing.assert_array_equal(again.encode(TEXTS), embedder.encode(TEXTS))
+
+
+def test_the_tokenizers_own_settings_cut_nothing(tiny: Tiny) -> None:
+    embedder = prompt_embedder(tiny)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", CutTextWarning)
+        expected = embedder.encode([LONG, *TEXTS])
+        for encoder in (embedder.backbone.encoder, embedder.writer.prompting.encoder):
+            encoder.tokenizer.truncation_side = "left"
+            encoder.tokenizer.model_max_length = 3
+        np.testing.assert_array_equal(embedder.encode([LONG, *TEXTS]), expected)
+
+
+def test_half_a_surrogate_pair_is_read_as_a_character_that_is_missing(embedder: PromptEmbedder) -> None:
+    pair = "\ud83d\ude00"  # two halves, as a JSON reader leaves them
+    found = embedder.encode(["a cat \ud83d", f"a {pair} cat"])
+    np.testing.assert_array_equal(found, embedder.encode(["a cat \ufffd", "a \U0001f600 cat"]))
+
+
+def test_bos_and_eos_that_a_template_writes_are_not_added_again(tiny: Tiny) -> None:
+    reader = load_reader(tiny.target, template="{text}")
+    bos = reader.decoder.encoder.bos
+    assert bos  # the premise
+    written = reader.behind("<s>{text}")
+    assert written.rows(["a cat"], [""]).before == reader.rows(["a cat"], [""]).before
+    spec = reader.decoder.spec
+    closing = replace_tokenizer(spec, append_eos=True)
+    closed = load_reader(tiny.target, spec=closing, template="{text}")
+    assert closed.behind("{text}</s>").rows(["a cat"], [""]).before == closed.rows(["a cat"], [""]).before
+
+
+def replace_tokenizer(spec: Any, **changes: Any) -> Any:
+    return spec.model_copy(update={"tokenizer": spec.tokenizer.model_copy(update=changes)})
