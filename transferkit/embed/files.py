@@ -41,7 +41,7 @@ def embed_file(
 ) -> int:
     """Embed every text of a file into ``out``; returns the number of vectors.
 
-    What can be wrong with arguments and rows is found before the model is loaded. With ``resume`` the blocks on disk are
+    What can be wrong with arguments and rows is found before the model is loaded. With ``resume`` blocks on disk are
     kept and their texts skipped, on standard input too: pipe the same texts again. With the same batch size and device
     the file then equals an uninterrupted one byte for byte.
 
