@@ -84,6 +84,8 @@ class Recipe(Strict):
             raise ValueError("prompting.backbone: not allowed in adapt, --source decides it")
         if self.task != "train" and self.embedding.more_backbones:
             raise ValueError("embedding.more_backbones: only in train do several backbones share a Prompting LLM")
+        if self.readout.in_loss and self.embedding.more_backbones:
+            raise ValueError("readout.in_loss: a readout is one backbone's, and embedding.more_backbones has others")
         alone, steps = self.prompting.alone_steps, self.optim.steps
         if self.task != "train" and alone:
             raise ValueError("prompting.alone_steps: only in train does the Prompting LLM learn")

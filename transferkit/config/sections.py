@@ -190,6 +190,11 @@ class ReadoutSection(Strict):
         description="pairs: exponent of the correlation of a pair's sides, 0 whitens; absent: 0.5, unless 0.25 or 1 is "
         "better by more than that error",
     )
+    in_loss: bool = Field(
+        False,
+        description="vectors pass the readout of the first evaluation on their way into the loss too, so that training "
+        "adds to what a closed form gives anyway",
+    )
 
 
 class LossSection(Strict):

@@ -77,6 +77,7 @@ class Embedder(Encoding):
     Attributes:
         facts: of the method; literals alone, see :mod:`transferkit.config.methods`.
         divergence_remedy: what a user can do about a loss that is no number.
+        first_finished_step: from which on training makes the vectors that it delivers.
         tokens_read: backbone tokens processed since :meth:`take_tokens`, for the convergence table.
         template: what a decoder reads, as text; None where none reads.
         pooling: None where nothing is pooled by name.
@@ -86,6 +87,7 @@ class Embedder(Encoding):
     takes_readout: ClassVar[bool] = True
     divergence_remedy: ClassVar[str] = "lower optim.lr"
     tokens_read: int = 0
+    first_finished_step: int = 0
     template: str | None = None
     pooling: str | None = None
 

@@ -69,7 +69,7 @@ class SourceEmbedder(PromptEmbedder):
         self._others = list(others)
         self._turn = 0
         self._alone = False
-        self._alone_steps = alone_steps
+        self._alone_steps = self.first_finished_step = alone_steps
         self._restart = restart
 
     @classmethod

@@ -15,6 +15,7 @@ from transferkit.data.training_sets import TrainingData
 from transferkit.decoder.tokens import cut_in_words
 from transferkit.methods.base import Embedder
 from transferkit.progress import Progress
+from transferkit.readout.readout import Readout
 from transferkit.runs.folder import write_metrics
 from transferkit.training.distributed import any_process, is_main, total, world
 from transferkit.training.lessons import Lessons
@@ -47,9 +48,10 @@ def fit(
 ) -> Fitted:
     """Train ``embedder`` by ``recipe``, writing a metrics row an evaluation and resumable states into ``folder``.
 
-    Evaluates at step 0, every ``eval.every`` steps and at the last one: ``optim.steps``, or where ``optim.seconds`` of
-    training are over. The best step by the selecting dev score wins, or with ``eval.keep: last`` the last one.
-    A folder with states is continued, bit for bit as if it had never stopped. ``lessons`` are a teacher's.
+    Evaluates at step 0, every ``eval.every`` steps, where a method begins to make the vectors that it delivers, and at
+    the last step: ``optim.steps``, or where ``optim.seconds`` of training are over. The best step by the selecting dev
+    score wins, or with ``eval.keep: last`` the last one. A folder with states is continued, bit for bit as if it had
+    never stopped. ``lessons`` are a teacher's.
 
     Raises:
         Interrupted: by SIGINT or SIGTERM, after saving.
@@ -65,9 +67,12 @@ def fit(
     with stop_signal() as stop:
         while True:
             last = state.step == recipe.optim.steps or _time_is_up(recipe.optim, state, parameters[0].device)
-            due = last or state.step % recipe.eval.every == 0
+            begins = state.step == embedder.first_finished_step
+            due = last or begins or state.step % recipe.eval.every == 0
             if due and state.evaluated != state.step:
-                evaluate(embedder, scorer, state, named, tracker, progress, keep=recipe.eval.keep)
+                readout = evaluate(embedder, scorer, state, named, tracker, progress, keep=recipe.eval.keep)
+                if begins and recipe.readout.in_loss:
+                    state.in_loss = readout
                 if is_main():
                     write_metrics(folder, state.metrics)
             stopping = any_process(stop.asked, device=parameters[0].device)
@@ -127,6 +132,7 @@ def _step(
         seed=recipe.seed,
         step=state.step,
         lessons=lessons,
+        readout=state.in_loss,
     )
     state.seconds += perf_counter() - started
     state.figures |= embedder.figures()
@@ -144,8 +150,11 @@ def evaluate(
     progress: Progress,
     *,
     keep: Literal["best", "last"],
-) -> None:
-    """Score the current step, note it in the state, and keep the weights if they are the best so far or the last."""
+) -> Readout | None:
+    """Score the current step, note it in the state, and keep the weights if they are the best so far or the last.
+
+    Returns the readout that was chosen.
+    """
     evaluation = scorer(embedder)
     embedder.take_tokens()  # evaluation is no training
     row = state.metrics_row(evaluation, peak_memory_bytes=peak_memory_bytes())
@@ -164,6 +173,7 @@ def evaluate(
         for name, both in evaluation.scores.items():
             figures |= {f"dev/{name}/{kind}": value for kind, value in both.items()}
         tracker.log({key: value for key, value in figures.items() if value is not None}, step=state.step)
+    return evaluation.readout
 
 
 def restore(named: dict[str, nn.Parameter], weights: dict[str, Tensor]) -> None:

@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from transferkit.errors import ConfigError
 from transferkit.files.json import read_json, write_json
 from transferkit.files.manifest import new_folder, verify
-from transferkit.prompting.saved import load_tensors
-from transferkit.readout.readout import Readout
+from transferkit.prompting.saved import below, load_tensors
+from transferkit.readout.readout import Readout, Settings
 from transferkit.runs.folder import NO_FIGURES, delivered
 from transferkit.training.distributed import is_main
 from transferkit.training.scoring import Evaluation
@@ -63,6 +63,7 @@ class TrainState:
     metrics: list[dict[str, Any]] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)  # of the method, said once
     method: dict[str, Any] = field(default_factory=dict)  # what the method asks to be given when it is resumed
+    in_loss: Readout | None = None  # what vectors pass before the loss
 
     def after_step(self, loss: float, *, examples: int, tokens: int) -> None:
         """Count one optimizer step."""
@@ -102,6 +103,9 @@ def save_state(
     if state.best is not None:
         facts["best"] = {"step": state.best.step, "row": state.best.row}
         tensors |= {f"best.{name}": value for name, value in state.best.weights.items()}
+    if state.in_loss is not None:
+        facts["in_loss"] = state.in_loss.settings.as_facts()
+        tensors |= {f"in_loss.{name}": value for name, value in state.in_loss.state_dict().items()}
     with new_folder(folder / f"{_PREFIX}{state.step:07d}") as target:
         save_file({name: t.cpu().contiguous().clone() for name, t in tensors.items()}, target / "tensors.safetensors")
         write_json(target / "state.json", facts)
@@ -167,4 +171,9 @@ def _load(folder: Path, named: dict[str, nn.Parameter], optimizer: torch.optim.O
     if "best" in facts:
         weights = {name: tensors[f"best.{name}"] for name in named}
         state.best = Best(**facts["best"], weights=weights)
+    if "in_loss" in facts:
+        learned = below(tensors, "in_loss")
+        state.in_loss = Readout(Settings(**facts["in_loss"]), len(learned["mean"]))
+        state.in_loss.load_state_dict(learned)
+        state.in_loss.to(next(iter(named.values())).device)
     return state

@@ -10,6 +10,7 @@ from transferkit.config.sections import LossSection, OptimSection
 from transferkit.data.examples import Batch
 from transferkit.errors import RunError
 from transferkit.methods.base import Embedder
+from transferkit.readout.readout import Readout
 from transferkit.training.distributed import any_process, average_gradients, gather, total, world
 from transferkit.training.lessons import Lessons
 from transferkit.training.losses import contrastive_loss, teaching_loss
@@ -26,13 +27,16 @@ def training_step(
     seed: int,
     step: int,
     lessons: Lessons | None = None,
+    readout: Readout | None = None,
 ) -> float:
     """One optimizer step on this process's share of the batch; returns the loss of the whole batch."""
     embedder.train()
     embedder.before_step(step)
     optimizer.zero_grad(set_to_none=True)
     micro = optim.micro_batch_size
-    value = backward(embedder, batch, loss, micro_batch_size=micro, seed=seed, step=step, lessons=lessons)
+    value = backward(
+        embedder, batch, loss, micro_batch_size=micro, seed=seed, step=step, lessons=lessons, readout=readout
+    )
     if any_process(not bool(torch.isfinite(value)), device=parameters[0].device):
         raise RunError(f"step {step}: the loss is {float(value)}; {embedder.divergence_remedy}")
     average_gradients(parameters)
@@ -51,8 +55,9 @@ def backward(
     seed: int,
     step: int,
     lessons: Lessons | None = None,
+    readout: Readout | None = None,
 ) -> Tensor:
-    """Loss of the batch, its gradients added to the parameters.
+    """Loss of the batch, its gradients added to the parameters; ``readout``: what vectors pass before it.
 
     With ``micro_batch_size`` the gradients are the same but memory holds one micro-batch: vectors are computed
     without gradient, the loss gives each vector's gradient, and each micro-batch is run again to receive it (GradCache,
@@ -69,14 +74,18 @@ def backward(
         return embedder.embed([texts[i] for i in parts[number]], [instructions[i] for i in parts[number]])
 
     place = torch.tensor([i for part in parts for i in part]).argsort()
+
+    def loss_of(vectors: Tensor) -> Tensor:
+        return batch_loss((vectors if readout is None else readout(vectors))[place], batch, loss, lessons)
+
     if micro_batch_size is None or len(parts) == 1:
-        value = batch_loss(torch.cat([embed(number) for number in range(len(parts))])[place], batch, loss, lessons)
+        value = loss_of(torch.cat([embed(number) for number in range(len(parts))]))
         value.backward()
         return value.detach()
     with torch.no_grad():
         vectors = torch.cat([embed(number) for number in range(len(parts))])
     vectors.requires_grad_()
-    value = batch_loss(vectors[place], batch, loss, lessons)
+    value = loss_of(vectors)
     (gradient,) = torch.autograd.grad(value, vectors)
     embedder.take_tokens()  # counted again below
     for number, piece in enumerate(gradient.split([len(part) for part in parts])):
