@@ -1,25 +1,29 @@
 """A Prompting LLM that learns alone first: no backbone runs, W starts from what it learned, a stop changes no bit."""
 
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from helpers.parts import relative
 from helpers.run_parts import Trial, interrupt_at, learned, trial
 from helpers.tiny import Tiny
 
+from transferkit.checkpoints.checkpoint import load, save
 from transferkit.config.recipe import Recipe
 from transferkit.errors import ConfigError
 from transferkit.methods.source import SourceEmbedder
+from transferkit.methods.transfer import PromptEmbedder
 from transferkit.prompting.alignment import anchor_start
 from transferkit.prompting.anchors import shared_tokens
 from transferkit.training.signals import Interrupted
 from transferkit.training.step import backward
 
 
-def recipe_alone(tiny: Tiny, *, alone: int, steps: int, **changes: object) -> Recipe:
+def recipe_alone(tiny: Tiny, *, alone: int, steps: int, centred: bool = False, **changes: object) -> Recipe:
     mapping = tiny.mapping("train", optim={"steps": steps}, **changes)
-    mapping["prompting"]["alone_steps"] = alone
+    mapping["prompting"] |= {"alone_steps": alone, "centred": centred}
     return Recipe.model_validate(mapping)
 
 
@@ -91,8 +95,9 @@ def test_an_evaluation_meanwhile_reads_through_such_a_start(tiny: Tiny) -> None:
 
 
 @pytest.mark.parametrize("stop", [1, 2, 3])
-def test_a_stop_changes_no_bit(tiny: Tiny, tmp_path: Path, stop: int) -> None:
-    recipe = recipe_alone(tiny, alone=2, steps=4, save_every=1, eval={"every": 2})
+@pytest.mark.parametrize("centred", [False, True], ids=["as written", "centred"])
+def test_a_stop_changes_no_bit(tiny: Tiny, tmp_path: Path, stop: int, centred: bool) -> None:
+    recipe = recipe_alone(tiny, alone=2, steps=4, centred=centred, save_every=1, eval={"every": 2})
     whole, stopped = trial(tiny, recipe), trial(tiny, recipe)
     whole.fit(tmp_path / "whole")
     stopped.progress.on_step = interrupt_at(stop)
@@ -116,6 +121,41 @@ def test_every_backbone_starts_anew(tiny: Tiny) -> None:
     embedder.before_step(1)
     after = [a.alignment.weight for a in (embedder, *embedder.others)]  # type: ignore[union-attr]
     assert all(relative(b, a) > 1e-6 for a, b in zip(before, after, strict=True))
+
+
+def test_centred_soft_tokens_go_with_the_checkpoint(tiny: Tiny, tmp_path: Path) -> None:
+    """Their gain is measured where W starts, kept in the checkpoint, and taken over by whoever adapts."""
+    recipe = recipe_alone(tiny, alone=2, steps=4, centred=True)
+    one = trial(tiny, recipe)
+    embedder = one.embedder
+    assert isinstance(embedder, SourceEmbedder)
+    at_first = embedder.writer.gain
+    one.fit(tmp_path / "run")
+    gain = embedder.writer.gain
+    assert at_first is not None
+    assert gain is not None
+    assert gain != at_first
+    save(embedder.eval(), tmp_path / "checkpoint", instructions={})
+    again = load(tmp_path / "checkpoint")
+    np.testing.assert_allclose(again.encode(["a cat"]), embedder.encode(["a cat"]), atol=1e-5)
+    adapted = trial(tiny, tiny.recipe("adapt"), source=tmp_path / "checkpoint").embedder
+    assert isinstance(adapted, PromptEmbedder)
+    assert adapted.writer.gain == gain
+    alone = adapted.without_backbone()
+    assert alone is not None
+    assert not alone.embed([""], [""]).any()  # it is centred too
+
+
+@pytest.mark.parametrize(
+    ("task", "changes", "sentence"),
+    [
+        ("adapt", {"centred": True}, "prompting.centred: only in train, later the source decides it"),
+        ("train", {"centred": True, "reads": "instruction"}, "prompting.centred: a prompt of the instruction alone"),
+    ],
+)
+def test_what_cannot_be_centred(tiny: Tiny, task: str, changes: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(ConfigError, match=sentence):
+        tiny.recipe(task, prompting=changes)
 
 
 @pytest.mark.parametrize(

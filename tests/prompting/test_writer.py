@@ -1,5 +1,7 @@
 """What the Prompting LLM is given to read, and the memory of what a frozen one wrote."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
@@ -19,9 +21,11 @@ class Recorder(nn.Module):
     """In the Prompting LLM's place: notes each call; a prompt's soft tokens follow from its characters."""
 
     device = torch.device("cpu")
+    max_length = 128
 
     def __init__(self) -> None:
         super().__init__()
+        self.encoder = SimpleNamespace(texts=lambda texts, max_length, cut: cut.cut([list(text) for text in texts]))
         self.calls: list[list[str]] = []
         self.scale = nn.Parameter(torch.ones(()))
 
@@ -126,3 +130,41 @@ def test_memory_is_restored_to_the_last_bit(tiny: Tiny) -> None:
     assert second.groups == first.groups
     for prompt in prompts[:30]:
         assert torch.equal(first.get([prompt], write=prompting), second.get([prompt], write=prompting))
+
+
+# Centred soft tokens
+
+
+def test_centred_is_what_the_text_adds_in_the_size_of_token_embeddings(tiny: Tiny) -> None:
+    prompting = load_prompting(tiny.prompting)
+    plain, centred = Writer(prompting), Writer(prompting)
+    tasks = ["see" if i % 2 else "find the cat" for i in range(len(TEXTS))]
+    centred.measure_gain(TEXTS, tasks)
+    assert centred.gain is not None
+    assert centred.gain > 1
+    size = float(prompting.token_table().detach().square().mean().sqrt())
+    found = centred(TEXTS, tasks).detach()
+    assert float(found.square().mean().sqrt()) == pytest.approx(size, rel=1e-4)
+    for i, (text, task) in enumerate(zip(TEXTS, tasks, strict=True)):
+        expected = centred.gain * (plain([text], [task]) - plain([""], [task]))
+        torch.testing.assert_close(found[i : i + 1], expected, rtol=1e-3, atol=1e-4 * size * centred.gain)
+    assert not centred([""], ["see"]).any()  # no text adds nothing
+
+
+def test_the_collapse_figure_stays_that_of_what_is_written(tiny: Tiny) -> None:
+    prompting = load_prompting(tiny.prompting)
+    plain, centred = Writer(prompting), Writer(prompting, gain=30.0)
+    for one in (plain, centred):
+        one(TEXTS, [""] * len(TEXTS))
+    assert plain.last_written is not None
+    assert centred.last_written is not None
+    torch.testing.assert_close(centred.last_written, plain.last_written)
+
+
+def test_a_frozen_one_writes_of_no_text_once(tiny: Tiny) -> None:
+    one = Writer(load_prompting(tiny.prompting), gain=30.0)
+    one.freeze()
+    assert one.memory is not None
+    first, again = one(["a cat"], ["see"]), one(["a cat"], ["see"])
+    assert torch.equal(first, again)
+    assert one.memory.groups == [["see\na cat\n", "see\n\n"]]

@@ -26,6 +26,8 @@ from transferkit.prompting.alignment_start import start_alignment
 from transferkit.prompting.llm import PromptingLLM
 from transferkit.prompting.writer import Writer
 
+_MEASURED = 512  # texts whose soft tokens say how large they are
+
 
 class SourceEmbedder(PromptEmbedder):
     """A skill in the making. Its checkpoint is one of transfer's: nothing tells them apart but what learned.
@@ -38,6 +40,7 @@ class SourceEmbedder(PromptEmbedder):
         others: on further backbones, of any width, with the Prompting LLM that all share.
         alone_steps: the first steps, in which the Prompting LLM learns without a backbone: the vector of a text is its
             soft tokens side by side.
+        measure: how large soft tokens are, anew, where they are centred.
         restart: of the alignment for one of the backbones, from the Prompting LLM as it is now. Whatever reads
             through a backbone after such steps starts from there.
     """
@@ -60,6 +63,7 @@ class SourceEmbedder(PromptEmbedder):
         *parts: Any,
         others: Sequence[PromptEmbedder] = (),
         alone_steps: int = 0,
+        measure: Callable[[], None] = lambda: None,
         restart: Callable[[Decoder], Alignment] | None = None,
         **options: Any,
     ) -> None:
@@ -70,6 +74,7 @@ class SourceEmbedder(PromptEmbedder):
         self._turn = 0
         self._alone = False
         self._alone_steps = self.first_finished_step = alone_steps
+        self._measure = measure
         self._restart = restart
 
     @classmethod
@@ -93,10 +98,16 @@ class SourceEmbedder(PromptEmbedder):
         if settings.tuning == "lora":
             prompting.add_lora(settings.lora, seed=recipe.seed)
         writer = Writer(prompting, reads=settings.reads)
+        sample = given.data.sample_with_pairs(_MEASURED, recipe.seed)
+
+        def measure() -> None:
+            if settings.centred:
+                writer.measure_gain(sample.texts, sample.instructions)
 
         def restart(decoder: Decoder) -> Alignment:
             return start_alignment(writer, decoder, recipe.alignment, seed=recipe.seed)[0]
 
+        measure()
         alignment, facts = start_alignment(writer, reader.decoder, recipe.alignment, seed=recipe.seed)
         others, fits = _others(recipe, given, writer)
         facts |= {"more_backbones": fits} if others else {}
@@ -109,6 +120,7 @@ class SourceEmbedder(PromptEmbedder):
             record_facts={"alignment": facts, "prompting_weights_sha256": origin},
             others=others,
             alone_steps=settings.alone_steps,
+            measure=measure,
             restart=restart,
         )
 
@@ -133,6 +145,7 @@ class SourceEmbedder(PromptEmbedder):
     @torch.no_grad()
     def _start_alignments(self) -> None:
         assert self._restart is not None  # whoever asks for such steps says how W starts
+        self._measure()
         for one in (self, *self._others):
             started = self._restart(one.backbone).state_dict()
             one.alignment.load_state_dict(started)
@@ -145,7 +158,8 @@ class SourceEmbedder(PromptEmbedder):
         While the Prompting LLM learns alone, what it writes of each text (B, k d_p).
         """
         if self.training and self._alone:
-            return self._written(texts, instructions)
+            # What all texts have in common would make every cosine near 1.
+            return self.writer.centred(texts, instructions).flatten(1)
         if not self.training or self._turn == 0:
             return super().embed(texts, instructions, memory=memory)
         other = self._others[self._turn - 1]
@@ -157,13 +171,6 @@ class SourceEmbedder(PromptEmbedder):
         """Every alignment's is its own backbone's."""
         owner = next((one for one in self._others if any(parameter is p for p in one.alignment.parameters())), None)
         return super().rate_unit(parameter) if owner is None else owner.rate_unit(parameter)
-
-    def _written(self, texts: Sequence[str], instructions: Sequence[str]) -> Tensor:
-        """Soft tokens side by side, less those of no text: what all have in common would make every cosine near 1."""
-        tasks = list(dict.fromkeys(instructions))
-        soft = self.writer([*texts, *[""] * len(tasks)], [*instructions, *tasks]).flatten(1)
-        own, common = soft.split([len(texts), len(tasks)])
-        return own - common[[tasks.index(task) for task in instructions]]
 
     def trainable(self) -> dict[Group, list[nn.Parameter]]:
         """The Prompting LLM once, and every alignment."""

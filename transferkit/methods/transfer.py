@@ -11,7 +11,6 @@ from transferkit.config.methods import MethodFacts
 from transferkit.config.poolings import STATIC, Pooling, parts_of, reads_instruction
 from transferkit.config.resolve import ResolvedRecipe
 from transferkit.data.examples import Batch
-from transferkit.decoder.decoder import root_mean_square
 from transferkit.decoder.identity import tokenizer_sha256
 from transferkit.decoder.loading import input_embeddings
 from transferkit.decoder.reader import Reader
@@ -107,15 +106,13 @@ class PromptEmbedder(BackboneEmbedder):
         if parameter is self.alignment.offset:
             return self.backbone.embedding_rms
         if parameter is self.alignment.weight:
-            return self.backbone.embedding_rms / self._soft_size
+            return self.backbone.embedding_rms / self._part_size
         return 1.0
 
     @cached_property
-    def _soft_size(self) -> float:
-        """Root mean square of what soft tokens are made of, as it was at the start; hidden states are about ones."""
-        prompting = self.writer.prompting
-        table = prompting.token_table().detach()
-        return root_mean_square(table) if prompting.width == table.shape[1] else 1.0
+    def _part_size(self) -> float:
+        """As it was at the start."""
+        return self.writer.part_size
 
     def label(self, recipe: ResolvedRecipe) -> str:
         """With what learns beside W, and where W starts."""
@@ -126,12 +123,14 @@ class PromptEmbedder(BackboneEmbedder):
 
     def begin_training(self, resumed: Mapping[str, Any]) -> None:
         """Soft tokens that were kept are written again in the same groups, so that every bit is the same."""
+        self.writer.gain = resumed.get("gain", self.writer.gain)
         self.writer.begin_training(resumed.get("soft_token_groups", []), seconds=resumed.get("seconds", 0.0))
 
     def to_resume(self) -> dict[str, Any]:
-        """Which prompts were written together."""
+        """How large soft tokens are made, and which prompts were written together."""
         memory = self.writer.memory
-        return {} if memory is None else {"soft_token_groups": memory.groups, "seconds": memory.seconds}
+        kept = {} if memory is None else {"soft_token_groups": memory.groups, "seconds": memory.seconds}
+        return kept if self.writer.gain is None else kept | {"gain": self.writer.gain}
 
     @property
     def writing_seconds(self) -> float:

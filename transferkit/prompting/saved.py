@@ -51,6 +51,7 @@ def writer_settings(writer: Writer) -> dict[str, Any]:
         "max_length": prompting.max_length,
         "reads": writer.reads,
         "precision": prompting.precision,
+        **({} if writer.gain is None else {"gain": writer.gain}),
     }
 
 
@@ -63,11 +64,11 @@ def open_writer(folder: Path, settings: Mapping[str, Any], device: torch.device)
         ConfigError: settings that this version no longer has.
     """
     options = dict(settings)
-    reads = options.pop("reads")
+    reads, gain = options.pop("reads"), options.pop("gain", None)
     check_reads(reads, where=str(folder))
     prompting = PromptingLLM.load(str(folder / PROMPTING), device=device, **options)
     prompting.freeze()
-    return Writer(prompting, reads=reads)
+    return Writer(prompting, reads=reads, gain=gain)
 
 
 def save_writer(writer: Writer, folder: Path, *, shared: Path | None) -> None:
@@ -115,8 +116,9 @@ class SourceCheckpoint:
 
     def writer(self, settings: ResolvedPrompting, *, precision: str, device: torch.device) -> Writer:
         """Its Prompting LLM, with ``settings`` and ``precision`` in the place of the source's own."""
-        own = self.description["prompting"].keys() - {"precision"}
-        return open_writer(self.folder, {key: getattr(settings, key) for key in own} | {"precision": precision}, device)
+        own = self.description["prompting"]
+        here = {key: getattr(settings, key) for key in own.keys() - {"precision", "gain"}} | {"precision": precision}
+        return open_writer(self.folder, own | here, device)
 
     def alignment(self) -> LearnedAlignment:
         """What it learned for its own backbone, on the CPU; that backbone is not loaded.

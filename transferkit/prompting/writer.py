@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from transferkit.config.sections import Reads
+from transferkit.decoder.decoder import root_mean_square
 from transferkit.decoder.tokens import CutTexts
 from transferkit.prompting.llm import PromptingLLM
 from transferkit.prompting.memory import SoftTokenMemory
@@ -15,12 +16,17 @@ class Writer(nn.Module):
     """(texts, instructions) -> soft tokens (B, k, d_p), before the alignment.
 
     ``reads="text"`` writes P(instruction, text); ``"instruction"`` writes P(instruction), one prompt a task.
+
+    With a ``gain`` soft tokens are centred: gain (P(instruction, text) - P(instruction, no text)). A soft token mixes
+    the whole vocabulary, so most of it is the same for every text; what differs, the skill, is a few percent of it, and
+    a decoder that is handed all of it hardly sees that part.
     """
 
-    def __init__(self, prompting: PromptingLLM, *, reads: Reads = "text") -> None:
+    def __init__(self, prompting: PromptingLLM, *, reads: Reads = "text", gain: float | None = None) -> None:
         super().__init__()
         self.prompting = prompting
         self.reads: Reads = reads
+        self.gain = gain
         self.memory: SoftTokenMemory | None = None
         # Of evaluations while something is trained, kept apart: training pays for its own texts and for no others.
         self.dev_memory: SoftTokenMemory | None = None
@@ -57,9 +63,35 @@ class Writer(nn.Module):
 
     def forward(self, texts: Sequence[str], instructions: Sequence[str]) -> Tensor:
         """Soft tokens (B, k, d_p), fp32."""
+        if self.gain is not None:
+            return self.gain * self.centred(texts, instructions)
         soft = self._written(self.prompts(texts, instructions))
         self.last_written = soft.detach() if self.reads == "text" else None
         return soft
+
+    def centred(self, texts: Sequence[str], instructions: Sequence[str]) -> Tensor:
+        """What is written of each text less what is written of no text, (B, k, d_p)."""
+        tasks = list(dict.fromkeys(instructions))
+        prompts = self.prompts([*texts, *[""] * len(tasks)], [*instructions, *tasks])
+        own, common = self._written(prompts).split([len(texts), len(tasks)])
+        self.last_written = own.detach()
+        return own - common[[tasks.index(task) for task in instructions]]
+
+    @torch.no_grad()
+    def measure_gain(self, texts: Sequence[str], instructions: Sequence[str]) -> None:
+        """Centre soft tokens from now on, so that those of these texts are as large as :attr:`part_size` says."""
+        training = self.training
+        self.eval()
+        parts = [slice(start, start + 64) for start in range(0, len(texts), 64)]
+        centred = torch.cat([self.centred(texts[part], instructions[part]) for part in parts])
+        self.train(training)
+        self.gain = self.part_size / max(root_mean_square(centred), 1e-30)
+
+    @property
+    def part_size(self) -> float:
+        """Root mean square of what soft tokens are made of: token embeddings, or hidden states (about ones)."""
+        table = self.prompting.token_table().detach()
+        return root_mean_square(table) if self.prompting.width == table.shape[1] else 1.0
 
     def prompts(self, texts: Sequence[str], instructions: Sequence[str]) -> list[str]:
         """What the Prompting LLM reads for each text; an instruction takes half of its room at most."""
@@ -73,9 +105,7 @@ class Writer(nn.Module):
             encoder, cut = self.prompting.encoder, self.cut_instructions
             before = len(cut.lengths)
             (row,) = encoder.texts([instruction], max_length=cut.limit, cut=cut)
-            is_cut = (
-                len(cut.lengths) > before
-            )  # else it stays as it is: to decode tokens may change how a text is written
+            is_cut = len(cut.lengths) > before  # else it stays as it is: decoding may write it in another way
             self._instructions[instruction] = str(encoder.tokenizer.decode(row)) if is_cut else instruction
         return self._instructions[instruction]
 
