@@ -39,13 +39,27 @@ def write(path: Path, rows: list[dict[str, Any]]) -> Path:
 
 @pytest.mark.parametrize("suffix", [*SUFFIXES, ".CSV"])
 def test_every_format_gives_the_same_values(suffix: str, tmp_path: Path) -> None:
-    path = write(tmp_path / f"a[1]{suffix}", ROWS)
+    rows = (
+        [{name: value.replace("\n", " ") for name, value in row.items()} for row in ROWS] if suffix == ".tsv" else ROWS
+    )
+    path = write(tmp_path / f"a[1]{suffix}", rows)
     names, values = read_table(path, {"label", "text", "other"}, where="t")
     assert names == ["text", "label"]
-    assert values == {name: [row[name] for row in ROWS] for name in names}
-    assert read_table(path, {"label"}, where="t")[1] == {"label": [row["label"] for row in ROWS]}
+    assert values == {name: [row[name] for row in rows] for name in names}
+    assert read_table(path, {"label"}, where="t")[1] == {"label": [row["label"] for row in rows]}
     if suffix.lower() in STREAMED:
-        assert list(column_values(path, "text", where="t")) == [row["text"] for row in ROWS]
+        assert list(column_values(path, "text", where="t")) == [row["text"] for row in rows]
+
+
+@pytest.mark.parametrize("reader", [read_table, column_values], ids=["whole", "streamed"])
+def test_a_quotation_mark_swallows_no_line_of_a_tsv(reader: Any, tmp_path: Path) -> None:
+    """Written by hand: the first text ends rows later, at the next mark, and takes their labels with it."""
+    path = tmp_path / "q.tsv"
+    path.write_text('text\tlabel\n"Hamlet is a play\tbooks\nthe oven is on\tkitchen\nsaid the king"\tbooks\n')
+    with pytest.raises(ConfigError, match=r"t, row 1: a quotation mark opens a text there .* save the file as \.csv"):
+        list(reader(path, {"text", "label"} if reader is read_table else "text", where="t"))
+    path.write_text('text\tlabel\n"so ""it"" is"\tbooks\n')
+    assert list(column_values(path, "text", where="t")) == ['so "it" is']
 
 
 def test_a_column_is_read_row_by_row(tmp_path: Path) -> None:

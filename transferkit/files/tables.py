@@ -130,6 +130,12 @@ def _delimited(path: Path, *, where: str) -> Iterator[list[str]]:
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             for number, row in enumerate(_fields(file, "\t" if path.suffix.lower() == ".tsv" else ",", where=where)):
+                if path.suffix.lower() == ".tsv" and any("\n" in field for field in row):
+                    raise ConfigError(
+                        f"{where}, {f'row {number}' if number else 'header'}: a quotation mark opens a text there that "
+                        "goes on over other lines, and in .tsv a row is a line; double the mark and put the text "
+                        "between two more, or save the file as .csv"
+                    )
                 if number == 0:
                     _refuse_twice(row, where=where)
                     width = len(row)
