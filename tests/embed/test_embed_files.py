@@ -26,6 +26,7 @@ from transferkit.checkpoints.checkpoint import load, save
 from transferkit.embed import files as embed_files
 from transferkit.embed.files import BATCHES_PER_BLOCK, embed_blocks, embed_file
 from transferkit.errors import ConfigError, RunError
+from transferkit.files.lock import sole_use
 from transferkit.files.vector_files import VectorFile
 from transferkit.methods.base import Embedder
 from transferkit.readout.fit import Fitter
@@ -435,3 +436,55 @@ def test_interrupted_command_exits_with_130(checkpoint: Path, tmp_path: Path) ->
     _, messages = process.communicate(timeout=120)
     assert process.returncode == 130
     assert f"{BATCHES_PER_BLOCK} vectors are kept, go on with the same command and --resume" in messages
+
+
+# Who writes, which side, what was cut
+
+
+def test_an_output_belongs_to_one_process(checkpoint: Path, texts: list[str], tmp_path: Path) -> None:
+    """The other one is refused before it loads anything."""
+    source, out = write(tmp_path, ".txt", texts), tmp_path / "vectors.npy"
+    with (
+        sole_use(out),
+        pytest.raises(ConfigError, match="another process is writing to it; wait for it, or choose ano"),
+    ):
+        embed(checkpoint, source, out)
+    assert not out.exists()
+    assert embed(checkpoint, source, out) == len(texts)
+
+
+@pytest.fixture(scope="module")
+def sided(tiny: Tiny, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("sided") / "checkpoint"
+    save(prompt_embedder(tiny), folder, instructions={"pairs": "see"}, document_instructions={"pairs": ""})
+    return folder
+
+
+@pytest.mark.parametrize(("side", "instruction"), [(None, "see"), ("query", "see"), ("document", "")])
+def test_a_side_has_its_own_instruction(sided: Path, tmp_path: Path, side: Any, instruction: str) -> None:
+    source, out = write(tmp_path, ".txt", ["a red cat", "no"]), tmp_path / "vectors.npy"
+    said = Console(record=True, file=io.StringIO(), width=200)
+    embed(sided, source, out, instruction=None, side=side, console=said)
+    expected = _load_once(sided, backbone=None, device="cpu").encode(["a red cat", "no"], instruction=instruction)
+    np.testing.assert_allclose(np.load(out), expected, atol=1e-6)
+    assert ("the texts are taken for questions" in said.export_text()) == (side is None)
+
+
+def test_a_part_of_the_other_side_is_not_continued(sided: Path, texts: list[str], tmp_path: Path) -> None:
+    source, out = write(tmp_path, ".txt", texts), tmp_path / "vectors.npy"
+    with failing_block(2, KeyboardInterrupt()), pytest.raises(KeyboardInterrupt):
+        embed(sided, source, out, side="document")
+    with pytest.raises(ConfigError, match=r"was begun with other settings \(side\)"):
+        embed(sided, source, out, side="query", resume=True)
+
+
+def test_cut_texts_are_said_once_with_numbers(checkpoint: Path, texts: list[str], tmp_path: Path) -> None:
+    source, out = write(tmp_path, ".txt", [*texts, "i had to be with them " * 20]), tmp_path / "vectors.npy"
+    fresh = load(checkpoint)
+    said = Console(record=True, file=io.StringIO(), width=400)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(embed_files, "load", lambda *_, **__: fresh)
+        embed(checkpoint, source, out, console=said)
+    lines = [line for line in said.export_text().splitlines() if "and were cut" in line]
+    assert len(lines) == 2  # the decoder's and the Prompting LLM's
+    assert f"of {len(texts) + 1} texts are longer than the 24 tokens that the decoder reads of each" in lines[0]

@@ -19,6 +19,7 @@ from transferkit.cli.app import app
 from transferkit.data.installed_docs import Docstring
 from transferkit.embed.search import Entry, Index, docstring_entries, file_entries
 from transferkit.errors import ConfigError, RunError
+from transferkit.files.lock import sole_use
 from transferkit.methods.base import Embedder
 
 TEXTS = [" ".join(WORDS[i : i + 4]) for i in range(12)]
@@ -88,6 +89,31 @@ def test_a_damaged_index_is_made_again(size: int, checkpoint: Path, tmp_path: Pa
     assert index.search(TEXTS[5], top=1)[0].entry is ENTRIES[5]
     assert file.read_bytes() == whole
     assert list(tmp_path.iterdir()) == [file]
+
+
+@pytest.mark.parametrize(("given", "texts_with"), [(None, ""), ("see", ""), ("find the cat", "find the cat")])
+def test_texts_are_read_as_documents_and_the_question_as_one(
+    tiny: Tiny, tmp_path: Path, given: str | None, texts_with: str
+) -> None:
+    """Passages had no instruction beside questions of one, and the same beside those of another."""
+    asked = {"pairs": "see", "more": "see"} if given != "find the cat" else {"pairs": "see", "intents": "find the cat"}
+    found = dict.fromkeys(asked, "") if given != "find the cat" else {"pairs": "", "intents": "find the cat"}
+    save(prompt_embedder(tiny), tmp_path / "checkpoint", instructions=asked, document_instructions=found)
+    index = Index(tmp_path / "checkpoint", ENTRIES, folder=tmp_path / "index", instruction=given, console=QUIET)
+    embedder = load(tmp_path / "checkpoint")
+    np.testing.assert_allclose(index.vectors, embedder.encode(TEXTS, instruction=texts_with), atol=1e-5)
+    (question,) = embedder.encode([TEXTS[3]], instruction=given or "see")
+    best = index.search(TEXTS[3], top=1)[0]
+    assert best.score == pytest.approx(float((index.vectors @ question).max()), abs=1e-5)
+
+
+def test_an_index_in_the_making_belongs_to_one_process(checkpoint: Path, tmp_path: Path) -> None:
+    Index(checkpoint, ENTRIES, folder=tmp_path, instruction="see", console=QUIET)
+    (file,) = tmp_path.glob("*.npy")
+    file.unlink()
+    with sole_use(file), pytest.raises(ConfigError, match=r"another process is writing to it.*--index"):
+        Index(checkpoint, ENTRIES, folder=tmp_path, instruction="see", console=QUIET)
+    assert not file.exists()
 
 
 def test_nothing_to_search_is_an_error(checkpoint: Path, tmp_path: Path) -> None:

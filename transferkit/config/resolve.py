@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from pydantic import Field
 
@@ -18,7 +18,6 @@ from transferkit.config.sections import (
     Reads,
     Relaxation,
     TeacherSection,
-    check_reads,
 )
 from transferkit.config.specs import BackboneSpec, Quantization, lasting_name
 from transferkit.config.template import AUTO
@@ -243,3 +242,16 @@ def _teacher(recipe: Recipe) -> TeacherSection | None:
             f"teacher: {why}, and {facts.name} has no source that could teach; name a teacher.model, or teacher.vectors"
         )
     return given or TeacherSection(weight=0.0)
+
+
+def check_reads(reads: str, *, where: str) -> None:
+    """Refuse a checkpoint whose Prompting LLM reads what this version knows no more.
+
+    Raises:
+        ConfigError: opens with ``where``.
+    """
+    if reads not in get_args(Reads):
+        raise ConfigError(
+            f"{where}: its Prompting LLM reads {reads!r}, which is no longer offered; use the version of transferkit "
+            "that wrote it"
+        )

@@ -3,7 +3,7 @@
 The reference of the keys is made from the descriptions (:mod:`transferkit.config.reference`), so they are Markdown.
 """
 
-from typing import Annotated, Literal, get_args
+from typing import Annotated, Literal
 
 from pydantic import Field, field_validator, model_validator
 
@@ -11,7 +11,6 @@ from transferkit.config.poolings import FrozenPooling, Pooling, check_soft_place
 from transferkit.config.schema import Strict, Unit
 from transferkit.config.specs import Quantization
 from transferkit.config.template import AUTO, Template, frozen_template, template_text
-from transferkit.errors import ConfigError
 
 Computed = Literal["float32", "bfloat16"]
 Precision = Literal["auto", "float32", "bfloat16"]
@@ -34,19 +33,6 @@ class LoraSection(Strict):
     r: int = Field(8, ge=1, description="rank; a higher one has more capacity and takes more memory")
     alpha: float = Field(16.0, gt=0, description="the update is scaled by alpha / r")
     dropout: Share = Field(0.0, ge=0, lt=1, description="dropout before the adapters")
-
-
-def check_reads(reads: str, *, where: str) -> None:
-    """Refuse a checkpoint whose Prompting LLM reads what this version knows no more.
-
-    Raises:
-        ConfigError: opens with ``where``.
-    """
-    if reads not in get_args(Reads):
-        raise ConfigError(
-            f"{where}: its Prompting LLM reads {reads!r}, which is no longer offered; use the version of transferkit "
-            "that wrote it"
-        )
 
 
 class PromptingSection(Strict):

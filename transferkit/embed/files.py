@@ -13,6 +13,7 @@ from transferkit.checkpoints.checkpoint import load
 from transferkit.checkpoints.instructions import say_cut, warn_of_instruction
 from transferkit.decoder.device import usable_device
 from transferkit.errors import ConfigError, RunError
+from transferkit.files.lock import sole_use
 from transferkit.files.manifest import NAME, sha256_file
 from transferkit.files.text_files import TextFile
 from transferkit.files.vector_files import SUFFIXES, VectorFile
@@ -59,7 +60,8 @@ def embed_file(
         console: for progress.
 
     Raises:
-        ConfigError: wrong input, an output that exists, or a part that was begun with something else.
+        ConfigError: wrong input, an output that exists or that another process writes, or a part that was begun with
+            something else.
         RunError: the disk or the device's memory is full; what was done is kept.
     """
     place = usable_device(device)
@@ -67,24 +69,32 @@ def embed_file(
     source = TextFile.named(texts, column=column)
     made_from = _identity(checkpoint, instruction, side, source)
     file = VectorFile(out, identity=made_from, again="the same command and --resume")
-    if resume:
-        file.resume()
-    total = source.count()
-    embedder = load(checkpoint, backbone=backbone, device=place)
-    warn_of_instruction(embedder, instruction, console, side=side)
+    with sole_use(out, option="--out"):
+        _check_output(out, resume=resume)  # again, for another process may have ended meanwhile
+        if resume:
+            file.resume()
+        total = source.count()
+        embedder = load(checkpoint, backbone=backbone, device=place)
+        warn_of_instruction(embedder, instruction, console, side=side)
+        if instruction is None:
+            instruction = embedder.usual_instruction(side or "query")
+        blocks = embed_blocks(embedder, source, file, instruction=instruction, batch_size=batch_size)
+        _write(file, blocks, total=total, console=console)
+        say_cut(embedder, console)
+        if not file.rows:
+            raise source.without_texts()
+        file.finish()
+    return file.rows
+
+
+def _write(file: VectorFile, blocks: Iterator[int], *, total: int | None, console: Console) -> None:
     try:
         with texts_bar(console) as bar:
-            task = bar.add_task(out.name, total=total, completed=file.rows)
-            told = embedder.usual_instruction(side or "query") if instruction is None else instruction
-            for rows in embed_blocks(embedder, source, file, instruction=told, batch_size=batch_size):
+            task = bar.add_task(file.out.name, total=total, completed=file.rows)
+            for rows in blocks:
                 bar.update(task, completed=rows)
     except KeyboardInterrupt:
         raise KeyboardInterrupt(f"interrupted; {file.rows} vectors are kept, go on with {file.again}") from None
-    say_cut(embedder, console)
-    if not file.rows:
-        raise source.without_texts()
-    file.finish()
-    return file.rows
 
 
 def embed_blocks(

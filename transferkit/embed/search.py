@@ -15,6 +15,7 @@ from transferkit.data.installed_docs import kept_docs
 from transferkit.decoder.device import usable_device
 from transferkit.embed.files import embed_blocks
 from transferkit.errors import ConfigError, did_you_mean
+from transferkit.files.lock import sole_use
 from transferkit.files.manifest import NAME, sha256_file
 from transferkit.files.text_files import TextFile
 from transferkit.files.vector_files import VectorFile, Vectors
@@ -90,7 +91,8 @@ class Index:
         console: for progress, and for a warning where an instruction is missing or not read.
 
     Raises:
-        ConfigError: no checkpoint there, no entries, or a folder that cannot be written.
+        ConfigError: no checkpoint there, no entries, a folder that cannot be written, or vectors that another process
+            is making there.
         RunError: the disk or the device's memory is full; what was done is kept.
     """
 
@@ -125,7 +127,7 @@ class Index:
         self.vectors: Vectors = vectors
 
     def _embed(self, file: VectorFile, batch_size: int, console: Console) -> None:
-        with _written(file.out.parent):
+        with _written(file.out.parent), sole_use(file.out, option="--index"):
             file.resume()
             texts = [entry.embedded for entry in self.entries]
             with texts_bar(console) as bar:

@@ -1,4 +1,4 @@
-"""A folder of results belongs to one process at a time: a lock beside it, freed by the system when the process dies."""
+"""An output belongs to one process at a time: a lock beside it, freed by the system when the process dies."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -11,14 +11,15 @@ from transferkit.errors import ConfigError
 
 @contextmanager
 def sole_use(folder: Path, *, option: str = "--runs") -> Iterator[None]:
-    """Keep other processes out of a folder, which need not exist yet, until the block ends; ``option`` chooses it.
+    """Keep other processes out of a folder or file until the block ends; it need not exist yet. ``option`` names it.
 
-    The lock is a file beside the folder, so that work that cannot begin leaves no folder. Only processes that ask for
-    it are kept out. It goes with the block; one that a kill left behind locks nothing.
+    The lock is a file beside it, so that work that cannot begin leaves no folder, nor one above it. Only processes that
+    ask for it are kept out. It goes with the block; one that a kill left behind locks nothing.
 
     Raises:
         ConfigError: another process has it.
     """
+    made = [parent for parent in folder.parents if not parent.exists()]  # nearest first
     folder.parent.mkdir(parents=True, exist_ok=True)
     file = folder.with_name(f".{folder.name}.lock")
     lock = FileLock(file, timeout=0)
@@ -34,3 +35,6 @@ def sole_use(folder: Path, *, option: str = "--runs") -> Iterator[None]:
         with suppress(OSError):
             file.unlink()  # before the release: afterwards it may be another process's lock
         lock.release()
+        for parent in made:
+            with suppress(OSError):
+                parent.rmdir()  # where nothing came of the work

@@ -12,8 +12,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from transferkit.config.resolve import ResolvedPrompting
-from transferkit.config.sections import check_reads
+from transferkit.config.resolve import ResolvedPrompting, check_reads
 from transferkit.config.specs import BackboneSpec
 from transferkit.decoder.identity import Identity
 from transferkit.decoder.loading import quiet_transformers
