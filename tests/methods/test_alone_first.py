@@ -13,6 +13,7 @@ from helpers.tiny import Tiny
 from transferkit.checkpoints.checkpoint import load, save
 from transferkit.config.recipe import Recipe
 from transferkit.errors import ConfigError
+from transferkit.methods.prompting_alone import PromptingAlone
 from transferkit.methods.source import SourceEmbedder
 from transferkit.methods.transfer import PromptEmbedder
 from transferkit.prompting.alignment import anchor_start
@@ -21,9 +22,9 @@ from transferkit.training.signals import Interrupted
 from transferkit.training.step import backward
 
 
-def recipe_alone(tiny: Tiny, *, alone: int, steps: int, centred: bool = False, **changes: object) -> Recipe:
+def recipe_alone(tiny: Tiny, *, alone: int, steps: int, contrast: float | None = None, **changes: object) -> Recipe:
     mapping = tiny.mapping("train", optim={"steps": steps}, **changes)
-    mapping["prompting"] |= {"alone_steps": alone, "centred": centred}
+    mapping["prompting"] |= {"alone_steps": alone, "contrast": contrast}
     return Recipe.model_validate(mapping)
 
 
@@ -95,9 +96,9 @@ def test_an_evaluation_meanwhile_reads_through_such_a_start(tiny: Tiny) -> None:
 
 
 @pytest.mark.parametrize("stop", [1, 2, 3])
-@pytest.mark.parametrize("centred", [False, True], ids=["as written", "centred"])
-def test_a_stop_changes_no_bit(tiny: Tiny, tmp_path: Path, stop: int, centred: bool) -> None:
-    recipe = recipe_alone(tiny, alone=2, steps=4, centred=centred, save_every=1, eval={"every": 2})
+@pytest.mark.parametrize("contrast", [None, 0.5])
+def test_a_stop_changes_no_bit(tiny: Tiny, tmp_path: Path, stop: int, contrast: float | None) -> None:
+    recipe = recipe_alone(tiny, alone=2, steps=4, contrast=contrast, save_every=1, eval={"every": 2})
     whole, stopped = trial(tiny, recipe), trial(tiny, recipe)
     whole.fit(tmp_path / "whole")
     stopped.progress.on_step = interrupt_at(stop)
@@ -123,9 +124,9 @@ def test_every_backbone_starts_anew(tiny: Tiny) -> None:
     assert all(relative(b, a) > 1e-6 for a, b in zip(before, after, strict=True))
 
 
-def test_centred_soft_tokens_go_with_the_checkpoint(tiny: Tiny, tmp_path: Path) -> None:
-    """Their gain is measured where W starts, kept in the checkpoint, and taken over by whoever adapts."""
-    recipe = recipe_alone(tiny, alone=2, steps=4, centred=True)
+def test_contrast_goes_with_the_checkpoint(tiny: Tiny, tmp_path: Path) -> None:
+    """Its gain is measured where W starts, kept in the checkpoint, and taken over by whoever adapts."""
+    recipe = recipe_alone(tiny, alone=2, steps=4, contrast=0.5)
     one = trial(tiny, recipe)
     embedder = one.embedder
     assert isinstance(embedder, SourceEmbedder)
@@ -142,18 +143,18 @@ def test_centred_soft_tokens_go_with_the_checkpoint(tiny: Tiny, tmp_path: Path) 
     assert isinstance(adapted, PromptEmbedder)
     assert adapted.writer.gain == gain
     alone = adapted.without_backbone()
-    assert alone is not None
-    assert not alone.embed([""], [""]).any()  # it is centred too
+    assert isinstance(alone, PromptingAlone)
+    assert alone.writer.gain == gain
 
 
 @pytest.mark.parametrize(
     ("task", "changes", "sentence"),
     [
-        ("adapt", {"centred": True}, "prompting.centred: only in train, later the source decides it"),
-        ("train", {"centred": True, "reads": "instruction"}, "prompting.centred: a prompt of the instruction alone"),
+        ("adapt", {"contrast": 0.5}, "prompting.contrast: only in train, later the source decides it"),
+        ("train", {"contrast": 0.5, "reads": "instruction"}, "prompting.contrast: a prompt of the instruction alone"),
     ],
 )
-def test_what_cannot_be_centred(tiny: Tiny, task: str, changes: dict[str, Any], sentence: str) -> None:
+def test_contrast_where_there_is_none(tiny: Tiny, task: str, changes: dict[str, Any], sentence: str) -> None:
     with pytest.raises(ConfigError, match=sentence):
         tiny.recipe(task, prompting=changes)
 

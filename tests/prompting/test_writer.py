@@ -132,33 +132,35 @@ def test_memory_is_restored_to_the_last_bit(tiny: Tiny) -> None:
         assert torch.equal(first.get([prompt], write=prompting), second.get([prompt], write=prompting))
 
 
-# Centred soft tokens
+# Contrast
 
 
-def test_centred_is_what_the_text_adds_in_the_size_of_token_embeddings(tiny: Tiny) -> None:
+def test_what_a_text_changes_is_made_as_large_as_asked(tiny: Tiny) -> None:
     prompting = load_prompting(tiny.prompting)
-    plain, centred = Writer(prompting), Writer(prompting)
+    plain, contrasted = Writer(prompting), Writer(prompting)
     tasks = ["see" if i % 2 else "find the cat" for i in range(len(TEXTS))]
-    centred.measure_gain(TEXTS, tasks)
-    assert centred.gain is not None
-    assert centred.gain > 1
-    size = float(prompting.token_table().detach().square().mean().sqrt())
-    found = centred(TEXTS, tasks).detach()
-    assert float(found.square().mean().sqrt()) == pytest.approx(size, rel=1e-4)
+    contrasted.measure_gain(0.5, TEXTS, tasks)
+    assert contrasted.gain is not None
+    assert contrasted.gain > 1
+    found = contrasted(TEXTS, tasks).detach()
+    common = torch.cat([plain([""], [task]) for task in tasks]).detach()
+    sizes = [float(each.square().mean().sqrt()) for each in (found - common, common)]
+    assert sizes[0] == pytest.approx(0.5 * sizes[1], rel=1e-3)
     for i, (text, task) in enumerate(zip(TEXTS, tasks, strict=True)):
-        expected = centred.gain * (plain([text], [task]) - plain([""], [task]))
-        torch.testing.assert_close(found[i : i + 1], expected, rtol=1e-3, atol=1e-4 * size * centred.gain)
-    assert not centred([""], ["see"]).any()  # no text adds nothing
+        own = plain([text], [task]).detach()
+        expected = common[i] + contrasted.gain * (own[0] - common[i])
+        torch.testing.assert_close(found[i], expected, rtol=1e-3, atol=1e-4 * sizes[1] * contrasted.gain)
+    torch.testing.assert_close(contrasted([""], ["see"]), plain([""], ["see"]))  # no text changes nothing
 
 
 def test_the_collapse_figure_stays_that_of_what_is_written(tiny: Tiny) -> None:
     prompting = load_prompting(tiny.prompting)
-    plain, centred = Writer(prompting), Writer(prompting, gain=30.0)
-    for one in (plain, centred):
+    plain, contrasted = Writer(prompting), Writer(prompting, gain=30.0)
+    for one in (plain, contrasted):
         one(TEXTS, [""] * len(TEXTS))
     assert plain.last_written is not None
-    assert centred.last_written is not None
-    torch.testing.assert_close(centred.last_written, plain.last_written)
+    assert contrasted.last_written is not None
+    torch.testing.assert_close(contrasted.last_written, plain.last_written)
 
 
 def test_a_frozen_one_writes_of_no_text_once(tiny: Tiny) -> None:

@@ -89,12 +89,10 @@ class Recipe(Strict):
         alone, steps = self.prompting.alone_steps, self.optim.steps
         if self.task != "train" and alone:
             raise ValueError("prompting.alone_steps: only in train does the Prompting LLM learn")
-        if self.task != "train" and self.prompting.centred:
-            raise ValueError("prompting.centred: only in train, later the source decides it")
-        if self.prompting.centred and self.prompting.reads == "instruction":
-            raise ValueError(
-                "prompting.centred: a prompt of the instruction alone is the same for every text, nothing would be left"
-            )
+        if self.task != "train" and self.prompting.contrast is not None:
+            raise ValueError("prompting.contrast: only in train, later the source decides it")
+        if self.prompting.contrast is not None and self.prompting.reads == "instruction":
+            raise ValueError("prompting.contrast: a prompt of the instruction alone is the same for every text")
         if steps and alone >= steps:
             raise ValueError(
                 f"prompting.alone_steps: expected fewer than optim.steps ({steps}), so that W learns too, got {alone}"

@@ -67,10 +67,11 @@ class PromptingSection(Strict):
         description="train only: so many of `optim.steps`, the first ones, teach the Prompting LLM without any "
         "backbone, by its soft tokens side by side; W starts after them",
     )
-    centred: bool = Field(
-        False,
-        description="train only: a soft token is what is written of the text less what is written of none, in the size "
-        "of the Prompting LLM's token embeddings. Without it most of a soft token is the same for all texts",
+    contrast: float | None = Field(
+        None,
+        gt=0,
+        description="train only: the size of what a text changes in its soft tokens, over that of what is written of "
+        "no text; absent: as it is written, where a few percent differ from text to text",
     )
     max_length: Tokens | None = Field(
         None, ge=8, description="instruction and text that it reads; absent: the source's, without one 128"

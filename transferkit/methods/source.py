@@ -26,7 +26,7 @@ from transferkit.prompting.alignment_start import start_alignment
 from transferkit.prompting.llm import PromptingLLM
 from transferkit.prompting.writer import Writer
 
-_MEASURED = 512  # texts whose soft tokens say how large they are
+_MEASURED = 512  # texts that say how much a text changes
 
 
 class SourceEmbedder(PromptEmbedder):
@@ -40,7 +40,7 @@ class SourceEmbedder(PromptEmbedder):
         others: on further backbones, of any width, with the Prompting LLM that all share.
         alone_steps: the first steps, in which the Prompting LLM learns without a backbone: the vector of a text is its
             soft tokens side by side.
-        measure: how large soft tokens are, anew, where they are centred.
+        measure: how much what a text changes is enlarged, anew, where it is.
         restart: of the alignment for one of the backbones, from the Prompting LLM as it is now. Whatever reads
             through a backbone after such steps starts from there.
     """
@@ -101,8 +101,8 @@ class SourceEmbedder(PromptEmbedder):
         sample = given.data.sample_with_pairs(_MEASURED, recipe.seed)
 
         def measure() -> None:
-            if settings.centred:
-                writer.measure_gain(sample.texts, sample.instructions)
+            if settings.contrast is not None:
+                writer.measure_gain(settings.contrast, sample.texts, sample.instructions)
 
         def restart(decoder: Decoder) -> Alignment:
             return start_alignment(writer, decoder, recipe.alignment, seed=recipe.seed)[0]

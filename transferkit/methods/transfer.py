@@ -11,6 +11,7 @@ from transferkit.config.methods import MethodFacts
 from transferkit.config.poolings import STATIC, Pooling, parts_of, reads_instruction
 from transferkit.config.resolve import ResolvedRecipe
 from transferkit.data.examples import Batch
+from transferkit.decoder.decoder import root_mean_square
 from transferkit.decoder.identity import tokenizer_sha256
 from transferkit.decoder.loading import input_embeddings
 from transferkit.decoder.reader import Reader
@@ -106,13 +107,15 @@ class PromptEmbedder(BackboneEmbedder):
         if parameter is self.alignment.offset:
             return self.backbone.embedding_rms
         if parameter is self.alignment.weight:
-            return self.backbone.embedding_rms / self._part_size
+            return self.backbone.embedding_rms / self._soft_size
         return 1.0
 
     @cached_property
-    def _part_size(self) -> float:
-        """As it was at the start."""
-        return self.writer.part_size
+    def _soft_size(self) -> float:
+        """Root mean square of what soft tokens are made of, as it was at the start; hidden states are about ones."""
+        prompting = self.writer.prompting
+        table = prompting.token_table().detach()
+        return root_mean_square(table) if prompting.width == table.shape[1] else 1.0
 
     def label(self, recipe: ResolvedRecipe) -> str:
         """With what learns beside W, and where W starts."""

@@ -17,9 +17,9 @@ class Writer(nn.Module):
 
     ``reads="text"`` writes P(instruction, text); ``"instruction"`` writes P(instruction), one prompt a task.
 
-    With a ``gain`` soft tokens are centred: gain (P(instruction, text) - P(instruction, no text)). A soft token mixes
-    the whole vocabulary, so most of it is the same for every text; what differs, the skill, is a few percent of it, and
-    a decoder that is handed all of it hardly sees that part.
+    With a ``gain`` what a text changes is made larger: P(no text) + gain (P(text) - P(no text)), each behind the same
+    instruction. A soft token mixes the whole vocabulary, so most of it is the same for every text, and a decoder hardly
+    sees the rest, which is the skill.
     """
 
     def __init__(self, prompting: PromptingLLM, *, reads: Reads = "text", gain: float | None = None) -> None:
@@ -64,34 +64,35 @@ class Writer(nn.Module):
     def forward(self, texts: Sequence[str], instructions: Sequence[str]) -> Tensor:
         """Soft tokens (B, k, d_p), fp32."""
         if self.gain is not None:
-            return self.gain * self.centred(texts, instructions)
+            own, common = self._beside_no_text(texts, instructions)
+            return common + self.gain * (own - common)
         soft = self._written(self.prompts(texts, instructions))
         self.last_written = soft.detach() if self.reads == "text" else None
         return soft
 
     def centred(self, texts: Sequence[str], instructions: Sequence[str]) -> Tensor:
         """What is written of each text less what is written of no text, (B, k, d_p)."""
+        own, common = self._beside_no_text(texts, instructions)
+        return own - common
+
+    def _beside_no_text(self, texts: Sequence[str], instructions: Sequence[str]) -> tuple[Tensor, Tensor]:
+        """What is written of each text, and of no text behind its instruction."""
         tasks = list(dict.fromkeys(instructions))
         prompts = self.prompts([*texts, *[""] * len(tasks)], [*instructions, *tasks])
         own, common = self._written(prompts).split([len(texts), len(tasks)])
         self.last_written = own.detach()
-        return own - common[[tasks.index(task) for task in instructions]]
+        return own, common[[tasks.index(task) for task in instructions]]
 
     @torch.no_grad()
-    def measure_gain(self, texts: Sequence[str], instructions: Sequence[str]) -> None:
-        """Centre soft tokens from now on, so that those of these texts are as large as :attr:`part_size` says."""
+    def measure_gain(self, contrast: float, texts: Sequence[str], instructions: Sequence[str]) -> None:
+        """From now on, make what these texts change ``contrast`` times as large as what is written of no text."""
         training = self.training
         self.eval()
         parts = [slice(start, start + 64) for start in range(0, len(texts), 64)]
-        centred = torch.cat([self.centred(texts[part], instructions[part]) for part in parts])
+        both = [self._beside_no_text(texts[part], instructions[part]) for part in parts]
+        own, common = (torch.cat(each) for each in zip(*both, strict=True))
         self.train(training)
-        self.gain = self.part_size / max(root_mean_square(centred), 1e-30)
-
-    @property
-    def part_size(self) -> float:
-        """Root mean square of what soft tokens are made of: token embeddings, or hidden states (about ones)."""
-        table = self.prompting.token_table().detach()
-        return root_mean_square(table) if self.prompting.width == table.shape[1] else 1.0
+        self.gain = contrast * root_mean_square(common) / max(root_mean_square(own - common), 1e-30)
 
     def prompts(self, texts: Sequence[str], instructions: Sequence[str]) -> list[str]:
         """What the Prompting LLM reads for each text; an instruction takes half of its room at most."""
