@@ -11,8 +11,9 @@ from pydantic import TypeAdapter
 
 from transferkit.config.methods import heeded
 from transferkit.config.recipes import recorded_recipe
+from transferkit.config.schema import flat
 from transferkit.convergence import compare
-from transferkit.convergence.series import _flat, recipe_facts
+from transferkit.convergence.series import recipe_facts
 from transferkit.convergence.tables import to_csv, to_json, to_markdown
 from transferkit.decoder.probe import resolve
 from transferkit.evaluation import tables as mteb_table
@@ -96,9 +97,9 @@ def test_published_table_comes_out_of_its_records_again(table: Path) -> None:
     for one in planned:
         if (one.folder / "record.json").is_file() and not is_same_run(one):
             # A source that is published without its weights: what the recipe leaves to it cannot be compared.
-            since = dict(_flat("", recorded_recipe(one.folder).model_dump()))  # keys that are younger than the record
+            since = flat(recorded_recipe(one.folder).model_dump())  # keys that are younger than the record
             recorded = since | recipe_facts(read_run(one.folder))
-            asked = {key: value for key, value in _flat("", heeded(one.recipe.model_dump())) if value is not None}
+            asked = {key: value for key, value in flat(heeded(one.recipe.model_dump())).items() if value is not None}
             if one.recipe.precision == "auto":
                 del asked["precision"]  # it is what the run began with
             assert asked == {key: recorded.get(key) for key in asked}, one.folder.name

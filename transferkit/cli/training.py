@@ -68,6 +68,13 @@ Teacher = Annotated[
 ]
 Quantize = Annotated[str | None, typer.Option("--quantize", help="nf4 loads the backbone in 4 bits; none does not.")]
 Resume = Annotated[Path | None, typer.Option("--resume", metavar="RUN", help="Continue an interrupted run folder.")]
+ForceResume = Annotated[
+    bool,
+    typer.Option(
+        "--force-resume",
+        help="With --resume: go on though the recipe was edited or the folder copied or moved; the record says so.",
+    ),
+]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Show what would run, train nothing, write nothing.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print the run folder alone.")]
 Json = Annotated[bool, typer.Option("--json", help="Print the finished record as JSON.")]
@@ -89,6 +96,7 @@ class Options:
     data_dir: DataDir = None
     runs: Runs = None
     resume: Resume = None
+    force_resume: ForceResume = False
     dry_run: DryRun = False
     quiet: Quiet = False
     json: Json = False
@@ -96,7 +104,8 @@ class Options:
     @property
     def of_a_new_run(self) -> bool:
         """Whether any was given that decides what a run is, or where it lies."""
-        return any(value for name, value in vars(self).items() if name not in ("resume", "quiet", "json"))
+        of_any = ("resume", "force_resume", "quiet", "json")
+        return any(value for name, value in vars(self).items() if name not in of_any)
 
     @property
     def overrides(self) -> list[str]:
@@ -152,10 +161,12 @@ def _run(task: "Task", options: Options) -> None:
         if options.of_a_new_run:
             raise ConfigError(
                 f"--resume {options.resume}: continues a run as it began and where it is; give no recipe, --source, "
-                "--target, --set or other option with it (only --quiet and --json)"
+                "--target, --set or other option with it (only --force-resume, --quiet and --json)"
             )
-        _resume(options.resume, task, console, json=options.json)
+        _resume(options.resume, task, console, force=options.force_resume, json=options.json)
         return
+    if options.force_resume:
+        raise ConfigError("--force-resume goes on with a run; name its folder with --resume")
     if options.column is not None and options.unlabelled is None:
         raise ConfigError("--column says where the text is in the file of --unlabelled; give that, or leave it away")
     recipe = _recipe(task, options, console)
@@ -222,7 +233,7 @@ def _start(recipe: "Recipe", inputs: "Inputs", runs: Path, task: "Task", console
         _print_finished(run.start(recipe, inputs, runs=runs, console=console), json=json)
 
 
-def _resume(folder: Path, task: "Task", console: Console, *, json: bool) -> None:
+def _resume(folder: Path, task: "Task", console: Console, *, force: bool, json: bool) -> None:
     from transferkit.runs.folder import read_record
 
     began = read_record(folder)["task"]
@@ -233,7 +244,7 @@ def _resume(folder: Path, task: "Task", console: Console, *, json: bool) -> None
     from transferkit.runner import run
 
     with _told_how_to_resume(task, console):
-        _print_finished(run.resume(folder, console=console), json=json)
+        _print_finished(run.resume(folder, force=force, console=console), json=json)
 
 
 @contextmanager

@@ -1,6 +1,7 @@
 """YAML text -> validated frozen object, every mistake reported as one sentence with file and key path."""
 
 import re
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -160,3 +161,21 @@ def _model_inside(annotation: Any) -> type[BaseModel] | None:
         if (found := _model_inside(argument)) is not None:
             return found
     return None
+
+
+def flat(mapping: Mapping[str, Any]) -> dict[str, Any]:
+    """``section.key`` -> value; items of a list by their position."""
+    return dict(_flat("", mapping))
+
+
+def _flat(prefix: str, value: Any) -> Iterator[tuple[str, Any]]:
+    items: Iterable[tuple[Any, Any]]
+    if isinstance(value, dict) and value:
+        items = value.items()
+    elif isinstance(value, list) and value:
+        items = enumerate(value)
+    else:
+        yield prefix, value
+        return
+    for key, item in items:
+        yield from _flat(f"{prefix}.{key}" if prefix else str(key), item)

@@ -3,7 +3,7 @@
 import json
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from math import inf
 from statistics import median
@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 from transferkit.config.methods import all_methods, heeded, what_counts
 from transferkit.config.recipes import RETIRED
+from transferkit.config.schema import flat
 from transferkit.config.template import template_name
 from transferkit.convergence.comparable import run_id, teacher_of
 from transferkit.convergence.curve import Keep, Point, kept, learning_curve, reached
@@ -94,7 +95,7 @@ def recipe_facts(run: Run) -> dict[str, Any]:
     Raises:
         ConfigError: no readable ``recipe.yaml`` in the run folder.
     """
-    return dict(_flat("", heeded(run.recipe)))
+    return flat(heeded(run.recipe))
 
 
 def source_of(run: Run) -> str | None:
@@ -105,19 +106,6 @@ def source_of(run: Run) -> str | None:
     if source.get("lineage"):
         return f"trained as {source['lineage'][:8]}"
     return f"{source['run']} {source['sha256'][:8]}"  # a folder can be trained again
-
-
-def _flat(prefix: str, value: Any) -> Iterator[tuple[str, Any]]:
-    items: Iterable[tuple[Any, Any]]
-    if isinstance(value, dict) and value:
-        items = value.items()
-    elif isinstance(value, list) and value:
-        items = enumerate(value)
-    else:
-        yield prefix, value
-        return
-    for key, item in items:
-        yield from _flat(f"{prefix}.{key}" if prefix else str(key), item)
 
 
 def _groups(runs: Iterable[Run]) -> list[tuple[str, tuple[Run, ...]]]:
@@ -196,7 +184,7 @@ def _identity(run: Run) -> dict[str, Any]:
     """What the seeds of one group share: recipe, source, target and how it is loaded; what is not set is left out."""
     facts = {
         key: value
-        for key, value in _flat("", what_counts(as_asked(run.recipe, run.record)))
+        for key, value in flat(what_counts(as_asked(run.recipe, run.record))).items()
         if key not in _IN_THE_RECORD
         and not (key.startswith("data.") and key.split(".")[-1] in _IGNORED_DATA_KEYS)
         and not (key in RETIRED and value == RETIRED[key])  # a newer run of the same recipe no longer has the key

@@ -8,30 +8,15 @@ from typing import Any
 import torch
 
 from transferkit.decoder.loading import num_parameters
-from transferkit.errors import ConfigError
 from transferkit.files.environment import environment
 from transferkit.files.json import write_json
 from transferkit.readout.choose import without_pairs
 from transferkit.runner.prepare import Prepared
 from transferkit.runner.provenance import data_facts, device_name
-from transferkit.runs.checkpoint_folder import as_sealed_now
-from transferkit.runs.folder import FORMAT, NO_FIGURES, read_metrics
+from transferkit.runs.folder import FORMAT, NO_FIGURES
 from transferkit.training.distributed import is_main
 from transferkit.training.peak_memory import peak_memory_bytes
 from transferkit.training.scoring import Evaluation
-
-_UNCHANGED = (
-    ("training data", "data", "train_sha256"),
-    ("dev sets", "data", "dev_sha256"),
-    ("source checkpoint", "source", "sha256"),
-    ("teacher", "teacher", "sha256"),
-    ("backbone's config", "backbone", "config_sha256"),
-    ("backbone's tokenizer", "backbone", "tokenizer_sha256"),
-    ("backbone's weights", "backbone", "weights_sha256"),
-    ("Prompting LLM", "prompting_weights_sha256"),
-    ("encoder", "encoder", "sha256"),
-    ("other backbones' weights", "alignment", "more_backbones", "weights_sha256"),
-)
 
 
 def first_record(prepared: Prepared, folder: Path) -> dict[str, Any]:
@@ -80,49 +65,6 @@ def label(prepared: Prepared) -> str:
     if prepared.teacher is None or section is None or not recipe.facts.learns or not (any(texts) or section.weight):
         return own
     return f"{own}, {'label-free' if section.alone or all(texts) else 'with a teacher'}"
-
-
-def check_goes_on(folder: Path, begun: dict[str, Any]) -> None:
-    """Refuse to continue a run from before dev sets had halves: its evaluations chose and reported on the same rows.
-
-    Raises:
-        ConfigError: says so.
-    """
-    sets, rows = begun["data"]["dev"], read_metrics(folder)
-    if any("reported_rows" not in dev for dev in sets) or any("choosing" not in row for row in rows):
-        raise ConfigError(
-            f"{folder}: an earlier version of transferkit began this run, in which a dev set chose by the rows that it "
-            "reports, so its evaluations cannot be continued; finish it with that version, or start a new run"
-        )
-
-
-def check_unchanged(folder: Path, old: dict[str, Any], new: dict[str, Any]) -> None:
-    """Refuse to continue a run on anything but what it began with.
-
-    Raises:
-        ConfigError: names what differs between the two records.
-    """
-    for what, *path in _UNCHANGED:
-        if as_sealed_now(_at(old, path)) != _at(new, path):
-            raise ConfigError(f"{folder}: the {what} changed since this run began; put it back, or start a new run")
-
-
-def _at(record: dict[str, Any], path: list[str]) -> Any:
-    """What stands there, of every item of a list; None where nothing does."""
-    found: Any = record
-    for key in path:
-        found = [one.get(key) for one in found] if isinstance(found, list) else (found or {}).get(key)
-    return found
-
-
-def continued(record: dict[str, Any], begun: dict[str, Any]) -> dict[str, Any]:
-    """The record of a run that another process began: what that one said of itself stands, this one is noted."""
-    here = {key: record[key] for key in ("command", "git", "versions")}
-    kept = {key: begun[key] for key in ("created_at", *here)}
-    kept["bfloat16_speed"] = begun.get("bfloat16_speed")
-    if kept["git"] is not None and here["git"] is not None:
-        kept["git"] |= {"dirty": kept["git"]["dirty"] or here["git"]["dirty"]}  # one step under such code is enough
-    return record | kept | {"resumed": [*begun.get("resumed", []), {"at": record["created_at"], **here}]}
 
 
 def finished(record: dict[str, Any], outcome: dict[str, Any]) -> dict[str, Any]:

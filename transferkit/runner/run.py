@@ -25,16 +25,8 @@ from transferkit.progress import Progress, say
 from transferkit.readout.readout import Settings
 from transferkit.runner.prepare import Inputs, Prepared, prepare, resolved
 from transferkit.runner.provenance import lineage
-from transferkit.runner.record import (
-    check_goes_on,
-    check_unchanged,
-    continued,
-    finished,
-    first_record,
-    label,
-    untrained_row,
-    write_record,
-)
+from transferkit.runner.record import finished, first_record, label, untrained_row, write_record
+from transferkit.runner.resuming import check_as_begun, check_goes_on, check_unchanged, continued
 from transferkit.runs.checkpoint_folder import given_folder, source_facts
 from transferkit.runs.folder import begin_in, delivered, new_run_folder, read_record, write_metrics
 from transferkit.training.distributed import from_main, is_main
@@ -73,11 +65,17 @@ def start(recipe: Recipe, inputs: Inputs, *, runs: Path, console: Console, name:
     return _run(prepared, folder, console)
 
 
-def resume(folder: Path, *, console: Console) -> Path:
+def resume(folder: Path, *, force: bool = False, console: Console) -> Path:
     """Continue an interrupted run from its newest state; a finished one is left as it is.
 
+    Args:
+        folder: of the run.
+        force: go on with a recipe that was edited, or in a folder that was copied or moved; the record says so.
+        console: for progress.
+
     Raises:
-        ConfigError: not a run folder, a run of an earlier version, changed data or models, or another process has it.
+        ConfigError: not a run folder, a run of an earlier version, a changed recipe, folder, data or model, or another
+            process has it.
     """
     record = read_record(folder)
     if record["status"] == "done":
@@ -86,22 +84,36 @@ def resume(folder: Path, *, console: Console) -> Path:
     check_goes_on(folder, record)
     given = record.get("inputs") or {}
     inputs = Inputs(**{key: Path(given[key]) if given.get(key) else None for key in ("source", "data_dir")})
-    recipe = resolved(recorded_recipe(folder), source=inputs.source)
+    recorded = recorded_recipe(folder)
+    forced = check_as_begun(folder, record, recorded, force=force)
+    recipe = resolved(recorded, source=inputs.source)
     prepared = prepare(recipe, inputs)
     prepared.template_choice = record.get("template_choice") or {}  # it was made when the run began
     check_unchanged(folder, record, first_record(prepared, folder))
-    return _run(prepared, folder, console, begun=record)
+    return _run(prepared, folder, console, begun=record, forced=forced)
 
 
-def _run(prepared: Prepared, folder: Path, console: Console, *, begun: dict[str, Any] | None = None) -> Path:
-    """Train or measure, and leave ``folder`` finished; ``begun`` is the record of the run that is continued."""
+def _run(
+    prepared: Prepared,
+    folder: Path,
+    console: Console,
+    *,
+    begun: dict[str, Any] | None = None,
+    forced: dict[str, Any] | None = None,
+) -> Path:
+    """Train or measure, and leave ``folder`` finished.
+
+    ``begun`` is the record of the run that is continued, ``forced`` what differs from how it began.
+    """
     with sole_use(folder) if is_main() else nullcontext():
         if begun is None and is_main():
             begin_in(folder)
             write_text(folder / "recipe.yaml", recipe_yaml(prepared.recipe))
         if begun is None or from_main(read_record(folder)["status"] if is_main() else None) != "done":
             record = first_record(prepared, folder)
-            _recorded(prepared, folder, record if begun is None else continued(record, begun), console)
+            _recorded(
+                prepared, folder, record if begun is None else continued(record, begun, forced=forced or {}), console
+            )
     return folder
 
 

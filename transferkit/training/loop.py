@@ -63,10 +63,11 @@ def fit(
     named = {name: p for name, p in embedder.named_parameters() if any(p is q for q in parameters)}
     state = load_newest_state(folder, named, optimizer, warn=progress.warn) or TrainState()
     embedder.begin_training(state.method)
+    state.recipe = recipe.model_dump(mode="json")
     # An evaluation at the resumed step was written before its state was saved, so rows up to that step stand.
     with stop_signal() as stop:
         while True:
-            last = state.step == recipe.optim.steps or _time_is_up(recipe.optim, state, parameters[0].device)
+            last = state.step >= recipe.optim.steps or _time_is_up(recipe.optim, state, parameters[0].device)
             begins = state.step == embedder.first_finished_step
             due = last or begins or state.step % recipe.eval.every == 0
             if due and state.evaluated != state.step:

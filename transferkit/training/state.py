@@ -2,6 +2,7 @@
 
 import shutil
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,7 @@ _COUNTERS = (
     "evaluated",
 )
 _LISTED = ("metrics", "warnings")
+_FACTS = "state.json"
 
 
 @dataclass
@@ -64,6 +66,7 @@ class TrainState:
     warnings: list[str] = field(default_factory=list)  # of the method, said once
     method: dict[str, Any] = field(default_factory=dict)  # what the method asks to be given when it is resumed
     in_loss: Readout | None = None  # what vectors pass before the loss
+    recipe: dict[str, Any] = field(default_factory=dict)  # that the run began with
 
     def after_step(self, loss: float, *, examples: int, tokens: int) -> None:
         """Count one optimizer step."""
@@ -99,7 +102,7 @@ def save_state(
     for parameter, moments in optimizer.state.items():
         tensors |= {f"{key}.{names[id(parameter)]}": torch.as_tensor(value) for key, value in moments.items()}
     facts: dict[str, Any] = {key: getattr(state, key) for key in _COUNTERS}
-    facts |= {key: getattr(state, key) for key in _LISTED} | {"figures": state.figures, "method": state.method}
+    facts |= {key: getattr(state, key) for key in (*_LISTED, "figures", "method", "recipe")}
     if state.best is not None:
         facts["best"] = {"step": state.best.step, "row": state.best.row}
         tensors |= {f"best.{name}": value for name, value in state.best.weights.items()}
@@ -108,7 +111,7 @@ def save_state(
         tensors |= {f"in_loss.{name}": value for name, value in state.in_loss.state_dict().items()}
     with new_folder(folder / f"{_PREFIX}{state.step:07d}") as target:
         save_file({name: t.cpu().contiguous().clone() for name, t in tensors.items()}, target / "tensors.safetensors")
-        write_json(target / "state.json", facts)
+        write_json(target / _FACTS, facts)
     for old in _states(folder)[2:]:
         shutil.rmtree(old, ignore_errors=True)
 
@@ -134,6 +137,14 @@ def load_newest_state(
     return None
 
 
+def recipe_of_states(folder: Path) -> dict[str, Any] | None:
+    """The recipe that a run's newest state was trained by; None without a state, or with one that does not say."""
+    for state in _states(folder):
+        with suppress(ConfigError):
+            return read_json(state / _FACTS).get("recipe") or None
+    return None
+
+
 def drop_states(folder: Path) -> None:
     """Remove the states of a finished run, and the dot files that a kill left half-written."""
     for state in _states(folder):
@@ -149,7 +160,7 @@ def _states(folder: Path) -> list[Path]:
 
 def _load(folder: Path, named: dict[str, nn.Parameter], optimizer: torch.optim.Optimizer) -> TrainState:
     tensors = load_tensors(folder / "tensors.safetensors")
-    facts = read_json(folder / "state.json")
+    facts = read_json(folder / _FACTS)
     wanted = {name.removeprefix("weight.") for name in tensors if name.startswith("weight.")}
     if wanted != set(named):
         raise ConfigError(f"{folder}: was saved by a run that trains other parameters; start the run again")
