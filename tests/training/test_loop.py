@@ -37,7 +37,7 @@ from transferkit.runs.folder import read_run
 from transferkit.training.schedule import make_optimizer, set_learning_rates
 from transferkit.training.scoring import Evaluation, Scorer
 from transferkit.training.signals import Interrupted
-from transferkit.training.state import load_newest_state
+from transferkit.training.state import drop_states, load_newest_state
 from transferkit.training.step import backward, batch_loss
 
 LORA = {"r": 4, "dropout": 0.2}
@@ -709,3 +709,15 @@ def test_learning_rates_rise_stay_and_fall_to_the_last_step() -> None:
         set_learning_rates(optimizer, optim, step)
         rates.append(optimizer.param_groups[0]["lr"])
     assert rates == pytest.approx([0.25, 0.5, 0.75, 1, 1, 1, 1, 0.75, 0.5, 0.25])
+
+
+def test_what_a_user_keeps_in_a_run_folder_stays(tmp_path: Path) -> None:
+    """Only what a kill left of our own writing goes."""
+    own = [".state-0000002.417", ".checkpoint.old", ".record.json.99", "state-0000002"]
+    theirs = [".git", ".env", ".state-notes", ".recipe.yaml.swp"]
+    for name in (*own, *theirs):
+        folder = tmp_path / name
+        folder.mkdir()
+        (folder / "file").write_text("")
+    drop_states(tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(theirs)

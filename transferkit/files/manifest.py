@@ -7,10 +7,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from safetensors import SafetensorError
+
 from transferkit.errors import ConfigError, RunError
-from transferkit.files.json import read_json, write_json
+from transferkit.files.json import flush, flush_folder, read_json, write_json
 
 NAME = "manifest.json"
+# What libraries look for in a model's folder; a note of the user's may lie there.
+_READ = frozenset({".json", ".safetensors", ".bin", ".model", ".txt", ".jinja", ".pt", ".py"})
 
 
 @contextmanager
@@ -39,43 +43,70 @@ def new_folder(target: Path) -> Iterator[Path]:
             shutil.rmtree(old, ignore_errors=True)
         else:
             beside.replace(target)
-    except OSError as error:
-        raise RunError(
-            f"{target}: could not be written ({error.strerror or error}); nothing else was changed"
-        ) from None
+        flush_folder(target.parent)
+    except (OSError, SafetensorError) as error:  # safetensors has an error of its own for a full disk
+        reason = getattr(error, "strerror", None) or error
+        raise RunError(f"{target}: could not be written ({reason}); nothing else was changed") from None
     finally:
         shutil.rmtree(beside, ignore_errors=True)
 
 
 def seal(folder: Path) -> None:
-    """Write ``manifest.json``: file -> sha256, for every file below ``folder``; all are flushed to disk first."""
+    """Write ``manifest.json``: file -> sha256, for every file below ``folder``; all are flushed to disk first.
+
+    Whoever may read the manifest may read them too: some libraries write for the owner alone.
+    """
     files = {str(path.relative_to(folder)): sha256_file(path) for path in sorted(folder.rglob("*")) if path.is_file()}
     for name in files:
         flush(folder / name)
     manifest = folder / NAME
     write_json(manifest, {"format": 1, "files": files})
-    flush(manifest)
+    for name in files:
+        if (folder / name).stat().st_nlink == 1:  # a file that another checkpoint shares is as it was there
+            (folder / name).chmod(manifest.stat().st_mode)
+    for inner in (folder, *(path for path in folder.rglob("*") if path.is_dir())):
+        flush_folder(inner)
 
 
 def verify(folder: Path) -> dict[str, str]:
     """The manifest's file -> sha256, after checking every file against it.
 
     Raises:
-        ConfigError: not a sealed folder, or a file that is missing or differs.
+        ConfigError: not a sealed folder, a file that is missing or differs, or one that a loader would read unchecked.
     """
     manifest = folder / NAME
     if not manifest.is_file():
         raise ConfigError(f"{folder}: not a complete checkpoint (no {NAME} in it)")
-    try:
-        files: dict[str, str] = read_json(manifest)["files"]
-    except (ConfigError, KeyError):
-        raise ConfigError(f"{manifest}: damaged; restore the checkpoint from a copy") from None
+    files = _listed(manifest)
+    whole = folder.resolve()
     for name, expected in files.items():
         path = folder / name
         if not path.is_file():
             raise ConfigError(f"{path}: missing from the checkpoint; restore it from a copy")
+        if not path.resolve().is_relative_to(whole):
+            raise ConfigError(f"{path}: leads out of the checkpoint; put the file itself there")
         if sha256_file(path) != expected:
             raise ConfigError(f"{path}: differs from what was saved (sha256); restore the checkpoint from a copy")
+    for path in folder.rglob("*"):
+        name = str(path.relative_to(folder))
+        if path.is_file() and name not in files and name != NAME and path.suffix.lower() in _READ:
+            raise ConfigError(f"{path}: does not belong to this checkpoint, which was saved without it; remove it")
+    return files
+
+
+def _listed(manifest: Path) -> dict[str, str]:
+    """File -> sha256, as the manifest says.
+
+    Raises:
+        ConfigError: it says something else.
+    """
+    damaged = ConfigError(f"{manifest}: damaged; restore the checkpoint from a copy")
+    try:
+        files = read_json(manifest).get("files")
+    except ConfigError:
+        raise damaged from None
+    if not isinstance(files, dict) or not all(isinstance(sha256, str) for sha256 in files.values()):
+        raise damaged
     return files
 
 
@@ -83,9 +114,3 @@ def sha256_file(path: Path) -> str:
     """Hex digest of a file's content."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def flush(path: Path) -> None:
-    """Have the disk hold what was written to ``path``."""
-    with path.open("rb") as file:
-        os.fsync(file.fileno())

@@ -10,8 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from transferkit.errors import ConfigError, RunError
-from transferkit.files.json import read_json, write_json
-from transferkit.files.manifest import flush
+from transferkit.files.json import flush, read_json, write_json
 
 FORMAT = 1
 _OWN = ("format", "rows", "bytes", "identity")  # keys of the progress file; all others are facts

@@ -1,5 +1,6 @@
 """The resumable state of a run: weights, optimizer moments, counters and metrics; safetensors and JSON only."""
 
+import re
 import shutil
 from collections.abc import Callable
 from contextlib import suppress
@@ -32,6 +33,7 @@ _COUNTERS = (
 )
 _LISTED = ("metrics", "warnings")
 _FACTS = "state.json"
+_HALF_WRITTEN = re.compile(rf"\.({_PREFIX}\d+|checkpoint|record\.json|metrics\.jsonl|recipe\.yaml)\.(\d+|old)")
 
 
 @dataclass
@@ -146,11 +148,12 @@ def recipe_of_states(folder: Path) -> dict[str, Any] | None:
 
 
 def drop_states(folder: Path) -> None:
-    """Remove the states of a finished run, and the dot files that a kill left half-written."""
+    """Remove the states of a finished run, and what a kill left half-written; what else lies there is the user's."""
     for state in _states(folder):
         shutil.rmtree(state, ignore_errors=True)
     for half in folder.glob(".*"):
-        shutil.rmtree(half) if half.is_dir() else half.unlink(missing_ok=True)
+        if _HALF_WRITTEN.fullmatch(half.name):
+            shutil.rmtree(half) if half.is_dir() else half.unlink(missing_ok=True)
 
 
 def _states(folder: Path) -> list[Path]:

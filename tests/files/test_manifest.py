@@ -1,0 +1,101 @@
+"""Sealed folders: whole or absent, readable by whoever may read the folder, and nothing in them unchecked."""
+
+import json
+import stat
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import save_file
+
+from transferkit.errors import ConfigError, RunError
+from transferkit.files.json import read_json
+from transferkit.files.manifest import NAME, new_folder, verify
+
+
+@pytest.fixture
+def sealed(tmp_path: Path) -> Path:
+    target = tmp_path / "folder"
+    with new_folder(target) as folder:
+        (folder / "inner").mkdir()
+        (folder / "inner" / "config.json").write_text("{}")
+        save_file({"x": torch.zeros(2)}, folder / "learned.safetensors")
+    return target
+
+
+def reseal(folder: Path, files: Any) -> None:
+    (folder / NAME).write_text(json.dumps({"format": 1, "files": files}))
+
+
+def test_every_file_may_be_read_by_whoever_may_read_the_manifest(sealed: Path) -> None:
+    """safetensors writes for the owner alone."""
+    modes = {stat.S_IMODE(path.stat().st_mode) for path in sealed.rglob("*") if path.is_file()}
+    assert len(modes) == 1
+    assert set(verify(sealed)) == {"inner/config.json", "learned.safetensors"}
+
+
+@pytest.mark.parametrize("name", ["inner/added_tokens.json", "adapter_config.json", "inner/model.safetensors"])
+def test_a_file_that_a_loader_would_read_unchecked_is_refused(sealed: Path, name: str) -> None:
+    (sealed / "README.md").write_text("a note of the user's")
+    (sealed / "inner" / ".DS_Store").write_text("a desktop's")
+    verify(sealed)
+    (sealed / name).write_text("{}")
+    with pytest.raises(ConfigError, match=f"{name}: does not belong to this checkpoint, .* remove it"):
+        verify(sealed)
+
+
+def test_an_entry_that_was_dropped_is_such_a_file(sealed: Path) -> None:
+    files = verify(sealed)
+    del files["inner/config.json"]
+    reseal(sealed, files)
+    with pytest.raises(ConfigError, match=r"config\.json: does not belong to this checkpoint"):
+        verify(sealed)
+
+
+def test_names_and_links_that_lead_out_are_refused(sealed: Path) -> None:
+    outside = sealed.parent / "outside.json"
+    outside.write_text("{}")
+    files = verify(sealed)
+    reseal(sealed, files | {"../outside.json": files["inner/config.json"]})
+    with pytest.raises(ConfigError, match=r"outside\.json: leads out of the checkpoint"):
+        verify(sealed)
+    reseal(sealed, files)
+    (sealed / "inner" / "config.json").unlink()
+    (sealed / "inner" / "config.json").symlink_to(outside)
+    with pytest.raises(ConfigError, match=r"config\.json: leads out of the checkpoint; put the file itself there"):
+        verify(sealed)
+
+
+@pytest.mark.parametrize(
+    "content",
+    ["null", '"files"', "[]", '{"files": null}', '{"files": ["a"]}', '{"files": {"a": 1}}', "{", "[" * 100_000, "\xff"],
+    ids=["null", "text", "list", "no files", "names", "number", "half", "nested", "latin"],
+)
+def test_a_manifest_of_another_shape_is_damaged(sealed: Path, content: str) -> None:
+    (sealed / NAME).write_bytes(content.encode("latin-1"))
+    with pytest.raises(ConfigError, match=r"manifest\.json: damaged; restore the checkpoint from a copy"):
+        verify(sealed)
+
+
+def test_json_that_is_nested_without_end_is_one_sentence(tmp_path: Path) -> None:
+    (tmp_path / "a.json").write_text("[" * 100_000)
+    with pytest.raises(ConfigError, match=r"a\.json: not valid JSON"):
+        read_json(tmp_path / "a.json")
+
+
+@pytest.mark.parametrize(
+    ("error", "says"),
+    [
+        (SafetensorError("I/O error: No space left on device (os error 28)"), "No space left on device"),
+        (OSError(28, "No space left on device"), r"could not be written \(No space left on device\); nothing else"),
+    ],
+    ids=["safetensors", "system"],
+)
+def test_a_full_disk_leaves_what_was_there(sealed: Path, error: Exception, says: str) -> None:
+    before = {path: path.read_bytes() for path in sealed.rglob("*") if path.is_file()}
+    with pytest.raises(RunError, match=says), new_folder(sealed):
+        raise error
+    assert {path: path.read_bytes() for path in sealed.rglob("*") if path.is_file()} == before
+    assert [path.name for path in sealed.parent.iterdir()] == [sealed.name]
