@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save_file
 from zoo import FAMILIES, WORDS, save, tokenizer
 
 from transferkit.checkpoints.checkpoint import load
-from transferkit.decoder.identity import weights_sha256
+from transferkit.decoder.identity import all_weights_sha256, weights_sha256
 from transferkit.errors import ConfigError
 from transferkit.files.manifest import NAME, seal
 
@@ -141,3 +141,57 @@ def test_pickled_weights_are_not_loaded(copy: Path) -> None:
     assert str(caught.value) == (
         f"{copy}: holds no safetensors weights; convert the checkpoint first (pickled weights are not loaded)"
     )
+
+
+def test_an_adapter_beside_the_weights_is_refused(checkpoint: Path, copy: Path) -> None:
+    """transformers would apply it without a word, and the weights would have the same hash."""
+    (copy / "adapter_config.json").write_text('{"peft_type": "LORA"}')
+    with pytest.raises(ConfigError, match=r"a PEFT adapter lies beside the weights .* merge it into the weights"):
+        load(checkpoint, backbone=str(copy))
+
+
+def change_one_number(folder: Path) -> None:
+    """The last number of a matrix, which no sample of its rows holds."""
+    file = folder / "model.safetensors"
+    tensors = load_file(file)
+    name = next(name for name, tensor in tensors.items() if tensor.dim() == 2 and len(tensor) > 40)
+    tensors[name][-2, -1] += 1
+    save_file(tensors, file, metadata={"format": "pt"})
+
+
+def test_every_number_counts(tiny: Tiny, checkpoint: Path, copy: Path) -> None:
+    change_one_number(copy)
+    same = weights_sha256(str(copy), revision=None) == weights_sha256(str(tiny.source), revision=None)
+    assert same  # the premise: the sampled numbers are the same
+    with pytest.raises(ConfigError, match=r"differs from it in weights; carry the skill over"):
+        load(checkpoint, backbone=str(copy))
+
+
+def test_a_checkpoint_from_before_every_number_counted_is_read(checkpoint: Path, tmp_path: Path) -> None:
+    older = shutil.copytree(checkpoint, tmp_path / "older")
+    description = json.loads((older / "embedder.json").read_text())
+    del description["backbone"]["identity"]["all_weights_sha256"]
+    (older / "embedder.json").write_text(json.dumps(description))
+    (older / NAME).unlink()
+    seal(older)
+    np.testing.assert_array_equal(load(older).encode(TEXTS), load(checkpoint).encode(TEXTS))
+
+
+def test_weights_are_read_once_for_their_hash(copy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Files of the same size and time are the same files."""
+    monkeypatch.setenv("TRANSFERKIT_CACHE", str(tmp_path / "cache"))
+    first = all_weights_sha256(str(copy), revision=None)
+    with monkeypatch.context() as patch:
+        patch.setattr("transferkit.decoder.identity._hash_all", lambda files: "read again")
+        assert all_weights_sha256(str(copy), revision=None) == first
+        change_one_number(copy)
+        assert all_weights_sha256(str(copy), revision=None) == "read again"
+
+
+def test_the_precision_of_the_files_and_how_they_are_split_do_not_count(copy: Path) -> None:
+    file = copy / "model.safetensors"
+    tensors = {name: tensor.to(torch.bfloat16) for name, tensor in load_file(file).items()}
+    save_file({name: tensor.float() for name, tensor in tensors.items()}, file)
+    before = all_weights_sha256(str(copy), revision=None)
+    save_file(tensors, file)
+    assert all_weights_sha256(str(copy), revision=None) == before

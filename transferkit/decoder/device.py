@@ -7,6 +7,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from statistics import median
 from time import perf_counter
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -66,7 +67,7 @@ def bfloat16_speed(device: torch.device) -> float:
     A cache that cannot be read or written is no error: it is measured again.
     """
     key = _machine(device)
-    known = _remembered().get(key)
+    known = _speeds().get(key)
     if known is None:
         known = round(measure_bfloat16(device), 2)
         remember(device, known)
@@ -74,15 +75,25 @@ def bfloat16_speed(device: torch.device) -> float:
 
 
 def remember(device: torch.device, speed: float) -> None:
-    """Keep a figure for later runs on this machine, where the cache can be written."""
+    """Keep a figure for later runs on this machine."""
+    keep(_FILE, _machine(device), speed)
+
+
+def _speeds() -> dict[str, float]:
+    return {name: speed for name, speed in recalled(_FILE).items() if isinstance(speed, float)}
+
+
+def keep(name: str, key: str, value: Any) -> None:
+    """Note something in a file of the cache, where that can be written."""
     with suppress(OSError, RuntimeError):  # the second one where the user has no home
         cache_folder().mkdir(parents=True, exist_ok=True)
-        write_json(cache_folder() / _FILE, _remembered() | {_machine(device): speed})
+        write_json(cache_folder() / name, recalled(name) | {key: value})
 
 
-def _remembered() -> dict[str, float]:
+def recalled(name: str) -> dict[str, Any]:
+    """All that was noted in a file of the cache; nothing where it cannot be read."""
     with suppress(ConfigError, RuntimeError):
-        return {name: speed for name, speed in read_json(cache_folder() / _FILE).items() if isinstance(speed, float)}
+        return read_json(cache_folder() / name)
     return {}
 
 

@@ -1,4 +1,4 @@
-"""What makes a backbone this backbone: hashes of config, tokenizer and sampled weights, and the embedding scale."""
+"""What makes a backbone this backbone: hashes of config, tokenizer and weights, and the embedding scale."""
 
 import hashlib
 import json
@@ -14,6 +14,7 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 from transformers.utils import cached_file
 
+from transferkit.decoder.device import keep, recalled
 from transferkit.decoder.gguf import architecture_facts
 from transferkit.decoder.loading import config_file
 from transferkit.errors import ConfigError
@@ -21,6 +22,7 @@ from transferkit.files.json import read_json
 from transferkit.files.locations import is_gguf
 from transferkit.files.manifest import sha256_file
 
+_KEPT = "weights.json"
 _VOLATILE = {  # keys of config.json that change between library versions and ways of loading, not between models
     "_name_or_path",
     "architectures",
@@ -41,11 +43,15 @@ class Identity:
     tokenizer_sha256: str
     weights_sha256: str
     embedding_scale: float
+    all_weights_sha256: str | None = None  # checkpoints of earlier versions know the sampled ones alone
 
     def differences(self, other: "Identity") -> list[str]:
         """Names of the facts in which ``other`` differs; the scale may differ by one part in a thousand."""
         mine, theirs = asdict(self), asdict(other)
         names = [key for key in ("config_sha256", "tokenizer_sha256", "weights_sha256") if mine[key] != theirs[key]]
+        both = (self.all_weights_sha256, other.all_weights_sha256)
+        if "weights_sha256" not in names and None not in both and both[0] != both[1]:
+            names.append("weights_sha256")
         if abs(self.embedding_scale - other.embedding_scale) > 1e-3 * abs(self.embedding_scale):
             names.append("embedding_scale")
         return [name.removesuffix("_sha256") for name in names]
@@ -60,6 +66,7 @@ def identify(
         tokenizer_sha256=tokenizer_sha256(tokenizer),
         weights_sha256=weights_sha256(location, revision=revision),
         embedding_scale=embedding_scale,
+        all_weights_sha256=all_weights_sha256(location, revision=revision),
     )
 
 
@@ -108,6 +115,38 @@ def weights_sha256(location: str, *, revision: str | None) -> str:
             digest.update(f"{name}{shape}".encode())
             for sampled in _sample(rows, shape):
                 digest.update(sampled.to(torch.bfloat16).view(torch.int16).numpy().tobytes())
+    return digest.hexdigest()
+
+
+def all_weights_sha256(location: str, *, revision: str | None) -> str:
+    """Hash of every number of every weight, compared in bfloat16 as in :func:`weights_sha256`.
+
+    It is kept beside the user's other measurements by the files' place, size and time, so all are read once.
+
+    Raises:
+        ConfigError: no safetensors weights at ``location``.
+    """
+    files = [Path(location)] if is_gguf(location) else weight_files(location, revision=revision)
+    stats = [(file.resolve(), file.stat()) for file in files]
+    key = " ".join(f"{file}:{stat.st_size}:{stat.st_mtime_ns}" for file, stat in stats)
+    known = recalled(_KEPT).get(key)
+    if known is None:
+        known = sha256_file(files[0]) if is_gguf(location) else _hash_all(files)
+        keep(_KEPT, key, known)
+    return str(known)
+
+
+def _hash_all(files: list[Path]) -> str:
+    digest = hashlib.sha256()
+    with ExitStack() as stack:
+        opened = [stack.enter_context(safe_open(file, framework="pt")) for file in files]
+        homes = {name: file for file in opened for name in file.keys()}  # noqa: SIM118 - not a dict
+        for name in sorted(homes):
+            tensor = homes[name].get_tensor(name)
+            digest.update(f"{name}{list(tensor.shape)}".encode())
+            if tensor.is_floating_point():
+                tensor = tensor.to(torch.bfloat16).view(torch.int16)
+            digest.update(tensor.contiguous().numpy().data)
     return digest.hexdigest()
 
 

@@ -148,6 +148,8 @@ def _load_weights(
     quantizer: BitsAndBytesConfig | None,
     device: torch.device,
 ) -> PreTrainedModel:
+    if Path(location, "adapter_config.json").is_file():
+        raise _with_adapter(location)
     # safetensors only: a pickle can run code, and a hub commit can hold both.
     model, info = _from_pretrained(
         auto_class,
@@ -159,6 +161,8 @@ def _load_weights(
         use_safetensors=True,
         **({"device_map": {"": device}} if quantizer is not None and device.type != "cpu" else {}),
     )
+    if getattr(model, "_hf_peft_config_loaded", False):  # from the hub
+        raise _with_adapter(location)
     if info["missing_keys"]:
         missing = sorted(info["missing_keys"])
         raise ConfigError(
@@ -171,6 +175,13 @@ def _load_weights(
         return model.to(device)
     except torch.OutOfMemoryError:
         raise _too_large(location) from None
+
+
+def _with_adapter(location: str) -> ConfigError:
+    return ConfigError(
+        f"{location}: a PEFT adapter lies beside the weights (adapter_config.json); transformers would apply it, and "
+        "no identity would tell; merge it into the weights, or load a folder without it"
+    )
 
 
 def _too_large(location: str) -> RunError:
