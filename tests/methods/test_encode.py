@@ -1,5 +1,6 @@
 """``encode`` as users call it: whatever holds texts in an order, from several threads, and what it says or refuses."""
 
+import multiprocessing
 import pickle
 import warnings
 from collections import Counter
@@ -11,6 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from datasets import Dataset
 from helpers.parts import TEXTS, load_prompting, load_reader, prompt_embedder
 from helpers.tiny import Tiny
@@ -198,6 +200,30 @@ def test_threads_that_share_a_tokenizer_read_the_same_tokens(tiny: Tiny) -> None
 def test_an_embedder_goes_to_another_process(embedder: PromptEmbedder) -> None:
     again = pickle.loads(pickle.dumps(embedder))
     np.testing.assert_array_equal(again.encode(TEXTS), embedder.encode(TEXTS))
+
+
+def _in_worker(embedder: PromptEmbedder, threads: int, answers: Any) -> None:
+    torch.set_num_threads(threads)
+    try:
+        answers.put(embedder.encode(TEXTS))
+    except RunError as error:
+        answers.put(str(error))
+
+
+@pytest.mark.parametrize(("how", "threads", "works"), [("fork", 2, False), ("fork", 1, True), ("spawn", 2, True)])
+def test_workers(embedder: PromptEmbedder, how: str, threads: int, works: bool) -> None:
+    """A forked one would wait for ever for threads that torch started before."""
+    context = multiprocessing.get_context(how)
+    answers = context.Queue()
+    worker = context.Process(target=_in_worker, args=(embedder, threads, answers), daemon=True)
+    worker.start()
+    answer = answers.get(timeout=60)
+    worker.join()
+    if works:
+        np.testing.assert_allclose(answer, embedder.encode(TEXTS), atol=1e-5)
+    else:
+        assert "came to this process by fork" in answer
+        assert "start workers with spawn" in answer
 
 
 def test_the_tokenizers_own_settings_cut_nothing(tiny: Tiny) -> None:

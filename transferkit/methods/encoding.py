@@ -1,5 +1,6 @@
 """Texts -> finished vectors: what every method does with what it is given, whoever calls it."""
 
+import os
 import threading
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
@@ -36,15 +37,19 @@ class Encoding(Described):
         self.instructions: dict[str, str] = {}
         self.document_instructions: dict[str, str] = {}
         self._told_of_cut = False
+        self._begin_here()
+
+    def _begin_here(self) -> None:
         self._one_at_a_time = threading.RLock()
+        self._process = os.getpid()
 
     def __getstate__(self) -> dict[str, Any]:
-        """Without the lock, which cannot go to another process."""
-        return {name: value for name, value in self.__dict__.items() if name != "_one_at_a_time"}
+        """Without what belongs to this process."""
+        return {name: value for name, value in self.__dict__.items() if name not in ("_one_at_a_time", "_process")}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)
-        self._one_at_a_time = threading.RLock()
+        self._begin_here()
 
     def embed(
         self, texts: Sequence[str], instructions: Sequence[str], *, memory: TextStateMemory | None = None
@@ -95,7 +100,9 @@ class Encoding(Described):
     ) -> np.ndarray:
         """Finished vectors of ``texts`` in their order: pooled, read out, unit norm.
 
-        Threads may share an embedder: they take turns. The first call that has to cut texts warns with numbers.
+        Threads may share an embedder: they take turns. A process has its own, loaded there or sent to it by spawn; one
+        that came by fork is refused where torch has more than one thread. The first call that has to cut texts warns
+        with numbers.
 
         Args:
             texts: a list, a column of a table, an array, a generator, in the order in which they come. Any length; rows
@@ -112,7 +119,7 @@ class Encoding(Described):
         Raises:
             ConfigError: a single string instead of a list, something that has no order or is no text, or not one
                 instruction a text.
-            RunError: a vector that is not finite.
+            RunError: a vector that is not finite, or an embedder that came by fork.
         """
         texts = _listed(texts, "texts")
         if instruction is None:
@@ -145,6 +152,11 @@ class Encoding(Described):
         memory: TextStateMemory | None = None,
     ) -> Any:
         """Pooled vectors (n, d) on the CPU, without gradient, in the order of ``texts``; one thread at a time."""
+        if os.getpid() != self._process and torch.get_num_threads() > 1:
+            raise RunError(
+                "this embedder came to this process by fork, where torch's threads do not run and it would wait for "
+                "them for ever; start workers with spawn, load it in each, or call torch.set_num_threads(1) in them"
+            )
         with self._one_at_a_time:
             return self._pooled(texts, instructions, batch_size=batch_size, memory=memory)
 
