@@ -65,6 +65,7 @@ def test_links_lead_somewhere() -> None:
     pages = [
         ROOT / "README.md",
         ROOT / "CONTRIBUTING.md",
+        ROOT / "SECURITY.md",
         ROOT / "results" / "README.md",
         *(ROOT / "docs").glob("*.md"),
     ]

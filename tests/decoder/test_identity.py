@@ -195,3 +195,18 @@ def test_the_precision_of_the_files_and_how_they_are_split_do_not_count(copy: Pa
     before = all_weights_sha256(str(copy), revision=None)
     save_file(tensors, file)
     assert all_weights_sha256(str(copy), revision=None) == before
+
+
+@pytest.mark.parametrize("names", [{"a": "../model.safetensors"}, {"a": 3}, ["a"], None], ids=str)
+def test_an_index_names_files_beside_it(copy: Path, names: object) -> None:
+    (copy / "model.safetensors").rename(copy.parent / "model.safetensors")
+    (copy / "model.safetensors.index.json").write_text(json.dumps({"weight_map": names}))
+    with pytest.raises(ConfigError, match=r"index\.json: expected a weight_map of names of files beside it"):
+        weights_sha256(str(copy), revision=None)
+
+
+def test_an_index_that_names_a_file_that_is_gone(copy: Path) -> None:
+    (copy / "model.safetensors").unlink()
+    (copy / "model.safetensors.index.json").write_text(json.dumps({"weight_map": {"a": "model-1.safetensors"}}))
+    with pytest.raises(ConfigError, match=r"lacks model-1\.safetensors, which model\.safetensors\.index\.json names"):
+        weights_sha256(str(copy), revision=None)

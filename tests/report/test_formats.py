@@ -1,6 +1,10 @@
 """Numbers as a reader sees them."""
 
+import csv
+import io
+
 from transferkit.report.formats import count, memory, seconds, short_count, times
+from transferkit.report.raw import csv_text
 
 
 def test_number_formats() -> None:
@@ -22,3 +26,11 @@ def test_number_formats() -> None:
     assert [seconds(value) for value in (0.0, 12.34, 99.99, 1234.5)] == ["0.0", "12.3", "100.0", "1,234"]
     assert [memory(value) for value in (None, 2**20 * 300, 2**30 * 3)] == ["", "300 MiB", "3.0 GiB"]
     assert [times(value) for value in (None, 3.97, 0.333)] == ["", "4.0x", "0.33x"]
+
+
+def test_no_text_becomes_a_formula() -> None:
+    """A spreadsheet runs what stands behind one of these signs."""
+    records = [{"label": sign + "cmd", "score": -1.5} for sign in ("=", "+", "-", "@", "\t", "")]
+    rows = list(csv.DictReader(io.StringIO(csv_text(records), newline="")))
+    assert [row["label"] for row in rows] == [*(f"'{sign}cmd" for sign in "=+-@\t"), "cmd"]
+    assert {row["score"] for row in rows} == {"-1.5"}

@@ -114,6 +114,17 @@ def test_a_target_with_dots_keeps_its_whole_name() -> None:
     ]
 
 
+def test_a_target_that_is_no_name_is_the_folder_that_it_leads_to(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Tables of ``..`` would land above the folder that was asked for."""
+    (tmp_path / "decoder" / "inner").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "decoder" / "inner")
+    assert [short_name(name) for name in ("..", "../", ".", "../..")] == ["decoder", "decoder", "inner", tmp_path.name]
+    with pytest.raises(ConfigError, match="targets: '/' has no name that a folder could have"):
+        short_name("/")
+
+
 def test_two_runs_never_share_a_folder(tiny: Tiny, tmp_path: Path) -> None:
     file = write_study(tiny, tmp_path, [{"name": "a", "recipe": "train.yaml", "targets": ["org1/m", "org2/m"]}])
     with pytest.raises(ConfigError, match="a-m-s3 would be the folder of two runs"):

@@ -162,7 +162,17 @@ def weight_files(location: str, *, revision: str | None) -> list[Path]:
     index = _find(location, "model.safetensors.index.json", revision)
     if index is None:
         raise ConfigError(f"{location}: holds no safetensors weights; convert the checkpoint first")
-    return [index.with_name(name) for name in sorted(set(read_json(index)["weight_map"].values()))]
+    try:
+        names = sorted(set(read_json(index)["weight_map"].values()))
+        files = [index.with_name(name) for name in names]
+    except (KeyError, AttributeError, TypeError, ValueError):  # with_name takes no path
+        raise ConfigError(
+            f"{index}: expected a weight_map of names of files beside it; restore the model's files from one source"
+        ) from None
+    missing = [file.name for file in files if not file.is_file()]
+    if missing:
+        raise ConfigError(f"{location}: lacks {missing[0]}, which {index.name} names; copy it there")
+    return files
 
 
 def _find(location: str, name: str, revision: str | None) -> Path | None:

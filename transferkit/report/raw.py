@@ -18,12 +18,19 @@ def number(value: float | None) -> float | int | None:
 
 
 def csv_text(records: Sequence[Mapping[str, Any]]) -> str:
-    """A header, then one line a record; an empty cell is unknown. All records have the first one's keys."""
+    """A header, then one line a record; an empty cell is unknown. All records have the first one's keys.
+
+    Text that a spreadsheet would take for a formula stands behind an apostrophe.
+    """
     out = io.StringIO()
     writer = csv.DictWriter(out, fieldnames=list(records[0]), lineterminator="\n")
     writer.writeheader()
-    writer.writerows(records)
+    writer.writerows({key: _plain(value) for key, value in record.items()} for record in records)
     return out.getvalue()
+
+
+def _plain(value: Any) -> Any:
+    return f"'{value}" if isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r")) else value
 
 
 def json_text(value: Any) -> str:

@@ -195,5 +195,14 @@ def chosen(planned: list[Planned], *, names: list[str] | None, seeds: list[int] 
 
 
 def short_name(target: str) -> str:
-    """What a backbone is called in names of folders: the last part of a path or a hub id."""
-    return Path(target).name.removesuffix(".yaml")
+    """What a backbone is called in names of folders: the last part of a path or a hub id, of ``..`` where it leads.
+
+    Raises:
+        ConfigError: a path without a name.
+    """
+    name = Path(target).name
+    if name in ("", ".."):
+        name = Path(target).resolve().name
+    if not name:
+        raise ConfigError(f"targets: {target!r} has no name that a folder could have; give the decoder's own folder")
+    return name.removesuffix(".yaml")
