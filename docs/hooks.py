@@ -25,6 +25,7 @@ SHOWN = (
     "*.md",
     "LICENSE",
     "*/README.md",
+    "results/archive.md",
     "results/**/table.md",
     "results/**/*.png",
     "results/*/study.yaml",
