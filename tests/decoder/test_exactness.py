@@ -1,14 +1,17 @@
 """The check of exactness in bfloat16: every family keeps its path, and what is wrong in float32 is found there too."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from helpers.parts import load_reader
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 from transformers.models.llama import modeling_llama
-from zoo import FAMILIES, save
+from zoo import FAMILIES, WORDS, save
 
 from transferkit.decoder import passes as passes_module
 from transferkit.decoder.decoder import Decoder
@@ -16,6 +19,7 @@ from transferkit.decoder.passes import Passes
 from transferkit.decoder.probe import probe
 from transferkit.decoder.tokens import Rows
 from transferkit.errors import ConfigError
+from transferkit.methods.frozen import FrozenEmbedder
 
 DENSE = ["llama", "gpt2", "gemma3", "qwen3", "mistral-window", "olmo2"]
 
@@ -182,3 +186,22 @@ def test_a_text_is_the_same_beside_one_that_attends_in_another_way(
     truth = states(exact, short)
     assert float((beside - alone).norm() / alone.norm()) < 0.03
     assert float((beside - truth).norm() / truth.norm()) < 0.03
+
+
+@pytest.mark.parametrize(("name", "kind"), [("phi3", "longrope"), ("llama", "longrope"), ("llama", "dynamic")])
+def test_no_row_is_so_long_that_others_are_read_otherwise(tmp_path: Path, name: str, kind: str) -> None:
+    """Beyond a length all rows of a batch get other rotary factors; no text may be longer than that."""
+    family = FAMILIES[name]
+    changes: dict[str, Any] = {"rope_parameters": {"rope_type": kind, "rope_theta": 10000.0, "factor": 4.0}}
+    if kind == "longrope":
+        changes["rope_parameters"] |= {"short_factor": [1.0] * 6, "long_factor": [4.0] * 6}
+        where = changes if name == "phi3" else changes["rope_parameters"]  # as this family's files have it
+        where["original_max_position_embeddings"] = 24
+    save(replace(family, config=family.config | changes), tmp_path, vocabulary=WORDS)
+    reader = load_reader(tmp_path, template="{text}", max_length=500, soft_tokens=0)
+    embedder = FrozenEmbedder(reader, pooling="mean")
+    long = " ".join(WORDS * 3)
+    alone = [embedder.encode([text], instruction="") for text in ("a red cat", long)]
+    beside = embedder.encode(["a red cat", long], instruction="")
+    np.testing.assert_allclose(beside, np.concatenate(alone), atol=1e-5)
+    assert reader.decoder.context == (24 if kind == "longrope" else 64)

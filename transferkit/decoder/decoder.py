@@ -1,7 +1,7 @@
 """A frozen decoder: trunk and tokenizer, and what was measured of them when they were loaded."""
 
 from functools import cached_property
-from typing import Final
+from typing import Any, Final
 
 import torch
 from torch import Tensor, nn
@@ -88,7 +88,8 @@ class Decoder(nn.Module):
             add_bos=spec.tokenizer.add_bos,
             append_eos=spec.tokenizer.append_eos,
         )
-        limits = (spec.max_length, getattr(trunk.config.get_text_config(), "max_position_embeddings", None))
+        positions = getattr(trunk.config.get_text_config(), "max_position_embeddings", None)
+        limits = (spec.max_length, positions, _switch(trunk.config.get_text_config()))
         # An unpinned spec is pinned here, so that a checkpoint asks for this commit and not for a newer one.
         revision = spec.revision or getattr(trunk.config, "_commit_hash", None)
         return cls(
@@ -121,6 +122,22 @@ class Decoder(nn.Module):
     def token_table(self, ids: list[int] | None = None) -> Tensor:
         """See :meth:`Passes.token_table`."""
         return self.passes.token_table(ids)
+
+
+def _switch(config: Any) -> int | None:
+    """Positions beyond which all rows of a batch would be read in another way (longrope), so that no row may be longer.
+
+    A text would have another vector beside a long one than alone. Other kinds of rope switch beyond the context.
+    """
+    found = getattr(config, "rope_parameters", None) or getattr(config, "rope_scaling", None) or {}
+    kinds = [found] if {"rope_type", "type"} & set(found) else [one for one in found.values() if isinstance(one, dict)]
+    of_config = getattr(config, "original_max_position_embeddings", None)
+    limits = [
+        one.get("original_max_position_embeddings") or of_config
+        for one in kinds
+        if "longrope" in (one.get("rope_type"), one.get("type"))
+    ]
+    return min((limit for limit in limits if limit), default=None)
 
 
 def root_mean_square(table: Tensor) -> float:
