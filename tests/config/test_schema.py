@@ -1,10 +1,12 @@
 """YAML: which scalars are numbers, and that what is written reads back."""
 
+import re
 from typing import Any
 
 import pytest
 
 from transferkit.config.schema import dump_yaml, parse_yaml
+from transferkit.errors import ConfigError
 
 
 @pytest.mark.parametrize(
@@ -41,3 +43,37 @@ def test_what_is_written_reads_back(value: Any) -> None:
     found = parse_yaml(dump_yaml({"key": value, "list": [value]}), where="x")
     assert found == {"key": value, "list": [value]}
     assert type(found["key"]) is type(value)
+
+
+def bomb(levels: int, *, merged: bool) -> str:
+    """Nine aliases a level: a few lines that stand for billions of values."""
+    lines = ["a0: &a0 {x: 1}"]
+    for level in range(1, levels):
+        names = ", ".join(f"*a{level - 1}" for _ in range(9))
+        lines.append(f"a{level}: &a{level} {{<<: [{names}]}}" if merged else f"a{level}: &a{level} [{names}]")
+    return "\n".join(lines)
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        (bomb(12, merged=False), r"stands for more than 100,000 values once its aliases are written out"),
+        (bomb(12, merged=True), r"stands for more than 100,000 values once its aliases are written out"),
+        ("a: &a [*a]", "an alias stands inside of what it names"),
+        ("a: " + "[" * 60 + "]" * 60, "nested deeper than 50 levels"),
+        ("a: " + "[" * 20_000, "nested too deeply"),
+        ("a: " + "1" * 5_000, "not valid YAML"),
+        ("a: 2024-13-45", "not valid YAML: month must be in"),
+        ("a: !!python/object/apply:os.system [ls]", "could not determine a constructor"),
+    ],
+    ids=["aliases", "merges", "inside itself", "deep", "deeper", "large number", "no date", "code"],
+)
+def test_text_that_would_never_end_or_is_no_value_is_one_sentence(text: str, says: str) -> None:
+    with pytest.raises(ConfigError, match=rf"^here(, line \d+, column \d+)?: not valid YAML.*|{says}") as caught:
+        parse_yaml(text, where="here")
+    assert re.search(says, str(caught.value))
+
+
+def test_anchors_and_merge_keys_of_a_study_are_fine() -> None:
+    text = "runs:\n  - &one {name: a, set: &few {x: 1, y: 2}}\n  - {<<: *one, name: b, set: {<<: *few, y: 3}}\n"
+    assert parse_yaml(text, where="here")["runs"][1] == {"name": "b", "set": {"x": 1, "y": 3}}

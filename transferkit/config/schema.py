@@ -26,6 +26,7 @@ class Unit:
 
 
 Model = TypeVar("Model", bound=Strict)
+_MOST_VALUES, _DEEPEST = 100_000, 50  # of a YAML file; the largest recipe has some three hundred, ten levels deep
 
 
 class _UniqueKeyLoader(yaml.SafeLoader):
@@ -74,17 +75,60 @@ def read_yaml(path: Path) -> dict[str, Any]:
 def parse_yaml(text: str, *, where: str) -> dict[str, Any]:
     """The mapping in YAML text; ``where`` names it in errors (see :func:`read_yaml`)."""
     try:
-        value = yaml.load(text, Loader=_UniqueKeyLoader)
+        value = _loaded(text)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark
         place = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
         raise ConfigError(f"{where}{place}: not valid YAML: {error.problem}") from None
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError, OverflowError) as error:  # the last two from numbers and dates that are none
         raise ConfigError(f"{where}: not valid YAML: {' '.join(str(error).split())}") from None
+    except RecursionError:
+        raise ConfigError(f"{where}: not valid YAML: nested too deeply") from None
     if not isinstance(value, dict):
         got = "an empty file" if value is None else with_article(type(value).__name__)
         raise ConfigError(f"{where}: expected a mapping of keys to values, got {got}")
     return value
+
+
+def _loaded(text: str) -> Any:
+    loader = _UniqueKeyLoader(text)
+    try:
+        node = loader.get_single_node()
+        if node is None:
+            return None
+        _unfolded(node, {}, depth=0)
+        return loader.construct_document(node)
+    finally:
+        loader.dispose()
+
+
+def _unfolded(node: yaml.Node, known: dict[int, int], *, depth: int) -> int:
+    """Values that a node stands for once every alias is written out: a few lines can stand for billions.
+
+    Raises:
+        yaml.constructor.ConstructorError: too many, too deep, or a node inside itself.
+    """
+    if id(node) in known:
+        count = known[id(node)]
+        if not count:
+            raise yaml.constructor.ConstructorError(
+                None, None, "an alias stands inside of what it names", node.start_mark
+            )
+        return count
+    if depth > _DEEPEST:
+        raise yaml.constructor.ConstructorError(None, None, f"nested deeper than {_DEEPEST} levels", node.start_mark)
+    known[id(node)] = 0  # until it is known
+    inner: list[yaml.Node] = []
+    if isinstance(node, yaml.MappingNode):
+        inner = [one for pair in node.value for one in pair]
+    elif isinstance(node, yaml.SequenceNode):
+        inner = node.value
+    count = 1 + sum(_unfolded(one, known, depth=depth + 1) for one in inner)
+    if count > _MOST_VALUES:
+        problem = f"stands for more than {_MOST_VALUES:,} values once its aliases are written out"
+        raise yaml.constructor.ConstructorError(None, None, problem, node.start_mark)
+    known[id(node)] = count
+    return count
 
 
 def dump_yaml(mapping: dict[str, Any]) -> str:
