@@ -7,7 +7,9 @@ from typing import Any
 
 import pytest
 from helpers.run_builder import make_run, metric
+from typer.testing import CliRunner
 
+from transferkit.cli.app import app
 from transferkit.config.template import find_template
 from transferkit.convergence.comparison import Comparison, Row, best_up_to, compare, decoders
 from transferkit.convergence.tables import to_markdown
@@ -564,3 +566,14 @@ def test_encoders_of_one_name_are_told_apart_by_their_hash_and_stand_beside_any_
         ("ready-made encoder mini [encoder 22222222]", 1),
     ]
     assert decoders(found) == ["target-4m"]
+
+
+def test_folders_without_a_run_are_left_out_with_a_word(tmp_path: Path) -> None:
+    """`runs/*` names the index of a search too; alone it is an error."""
+    run = lora(tmp_path)
+    (tmp_path / "search").mkdir()
+    found = CliRunner().invoke(app, ["compare", str(run.folder), str(tmp_path / "search"), "--json"])
+    assert found.exit_code == 0
+    assert f"left out, for no run is in it: {tmp_path / 'search'}" in found.stderr
+    alone = CliRunner().invoke(app, ["compare", str(tmp_path / "search")])
+    assert isinstance(alone.exception, ConfigError)

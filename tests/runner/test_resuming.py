@@ -82,3 +82,13 @@ def test_steps_beyond_the_last_end_the_run(interrupted: Path) -> None:
     edit(interrupted, "steps: 8", "steps: 1")
     resume(interrupted, force=True, console=QUIET)
     assert record(interrupted)["steps"] == 2
+
+
+def test_states_that_a_kill_left_behind_a_finished_run_go(interrupted: Path) -> None:
+    kept = interrupted.with_name("kept")
+    (state,) = interrupted.glob("state-*")
+    shutil.copytree(state, kept)
+    resume(interrupted, console=QUIET)
+    shutil.move(kept, interrupted / state.name)
+    resume(interrupted, console=QUIET)
+    assert not list(interrupted.glob("state-*"))

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from transferkit.progress import say
+from transferkit.progress import say, warn
 
 
 def compare(
@@ -27,6 +27,12 @@ def compare(
     from transferkit.convergence import tables
     from transferkit.runs.folder import read_run
 
+    console = Console(stderr=True)
+    # `runs/*` also names the index of a search, and what a kill left before a run wrote of itself.
+    others = [folder for folder in runs if folder.is_dir() and not (folder / "record.json").exists()]
+    if others and len(others) < len(runs):
+        warn(f"left out, for no run is in it: {', '.join(map(str, others))}", console)
+        runs = [folder for folder in runs if folder not in others]
     comparison = compare_runs([read_run(folder) for folder in runs], allow_unfinished=allow_unfinished)
     if json:
         print(tables.to_json(comparison), end="")
@@ -35,6 +41,5 @@ def compare(
     if out is not None:
         from transferkit.convergence.report import write_comparison
 
-        console = Console(stderr=True)
         for path in write_comparison(comparison, out):
             say(f"wrote {path}", console)

@@ -79,6 +79,7 @@ def resume(folder: Path, *, force: bool = False, console: Console) -> Path:
     """
     record = read_record(folder)
     if record["status"] == "done":
+        drop_states(folder)  # which a kill between its last two writes would leave
         say(f"{folder}: already done, nothing to resume", console)
         return folder
     check_goes_on(folder, record)
