@@ -210,3 +210,13 @@ def test_an_index_that_names_a_file_that_is_gone(copy: Path) -> None:
     (copy / "model.safetensors.index.json").write_text(json.dumps({"weight_map": {"a": "model-1.safetensors"}}))
     with pytest.raises(ConfigError, match=r"lacks model-1\.safetensors, which model\.safetensors\.index\.json names"):
         weights_sha256(str(copy), revision=None)
+
+
+def test_weights_that_hold_nan_are_refused_at_load(copy: Path) -> None:
+    """Also where a decoder never reads that number in the check at load time."""
+    tensors = load_file(copy / "model.safetensors")
+    name = next(name for name in tensors if "embed" in name)
+    tensors[name][-1, -1] = float("nan")
+    save_file(tensors, copy / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(ConfigError, match=r"weight .*embed.* holds NaN, so every vector would; restore"):
+        load_reader(copy)

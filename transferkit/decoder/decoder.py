@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from transferkit.config.specs import BackboneSpec, Quantization
 from transferkit.decoder.exactness import Exactness, measure, measure_stack_scale
-from transferkit.decoder.identity import Identity, identify
+from transferkit.decoder.identity import Identity, all_weights_sha256, identify
 from transferkit.decoder.loading import DTYPES, input_embeddings, load_tokenizer, load_trunk, num_quantized_layers
 from transferkit.decoder.passes import Passes
 from transferkit.decoder.tokens import Rows, TextEncoder
@@ -82,6 +82,7 @@ class Decoder(nn.Module):
             quantization=quantization,
             device=device or torch.device("cpu"),
         )
+        all_weights_sha256(spec.location, revision=spec.revision)  # NaN is refused before anything is measured
         encoder = TextEncoder(
             load_tokenizer(spec.location, revision=spec.revision),
             num_rows=input_embeddings(trunk).weight.shape[0],

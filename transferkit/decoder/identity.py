@@ -124,7 +124,7 @@ def all_weights_sha256(location: str, *, revision: str | None) -> str:
     It is kept beside the user's other measurements by the files' place, size and time, so all are read once.
 
     Raises:
-        ConfigError: no safetensors weights at ``location``.
+        ConfigError: no safetensors weights at ``location``, or NaN in them.
     """
     files = [Path(location)] if is_gguf(location) else weight_files(location, revision=revision)
     stats = [(file.resolve(), file.stat()) for file in files]
@@ -145,6 +145,11 @@ def _hash_all(files: list[Path]) -> str:
             tensor = homes[name].get_tensor(name)
             digest.update(f"{name}{list(tensor.shape)}".encode())
             if tensor.is_floating_point():
+                if tensor.isnan().any():
+                    raise ConfigError(
+                        f"{files[0].parent}: weight {name} holds NaN, so every vector would; restore the model's files "
+                        "from their source"
+                    )
                 tensor = tensor.to(torch.bfloat16).view(torch.int16)
             digest.update(tensor.contiguous().numpy().data)
     return digest.hexdigest()
