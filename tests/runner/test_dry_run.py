@@ -97,7 +97,7 @@ def test_recipe_in_the_plan_is_complete_and_valid(tiny: Tiny, source: Path, tmp_
 
 def test_adapt_learns_the_alignment_alone_and_tells_where_it_starts(tiny: Tiny, source: Path) -> None:
     carried = row(plan(tiny, "adapt", source=source), "W starts from")
-    assert re.fullmatch(r"the source's own W for source, through \d+ tokens that both .* share, R2 \d\.\d{4}", carried)
+    assert re.fullmatch(r"the source's own W for source, told in \d+ tokens", carried)
     text = plan(tiny, "adapt", source=source, alignment={"init": "anchors"})
     total = count(AutoModelForCausalLM, tiny.prompting) + count(AutoModel, tiny.target) + 2304 + 144
     assert row(text, "trainable").startswith(f"2,448 of {total:,} (")

@@ -49,6 +49,8 @@ DEFAULTS: dict[str, Any] = {
     "readout.alpha": None,
     "loss.temperature": 0.05,
     "loss.symmetric": True,
+    "readout.in_loss": False,
+    "prompting.contrast": None,
     "teacher": None,
     "optim.seconds": None,
     "optim.batch_size": 48,

@@ -222,11 +222,11 @@ def test_an_index_that_cannot_be_kept_is_found_before_the_runs(
 def test_what_stops_the_search_says_how_it_goes_on(
     finished: tuple[Path, list[Run]], read: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def full(descriptor: int) -> None:
+    def full(part: Path) -> None:
         raise OSError(28, "No space left on device")
 
     shutil.copytree(finished[0], RUNS)
-    monkeypatch.setattr("transferkit.files.parts.os.fsync", full)
+    monkeypatch.setattr("transferkit.files.parts.flush", full)
     result = CliRunner().invoke(app, ["demo", "--offline"])
     assert isinstance(result.exception, RunError)
     assert str(result.exception).endswith("make room and go on with the same command")

@@ -73,26 +73,26 @@ CASES = {
         spoil.run_copy("source", spoil.record(task="adapt")),
     ),
     "resume with other training data": Case(
-        "baseline --resume run",
+        "baseline --resume run --force-resume",
         ("run: the training data changed", "new run"),
         spoil.both(
             spoil.run_copy("tfidf", spoil.resumes_with()), spoil.data("intents.csv", "the cat,cat\n", append=True)
         ),
     ),
     "resume with other dev data": Case(
-        "baseline --resume run",
+        "baseline --resume run --force-resume",
         ("run: the dev sets changed", "new run"),
         spoil.both(
             spoil.run_copy("tfidf", spoil.resumes_with()), spoil.data("intents_dev.csv", "the cat,cat\n", append=True)
         ),
     ),
     "resume on other weights": Case(
-        "baseline --resume run",
+        "baseline --resume run --force-resume",
         ("run: the backbone's weights changed", "new run"),
         spoil.run_copy("lora", spoil.resumes_with(backbone__weights_sha256="0" * 64)),
     ),
     "resume with another Prompting LLM": Case(
-        "train --resume run",
+        "train --resume run --force-resume",
         ("run: the Prompting LLM changed since this run began", "new run"),
         spoil.run_copy("source", spoil.resumes_with(prompting_weights_sha256="0" * 64)),
     ),

@@ -98,10 +98,10 @@ class SourceEmbedder(PromptEmbedder):
         if settings.tuning == "lora":
             prompting.add_lora(settings.lora, seed=recipe.seed)
         writer = Writer(prompting, reads=settings.reads)
-        sample = given.data.sample_with_pairs(_MEASURED, recipe.seed)
 
         def measure() -> None:
             if settings.contrast is not None:
+                sample = given.data.sample_with_pairs(_MEASURED, recipe.seed)
                 writer.measure_gain(settings.contrast, sample.texts, sample.instructions)
 
         def restart(decoder: Decoder) -> Alignment:
