@@ -210,7 +210,10 @@ def _in_worker(embedder: PromptEmbedder, threads: int, answers: Any) -> None:
         answers.put(str(error))
 
 
-@pytest.mark.parametrize(("how", "threads", "works"), [("fork", 2, False), ("fork", 1, True), ("spawn", 2, True)])
+@pytest.mark.parametrize(
+    ("how", "threads", "works"),
+    [("fork", 2, False), ("fork", 1, True), pytest.param("spawn", 2, True, marks=pytest.mark.slow)],
+)
 def test_workers(embedder: PromptEmbedder, how: str, threads: int, works: bool) -> None:
     """A forked one would wait for ever for threads that torch started before."""
     context = multiprocessing.get_context(how)
