@@ -105,10 +105,7 @@ def weights_sha256(location: str, *, revision: str | None) -> str:
         return sha256_file(Path(location))
     digest = hashlib.sha256()
     with ExitStack() as stack:
-        files = [
-            stack.enter_context(safe_open(file, framework="pt")) for file in weight_files(location, revision=revision)
-        ]
-        homes = {name: file for file in files for name in file.keys()}  # noqa: SIM118 - not a dict
+        homes = _opened(stack, weight_files(location, revision=revision))
         for name in sorted(homes):
             rows = homes[name].get_slice(name)
             shape = rows.get_shape()
@@ -139,8 +136,7 @@ def all_weights_sha256(location: str, *, revision: str | None) -> str:
 def _hash_all(files: list[Path]) -> str:
     digest = hashlib.sha256()
     with ExitStack() as stack:
-        opened = [stack.enter_context(safe_open(file, framework="pt")) for file in files]
-        homes = {name: file for file in opened for name in file.keys()}  # noqa: SIM118 - not a dict
+        homes = _opened(stack, files)
         for name in sorted(homes):
             tensor = homes[name].get_tensor(name)
             digest.update(f"{name}{list(tensor.shape)}".encode())
@@ -153,6 +149,12 @@ def _hash_all(files: list[Path]) -> str:
                 tensor = tensor.to(torch.bfloat16).view(torch.int16)
             digest.update(tensor.contiguous().numpy().data)
     return digest.hexdigest()
+
+
+def _opened(stack: ExitStack, files: list[Path]) -> dict[str, Any]:
+    """Name of a weight -> the open file that holds it."""
+    opened = [stack.enter_context(safe_open(file, framework="pt")) for file in files]
+    return {name: file for file in opened for name in file.keys()}  # noqa: SIM118 - not a dict
 
 
 def weight_files(location: str, *, revision: str | None) -> list[Path]:

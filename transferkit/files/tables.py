@@ -127,10 +127,11 @@ def _lines(path: Path, *, where: str) -> list[str]:
 def _delimited(path: Path, *, where: str) -> Iterator[list[str]]:
     """The header, then every row of CSV or TSV with as many fields."""
     width = blank = 0
+    is_tsv = path.suffix.lower() == ".tsv"
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
-            for number, row in enumerate(_fields(file, "\t" if path.suffix.lower() == ".tsv" else ",", where=where)):
-                if path.suffix.lower() == ".tsv" and any("\n" in field for field in row):
+            for number, row in enumerate(_fields(file, "\t" if is_tsv else ",", where=where)):
+                if is_tsv and any("\n" in field for field in row):
                     raise ConfigError(
                         f"{where}, {f'row {number}' if number else 'header'}: a quotation mark opens a text there that "
                         "goes on over other lines, and in .tsv a row is a line; double the mark and put the text "

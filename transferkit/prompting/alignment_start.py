@@ -8,8 +8,7 @@ from transferkit.config.resolve import ResolvedAlignment
 from transferkit.decoder.decoder import Decoder
 from transferkit.errors import ConfigError
 from transferkit.prompting.alignment import Alignment, anchor_start, fit_quality, random_start
-from transferkit.prompting.anchors import shared_tokens
-from transferkit.prompting.mixtures import FEWEST_TOKENS, TOKENS, mix
+from transferkit.prompting.mixtures import FEWEST_TOKENS, TOKENS, mix, shared_ids
 from transferkit.prompting.saved import LearnedAlignment, SourceCheckpoint
 from transferkit.prompting.writer import Writer
 
@@ -62,11 +61,7 @@ def _anchors(writer: Writer, backbone: Decoder) -> tuple[Tensor, dict[str, Any]]
     """The regression from the Prompting LLM's token embeddings to the backbone's."""
     prompting = writer.prompting
     table = prompting.token_table().detach().float()
-    ids_p, ids_e = shared_tokens(
-        prompting.encoder.tokenizer,
-        backbone.encoder.tokenizer,
-        rows=(prompting.encoder.num_rows, backbone.encoder.num_rows),
-    )
+    ids_p, ids_e = shared_ids(prompting, backbone)
     if len(ids_p) < FEWEST_TOKENS or prompting.width != table.shape[1]:
         raise ConfigError(
             f"alignment.init: 'anchors' needs tokens that both vocabularies share (found {len(ids_p)}) and soft "

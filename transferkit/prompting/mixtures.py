@@ -31,7 +31,7 @@ class TokenMixer:
     """
 
     def __init__(self, prompting: PromptingLLM, decoder: Decoder) -> None:
-        named, own = _shared(prompting, decoder)
+        named, own = shared_ids(prompting, decoder)
         self.tokens = torch.tensor(named[:MOST_TOKENS])
         self._solution: Tensor | None = None
         if len(named) >= FEWEST_TOKENS:
@@ -55,7 +55,7 @@ def mix(shares: Mapping[str, Tensor], prompting: PromptingLLM, decoder: Decoder)
 
     Also of how many of the tokens; shares of those that the decoder lacks are left out.
     """
-    named, own = _shared(prompting, decoder)
+    named, own = shared_ids(prompting, decoder)
     column_of = {token: column for column, token in enumerate(shares[TOKENS].tolist())}
     found = [(column_of[i], j) for i, j in zip(named, own, strict=True) if i in column_of]
     columns = [column for column, _ in found]
@@ -64,6 +64,7 @@ def mix(shares: Mapping[str, Tensor], prompting: PromptingLLM, decoder: Decoder)
     return vectors, len(found)
 
 
-def _shared(prompting: PromptingLLM, decoder: Decoder) -> tuple[list[int], list[int]]:
+def shared_ids(prompting: PromptingLLM, decoder: Decoder) -> tuple[list[int], list[int]]:
+    """Ids of the tokens that both have, pair by pair, ordered by the Prompting LLM's."""
     rows = prompting.encoder.num_rows, decoder.encoder.num_rows
     return shared_tokens(prompting.encoder.tokenizer, decoder.encoder.tokenizer, rows=rows)
