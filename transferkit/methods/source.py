@@ -73,7 +73,7 @@ class SourceEmbedder(PromptEmbedder):
         self._others = list(others)
         self._turn = 0
         self._alone = False
-        self._alone_steps = self.first_finished_step = alone_steps
+        self.first_finished_step = alone_steps
         self._measure = measure
         self._restart = restart
 
@@ -132,9 +132,9 @@ class SourceEmbedder(PromptEmbedder):
     def before_step(self, step: int) -> None:
         """The backbone of this step, or none."""
         self._turn = step % (1 + len(self._others))
-        if step == self._alone_steps > 0:
+        if step == self.first_finished_step > 0:
             self._start_alignments()
-        self._alone = step < self._alone_steps
+        self._alone = step < self.first_finished_step
 
     def train(self, mode: bool = True) -> Self:
         """An evaluation after steps without a backbone reads through alignments that start there."""
