@@ -94,6 +94,10 @@ class Progress:
         message = f"{self.title}  kept step {step} (dev {score:.1f}){unchanged}"
         say(message, self.console)
 
+    def judged(self, verdict: str) -> None:
+        """The last line of a run that trained."""
+        say(f"{self.title}  {verdict}", self.console)
+
     def warn(self, message: str) -> None:
         """As :func:`warn`."""
         warn(message, self.console)

@@ -77,9 +77,9 @@ def test_knn_equals_scikit_learn(tmp_path: Path) -> None:
 
 def test_the_first_of_equally_near_neighbours_decides_and_zero_rows_are_safe() -> None:
     x = np.array([[1, 0], [0, 0], [3, 0], [2, 0]], dtype=np.float32)
-    assert scores.knn_accuracy(x, query_labels=["b", "b"], train_labels=["b", "a"]) == 100.0
-    assert scores.knn_accuracy(csr_matrix(x), query_labels=["b", "b"], train_labels=["b", "a"]) == 100.0
-    assert scores.knn_accuracy(x, query_labels=["a", "a"], train_labels=["b", "a"]) == 0.0
+    assert scores.knn(query_labels=["b", "b"], train_labels=["b", "a"])(x) == 100.0
+    assert scores.knn(query_labels=["b", "b"], train_labels=["b", "a"])(csr_matrix(x)) == 100.0
+    assert scores.knn(query_labels=["a", "a"], train_labels=["b", "a"])(x) == 0.0
 
 
 @pytest.mark.parametrize("sparse", [False, True])
@@ -120,16 +120,16 @@ def test_ndcg_equals_a_loop_and_scikit_learn(documents: int) -> None:
     x = vectors(20 + documents)
     gold = np.array([[wanted.get(i, 0.0) for i in range(documents)] for wanted in relevant])
     unit = x / np.linalg.norm(x, axis=1, keepdims=True)
-    score = scores.ndcg_at_10(x, relevant=relevant)
+    score = scores.retrieval(relevant=relevant)(x)
     assert score == pytest.approx(ndcg_by_hand(x.astype(float), relevant), abs=1e-9)
     assert score == pytest.approx(100 * ndcg_score(gold, unit[:20] @ unit[20:].T, k=10), abs=1e-9)
-    assert scores.ndcg_at_10(csr_matrix(x), relevant=relevant) == pytest.approx(score, abs=1e-9)
+    assert scores.retrieval(relevant=relevant)(csr_matrix(x)) == pytest.approx(score, abs=1e-9)
 
 
 def test_of_equally_similar_documents_the_first_comes_first() -> None:
     x = np.ones((1 + 30, 2), dtype=np.float32)
-    assert scores.ndcg_at_10(x, relevant=[{1: 1.0}]) == pytest.approx(100 / math.log2(3))
-    assert scores.ndcg_at_10(x, relevant=[{10: 1.0}]) == 0.0
+    assert scores.retrieval(relevant=[{1: 1.0}])(x) == pytest.approx(100 / math.log2(3))
+    assert scores.retrieval(relevant=[{10: 1.0}])(x) == 0.0
 
 
 def entropy(items: list[Any]) -> float:

@@ -9,7 +9,7 @@ from scipy.stats import spearmanr
 from transferkit.config.datasets import DataSection
 from transferkit.data.dev_set import FEWEST, DevSetData, halves
 from transferkit.data.dev_sets import load_dev_sets
-from transferkit.data.scores import knn_accuracy
+from transferkit.data.scores import knn
 
 RNG = np.random.default_rng(11)
 
@@ -65,7 +65,7 @@ def test_each_half_is_scored_by_its_own_rows(tmp_path: Path) -> None:
     train = [str(i % 3) for i in range(12)]
     for rows, score in zip(found, (choosing_score(data, x), data.reported_score(x)), strict=True):
         labels = [str(i % 3) for i in rows]
-        expected = knn_accuracy(np.concatenate([x[rows], x[90:]]), query_labels=labels, train_labels=train)
+        expected = knn(query_labels=labels, train_labels=train)(np.concatenate([x[rows], x[90:]]))
         assert score == pytest.approx(expected)
     assert data.reported_rows == len(found[1])
 

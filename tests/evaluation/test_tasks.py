@@ -168,7 +168,7 @@ def test_classification_is_mtebs_protocol_and_not_the_nearest_neighbour(folder: 
     assert found["main_score"] == pytest.approx(np.mean([one["accuracy"] for one in found["scores_per_experiment"]]))
     data = dev_set(folder / "classification" / "intents", "knn", path="test.csv", train_path="train.parquet")
     vectors = encoder.embedder.encode(data.texts)
-    labels = {name: data.parts["all"].metric.keywords[f"{name}_labels"] for name in ("query", "train")}
+    labels = {name: data.parts["all"].metric.gold[f"{name}_labels"] for name in ("query", "train")}
     first = _drawn(labels["train"])
     classifier = LogisticRegression(max_iter=100, random_state=42).fit(
         vectors[15:][first], np.array(labels["train"])[first]

@@ -2,14 +2,13 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
 from hashlib import blake2b
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
-from transferkit.data.scores import Vectors, agreement
+from transferkit.data.scores import Metric, Outcomes, Vectors, agreement
 from transferkit.errors import RunError
 
 Places: TypeAlias = npt.NDArray[np.intp]
@@ -24,7 +23,7 @@ class Part:
 
     rows: int
     places: Places
-    metric: "partial[float]" = field(repr=False)
+    metric: Metric = field(repr=False)
 
 
 @dataclass(frozen=True)
@@ -104,6 +103,18 @@ class DevSetData:
         Raises:
             RunError: not one vector a text, or values that are not finite.
         """
+        return self.parts[rows].metric.summary(self._outcomes(vectors, rows))
+
+    def reported_outcomes(self, vectors: Vectors) -> Outcomes:
+        """What each reported row came to; :attr:`reporting` makes their score of it."""
+        return self._outcomes(vectors, "reporting" if self.is_halved else "all")
+
+    @property
+    def reporting(self) -> Metric:
+        """The metric of the rows that are reported."""
+        return self._reporting.metric
+
+    def _outcomes(self, vectors: Vectors, rows: Rows) -> Outcomes:
         if vectors.shape[0] != len(self.texts):
             raise RunError(f"dev set {self.name!r}: expected {len(self.texts)} vectors, got {vectors.shape[0]}")
         part = self.parts[rows]
@@ -111,14 +122,11 @@ class DevSetData:
         values = found if isinstance(found, np.ndarray) else found.data
         if not np.isfinite(values).all():
             raise RunError(f"dev set {self.name!r}: vectors hold NaN or infinity; lower the learning rate")
-        return part.metric(found)
+        return part.metric.outcomes(found)
 
     def taught(self, vectors: npt.NDArray[np.float32]) -> "DevSetData":
         """A set of texts alone that can be scored: with its teacher's vectors (texts, d_t), in their order."""
-        parts = {
-            name: replace(part, metric=partial(agreement, gold=vectors[part.places]))
-            for name, part in self.parts.items()
-        }
+        parts = {name: replace(part, metric=agreement(gold=vectors[part.places])) for name, part in self.parts.items()}
         return replace(self, parts=parts)
 
 

@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Callable, Sequence
-from functools import partial
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -22,7 +21,7 @@ from transferkit.data.scored_rows import (
     read_queries,
     relevant_only,
 )
-from transferkit.data.scores import Vectors, knn_accuracy, ndcg_at_10, spearman, v_measure
+from transferkit.data.scores import Metric, Outcomes, Vectors, clustering, knn, retrieval, sts
 from transferkit.data.tables import Columns, Source, TableReader, local_source
 from transferkit.errors import ConfigError, RunError
 
@@ -92,14 +91,14 @@ class _Reader(TableReader):
             texts: of all its rows.
             instructions: one a text.
             rows: text and truth of each row that is scored, see :func:`transferkit.data.dev_set.halves`.
-            part: some of them -> their texts and metric, whose gold data are its keywords.
+            part: some of them -> their texts and metric, with its gold data.
             counts: what was read.
         """
         parts: dict[Rows, Part] = {"all": part(np.arange(len(rows)))}
         found = halves([key for key, _ in rows], [truth for _, truth in rows]) if self.spec.select else None
         if found is not None:
             parts["choosing"], parts["reporting"] = map(part, found)
-        gold = parts["all"].metric.keywords
+        gold = parts["all"].metric.gold
         # How texts alone are read is their teacher's to say, who is known once a run begins; the record names both.
         read = None if self.spec.kind == "texts" else instructions
         identity = [self.spec.kind, texts, read, gold, *(["halves"] if found is not None else [])]
@@ -128,7 +127,7 @@ def _load_knn(reader: _Reader) -> DevSetData:
 
     def part(rows: Places) -> Part:
         labels = [queries["label"][row] for row in rows]
-        metric = partial(knn_accuracy, query_labels=labels, train_labels=train["label"])
+        metric = knn(query_labels=labels, train_labels=train["label"])
         return Part(len(rows), np.concatenate([rows, labelled]), metric)
 
     instructions = [spec.instruction] * len(texts)
@@ -144,7 +143,7 @@ def _load_sts(reader: _Reader) -> DevSetData:
 
     def part(rows: Places) -> Part:
         both = np.concatenate([rows, rows + len(gold)])
-        return Part(len(rows), both, partial(spearman, gold=[gold[row] for row in rows]))
+        return Part(len(rows), both, sts(gold=[gold[row] for row in rows]))
 
     keys = ["\0".join(sorted(both)) for both in zip(first, second, strict=True)]  # one way round or the other
     instructions = [spec.instruction] * (2 * len(gold))
@@ -159,7 +158,7 @@ def _load_clustering(reader: _Reader) -> DevSetData:
     texts, labels = rows["text"], rows["label"]
 
     def part(chosen: Places) -> Part:
-        return Part(len(chosen), chosen, partial(v_measure, labels=[labels[row] for row in chosen]))
+        return Part(len(chosen), chosen, clustering(labels=[labels[row] for row in chosen]))
 
     instructions = [spec.instruction] * len(texts)
     return reader.finish(texts, instructions, rows=list(zip(texts, labels, strict=True)), part=part)
@@ -180,13 +179,13 @@ def _load_texts(reader: _Reader) -> DevSetData:
         raise ConfigError(f"{source}: expected at least {FEWEST_TEXTS} different texts, got {len(texts)}")
 
     def part(rows: Places) -> Part:
-        return Part(len(rows), rows, partial(_untaught))
+        return Part(len(rows), rows, Metric(_untaught, np.sum, {}))
 
     instructions = [spec.instruction] * len(texts)
     return reader.finish(texts, instructions, rows=list(zip(texts, texts, strict=True)), part=part)
 
 
-def _untaught(vectors: Vectors) -> float:
+def _untaught(vectors: Vectors) -> Outcomes:
     raise RunError("a dev set of kind 'texts' has no score before its teacher has read the texts")
 
 
@@ -205,7 +204,7 @@ def _load_retrieval(reader: _Reader) -> DevSetData:
 
     def part(rows: Places) -> Part:
         documents_at = np.arange(len(kept), len(kept) + len(places))
-        metric = partial(ndcg_at_10, relevant=[relevant[row] for row in rows])
+        metric = retrieval(relevant=[relevant[row] for row in rows])
         return Part(len(rows), np.concatenate([rows, documents_at]), metric)
 
     return reader.finish(

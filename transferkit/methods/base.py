@@ -77,6 +77,7 @@ class Embedder(Encoding):
     Attributes:
         facts: of the method; literals alone, see :mod:`transferkit.config.methods`.
         divergence_remedy: what a user can do about a loss that is no number.
+        start_title: what it is before its first step.
         first_finished_step: from which on training makes the vectors that it delivers.
         tokens_read: backbone tokens processed since :meth:`take_tokens`, for the convergence table.
         template: what a decoder reads, as text; None where none reads.
@@ -86,6 +87,7 @@ class Embedder(Encoding):
     facts: ClassVar[MethodFacts]
     takes_readout: ClassVar[bool] = True
     divergence_remedy: ClassVar[str] = "lower optim.lr"
+    start_title: ClassVar[str] = "its start"
     tokens_read: int = 0
     first_finished_step: int = 0
     template: str | None = None
@@ -187,6 +189,10 @@ class Embedder(Encoding):
     def without_backbone(self) -> "Embedder | None":
         """What is left of it where its decoder is taken away; None: nothing, as the fact ``alone`` says too."""
         return None
+
+    def rivals(self) -> dict[str, "Embedder"]:
+        """What it must beat to be worth its training, by name: what one has without it. Its start is beside these."""
+        return {}
 
     def unadapted(self) -> AbstractContextManager[None]:
         """Inside the block its decoder is as it was before anything was learned."""

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from transferkit.config.methods import MethodFacts
-from transferkit.config.poolings import FrozenPooling, Pooling, of_states
+from transferkit.config.poolings import FrozenPooling, Pooling, of_states, without_soft_tokens
 from transferkit.config.resolve import ResolvedRecipe
 from transferkit.config.sections import FrozenSection
 from transferkit.config.template import template_name
@@ -98,3 +98,11 @@ def _readings(frozen: FrozenSection) -> Iterator[tuple[str, list[FrozenPooling]]
 def variant_name(pooling: str, template: str) -> str:
     """What a way to read a decoder is called."""
     return f"{pooling} · {template_name(template, soft=True)}"
+
+
+def as_it_is(embedder: BackboneEmbedder) -> dict[str, Embedder]:
+    """The decoder of a method with soft tokens, read without them; nothing where its full pass is not exact."""
+    if not embedder.backbone.exactness.full:
+        return {}
+    template, pooling = without_soft_tokens(embedder.template, embedder.pooling)
+    return {"the frozen decoder": FrozenEmbedder(embedder.reader.behind(template), pooling=pooling)}

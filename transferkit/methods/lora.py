@@ -30,6 +30,7 @@ class LoraEmbedder(BackboneEmbedder):
         sections=("embedding", "lora"),
         rereads=True,
     )
+    start_title = "its start, the frozen decoder"
 
     def __init__(
         self,

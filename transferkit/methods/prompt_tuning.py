@@ -10,7 +10,8 @@ from transferkit.config.methods import MethodFacts
 from transferkit.config.poolings import Pooling
 from transferkit.config.resolve import ResolvedRecipe
 from transferkit.decoder.reader import Reader
-from transferkit.methods.base import Given, Group, Saved
+from transferkit.methods.base import Embedder, Given, Group, Saved
+from transferkit.methods.frozen import as_it_is
 from transferkit.methods.on_backbone import BackboneEmbedder, build_reader, open_reader
 from transferkit.readout.readout import Readout
 
@@ -73,6 +74,10 @@ class PromptTuningEmbedder(BackboneEmbedder):
         prompt = saved.tensors["prompt"]
         reader = open_reader(saved, soft_tokens=len(prompt))
         return cls(reader, prompt, pooling=saved.description["backbone"]["pooling"])
+
+    def rivals(self) -> dict[str, Embedder]:
+        """The decoder without any soft tokens."""
+        return as_it_is(self)
 
     def reread(self, *, template: str, pooling: Pooling) -> "PromptTuningEmbedder":
         """The same vectors behind another template."""

@@ -18,6 +18,7 @@ from transferkit.decoder.reader import Reader
 from transferkit.decoder.tokens import CutTexts
 from transferkit.methods.base import Embedder, Given, Group, Saved
 from transferkit.methods.described import Rows, token_names
+from transferkit.methods.frozen import as_it_is
 from transferkit.methods.on_backbone import BackboneEmbedder, build_reader, open_reader
 from transferkit.methods.prompting_alone import Join, PromptingAlone
 from transferkit.prompting.alignment import Alignment
@@ -237,6 +238,10 @@ class PromptEmbedder(BackboneEmbedder):
     def reread(self, *, template: str, pooling: Pooling) -> "PromptEmbedder":
         """The same Prompting LLM and W behind another template."""
         return type(self)(self.writer, self.alignment, self.reader.behind(template), pooling=pooling)
+
+    def rivals(self) -> dict[str, Embedder]:
+        """The decoder without its soft tokens, and they without the decoder."""
+        return {**as_it_is(self), "the Prompting LLM alone": self.without_backbone()}
 
     def without_backbone(self) -> Embedder:
         """The Prompting LLM alone; whatever this one has beside its states, that one has too."""

@@ -27,6 +27,7 @@ from transferkit.runner.prepare import Inputs, Prepared, prepare, resolved
 from transferkit.runner.provenance import lineage
 from transferkit.runner.record import finished, first_record, label, untrained_row, write_record
 from transferkit.runner.resuming import check_as_begun, check_goes_on, check_unchanged, continued
+from transferkit.runner.verdict import in_words, verdict
 from transferkit.runs.checkpoint_folder import given_folder, source_facts
 from transferkit.runs.folder import begin_in, delivered, new_run_folder, read_record, write_metrics
 from transferkit.training.distributed import from_main, is_main
@@ -181,11 +182,15 @@ def _train(prepared: Prepared, folder: Path, progress: Progress) -> dict[str, An
     readout_seconds = perf_counter() - started
     _save(prepared, embedder, folder)
     progress.kept(fitted.best.step, delivered(fitted.best.row["score"]), steps=recipe.optim.steps)
+    found = verdict(embedder, fitted, scorer)
+    if found is not None:
+        progress.judged(in_words(found))
     if tracker is not None:
         tracker.end_training()
     state = fitted.state
     return {
         "steps": state.step,
+        "verdict": found,
         "best": _kept(fitted.best.step, fitted.best.row),
         "timings": {
             **teacher_seconds,

@@ -1,7 +1,7 @@
 """The one training loop, for every method that learns: evaluate, save, stop, step, log."""
 
 from dataclasses import dataclass
-from math import ceil
+from math import ceil, sqrt
 from pathlib import Path
 from time import perf_counter
 from typing import Any, Literal
@@ -33,6 +33,7 @@ class Fitted:
 
     best: Best
     state: TrainState
+    moved: float  # the way of all weights from where they began, over their size at its end
 
 
 def fit(
@@ -61,6 +62,7 @@ def fit(
     parameters = [p for group in groups.values() for p in group]
     optimizer = make_optimizer(groups, recipe.optim, embedder.rate_unit)
     named = {name: p for name, p in embedder.named_parameters() if any(p is q for q in parameters)}
+    begun_with = {name: p.detach().cpu().clone() for name, p in named.items()}
     state = load_newest_state(folder, named, optimizer, warn=progress.warn) or TrainState()
     embedder.begin_training(state.method)
     state.recipe = recipe.model_dump(mode="json")
@@ -93,7 +95,7 @@ def fit(
     assert state.best is not None  # step 0 was evaluated
     restore(named, state.best.weights)
     embedder.end_training()
-    return Fitted(state.best, state)
+    return Fitted(state.best, state, _moved(begun_with, state.best.weights))
 
 
 def _time_is_up(optim: OptimSection, state: TrainState, device: torch.device) -> bool:
@@ -156,7 +158,8 @@ def evaluate(
 
     Returns the readout that was chosen.
     """
-    evaluation = scorer(embedder)
+    vectors = scorer.read(embedder)
+    evaluation = scorer.score(vectors)
     embedder.take_tokens()  # evaluation is no training
     row = state.metrics_row(evaluation, peak_memory_bytes=peak_memory_bytes())
     state.metrics.append(row)
@@ -165,6 +168,9 @@ def evaluate(
     if state.best is None or keep == "last" or evaluation.choosing_score > state.best.choosing:
         weights = {n: p.detach().cpu().clone() for n, p in named.items()}
         state.best = Best(state.step, evaluation.row(), weights, evaluation.readout)
+        state.best.evidence = scorer.evidence(vectors, evaluation.readout)
+    if state.step == 0:
+        state.start = state.best.evidence
     progress.evaluated(row, figures=state.figures)
     if len(state.metrics) == 1:  # the dev texts and the readout's sample were read, and nothing else
         for sentence in cut_in_words(embedder.cut_texts()):
@@ -175,6 +181,12 @@ def evaluate(
             figures |= {f"dev/{name}/{kind}": value for kind, value in both.items()}
         tracker.log({key: value for key, value in figures.items() if value is not None}, step=state.step)
     return evaluation.readout
+
+
+def _moved(start: dict[str, Tensor], end: dict[str, Tensor]) -> float:
+    way = sum(float((end[name] - start[name]).square().sum()) for name in start)
+    size = sum(float(value.square().sum()) for value in end.values())
+    return sqrt(way / max(size, 1e-30))
 
 
 def restore(named: dict[str, nn.Parameter], weights: dict[str, Tensor]) -> None:

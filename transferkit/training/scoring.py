@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from transferkit.data.dev_set import DevSetData
+    from transferkit.data.scores import Outcomes
     from transferkit.decoder.text_states import TextStateMemory
     from transferkit.methods.base import Embedder
     from transferkit.readout.choose import Choice
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 # Readout -> percent: "plain", the kinds that were tried, and "readout", what a checkpoint is delivered with; None
 # where none is fitted.
 Scores = dict[str, float | None]
+SOME = 64  # vectors that show how far training moved them
 
 
 @dataclass(frozen=True)
@@ -74,6 +76,19 @@ class Vectors:
     def part(self, of: Callable[["Tensor"], "Tensor"]) -> "Vectors":
         """The vectors that ``of`` takes out of these; each such part is charged the whole pass."""
         return replace(self, dev=of(self.dev), sample=None if self.sample is None else of(self.sample))
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What a difference of two evaluations is judged by, as it was delivered.
+
+    Attributes:
+        outcomes: of each set that may select, what its reported rows came to.
+        vectors: (64, d), pooled, of the first dev texts.
+    """
+
+    outcomes: "list[Outcomes]"
+    vectors: "Tensor"
 
 
 class Scorer:
@@ -158,6 +173,24 @@ class Scorer:
             seconds=vectors.seconds + perf_counter() - started,
             readout=choice.chosen.readout,
         )
+
+    def evidence(self, vectors: Vectors, readout: "Readout | None") -> Evidence:
+        """Of vectors that are delivered through ``readout``."""
+        outcomes = [
+            self.dev_sets[i].reported_outcomes(_read_out(vectors.dev, self.places[i], readout)) for i in self._selecting
+        ]
+        return Evidence(outcomes, vectors.dev[:SOME].cpu().clone())
+
+    def those_that_select(self) -> "Scorer":
+        """A scorer of the sets that may select alone, which keeps no states."""
+        sets = [self.dev_sets[i] for i in self._selecting]
+        return Scorer(sets, sample=self.sample, readout=self.readout, batch_size=self.batch_size)
+
+    def through(self, embedder: "Embedder", settings: "Settings | None") -> Evidence:
+        """Of another embedder, whose vectors pass a readout of ``settings`` that is fitted to them."""
+        vectors = self.read(embedder)
+        fitted = None if settings is None or vectors.sample is None else self._fitter(vectors.sample).fit(settings)
+        return self.evidence(vectors, fitted)
 
     def _without_readout(self, vectors: Vectors, started: float) -> Evaluation:
         plain = self._reported(vectors.dev, None)

@@ -19,7 +19,7 @@ from transferkit.prompting.saved import below, load_tensors
 from transferkit.readout.readout import Readout, Settings
 from transferkit.runs.folder import NO_FIGURES, delivered
 from transferkit.training.distributed import is_main
-from transferkit.training.scoring import Evaluation
+from transferkit.training.scoring import Evaluation, Evidence
 
 _PREFIX = "state-"
 _COUNTERS = (
@@ -44,6 +44,7 @@ class Best:
     row: dict[str, Any]  # the evaluation's part of the metrics row
     weights: dict[str, Tensor]
     readout: Readout | None = None  # that was scored; a resumed run has none and fits it again
+    evidence: Evidence | None = None  # none in a state of an earlier version
 
     @property
     def choosing(self) -> float:
@@ -64,6 +65,7 @@ class TrainState:
     figures: dict[str, float] = field(default_factory=dict)  # of the method, each of the last step that gave it
     evaluated: int = -1  # last step that was evaluated
     best: Best | None = None
+    start: Evidence | None = None  # of step 0
     metrics: list[dict[str, Any]] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)  # of the method, said once
     method: dict[str, Any] = field(default_factory=dict)  # what the method asks to be given when it is resumed
@@ -108,6 +110,8 @@ def save_state(
     if state.best is not None:
         facts["best"] = {"step": state.best.step, "row": state.best.row}
         tensors |= {f"best.{name}": value for name, value in state.best.weights.items()}
+        tensors |= _evidence_tensors("best_evidence", state.best.evidence)
+    tensors |= _evidence_tensors("start_evidence", state.start)
     if state.in_loss is not None:
         facts["in_loss"] = state.in_loss.settings.as_facts()
         tensors |= {f"in_loss.{name}": value for name, value in state.in_loss.state_dict().items()}
@@ -184,10 +188,26 @@ def _load(folder: Path, named: dict[str, nn.Parameter], optimizer: torch.optim.O
     state.figures, state.method = facts.get("figures", figures), facts.get("method", earlier)
     if "best" in facts:
         weights = {name: tensors[f"best.{name}"] for name in named}
-        state.best = Best(**facts["best"], weights=weights)
+        state.best = Best(**facts["best"], weights=weights, evidence=_evidence(tensors, "best_evidence"))
+    state.start = _evidence(tensors, "start_evidence")
     if "in_loss" in facts:
         learned = below(tensors, "in_loss")
         state.in_loss = Readout(Settings(**facts["in_loss"]), len(learned["mean"]))
         state.in_loss.load_state_dict(learned)
         state.in_loss.to(next(iter(named.values())).device)
     return state
+
+
+def _evidence_tensors(prefix: str, evidence: Evidence | None) -> dict[str, Tensor]:
+    if evidence is None:
+        return {}
+    outcomes = {f"{prefix}.outcomes.{i}": torch.from_numpy(one) for i, one in enumerate(evidence.outcomes)}
+    return {f"{prefix}.vectors": evidence.vectors, **outcomes}
+
+
+def _evidence(tensors: dict[str, Tensor], prefix: str) -> Evidence | None:
+    found = below(tensors, prefix)
+    if not found:
+        return None
+    outcomes = [found[f"outcomes.{i}"].numpy() for i in range(len(found) - 1)]
+    return Evidence(outcomes, found["vectors"])
