@@ -133,7 +133,8 @@ def test_vectors_of_questions_are_refused_where_the_sides_differ(
     path = embed(checkpoint, copied(made, suffix, tmp_path).with_name(f"asked{suffix}"), made, side="query")
     says = (
         r"was embedded as questions with the instruction 'see', and what is to be found is read with '' beside this "
-        r"question; embed the texts again with --side document --instruction ''$"
+        r"question; ask with the --instruction that goes with it, or embed the texts again with --side document "
+        r"--instruction ''$"
     )
     with pytest.raises(ConfigError, match=says):
         searched(checkpoint, path)

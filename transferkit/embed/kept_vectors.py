@@ -109,8 +109,8 @@ class KeptIndex(Nearest):
             read_as = "questions" if other_side else "texts"
             raise ConfigError(
                 f"{where}: was embedded as {read_as} with the instruction {origin.instruction!r}, and what is to be "
-                f"found is read with {self.of_texts!r} beside this question; embed the texts again with --side "
-                f"document --instruction {self.of_texts!r}"
+                f"found is read with {self.of_texts!r} beside this question; ask with the --instruction that goes "
+                f"with it, or embed the texts again with --side document --instruction {self.of_texts!r}"
             )
         try:
             check_finite(kept.vectors)
