@@ -53,6 +53,12 @@ def test_wheel_has_every_yaml(contents: set[str], kind: str) -> None:
     assert any(name.endswith(".yaml") for name in built)
 
 
+def test_wheel_knows_the_tested_versions(wheel: Path, contents: set[str]) -> None:
+    (name,) = (name for name in contents if name.endswith(".dist-info/extra_metadata/constraints.txt"))
+    with ZipFile(wheel) as archive:
+        assert archive.read(name) == (ROOT / "constraints.txt").read_bytes()
+
+
 def test_wheel_has_the_package_and_nothing_else(contents: set[str]) -> None:
     package = {name for name in contents if not name.startswith("transferkit/builtin/")}
     metadata = {name for name in package if ".dist-info/" in name}
@@ -76,6 +82,11 @@ def test_installed_wheel_works_away_from_the_checkout(wheel: Path, tmp_path: Pat
     home = run("-c", "import transferkit; print(transferkit.__file__)", cwd=away, path=site)
     assert Path(home.strip()).is_relative_to(site)
     assert "adapt" in run("-m", "transferkit", "--help", cwd=away, path=site)
+    (home,) = site.glob("*.dist-info")
+    code = "from transferkit.doctor.packages import *; print(tested_versions()['torch'], len(list(examine_packages())))"
+    version, count = run("-c", code, cwd=away, path=site).split()
+    assert f"torch=={version}" in (home / "extra_metadata" / "constraints.txt").read_text()
+    assert int(count) > 15
     for kind in ("backbones", "recipes"):
         listed = run("-m", "transferkit", kind, "list", cwd=away, path=site)
         for spec in (ROOT / kind).rglob("*.yaml"):

@@ -213,11 +213,13 @@ def test_going_on_with_anything_else_is_refused_and_nothing_is_lost(source: Path
     before = parts(tmp_path)
     assert len(before) == 2  # the premise
     other = Setup(Sampling(samples=3), seed=4, batch_size=2)
-    with pytest.raises(ConfigError, match=r"begun with other settings \(seed, sampling\); give the same command"):
+    with pytest.raises(
+        ConfigError, match=r"begun with other settings \(seed: 3, now 4, sampling\); give the same command"
+    ):
         augment(source, out, setup=other)
-    with pytest.raises(ConfigError, match=r"other settings \(swap\)"):
+    with pytest.raises(ConfigError, match=r"other settings \(swap: \{\"rate\": 0.2\}, now none\)"):
         augment(source, out, NOISE[:1])
-    with pytest.raises(ConfigError, match=r"other settings \(limit, filters\)"):
+    with pytest.raises(ConfigError, match=r"other settings \(limit: null, now 50, filters\)"):
         augment(source, out, limit=50, limits=Limits(max_overlap=0.8))
     source.write_text(source.read_text() + "one more\n")
     with pytest.raises(ConfigError, match=r"other settings \(input\)"):

@@ -33,6 +33,7 @@ COMMANDS = [
         "search",
         "attention",
         "demo",
+        "doctor",
         "templates",
     ),
     *("backbones", "backbones list", "backbones show", "backbones probe"),

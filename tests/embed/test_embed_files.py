@@ -27,12 +27,14 @@ from transferkit.embed import files as embed_files
 from transferkit.embed.files import BATCHES_PER_BLOCK, embed_blocks, embed_file
 from transferkit.errors import ConfigError, RunError
 from transferkit.files.lock import sole_use
-from transferkit.files.vector_files import VectorFile
+from transferkit.files.vector_files import Origin, VectorFile, note_file
 from transferkit.methods.base import Embedder
 from transferkit.readout.fit import Fitter
 from transferkit.readout.readout import Readout, Settings
 
 BLOCK = 2 * BATCHES_PER_BLOCK  # texts, at the batch size used here
+NPY = ["vectors.npy", "vectors.npy.json"]  # what an output leaves
+ORIGIN = Origin(embedder="a", side="query", instruction="", readout="none", input="texts")
 
 
 @pytest.fixture(scope="module")
@@ -116,7 +118,7 @@ def test_every_input_gives_the_vectors_of_encode_in_order(
     assert vectors.dtype == np.float32
     assert vectors.shape == expected.shape
     assert np.abs(vectors - expected).max() <= 1e-6
-    assert sorted(path.name for path in tmp_path.iterdir()) == sorted([f"texts{suffix}", "vectors.npy"])
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted([f"texts{suffix}", *NPY])
 
 
 @pytest.mark.parametrize("suffix", [".npy", ".jsonl", ".parquet"])
@@ -136,7 +138,7 @@ def test_the_outputs_folder_is_made_with_the_first_block(checkpoint: Path, texts
         embed(checkpoint, source, out)
     assert not (tmp_path / "new").exists()
     assert embed(checkpoint, source, out) == len(texts)
-    assert [path.name for path in out.parent.iterdir()] == [out.name]
+    assert sorted(path.name for path in out.parent.iterdir()) == NPY
 
 
 def test_npy_is_what_numpy_itself_would_save(checkpoint: Path, texts: list[str], tmp_path: Path) -> None:
@@ -187,7 +189,9 @@ def test_resumed_file_equals_the_uninterrupted_one_byte_for_byte(
     assert embed(checkpoint, source, out, resume=True) == len(texts)
     assert blocks == [BLOCK, len(texts) - 2 * BLOCK]  # the first block is not embedded again
     assert out.read_bytes() == whole.read_bytes()
-    assert sorted(path.name for path in tmp_path.iterdir()) == sorted([source.name, whole.name, out.name])
+    notes = [] if suffix == ".parquet" else [note_file(whole), note_file(out)]
+    assert sorted(tmp_path.iterdir()) == sorted([source, whole, out, *notes])
+    assert len({note.read_bytes() for note in notes}) <= 1
 
 
 def test_resume_without_a_part_starts_afresh(checkpoint: Path, texts: list[str], tmp_path: Path) -> None:
@@ -207,7 +211,7 @@ def test_resume_with_anything_else_is_refused(
     way_out = "give the same command and --resume to go on, or remove it to start again$"
     with pytest.raises(ConfigError, match=rf"begun with other settings \(checkpoint\); {way_out}"):
         embed(other, source, out, resume=True)
-    with pytest.raises(ConfigError, match=r"begun with other settings \(instruction, input\);"):
+    with pytest.raises(ConfigError, match=r"begun with other settings \(instruction: 'see', now '', input\);"):
         embed(checkpoint, write(tmp_path, ".jsonl", texts), out, resume=True, instruction="", column="body")
     source.write_text("\n".join(texts[::-1]))
     with pytest.raises(ConfigError, match=r"begun with other settings \(input\);"):
@@ -250,7 +254,7 @@ def test_standard_input_and_resuming_it(
     standard_input(monkeypatch, b"")
     with pytest.raises(ConfigError, match="standard input: holds no texts"):
         embed(checkpoint, "-", tmp_path / "none.npy")
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["vectors.npy"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == NPY
 
 
 def test_no_more_than_one_block_is_read_ahead(tmp_path: Path) -> None:
@@ -271,7 +275,7 @@ def test_no_more_than_one_block_is_read_ahead(tmp_path: Path) -> None:
     for done in embed_blocks(Lengths(Readout.plain(1)), rows(), file, instruction="", batch_size=8):
         ahead = max(ahead, read_so_far - done)
         assert read_so_far - (done - 8 * BATCHES_PER_BLOCK) <= 8 * BATCHES_PER_BLOCK or done == 5000
-    file.finish()
+    file.finish(ORIGIN)
     assert ahead == 0  # a block is read when the one before is on disk
     assert np.load(tmp_path / "lengths.npy")[:, 0].tolist() == [i % 7 for i in range(5000)]
 
@@ -474,7 +478,7 @@ def test_a_part_of_the_other_side_is_not_continued(sided: Path, texts: list[str]
     source, out = write(tmp_path, ".txt", texts), tmp_path / "vectors.npy"
     with failing_block(2, KeyboardInterrupt()), pytest.raises(KeyboardInterrupt):
         embed(sided, source, out, side="document")
-    with pytest.raises(ConfigError, match=r"was begun with other settings \(side\)"):
+    with pytest.raises(ConfigError, match=r"was begun with other settings \(side: document, now query\)"):
         embed(sided, source, out, side="query", resume=True)
 
 

@@ -1,6 +1,7 @@
 """A part file: what counts, going on, refusals, and parts that an earlier version began."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +9,7 @@ import pytest
 
 from transferkit.errors import ConfigError, RunError
 from transferkit.files.parts import PartFile
-from transferkit.files.vector_files import VectorFile
+from transferkit.files.vector_files import Origin, VectorFile, read_origin
 
 
 def part_file(folder: Path, **identity: str) -> PartFile:
@@ -85,7 +86,8 @@ def test_a_refusal_changes_nothing(tmp_path: Path) -> None:
         file.write(b"half")
     before = {path.name: path.read_bytes() for path in (tmp_path / "new").iterdir()}
     message = (
-        r"\.out\.txt\.part: was begun with other settings \(input, seed\); give the same command to go on, or remove"
+        r"\.out\.txt\.part: was begun with other settings \(input: a, now b, seed: none, now 1\); give the same "
+        "command to go on, or remove it to start again"
     )
     with pytest.raises(ConfigError, match=message):
         part_file(tmp_path, input="b", seed="1").resume()
@@ -126,5 +128,7 @@ def test_vectors_that_an_earlier_version_began_go_on(tmp_path: Path) -> None:
     file = VectorFile(out, identity=identity)
     file.resume()
     file.append(["c"], np.zeros((1, 3), np.float32))
-    file.finish()
+    origin = Origin(embedder="a", side="query", instruction="", readout="none", input="texts")
+    file.finish(origin)
+    assert read_origin(out, where="") == replace(origin, rows=3, width=3)
     assert np.load(out).tolist() == [[1, 1, 1], [1, 1, 1], [0, 0, 0]]

@@ -22,6 +22,7 @@ from transferkit.checkpoints.open import open_model
 from transferkit.config.recipe import Recipe
 from transferkit.embed.files import embed_file
 from transferkit.errors import ConfigError, RunError
+from transferkit.files.vector_files import note_file
 from transferkit.runner.prepare import Inputs, prepare, resolved
 from transferkit.runner.provenance import lineage
 from transferkit.runner.run import resume, start
@@ -303,7 +304,11 @@ def test_another_teacher_is_refused_when_a_run_goes_on(
                 name="r",
                 console=QUIET,
             )
-    np.save(kept, np.load(kept) + 1)
+    changed = np.load(kept) + 1
+    np.save(kept, changed)
+    with pytest.raises(ConfigError, match=r"kept\.npy: differs from what kept\.npy\.json says of it \(sha256\)"):
+        resume(tmp_path / "r", console=QUIET)
+    note_file(kept).unlink()
     with pytest.raises(ConfigError, match="the teacher changed since this run began"):
         resume(tmp_path / "r", console=QUIET)
 

@@ -334,6 +334,24 @@ CASES = {
         ("--package chooses among docstrings, and --texts a.txt searches a file",),
         spoil.write("a.txt", "a\n"),
     ),
+    "search vectors and packages": Case(
+        "search cat --vectors a.npy --package numpy",
+        ("--package chooses among docstrings, and --vectors a.npy searches that file; give one of them",),
+        spoil.write("a.npy", "a\n"),
+    ),
+    "search missing vectors": Case(
+        "search cat --checkpoint $SOURCE --vectors none.npy", ("--vectors none.npy: no such file", "transferkit embed")
+    ),
+    "search vectors that are none": Case(
+        "search cat --checkpoint $SOURCE --vectors a.npy --texts a.txt",
+        ("--vectors a.npy: cannot be read as npy",),
+        spoil.both(spoil.write("a.npy", "a\n"), spoil.write("a.txt", "a\n")),
+    ),
+    "search texts as vectors": Case(
+        "search cat --checkpoint $SOURCE --vectors a.txt",
+        ("--vectors a.txt: expected a file ending in .npy, .jsonl, .parquet, got '.txt'",),
+        spoil.write("a.txt", "a\n"),
+    ),
     "search a missing file": Case("search cat --checkpoint $SOURCE --texts none.txt", ("none.txt: no such file",)),
     "search an empty file": Case(
         "search cat --checkpoint $SOURCE --texts a.txt", ("there are no texts to search",), spoil.write("a.txt", "")

@@ -13,9 +13,9 @@ from transferkit.cli import (
     augment,
     compare,
     demo,
+    doctor,
     embed,
     evaluate,
-    recipes,
     registries,
     search,
     study,
@@ -42,9 +42,10 @@ app.command("evaluate")(evaluate.evaluate)
 app.command("search")(search.search)
 app.command("attention")(attention.attention)
 app.command("demo")(demo.demo)
+app.command("doctor")(doctor.doctor)
 app.command("templates")(registries.templates)
 app.add_typer(registries.backbones, name="backbones")
-app.add_typer(recipes.app, name="recipes")
+app.add_typer(registries.recipes, name="recipes")
 
 
 def _version(asked: bool) -> None:

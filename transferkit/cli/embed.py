@@ -28,7 +28,7 @@ def embed(
     resume: Annotated[bool, typer.Option("--resume", help="Continue an interrupted output.")] = False,
     quiet: Quiet = False,
 ) -> None:
-    """Embed texts, in their order, streaming.
+    """Embed texts, in their order, streaming. The file says what made it; search and --resume refuse another.
 
     Example: transferkit embed runs/adapt-... questions.txt --out questions.npy
     """

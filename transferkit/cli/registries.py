@@ -1,4 +1,4 @@
-"""``backbones list | show | probe`` and ``templates``: decoders and prompt templates that have a name."""
+"""``backbones``, ``templates`` and ``recipes``: decoders, prompt templates and recipes that have a name."""
 
 from pathlib import Path
 from typing import Annotated
@@ -8,7 +8,10 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from transferkit.progress import say
+
 backbones = typer.Typer(help="The registry of decoders.", no_args_is_help=True)
+recipes = typer.Typer(help="The recipes: everything a run is decided by.", no_args_is_help=True)
 
 
 @backbones.command("list")
@@ -94,3 +97,61 @@ def templates(json: Annotated[bool, typer.Option("--json", help="One JSON object
     for name, one in found.items():
         table.add_row(*(escape(cell) for cell in (name, ", ".join(one.suits), one.template, one.source)))
     Console().print(table)
+
+
+@recipes.command("list")
+def list_recipes() -> None:
+    """All built-in recipes."""
+    from transferkit.config import recipes as built_in
+
+    print("\n".join(built_in.list_recipes()))
+
+
+@recipes.command("show")
+def show_recipe(name: Annotated[str, typer.Argument(help="Built-in name or .yaml file.")]) -> None:
+    """The whole text of a recipe, with what its base says."""
+    from transferkit.config.recipe_text import whole_text
+    from transferkit.config.recipes import read_recipe, recipe_path
+
+    read_recipe(name)
+    print(whole_text(recipe_path(name)), end="")
+
+
+@recipes.command()
+def check(
+    name: Annotated[str, typer.Argument(help="Built-in name or .yaml file.")],
+    set_: Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override; repeatable.")] = None,
+) -> None:
+    """Check a recipe and print it with every default filled in."""
+    from transferkit.config.recipe import recipe_yaml
+    from transferkit.config.recipes import read_recipe
+
+    print(recipe_yaml(read_recipe(name, overrides=set_)), end="", flush=True)  # the verdict comes after it
+    verdict = f"{name}: valid; data files are not opened here, --dry-run of its command does that"
+    say(verdict, Console(stderr=True))
+
+
+@recipes.command()
+def copy(
+    name: Annotated[str, typer.Argument(help="Built-in recipe (qwen3/adapt) or family (qwen3).")],
+    to: Annotated[Path, typer.Option("--to", help="Folder to copy into.")] = Path("recipes"),
+) -> None:
+    """Copy built-in recipes to edit them, each whole."""
+    from transferkit.config.recipe_files import copy_recipe
+
+    print(copy_recipe(name, to))
+
+
+@recipes.command()
+def new(
+    family: Annotated[str, typer.Option("--family", help="Name of the new family.")],
+    backbone: Annotated[
+        str, typer.Option("--backbone", help="Registry name, folder, .gguf file or hub id of its decoder.")
+    ],
+    to: Annotated[Path, typer.Option("--to", help="Folder in which <family>/ is made.")] = Path("recipes"),
+) -> None:
+    """Write train, adapt and baseline recipes for a new model family."""
+    from transferkit.config.recipe_files import new_family
+
+    for path in new_family(family, backbone=backbone, target=to):
+        print(path)

@@ -1,5 +1,6 @@
 """``search``: a question -> the nearest docstrings of this machine, or lines of a file."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,7 +13,7 @@ from transferkit.cli.options import BatchSize, Column, Instruction
 from transferkit.progress import say
 
 if TYPE_CHECKING:
-    from transferkit.embed.search import Hit
+    from transferkit.embed.search import Hit, Nearest
 
 INDEX = Path("runs/search")  # where vectors are kept unless --index says otherwise
 
@@ -28,6 +29,10 @@ def search(
         typer.Option("--texts", help="Search a text file (a text a line), .jsonl/.csv/.tsv/.parquet instead."),
     ] = None,
     column: Column = "text",
+    vectors: Annotated[
+        Path | None,
+        typer.Option("--vectors", help="Search vectors that embed made; for .npy --texts names their texts."),
+    ] = None,
     package: Annotated[
         list[str] | None,
         typer.Option("--package", help="Only this package's docstrings; repeatable; the standard library is python."),
@@ -43,6 +48,8 @@ def search(
     The first search reads all texts, which takes minutes with a real decoder; later ones read only the question.
 
     Example: transferkit search "merge two tables on a key"
+
+    Example: transferkit search "a broken invoice" --checkpoint runs/adapt-... --vectors passages.parquet
     """
     import json as json_module
 
@@ -51,21 +58,48 @@ def search(
 
     if not question.strip():
         raise ConfigError("search: the question is empty; write what to look for")
-    if package and texts is not None:
-        raise ConfigError(f"--package chooses among docstrings, and --texts {texts} searches a file; give one of them")
-    from transferkit.embed.search import Index, docstring_entries, file_entries
-
+    if package and (texts is not None or vectors is not None):
+        given = f"--texts {texts} searches a file" if vectors is None else f"--vectors {vectors} searches that file"
+        raise ConfigError(f"--package chooses among docstrings, and {given}; give one of them")
     console = Console(stderr=True)
     checkpoint = checkpoint or adapted_checkpoint()
-    entries = docstring_entries(index, packages=package or ()) if texts is None else file_entries(texts, column=column)
-    vectors = Index(checkpoint, entries, folder=index, instruction=instruction, batch_size=batch_size, console=console)
-    found = vectors.search(question, top=top)
+    nearest = (
+        _index(checkpoint, texts, column, package or (), index, instruction, batch_size, console)
+        if vectors is None
+        else _of_vectors(checkpoint, vectors, texts, column, instruction, console)
+    )
+    found = nearest.search(question, top=top)
     if json:
         for hit in found:
             print(json_module.dumps({"score": round(hit.score, 4), "name": hit.entry.name, "text": hit.entry.text}))
         return
-    say(f"{len(entries):,} texts, read by {checkpoint}", console, style="dim")
+    say(f"{len(nearest.entries):,} texts, read by {checkpoint}", console, style="dim")
     print_hits(found, Console())
+
+
+def _index(
+    checkpoint: Path,
+    texts: str | None,
+    column: str,
+    packages: Sequence[str],
+    folder: Path,
+    instruction: str | None,
+    batch_size: int,
+    console: Console,
+) -> "Nearest":
+    from transferkit.embed.search import Index, docstring_entries, file_entries
+
+    entries = docstring_entries(folder, packages=packages) if texts is None else file_entries(texts, column=column)
+    return Index(checkpoint, entries, folder=folder, instruction=instruction, batch_size=batch_size, console=console)
+
+
+def _of_vectors(
+    checkpoint: Path, vectors: Path, texts: str | None, column: str, instruction: str | None, console: Console
+) -> "Nearest":
+    from transferkit.embed.kept_vectors import KeptIndex, read_kept
+
+    kept = read_kept(vectors, texts=texts, column=column)
+    return KeptIndex(checkpoint, kept, instruction=instruction, console=console)
 
 
 def print_hits(hits: "list[Hit]", console: Console) -> None:

@@ -82,7 +82,7 @@ def load_trunk(
     auto_class = AutoModelForCausalLM if is_gguf(location) else AutoModel
     model = _load_weights(auto_class, location, revision, dtype, quantizer, device)
     if quantizer is not None:
-        _prepare_linear4bit(model, location)
+        prepare_linear4bit(model, location)
     elif getattr(model.config, "quantization_config", None) is not None:
         raise ConfigError(
             f"{location}: its weights are stored quantised, and their gradients cannot be trusted here; take the "
@@ -258,7 +258,12 @@ def _nf4_config(location: str, dtype: torch.dtype) -> BitsAndBytesConfig:
     )
 
 
-def _prepare_linear4bit(model: nn.Module, location: str) -> None:
+def prepare_linear4bit(model: nn.Module, location: str) -> None:
+    """Make the 4-bit layers of a model that was just loaded fit for gradients.
+
+    Raises:
+        ConfigError: it has none.
+    """
     import bitsandbytes
 
     layers = [module for module in model.modules() if isinstance(module, bitsandbytes.nn.Linear4bit)]

@@ -16,7 +16,7 @@ from transferkit.errors import ConfigError, RunError
 from transferkit.files.lock import sole_use
 from transferkit.files.manifest import NAME, sha256_file
 from transferkit.files.text_files import TextFile
-from transferkit.files.vector_files import SUFFIXES, VectorFile
+from transferkit.files.vector_files import SUFFIXES, Origin, VectorFile, has_note, note_file, read_origin
 from transferkit.files.writable import check_new_file
 from transferkit.methods.base import Embedder
 from transferkit.methods.encoding import NotFiniteError, Side, check_finite
@@ -49,7 +49,8 @@ def embed_file(
     Args:
         checkpoint: checkpoint or run folder.
         texts: text file with a text a line, ``.jsonl``, ``.csv``, ``.tsv``, ``.parquet``, or ``-`` for standard input.
-        out: ``.npy`` float32 (n, d), or ``.parquet`` or ``.jsonl`` with columns ``text`` and ``vector``.
+        out: ``.npy`` float32 (n, d), or ``.parquet`` or ``.jsonl`` with columns ``text`` and ``vector``. What made the
+            vectors stands in the metadata of a .parquet file, else beside it in ``OUT.json``.
         column: holds the text, in files with columns.
         instruction: the task's; None: the checkpoint's on this side, where it was trained with one alone.
         side: of the texts, questions or what is to be found. None: questions, which is said where it counts.
@@ -83,8 +84,34 @@ def embed_file(
         say_cut(embedder, console)
         if not file.rows:
             raise source.without_texts()
-        file.finish()
+        file.finish(origin_of(embedder, checkpoint, side=side or "query", instruction=instruction, texts=source))
     return file.rows
+
+
+def origin_of(embedder: Embedder, checkpoint: Path, *, side: Side, instruction: str, texts: TextFile | str) -> Origin:
+    """What a file of vectors says of the ``embedder`` loaded from ``checkpoint`` that made it.
+
+    ``texts`` are the file that was read, or what else tells them from others.
+    """
+    return Origin(
+        embedder=embedder_digest(checkpoint),
+        side=side,
+        instruction=instruction,
+        readout=embedder.readout.kind,
+        input=texts if isinstance(texts, str) else texts.fingerprint(),
+    )
+
+
+def embedder_digest(checkpoint: Path) -> str:
+    """What tells one checkpoint from all others: the hash of its manifest, which holds those of its files.
+
+    Empty where it has none, which loading refuses.
+
+    Raises:
+        ConfigError: no checkpoint there.
+    """
+    manifest = checkpoint_folder(checkpoint) / NAME
+    return sha256_file(manifest) if manifest.is_file() else ""
 
 
 def _write(file: VectorFile, blocks: Iterator[int], *, total: int | None, console: Console) -> None:
@@ -168,6 +195,14 @@ def _check_output(out: Path, *, resume: bool) -> None:
             f"--out {out}: expected a file ending in {', '.join(SUFFIXES)}, got {out.suffix or out.name!r}"
         )
     check_new_file(out)
+    if has_note(out) and (beside := note_file(out)).exists():
+        try:
+            read_origin(out, where=str(beside))  # of vectors that are gone: it is written anew
+        except ConfigError:
+            raise ConfigError(
+                f"--out {out}: {beside} is there already, where the file would say what made it; move it away, or "
+                "choose another name"
+            ) from None
     part = VectorFile(out, identity={}).part
     if part.exists() and not resume:
         raise ConfigError(
@@ -177,9 +212,8 @@ def _check_output(out: Path, *, resume: bool) -> None:
 
 def _identity(checkpoint: Path, instruction: str | None, side: Side | None, source: TextFile) -> dict[str, str]:
     """What the vectors come from."""
-    manifest = checkpoint_folder(checkpoint) / NAME
     return {
-        "checkpoint": sha256_file(manifest) if manifest.is_file() else "",
+        "checkpoint": embedder_digest(checkpoint),
         "instruction": repr(instruction),
         "side": side or "query",
         "input": source.fingerprint(),

@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -13,15 +13,13 @@ from transferkit.checkpoints.checkpoint import load
 from transferkit.checkpoints.instructions import say_cut, warn_of_instruction
 from transferkit.data.installed_docs import kept_docs
 from transferkit.decoder.device import usable_device
-from transferkit.embed.files import embed_blocks
+from transferkit.embed.files import embed_blocks, embedder_digest, origin_of
 from transferkit.errors import ConfigError, did_you_mean
 from transferkit.files.lock import sole_use
-from transferkit.files.manifest import NAME, sha256_file
 from transferkit.files.text_files import TextFile
-from transferkit.files.vector_files import VectorFile, Vectors
+from transferkit.files.vector_files import Origin, VectorFile, Vectors, read_origin, read_vectors
 from transferkit.methods.base import Embedder
 from transferkit.progress import texts_bar
-from transferkit.runs.checkpoint_folder import checkpoint_folder
 
 
 @dataclass(frozen=True)
@@ -73,8 +71,8 @@ def file_entries(texts: str, *, column: str) -> list[Entry]:
     return [Entry(f"row {number}", text, text) for number, text in rows]
 
 
-class Index:
-    """Vectors of ``entries`` under one checkpoint.
+class Nearest:
+    """A checkpoint that reads questions, and entries with their vectors, which a subclass gives as ``vectors`` (n, d).
 
     A question is compared with all of them: one pass over n x d numbers, exact, milliseconds for 100,000 texts. An
     approximate index takes longer to build than thousands of such passes.
@@ -82,10 +80,40 @@ class Index:
     Args:
         checkpoint: checkpoint or run folder, or ``bundled``.
         entries: at least one.
-        folder: keeps the vectors, in a file named after checkpoint, instruction and texts: another one of these is
-            another file, so nothing stale is ever served.
         instruction: of questions; None: the checkpoint's, where it was trained with one alone. Texts are read with
             what the checkpoint read documents with beside such questions.
+
+    Raises:
+        ConfigError: no checkpoint there, or no entries.
+    """
+
+    vectors: Vectors
+
+    def __init__(self, checkpoint: Path, entries: Sequence[Entry], *, instruction: str | None) -> None:
+        if not entries:
+            raise ConfigError("search: there are no texts to search; give a file with at least one")
+        self.entries = entries
+        self.embedder: Embedder = load(checkpoint, device=usable_device(None))
+        self.instruction = self.embedder.usual_instruction() if instruction is None else instruction
+        self.of_texts = self.embedder.document_instruction(self.instruction)
+
+    def search(self, question: str, *, top: int = 5) -> list[Hit]:
+        """The ``top`` entries with the highest cosine, best first."""
+        vector = self.embedder.encode([question], instruction=self.instruction)[0]
+        scores = self.vectors @ vector
+        order = np.argsort(-scores, kind="stable")[:top]
+        return [Hit(float(scores[i]), self.entries[i]) for i in order]
+
+
+class Index(Nearest):
+    """Vectors of ``entries`` under one checkpoint, made where they are not kept already.
+
+    Args:
+        checkpoint: as for :class:`Nearest`.
+        entries: as for :class:`Nearest`.
+        folder: keeps the vectors, in a file named after checkpoint, instruction and texts: another one of these is
+            another file, so nothing stale is ever served.
+        instruction: as for :class:`Nearest`.
         batch_size: texts a forward pass.
         again: what one gives to go on after an interruption, for messages.
         console: for progress, and for a warning where an instruction is missing or not read.
@@ -107,26 +135,36 @@ class Index:
         again: str = "the same command",
         console: Console,
     ) -> None:
-        if not entries:
-            raise ConfigError("search: there are no texts to search; give a file with at least one")
-        self.entries = entries
-        self.embedder: Embedder = load(checkpoint, device=usable_device(None))
+        super().__init__(checkpoint, entries, instruction=instruction)
         with _written(folder):  # nothing is said before what can be wrong with the input
             warn_of_instruction(self.embedder, instruction, console, side="query")
-        self.instruction = self.embedder.usual_instruction() if instruction is None else instruction
-        self.of_texts = self.embedder.document_instruction(self.instruction)
-        manifest = sha256_file(checkpoint_folder(checkpoint) / NAME)
-        digest = hashlib.sha256(f"{manifest} {self.of_texts!r}".encode())
+        digest = hashlib.sha256(f"{embedder_digest(checkpoint)} {self.of_texts!r}".encode())
         for entry in entries:
             digest.update(hashlib.sha256(entry.embedded.encode()).digest())
         file = folder / f"{digest.hexdigest()[:16]}.npy"
-        vectors = _read(file, rows=len(entries))
+        origin = origin_of(
+            self.embedder, checkpoint, side="document", instruction=self.of_texts, texts=f"index {file.stem}"
+        )
+        vectors = self._kept(file, origin)
         if vectors is None:
-            self._embed(VectorFile(file, identity={"texts": file.stem}, again=again), batch_size, console)
+            self._embed(VectorFile(file, identity={"texts": file.stem}, again=again), origin, batch_size, console)
             vectors = np.load(file, mmap_mode="r")
-        self.vectors: Vectors = vectors
+        self.vectors = vectors
 
-    def _embed(self, file: VectorFile, batch_size: int, console: Console) -> None:
+    def _kept(self, file: Path, origin: Origin) -> Vectors | None:
+        """The vectors in a file; None where it is not there, or is damaged or another's and must be made again."""
+        if not file.is_file():
+            return None
+        try:
+            _, vectors = read_vectors(file, where=str(file))
+            said = read_origin(file, where=str(file))  # None: of an earlier version, whose name says it all
+        except ConfigError:
+            return None
+        shape = rows, width = len(self.entries), len(self.embedder.readout.mean)
+        is_own = said is None or said == replace(origin, rows=rows, width=width)
+        return vectors if is_own and vectors.shape == shape else None
+
+    def _embed(self, file: VectorFile, origin: Origin, batch_size: int, console: Console) -> None:
         with _written(file.out.parent), sole_use(file.out, option="--index"):
             file.resume()
             texts = [entry.embedded for entry in self.entries]
@@ -136,25 +174,7 @@ class Index:
                 for rows in blocks:
                     bar.update(task, completed=rows)
             say_cut(self.embedder, console)
-            file.finish()
-
-    def search(self, question: str, *, top: int = 5) -> list[Hit]:
-        """The ``top`` entries with the highest cosine, best first."""
-        vector = self.embedder.encode([question], instruction=self.instruction)[0]
-        scores = self.vectors @ vector
-        order = np.argsort(-scores, kind="stable")[:top]
-        return [Hit(float(scores[i]), self.entries[i]) for i in order]
-
-
-def _read(file: Path, *, rows: int) -> Vectors | None:
-    """The vectors in a file; None where it is not there, or is damaged and must be made again."""
-    if not file.is_file():
-        return None
-    try:
-        vectors: Vectors = np.load(file, mmap_mode="r")
-    except (ValueError, EOFError):
-        return None
-    return vectors if len(vectors) == rows else None
+            file.finish(origin)
 
 
 @contextmanager

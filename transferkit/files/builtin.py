@@ -25,6 +25,12 @@ def builtin_dir(kind: Literal["backbones", "recipes"]) -> Path:
     raise ConfigError(f"no built-in {kind}: looked in {installed} and {checkout}; reinstall transferkit")
 
 
+def checkout() -> Path | None:
+    """The checkout that transferkit runs from; None where it is installed."""
+    root = _PACKAGE.parent
+    return root if not (_PACKAGE / "builtin").is_dir() and (root / "pyproject.toml").is_file() else None
+
+
 def bundled_dir(name: str) -> Path:
     """Folder of a model that ships with the package: a backbone by its name, or ``source``, the trained checkpoint.
 

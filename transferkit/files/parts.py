@@ -13,6 +13,7 @@ from transferkit.errors import ConfigError, RunError
 from transferkit.files.json import flush, read_json, write_json
 
 FORMAT = 1
+_LONGEST = 40  # characters of a setting that a message shows
 _OWN = ("format", "rows", "bytes", "identity")  # keys of the progress file; all others are facts
 
 
@@ -68,9 +69,10 @@ class PartFile:
         names = dict.fromkeys([*self.identity, *before])
         different = [name for name in names if self.identity.get(name) != before.get(name)]
         if different:
+            changed = ", ".join(one + _change(before.get(one), self.identity.get(one)) for one in different)
             raise ConfigError(
-                f"{self.part}: was begun with other settings ({', '.join(different)}); give {self.again} to go on, or "
-                "remove it to start again"
+                f"{self.part}: was begun with other settings ({changed}); give {self.again} to go on, or remove it to "
+                "start again"
             )
         self.rows, self.bytes = saved["rows"], saved["bytes"]
         self.facts = {name: value for name, value in saved.items() if name not in _OWN}
@@ -137,3 +139,9 @@ class PartFile:
             f"{path}: cannot be written ({error.strerror or error}); {kept} are kept, make room and go on with "
             f"{self.again}"
         )
+
+
+def _change(before: Any, now: Any) -> str:
+    """What a setting was and is, in a message; nothing where one of them is too long to be read there, as a hash is."""
+    was, is_now = ("none" if value is None else str(value) for value in (before, now))
+    return f": {was}, now {is_now}" if max(len(was), len(is_now)) <= _LONGEST else ""

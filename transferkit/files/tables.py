@@ -91,6 +91,17 @@ def read_table(path: Path, columns: Collection[str], *, where: str) -> tuple[lis
             return list(there), {name: [row.get(name) for row in kept] for name in there if name in columns}
 
 
+def parquet_metadata(path: Path, key: str, *, where: str) -> str | None:
+    """What the metadata of a parquet file hold under ``key``; None: nothing.
+
+    Raises:
+        ConfigError: a file that cannot be read.
+    """
+    with _parquet(path, where=where) as file:
+        found: bytes | None = (file.schema_arrow.metadata or {}).get(key.encode())
+        return None if found is None else found.decode("utf-8", errors="replace")
+
+
 def no_column(where: str, column: str, there: Collection[str], *, way_out: str) -> ConfigError:
     """The error for a column that is missing."""
     return ConfigError(
@@ -242,7 +253,7 @@ def _parquet(path: Path, *, where: str) -> Iterator[Any]:
     import pyarrow.parquet
 
     try:
-        with pyarrow.parquet.ParquetFile(path) as file:
+        with pyarrow.parquet.ParquetFile(path, page_checksum_verification=True) as file:
             _refuse_twice(file.schema_arrow.names, where=where)
             yield file
     except UnicodeDecodeError as error:  # pyarrow decodes text only when it is asked for values

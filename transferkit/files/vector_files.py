@@ -1,8 +1,12 @@
-"""Files of vectors: .npy, .jsonl and .parquet, appended block by block as files/parts.py says, and read back."""
+"""Files of vectors: .npy, .jsonl and .parquet, appended block by block as files/parts.py says, and read back.
+
+Each says what made it: .parquet in its metadata, the others in a JSON file beside, ``NAME.json``, so that whatever
+reads such files reads these.
+"""
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, fields, replace
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -11,10 +15,38 @@ import numpy as np
 import numpy.typing as npt
 
 from transferkit.errors import ConfigError, first_line
+from transferkit.files.cells import text
+from transferkit.files.json import read_json, write_text
+from transferkit.files.manifest import sha256_file
 from transferkit.files.parts import PartFile
-from transferkit.files.tables import column_values
+from transferkit.files.tables import column_values, parquet_metadata
 
 Vectors = npt.NDArray[np.float32]
+FORMAT = 1
+_KEY = "transferkit"  # in the metadata of a parquet file
+
+
+@dataclass(frozen=True)
+class Origin:
+    """What made the vectors of a file.
+
+    Attributes:
+        embedder: sha256 of the manifest of its checkpoint.
+        side: what the texts were taken for, ``query`` or ``document``.
+        instruction: with which they were read.
+        readout: kind of the map that finished them.
+        input: what tells the texts from others.
+        rows: vectors; 0 until the file is finished.
+        width: numbers a vector; 0 until then.
+    """
+
+    embedder: str
+    side: str
+    instruction: str
+    readout: str
+    input: str
+    rows: int = 0
+    width: int = 0
 
 
 @dataclass(frozen=True)
@@ -23,7 +55,7 @@ class _Kind:
 
     opening: Callable[[int], bytes]  # width -> bytes
     block: Callable[[list[str], Vectors], bytes]
-    finish: Callable[[Path, int, int], Path]  # part, rows, width -> the file that becomes the output
+    finish: Callable[[Path, Origin], Path]  # part -> the file that becomes the output
 
 
 class VectorFile(PartFile):
@@ -43,19 +75,33 @@ class VectorFile(PartFile):
         """Add a block.
 
         Raises:
+            ConfigError: vectors of another length than those before.
             RunError: the disk refused.
         """
         width = vectors.shape[1]
+        if self.rows and width != (before := self.facts.get("width")):
+            raise ConfigError(
+                f"{self.part}: holds vectors of {before} numbers, and these have {width}; give the checkpoint that "
+                "made them, or remove it to start again"
+            )
         opening = b"" if self.bytes else self.kind.opening(width)
         self.write(opening + self.kind.block(texts, vectors), rows=len(texts), width=width)
 
-    def finish(self) -> None:
-        """Make the part the finished file.
+    def finish(self, origin: Origin) -> None:
+        """Make the part the finished file, which says where it comes from.
 
         Raises:
             RunError: the disk refused; the part is kept.
         """
-        self.complete(lambda part: self.kind.finish(part, self.rows, self.facts["width"]))
+        origin = replace(origin, rows=self.rows, width=self.facts["width"])
+
+        def make(part: Path) -> Path:
+            whole = self.kind.finish(part, origin)
+            if has_note(self.out):  # first, so that no finished file lacks it
+                write_text(note_file(self.out), _in_json(origin, sha256=sha256_file(whole)) + "\n")
+            return whole
+
+        self.complete(make)
 
 
 def _npy_header(rows: int, width: int) -> bytes:
@@ -70,9 +116,9 @@ def _npy_block(texts: list[str], vectors: Vectors) -> bytes:
     return vectors.astype("<f4", copy=False).tobytes()
 
 
-def _npy_finish(part: Path, rows: int, width: int) -> Path:
+def _npy_finish(part: Path, origin: Origin) -> Path:
     with part.open("r+b") as file:
-        file.write(_npy_header(rows, width))
+        file.write(_npy_header(origin.rows, origin.width))
     return part
 
 
@@ -82,10 +128,10 @@ def _jsonl_block(texts: list[str], vectors: Vectors) -> bytes:
     return "".join(f"{line}\n" for line in lines).encode()
 
 
-def _arrow_schema() -> Any:
+def _arrow_schema(metadata: dict[str, str] | None = None) -> Any:
     import pyarrow
 
-    return pyarrow.schema([("text", pyarrow.string()), ("vector", pyarrow.list_(pyarrow.float32()))])
+    return pyarrow.schema([("text", pyarrow.string()), ("vector", pyarrow.list_(pyarrow.float32()))], metadata)
 
 
 def _arrow_block(texts: list[str], vectors: Vectors) -> bytes:
@@ -100,16 +146,17 @@ def _arrow_block(texts: list[str], vectors: Vectors) -> bytes:
     return bytes(batch.serialize())
 
 
-def _parquet_finish(part: Path, rows: int, width: int) -> Path:
+def _parquet_finish(part: Path, origin: Origin) -> Path:
     """One row group a block, so that no more than a block is in memory."""
     import pyarrow
     import pyarrow.parquet
 
     whole = part.with_name(f"{part.name}.parquet")
+    schema = _arrow_schema({_KEY: _in_json(origin)})
     with (
         part.open("rb") as file,
         pyarrow.ipc.open_stream(file) as stream,
-        pyarrow.parquet.ParquetWriter(whole, _arrow_schema()) as writer,
+        pyarrow.parquet.ParquetWriter(whole, schema, write_page_checksum=True) as writer,
     ):
         for batch in stream:
             writer.write_batch(batch)
@@ -118,10 +165,67 @@ def _parquet_finish(part: Path, rows: int, width: int) -> Path:
 
 _KINDS = {
     ".npy": _Kind(lambda width: _npy_header(0, width), _npy_block, _npy_finish),
-    ".jsonl": _Kind(lambda width: b"", _jsonl_block, lambda part, rows, width: part),
+    ".jsonl": _Kind(lambda width: b"", _jsonl_block, lambda part, origin: part),
     ".parquet": _Kind(lambda width: bytes(_arrow_schema().serialize()), _arrow_block, _parquet_finish),
 }
 SUFFIXES = tuple(_KINDS)
+
+
+def has_note(path: Path) -> bool:
+    """Whether a file of vectors called so says in a file beside it what made it."""
+    return path.suffix.lower() != ".parquet"
+
+
+def note_file(path: Path) -> Path:
+    """Where a file of vectors without metadata of its own says what made it."""
+    return path.with_name(f"{path.name}.json")
+
+
+def read_origin(path: Path, *, where: str) -> Origin | None:
+    """What made a file of vectors; None where nothing says so, as of a version that did not note it.
+
+    Args:
+        path: the file; where it has a note beside it, that alone is read.
+        where: opens messages on a file without such a note.
+
+    Raises:
+        ConfigError: what stands there is damaged, or of a version that is not known.
+    """
+    return _note(path, where=where)[0]
+
+
+def _note(path: Path, *, where: str) -> tuple[Origin | None, str | None]:
+    """What made a file, and its sha256, where a note beside it says so."""
+    beside = note_file(path)
+    if has_note(path):
+        if not beside.is_file():
+            return None, None
+        where, said = str(beside), read_json(beside)
+        way_out = "embed the texts again, or remove it, and what made the vectors is not known"
+    else:
+        metadata = parquet_metadata(path, _KEY, where=where)
+        if metadata is None:
+            return None, None
+        said, way_out = _parsed(metadata), "embed the texts again"
+    types = {field.name: int if field.name in ("rows", "width") else str for field in fields(Origin)}
+    wrong = [name for name, kind in types.items() if type(said.get(name)) is not kind]
+    if said.get("format") != FORMAT or wrong or (has_note(path) and type(said.get("sha256")) is not str):
+        raise ConfigError(
+            f"{where}: what it says of the vectors is damaged, or of another version of transferkit; {way_out}"
+        )
+    return Origin(**{name: said[name] for name in types}), said.get("sha256")
+
+
+def _parsed(metadata: str) -> dict[str, Any]:
+    try:
+        said = json.loads(metadata)
+    except (ValueError, RecursionError):
+        return {}
+    return said if isinstance(said, dict) else {}
+
+
+def _in_json(origin: Origin, **more: str) -> str:
+    return json.dumps({"format": FORMAT, **asdict(origin), **more}, indent=2)  # ASCII: an instruction may hold anything
 
 
 def read_vectors(path: Path, *, where: str) -> tuple[list[str] | None, Vectors]:
@@ -132,16 +236,36 @@ def read_vectors(path: Path, *, where: str) -> tuple[list[str] | None, Vectors]:
         where: opens messages.
 
     Raises:
-        ConfigError: no such file, one of another kind, or rows that are no vectors of one length.
+        ConfigError: no such file, one of another kind, rows that are no vectors of one length, or a file that was
+            changed since it said what made it.
     """
     suffix = path.suffix.lower()
     if suffix not in SUFFIXES:
         raise ConfigError(f"{where}: expected a file ending in {', '.join(SUFFIXES)}, got {suffix or path.name!r}")
     if not path.is_file():
         raise ConfigError(f"{where}: no such file; `transferkit embed CHECKPOINT TEXTS --out {path.name}` makes one")
-    if suffix == ".npy":
-        return None, _npy_read(path, where=where)
-    texts = list(column_values(path, "text", where=where))
+    origin, sha256 = _note(path, where=where)
+    if sha256 is not None and sha256_file(path) != sha256:
+        raise ConfigError(
+            f"{where}: differs from what {note_file(path).name} says of it (sha256); embed the texts again, or remove "
+            f"{note_file(path).name} if the change was meant"
+        )
+    texts, vectors = (None, _npy_read(path, where=where)) if suffix == ".npy" else _rows_read(path, where=where)
+    if origin is not None and vectors.shape != (origin.rows, origin.width):
+        raise ConfigError(
+            f"{where}: holds vectors of shape {vectors.shape}, and says that it holds {(origin.rows, origin.width)}; "
+            "embed the texts again"
+        )
+    return texts, vectors
+
+
+def _rows_read(path: Path, *, where: str) -> tuple[list[str], Vectors]:
+    texts: list[str] = []
+    for number, value in enumerate(column_values(path, "text", where=where), start=1):
+        try:
+            texts.append(text(value))
+        except ValueError as problem:
+            raise ConfigError(f"{where}, row {number}, column 'text': {problem}; embed the texts again") from None
     rows: list[Vectors] = []
     for number, value in enumerate(column_values(path, "vector", where=where), start=1):
         try:
@@ -154,6 +278,8 @@ def read_vectors(path: Path, *, where: str) -> tuple[list[str] | None, Vectors]:
         rows.append(row)
     if not rows:
         raise ConfigError(f"{where}: holds no vectors, expected at least one")
+    if len(texts) != len(rows):
+        raise ConfigError(f"{where}: holds {len(texts)} texts and {len(rows)} vectors; embed the texts again")
     return texts, np.stack(rows)
 
 

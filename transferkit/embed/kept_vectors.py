@@ -1,0 +1,124 @@
+"""A question -> the nearest of texts whose vectors `embed` made before, and whether these can be compared with it."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console
+
+from transferkit.checkpoints.instructions import warn_of_instruction
+from transferkit.embed.files import embedder_digest
+from transferkit.embed.search import Entry, Nearest, file_entries
+from transferkit.errors import ConfigError
+from transferkit.files.text_files import STANDARD_INPUT, TextFile
+from transferkit.files.vector_files import Origin, Vectors, has_note, note_file, read_origin, read_vectors
+from transferkit.methods.encoding import NotFiniteError, check_finite
+from transferkit.progress import warn
+from transferkit.runs.checkpoint_folder import as_sealed_now
+
+
+@dataclass(frozen=True)
+class KeptVectors:
+    """A file of vectors that was read: its texts, as entries, and what it says of itself."""
+
+    path: Path
+    entries: list[Entry]
+    vectors: Vectors
+    origin: Origin | None
+
+
+def read_kept(path: Path, *, texts: str | None = None, column: str = "text") -> KeptVectors:
+    """The vectors in a file that `embed` made.
+
+    Args:
+        path: .npy, .parquet or .jsonl.
+        texts: the file that was embedded; needed for .npy, which carries no texts, and for no other.
+        column: holds them, in files with columns.
+
+    Raises:
+        ConfigError: no such file, a damaged one, or texts that are missing or others.
+    """
+    where = f"--vectors {path}"
+    carried, vectors = read_vectors(path, where=where)
+    origin = read_origin(path, where=where)
+    if carried is not None:
+        if texts is not None:
+            raise ConfigError(f"{where}: carries its texts; leave --texts {texts} away")
+        entries = [Entry(f"row {number}", text, text) for number, text in enumerate(carried, start=1)]
+        return KeptVectors(path, entries, vectors, origin)
+    if texts is None:
+        raise ConfigError(f"{where}: carries no texts; name the file that was embedded with --texts")
+    found = TextFile.named(texts, column=column).fingerprint()
+    if origin is not None and STANDARD_INPUT not in (origin.input, found) and origin.input != found:
+        raise ConfigError(
+            f"{where}: was made of other texts than --texts {texts} (column {column!r}, where it has columns); name "
+            "the file that was embedded, or embed this one"
+        )
+    entries = file_entries(texts, column=column)
+    if len(entries) != len(vectors):
+        raise ConfigError(
+            f"{where}: holds {len(vectors)} vectors, and --texts {texts} {len(entries)} texts; name the file that was "
+            "embedded, or embed this one"
+        )
+    return KeptVectors(path, entries, vectors, origin)
+
+
+class KeptIndex(Nearest):
+    """Vectors that `embed` made, searched with the checkpoint that made them.
+
+    Args:
+        checkpoint: checkpoint or run folder, or ``bundled``.
+        kept: of texts that are to be found.
+        instruction: as for :class:`transferkit.embed.search.Nearest`.
+        console: for a warning where an instruction is missing or not read, or where nothing says what made the vectors.
+
+    Raises:
+        ConfigError: no checkpoint there, or vectors that its own of a question cannot be compared with.
+    """
+
+    def __init__(
+        self, checkpoint: Path, kept: KeptVectors, *, instruction: str | None = None, console: Console
+    ) -> None:
+        super().__init__(checkpoint, kept.entries, instruction=instruction)
+        self._check(checkpoint, kept)
+        self.vectors = kept.vectors
+        warn_of_instruction(self.embedder, instruction, console, side="query")
+        if kept.origin is None:
+            warn(
+                f"{kept.path} does not say what made it (of an earlier version, or without {_note(kept.path)}); its "
+                "vectors are taken for this checkpoint's, of texts that are to be found",
+                console,
+            )
+
+    def _check(self, checkpoint: Path, kept: KeptVectors) -> None:
+        """Refuse vectors of another embedder, length, side or instruction."""
+        where, origin = f"--vectors {kept.path}", kept.origin
+        digest = embedder_digest(checkpoint)
+        if origin is not None and as_sealed_now(origin.embedder) != as_sealed_now(digest):
+            raise ConfigError(
+                f"{where}: made by another embedder ({origin.embedder[:12]}) than {checkpoint} ({digest[:12]}); give "
+                "the one that made it with --checkpoint, or embed the texts again with this one"
+            )
+        width = len(self.embedder.readout.mean)
+        if kept.vectors.shape[1] != width:
+            raise ConfigError(
+                f"{where}: holds vectors of {kept.vectors.shape[1]} numbers, and those of {checkpoint} have {width}; "
+                "give the checkpoint that made it with --checkpoint, or embed the texts again with this one"
+            )
+        if origin is not None and self.embedder.reads_instruction and origin.instruction != self.of_texts:
+            other_side = origin.side == "query" and self.of_texts != self.instruction
+            read_as = "questions" if other_side else "texts"
+            raise ConfigError(
+                f"{where}: was embedded as {read_as} with the instruction {origin.instruction!r}, and what is to be "
+                f"found is read with {self.of_texts!r} beside this question; ask with the --instruction that goes "
+                f"with it, or embed the texts again with --side document --instruction {self.of_texts!r}"
+            )
+        try:
+            check_finite(kept.vectors)
+        except NotFiniteError as error:
+            raise ConfigError(
+                f"{where}, row {error.row + 1}: its vector holds NaN or infinity; embed the texts again"
+            ) from None
+
+
+def _note(path: Path) -> str:
+    return note_file(path).name if has_note(path) else "its metadata"
