@@ -16,6 +16,7 @@ from transferkit.methods.frozen import FrozenEmbedder
 
 pytestmark = pytest.mark.slow  # a decoder is built for every family and kind
 SWITCH, CONTEXT = 24, 64
+REFUSED = {("phimoe", "dynamic")}  # it scales by longrope's keys whatever its kind, so it does not run at all
 USABLE = {name: family for name, family in FAMILIES.items() if family.expected != "refused"}
 
 
@@ -55,7 +56,7 @@ def test_alone_and_beside_texts_around_the_switch(tmp_path: Path, name: str, kin
     try:
         reader = load_reader(tmp_path, template="{text}", max_length=500, soft_tokens=0)
     except ConfigError as error:
-        assert "choose another" in str(error)  # noqa: PT017 - refused in a sentence is right too
+        assert (name, kind) in REFUSED, error  # noqa: PT017 - which may be refused is the point
         return
     embedder = FrozenEmbedder(reader, pooling="mean")
     texts = ["a red cat", *(" ".join((WORDS * 3)[:n]) for n in (SWITCH - 1, SWITCH, SWITCH + 1, CONTEXT, 3 * CONTEXT))]
