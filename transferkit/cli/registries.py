@@ -63,6 +63,7 @@ def probe(
     from transferkit.decoder.probe import spec_yaml
     from transferkit.errors import ConfigError
     from transferkit.files.json import write_text
+    from transferkit.files.writable import writing
 
     spec = derive(location, revision=revision)
     if write is None:
@@ -72,7 +73,8 @@ def probe(
         raise ConfigError(f"--write {write}: expected a new file ending in .yaml")
     if not write.parent.is_dir():
         raise ConfigError(f"--write {write}: the folder {write.parent} does not exist")
-    write_text(write, spec_yaml(spec.model_copy(update={"name": write.stem})))
+    with writing(f"--write {write}: cannot be written", way_out="mend that, or choose another folder"):
+        write_text(write, spec_yaml(spec.model_copy(update={"name": write.stem})))
     print(write)
 
 

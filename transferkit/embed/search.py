@@ -19,6 +19,7 @@ from transferkit.files.lock import sole_use
 from transferkit.files.manifest import NAME, sha256_file
 from transferkit.files.text_files import TextFile
 from transferkit.files.vector_files import VectorFile, Vectors
+from transferkit.files.writable import writing
 from transferkit.methods.base import Embedder
 from transferkit.progress import texts_bar
 from transferkit.runs.checkpoint_folder import checkpoint_folder
@@ -160,10 +161,7 @@ def _read(file: Path, *, rows: int) -> Vectors | None:
 @contextmanager
 def _written(folder: Path) -> Iterator[None]:
     """Make ``folder``, and say in one sentence why something cannot be written there."""
-    try:
+    way_out = "mend that, or choose another folder with --index"
+    with writing(f"{folder}: the index cannot be written there", way_out=way_out):
         folder.mkdir(parents=True, exist_ok=True)
         yield
-    except OSError as error:
-        raise ConfigError(
-            f"{folder}: the index cannot be written there ({error.strerror}); choose another folder"
-        ) from None

@@ -25,6 +25,11 @@ def builtin_dir(kind: Literal["backbones", "recipes"]) -> Path:
     raise ConfigError(f"no built-in {kind}: looked in {installed} and {checkout}; reinstall transferkit")
 
 
+def is_bundled(folder: Path) -> bool:
+    """Whether ``folder`` lies in the installed package."""
+    return folder.resolve().is_relative_to(_PACKAGE)
+
+
 def bundled_dir(name: str) -> Path:
     """Folder of a model that ships with the package: a backbone by its name, or ``source``, the trained checkpoint.
 
