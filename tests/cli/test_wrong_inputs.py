@@ -155,13 +155,8 @@ def test_a_loss_that_diverges_fails_and_says_so_in_the_record(world: World, caps
     assert "step 0: the loss is nan" in record["error"]
     assert record["best"]["step"] == 0
     # What was kept serves, and to go on would diverge again.
-    assert (
-        run(
-            [*"embed x data/sts.tsv --column sentence1 --out v.npy --quiet".replace("x", str(folder)).split()],
-            world.monkeypatch,
-        )
-        == 0
-    )
+    embed = ["embed", str(folder), "data/sts.tsv", "--column", "sentence1", "--out", "v.npy", "--quiet"]
+    assert run(embed, world.monkeypatch) == 0
     assert run(arguments(f"adapt $ADAPT --source {folder} --quiet --runs adapted", world), world.monkeypatch) == 0
     capsys.readouterr()
     assert run(["train", "--resume", str(folder), "--quiet"], world.monkeypatch) == 2
