@@ -14,9 +14,7 @@ not the import of libraries. Exit code 1 where a run did not end so.
 """
 
 import argparse
-import csv
-import hashlib
-import json
+import itertools
 import os
 import random
 import signal
@@ -33,67 +31,17 @@ from typing import Any
 # One thread, nothing from the hub, before the libraries read it.
 os.environ.update(OMP_NUM_THREADS="1", TOKENIZERS_PARALLELISM="false", HF_HUB_OFFLINE="1", NO_COLOR="1")
 
-import mteb  # noqa: F401 - so that no run imports it again
-import sentence_transformers  # noqa: F401
-import yaml
+from kill_jobs import JOBS, Job, jobs
 from rich.console import Console
 from rich.table import Table
 
-import transferkit.augment.run
-import transferkit.evaluation.run
-import transferkit.runner.run  # noqa: F401
-from transferkit.cli.app import main as transferkit
+import transferkit.runner.run  # noqa: F401 - so that no run imports it again
+from transferkit.cli.app import main as command_line
+from transferkit.files.json import write_json
+from transferkit.progress import say
 
-JOBS = ("train", "adapt", "lora", "evaluate")
-TOPICS = ("water", "music", "engine", "garden")
-WORDS = "the a of in was seen by old new small large near under over with one two they it had".split()
-CLOCKS = ("seconds", "readout_seconds", "peak_memory_bytes")
-WHOLE = {"recipe.yaml", "record.json", "metrics.jsonl", "checkpoint"}
 LIMIT = 300.0  # seconds after which a run hangs
 Doom = Callable[[int], None]
-
-
-@dataclass(frozen=True)
-class Job:
-    """What is killed: a command, less the folder that it writes into."""
-
-    name: str
-    command: list[str]
-
-    def begin(self, place: Path) -> list[str]:
-        """The command line of a new run in ``place``."""
-        return [*self.command, "--out" if self.name == "evaluate" else "--runs", str(place)]
-
-    def go_on(self, place: Path) -> list[str]:
-        """The command line that continues what was killed in ``place``."""
-        begun = [] if self.name == "evaluate" else sorted(place.glob("[!.]*/record.json"))
-        return [self.command[0], "--resume", str(begun[0].parent), "--quiet"] if begun else self.begin(place)
-
-    def found(self, place: Path) -> dict[str, Any]:
-        """All that must be the same however often the run was killed."""
-        if self.name == "evaluate":
-            with (place / "table.csv").open(encoding="utf-8", newline="") as file:
-                return {row["task"]: row["score"] for row in csv.DictReader(file)}
-        (record,) = place.glob("[!.]*/record.json")
-        folder = record.parent
-        files = sorted(path for path in (folder / "checkpoint").rglob("*") if path.is_file())
-        content = {str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
-        lines = (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
-        rows = [{key: value for key, value in json.loads(line).items() if key not in CLOCKS} for line in lines]
-        left = sorted({path.name for path in folder.iterdir()} ^ WHOLE)
-        status = json.loads(record.read_text(encoding="utf-8"))["status"]
-        return {"weights": content, "rows": rows, "status": status, "left over": left}
-
-    def moment(self, place: Path) -> str:
-        """How far the run was when it was killed."""
-        if self.name == "evaluate":
-            return "evaluating" if any(place.glob("results/**/metrics.jsonl")) else "loading"
-        records = list(place.glob("[!.]*/record.json"))
-        if not records:
-            return "loading"
-        if json.loads(records[0].read_text(encoding="utf-8"))["status"] == "done":
-            return "cleaning up"
-        return "at the end" if (records[0].parent / "checkpoint").exists() else "training"
 
 
 @dataclass(frozen=True)
@@ -117,25 +65,31 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, help="JSON with every kill")
     given = parser.parse_args(arguments)
-    console = Console()
+    if "evaluate" in (given.only or JOBS):
+        pass  # seconds
+    rows: list[Row] = []
+
+    def add(new: list[Row]) -> None:
+        rows.extend(new)
+        for row in new:
+            ended = "ended as without" if row.wrong is None else f"WRONG: {row.wrong}"
+            say(f"{len(rows):>4}  {row.job}, {row.signal} by {row.by}, {row.moment}: {ended}", Console(stderr=True))
+        if given.out is not None:
+            wrong = sum(row.wrong is not None for row in rows)
+            write_json(given.out, {"seed": given.seed, "wrong": wrong, "rows": [asdict(row) for row in rows]})
+
     with tempfile.TemporaryDirectory(prefix="transferkit-kill-") as folder:
-        work = Path(folder).resolve()
+        work, rng = Path(folder).resolve(), random.Random(given.seed)
         os.environ["TRANSFERKIT_CACHE"] = str(work / "cache")
         trials = [Trial(job, work) for job in jobs(work) if job.name in (given.only or JOBS)]
-        rng, rows = random.Random(given.seed), list[Row]()
+        turn = itertools.cycle(trials)
         while sum(row.signal == "SIGKILL" for row in rows) < given.kills:
-            rows += trials[len(rows) % len(trials)].killed(rng)
-        for trial in trials:
-            for number in (signal.SIGINT, signal.SIGTERM):
-                rows += [trial.signalled(rng, number) for _ in range(given.signals)]
-    console.print(table(rows))
-    wrong = [row for row in rows if row.wrong is not None]
-    for row in wrong:
-        console.print(f"{row.job}, {row.signal} {row.moment}: {row.wrong}", markup=False, soft_wrap=True)
-    if given.out is not None:
-        content = {"seed": given.seed, "wrong": len(wrong), "rows": [asdict(row) for row in rows]}
-        given.out.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
-    sys.exit(1 if wrong else 0)
+            add(next(turn).killed(rng))
+        for trial, number in itertools.product(trials, (signal.SIGINT, signal.SIGTERM)):
+            for _ in range(given.signals):
+                add([trial.signalled(rng, number)])
+    Console().print(table(rows))
+    sys.exit(1 if any(row.wrong is not None for row in rows) else 0)
 
 
 class Trial:
@@ -225,10 +179,10 @@ def _fork(command: list[str], log: Path, *, doomed: int | None = None, counted: 
         output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
         os.dup2(output, 1)
         os.dup2(output, 2)
-        sys.stdout, sys.stderr = (open(number, "w", encoding="utf-8", closefd=False) for number in (1, 2))  # noqa: PTH123, SIM115
+        sys.stdout, sys.stderr = (open(number, "w", encoding="utf-8", closefd=False) for number in (1, 2))  # noqa: SIM115
         sys.argv = ["transferkit", *command]
         sys.addaudithook(hook)
-        transferkit()
+        command_line()
     except SystemExit as end:
         code = end.code if isinstance(end.code, int) else 1
     except KeyboardInterrupt:
@@ -268,64 +222,6 @@ def _wait(child: int, *, number: signal.Signals | None = None, after: float = 0.
             os.waitpid(child, 0)
             return -signal.SIGALRM
         time.sleep(0.001)
-
-
-def jobs(work: Path) -> list[Job]:
-    """Write data and recipes; the source of `adapt`, and the model of `evaluate`, ship with the package."""
-    rng = random.Random(7)
-
-    def sentence(topic: str) -> str:
-        return " ".join([*rng.choices(WORDS, k=rng.randint(3, 8)), topic])
-
-    def rows(count: int, kind: Callable[[str], dict[str, Any]]) -> str:
-        return "".join(json.dumps(kind(TOPICS[i % len(TOPICS)])) + "\n" for i in range(count))
-
-    def scored(topic: str) -> dict[str, Any]:
-        return {"sentence1": sentence(topic), "sentence2": sentence("garden"), "score": rng.randint(0, 5)}
-
-    data, sets = work / "data", work / "sets"
-    files = {
-        data / "pairs.jsonl": rows(48, lambda topic: {"anchor": sentence(topic), "positive": sentence(topic)}),
-        data / "topics.jsonl": rows(24, lambda topic: {"text": sentence(topic), "label": topic}),
-        data / "train.jsonl": rows(24, lambda topic: {"text": sentence(topic), "label": topic}),
-        sets / "sts" / "likeness" / "test.jsonl": rows(16, scored),
-        sets / "classification" / "topics" / "train.jsonl": rows(40, lambda t: {"text": sentence(t), "label": t}),
-        sets / "classification" / "topics" / "test.jsonl": rows(16, lambda t: {"text": sentence(t), "label": t}),
-    }
-    for task, parts in (
-        ("train", {"prompting": {"backbone": "bundled-qwen3-2m", "tokens": 3, "max_length": 16}}),
-        ("adapt", {}),
-        ("baseline", {"method": "lora"}),
-    ):
-        backbone = "bundled-llama-5m" if task == "train" else "bundled-gptneox-5m"
-        files[work / f"{task}.yaml"] = yaml.safe_dump(_recipe(task, backbone) | parts)
-    for file, text in files.items():
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(text, encoding="utf-8")
-    given = ["--data-dir", str(data), "--quiet"]
-    return [
-        Job("train", ["train", str(work / "train.yaml"), *given]),
-        Job("adapt", ["adapt", str(work / "adapt.yaml"), "--source", "bundled", *given]),
-        Job("lora", ["baseline", str(work / "baseline.yaml"), *given]),
-        Job("evaluate", ["evaluate", "bundled", "--tasks-from", str(sets), "--quiet"]),
-    ]
-
-
-def _recipe(task: str, backbone: str) -> dict[str, Any]:
-    return {
-        "task": task,
-        "seed": 3,
-        "precision": "float32",
-        "embedding": {"backbone": backbone, "max_length": 16},
-        "readout": {"kind": "whiten", "sample": 16},
-        "data": {
-            "train": [{"name": "pairs", "kind": "pairs", "path": "pairs.jsonl", "instruction": "Find the like."}],
-            "dev": [{"name": "topics", "kind": "knn", "path": "topics.jsonl", "train_path": "train.jsonl"}],
-        },
-        "optim": {"steps": 6, "batch_size": 4},
-        "eval": {"every": 3, "batch_size": 16},
-        "save_every": 1,
-    }
 
 
 def table(rows: list[Row]) -> Table:

@@ -5,8 +5,9 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
+
+from transferkit.progress import plain
 
 backbones = typer.Typer(help="The registry of decoders.", no_args_is_help=True)
 
@@ -29,7 +30,7 @@ def list_(
         table.add_column(column, overflow="fold")
     for spec in specs:
         cells = (spec.name, spec.family, spec.where, spec.hidden_size, spec.num_layers or "", spec.license or "")
-        table.add_row(*map(str, cells))
+        table.add_row(*map(plain, cells))
     Console().print(table)
 
 
@@ -94,5 +95,5 @@ def templates(json: Annotated[bool, typer.Option("--json", help="One JSON object
         return
     table = Table("name", "suits", "template", "source", box=None, header_style="bold")
     for name, one in found.items():
-        table.add_row(*(escape(cell) for cell in (name, ", ".join(one.suits), one.template, one.source)))
+        table.add_row(*(plain(cell) for cell in (name, ", ".join(one.suits), one.template, one.source)))
     Console().print(table)
