@@ -25,6 +25,7 @@ import traceback
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -66,7 +67,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--out", type=Path, help="JSON with every kill")
     given = parser.parse_args(arguments)
     if "evaluate" in (given.only or JOBS):
-        pass  # seconds
+        import_module("transferkit.evaluation.run")  # seconds
     rows: list[Row] = []
 
     def add(new: list[Row]) -> None:
