@@ -2,6 +2,7 @@
 
 import builtins
 import errno
+import importlib
 import io
 import os
 import resource
@@ -204,3 +205,23 @@ def test_a_run_on_a_disk_that_is_really_full_goes_on_when_there_is_room(
     assert stderr.endswith(f"; mend that, then continue with --resume {folder}\n")
     assert not list(folder.glob(".*"))
     assert call(monkeypatch, "baseline", "--resume", folder, "--quiet") == 0
+
+
+@pytest.mark.parametrize("target", ["transferkit.training.loop.save_state", "transferkit.runner.run._save"])
+def test_a_run_folder_that_went_away_is_not_made_anew(
+    target: str, tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    recipe, runs = tiny.write(tmp_path, "baseline", optim={"steps": 2}, eval={"every": 2}), tmp_path / "runs"
+    module, name = target.rsplit(".", 1)
+    real = getattr(importlib.import_module(module), name)
+
+    def after_it_went(*given: Any) -> None:
+        for folder in runs.glob("prompt-tuning-*"):
+            folder.rename(tmp_path / "moved")
+        real(*given)
+
+    monkeypatch.setattr(target, after_it_went)
+    command = ["baseline", recipe, "--method", "prompt-tuning", "--data-dir", tiny.data, "--runs", runs, "--quiet"]
+    assert call(monkeypatch, *command) == 1
+    assert "No such file or directory; mend that, then continue with --resume" in capsys.readouterr().err
+    assert not list(runs.glob("[!.]*"))

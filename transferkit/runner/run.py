@@ -254,6 +254,7 @@ def _save(prepared: Prepared, embedder: Embedder, folder: Path) -> None:
     recipe, source = prepared.recipe, prepared.inputs.source
     if not is_main() or recipe.facts.kind is None:
         return
+    folder.stat()  # one that went away is not made anew with a checkpoint alone in it
     # A source that was replaced meanwhile holds another Prompting LLM than the one in memory: do not link that.
     if source is None or not source.exists() or source_facts(source) != prepared.source:
         source = None
