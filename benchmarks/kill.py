@@ -71,8 +71,8 @@ def main(arguments: list[str] | None = None) -> None:
     rows: list[Row] = []
 
     def add(new: list[Row]) -> None:
-        rows.extend(new)
         for row in new:
+            rows.append(row)
             ended = "ended as without" if row.wrong is None else f"WRONG: {row.wrong}"
             say(f"{len(rows):>4}  {row.job}, {row.signal} by {row.by}, {row.moment}: {ended}", Console(stderr=True))
         if given.out is not None:
