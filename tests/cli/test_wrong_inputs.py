@@ -162,7 +162,10 @@ def test_a_loss_that_diverges_fails_and_says_so_in_the_record(world: World, caps
     assert run(["train", "--resume", str(folder), "--quiet"], world.monkeypatch) == 2
     check_sentence(capsys.readouterr().err, ("diverged and would do so again", "step 0: the loss is nan"))
     assert run(["train", "--resume", str(folder), "--quiet", "--force-resume"], world.monkeypatch) == 0
-    assert "diverged" not in json.loads((folder / "record.json").read_text())
+    record = json.loads((folder / "record.json").read_text())
+    assert record["status"] == "done"
+    assert "diverged" not in record
+    assert "step 0: the loss is nan" in record["resumed"][-1]["forced"]["diverged"][0]
 
 
 def test_a_full_disk_leaves_no_half_checkpoint_and_can_be_resumed(

@@ -72,7 +72,8 @@ ForceResume = Annotated[
     bool,
     typer.Option(
         "--force-resume",
-        help="With --resume: go on though the recipe was edited or the folder copied or moved; the record says so.",
+        help="With --resume: go on though the recipe was edited, the folder copied or moved, or the run diverged; the "
+        "record says so.",
     ),
 ]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Show what would run, train nothing, write nothing.")]

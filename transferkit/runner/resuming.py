@@ -41,7 +41,7 @@ def check_as_begun(folder: Path, begun: dict[str, Any], recipe: Recipe, *, force
     Raises:
         ConfigError: names the differences.
     """
-    differs: dict[str, Any] = {}
+    differs: dict[str, Any] = {"diverged": [begun["diverged"], None]} if "diverged" in begun else {}
     if begun["run"] != folder.resolve().name:
         differs["run"] = [begun["run"], folder.resolve().name]
     if (before := recipe_of_states(folder)) is not None:
