@@ -20,6 +20,21 @@ def pytest_configure(config: pytest.Config) -> None:
     expression = config.option.markexpr
     wants_network = "network" in expression and "not network" not in expression
     os.environ["HF_HUB_OFFLINE"] = "0" if wants_network else "1"
+    if not wants_network:
+        from helpers.offline import refuse_connections
+
+        refuse_connections()
+
+
+@pytest.fixture(autouse=True)
+def asks_no_other_machine() -> Iterator[None]:
+    """Fail a test that wanted to reach another machine, also where a library took the refusal for an answer."""
+    from helpers.offline import asked
+
+    yield
+    wanted = asked.copy()
+    asked.clear()
+    assert not wanted, f"wanted to reach {', '.join(wanted)}"
 
 
 @pytest.fixture(scope="session", autouse=True)

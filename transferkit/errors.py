@@ -20,6 +20,18 @@ class RunError(TransferkitError):
     """Valid input, but the work could not be done (exit code 1)."""
 
 
+class RefusedError(RunError):
+    """The machine refused to write: a full disk, missing rights, a folder that is gone.
+
+    Attributes:
+        what: was refused and why; the way out stands behind it in the message.
+    """
+
+    def __init__(self, what: str, way_out: str) -> None:
+        super().__init__(f"{what}; {way_out}")
+        self.what = what
+
+
 class UnreachableError(RunError):
     """Data that are neither on this machine nor to be had from the hub now."""
 

@@ -1,6 +1,7 @@
 """What a user sees of a run: a live line in a terminal, plain lines elsewhere, nothing when quiet."""
 
 import logging
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,22 +11,39 @@ from rich.progress import (
     MofNCompleteColumn,
     ProgressColumn,
     Task,
-    TextColumn,
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
 from rich.progress import Progress as RichProgress
 from rich.text import Text
 
+_CONTROL = re.compile(r"[^\n\t\x20-\x7e\xa0-\U0010ffff]")
 
-def say(message: object, console: Console, *, style: str | None = None) -> None:
+
+def plain(text: object, *, style: str = "") -> Text:
+    """Text for a console: no markup, no emoji by its name, and nothing that a terminal would obey."""
+    return Text(_CONTROL.sub("\N{REPLACEMENT CHARACTER}", str(text)), style=style)
+
+
+def say(message: object, console: Console, *, style: str = "") -> None:
     """Print ``message`` as it is, on one line however long: a path may hold brackets, and a log is read by grep."""
-    console.print(message, style=style, markup=False, highlight=False, soft_wrap=True)
+    console.print(plain(message, style=style), soft_wrap=True)
 
 
 def warn(message: str, console: Console) -> None:
     """Something the user should know."""
     say(f"warning: {message}", console, style="yellow")
+
+
+class _Words(ProgressColumn):
+    """What a task is called, or one of its fields, as it is: a file's name is no markup."""
+
+    def __init__(self, field: str | None = None) -> None:
+        super().__init__()
+        self.field = field
+
+    def render(self, task: Task) -> Text:
+        return plain(task.description if self.field is None else task.fields[self.field])
 
 
 class Progress:
@@ -42,10 +60,10 @@ class Progress:
         self.console = console
         self.title = title
         self.bar = RichProgress(
-            TextColumn("{task.description}"),
+            _Words(),
             BarColumn(bar_width=24),
             MofNCompleteColumn(),
-            TextColumn("{task.fields[note]}"),
+            _Words("note"),
             TimeElapsedColumn(),
             TimeRemainingColumn(),
             console=console,
@@ -127,7 +145,7 @@ class _Rate(ProgressColumn):
 def texts_bar(console: Console) -> RichProgress:
     """A bar with texts a second, shown in a terminal alone."""
     return RichProgress(
-        TextColumn("{task.description}"),
+        _Words(),
         BarColumn(bar_width=24),
         MofNCompleteColumn(),
         _Rate(),

@@ -142,13 +142,30 @@ def status(run_folder: Path) -> str:
 
 
 def test_a_loss_that_diverges_fails_and_says_so_in_the_record(world: World, capsys: pytest.CaptureFixture[str]) -> None:
-    world.monkeypatch.setattr("transferkit.training.step.batch_loss", lambda vectors, *_: vectors.sum() * float("nan"))
-    assert run(arguments("train $TRAIN --quiet", world), world.monkeypatch) == 1
-    check_sentence(capsys.readouterr().err, ("step 0: the loss is nan", "lower optim.lr"))
-    record = json.loads((only_run(world) / "record.json").read_text())
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("transferkit.training.step.batch_loss", lambda vectors, *_: vectors.sum() * float("nan"))
+        assert run(arguments("train $TRAIN --quiet", world), world.monkeypatch) == 1
+    folder = only_run(world)
+    checkpoint = folder.relative_to(world.here) / "checkpoint"
+    stderr = capsys.readouterr().err
+    check_sentence(stderr, ("step 0: the loss is nan", "lower optim.lr", "step 0 (dev ", f"are kept in {checkpoint}"))
+    assert "resume" not in stderr
+    record = json.loads((folder / "record.json").read_text())
     assert record["status"] == "failed"
     assert "step 0: the loss is nan" in record["error"]
-    assert not (only_run(world) / "checkpoint").exists()
+    assert record["best"]["step"] == 0
+    # What was kept serves, and to go on would diverge again.
+    embed = ["embed", str(folder), "data/sts.tsv", "--column", "sentence1", "--out", "v.npy", "--quiet"]
+    assert run(embed, world.monkeypatch) == 0
+    assert run(arguments(f"adapt $ADAPT --source {folder} --quiet --runs adapted", world), world.monkeypatch) == 0
+    capsys.readouterr()
+    assert run(["train", "--resume", str(folder), "--quiet"], world.monkeypatch) == 2
+    check_sentence(capsys.readouterr().err, ("diverged and would do so again", "step 0: the loss is nan"))
+    assert run(["train", "--resume", str(folder), "--quiet", "--force-resume"], world.monkeypatch) == 0
+    record = json.loads((folder / "record.json").read_text())
+    assert record["status"] == "done"
+    assert "diverged" not in record
+    assert "step 0: the loss is nan" in record["resumed"][-1]["forced"]["diverged"][0]
 
 
 def test_a_full_disk_leaves_no_half_checkpoint_and_can_be_resumed(

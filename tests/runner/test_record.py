@@ -45,6 +45,12 @@ def test_every_key_is_documented(tiny: Tiny, tmp_path: Path, monkeypatch: pytest
     ready = tiny.recipe("baseline", method="encoder", embedding={"backbone": str(tiny.encoder)})
     written |= record(start(ready, Inputs(data_dir=tiny.data), runs=tmp_path, name="ready", console=QUIET)).keys()
 
+    with monkeypatch.context() as patch:
+        patch.setattr("transferkit.training.step.batch_loss", lambda vectors, *_: vectors.sum() * float("nan"))
+        with pytest.raises(RunError, match="the loss is nan"):
+            start(tiny.recipe("adapt"), inputs, runs=tmp_path, name="diverged", console=QUIET)
+    written |= record(tmp_path / "diverged").keys()
+
     def fail(*_: object, **__: object) -> None:
         raise RunError("no more of this")
 

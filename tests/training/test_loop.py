@@ -24,7 +24,7 @@ from transferkit.config.recipe import Recipe
 from transferkit.config.sections import OptimSection
 from transferkit.decoder.text_states import TextState, TextStateMemory
 from transferkit.decoder.tokens import Rows
-from transferkit.errors import ConfigError, RunError
+from transferkit.errors import ConfigError
 from transferkit.files.json import read_json, write_json
 from transferkit.files.manifest import NAME, new_folder
 from transferkit.methods.transfer import PromptEmbedder
@@ -411,10 +411,38 @@ def test_loss_that_is_not_finite_stops_the_run(tiny: Tiny, source: Path, tmp_pat
     assert isinstance(one.embedder, PromptEmbedder)
     weight = one.embedder.alignment.weight
     one.progress.on_step = lambda step: weight.data.fill_(float("nan")) if step == 2 else None
-    with pytest.raises(
-        RunError, match=r"step 2: the loss is nan; lower optim.lr_alignment or optim.lr_offset, or raise prompting.tau"
-    ):
-        one.fit(tmp_path)
+    fitted = one.fit(tmp_path)
+    says = "step 2: the loss is nan; lower optim.lr_alignment or optim.lr_offset, or raise prompting.tau"
+    assert fitted.state.diverged == says
+    assert (fitted.state.step, fitted.best.step) == (2, 0)
+    assert not list(tmp_path.glob("state-*"))  # nothing that a run could go on from to the same end
+
+
+def test_a_gradient_that_is_not_finite_changes_no_weight(
+    tiny: Tiny, source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = make(tiny, "adapt", source, eval={"every": 9}, optim={"steps": 3, "batch_size": 8, "clip_norm": None})
+    assert isinstance(one.embedder, PromptEmbedder)
+    weight = one.embedder.alignment.weight
+    weight.register_hook(lambda gradient: gradient * float("inf"))
+    before = weight.detach().clone()
+    fitted = one.fit(tmp_path)
+    assert str(fitted.state.diverged).startswith("step 0: the gradient's norm is ")
+    assert torch.equal(weight, before)
+
+
+def test_vectors_that_are_no_longer_finite_end_the_run_with_the_best_before(
+    tiny: Tiny, source: Path, tmp_path: Path
+) -> None:
+    one = make(tiny, "adapt", source, eval={"every": 1}, save_every=1)
+    assert isinstance(one.embedder, PromptEmbedder)
+    weight = one.embedder.alignment.weight
+    one.progress.on_step = lambda step: weight.data.fill_(float("nan")) if step == 2 else None
+    fitted = one.fit(tmp_path)
+    assert str(fitted.state.diverged).startswith("step 2: vectors hold NaN or infinity; lower optim.lr_alignment")
+    assert fitted.best.step in (0, 1)
+    assert torch.isfinite(weight).all()
+    assert [state.name for state in tmp_path.glob("state-*")] == ["state-0000001"]
 
 
 # What a run leaves behind

@@ -39,7 +39,8 @@ def save(
         target: folder to create or replace.
         instructions: task instruction of the anchors of each training set, kept for ``adapt`` and for users.
         document_instructions: of the other side, where a set has another one there.
-        prompting_from: checkpoint whose frozen Prompting LLM this one shares; its files are hard-linked.
+        prompting_from: checkpoint whose frozen Prompting LLM this one shares; its files are hard-linked, those of the
+            installed package copied.
         lineage: equal for checkpoints that one recipe gave on the same data with different seeds.
     """
     tensors = embedder.tensors()

@@ -3,6 +3,7 @@
 import os
 import sys
 import warnings
+from contextlib import suppress
 
 import typer
 from rich.console import Console
@@ -22,7 +23,9 @@ from transferkit.cli import (
     training,
 )
 from transferkit.errors import CutTextWarning, TransferkitError
+from transferkit.files.writable import refusal
 from transferkit.progress import drop_kernel_message, say
+from transferkit.training.signals import sigterm_interrupts
 
 app = typer.Typer(
     name="transferkit",
@@ -65,8 +68,21 @@ def main() -> None:
     """Run the command line. Exit codes: 0 done, 1 failed, 2 wrong input, 130 interrupted."""
     drop_kernel_message()
     warnings.simplefilter("ignore", CutTextWarning)  # verbs say it with the numbers of all texts
+    with sigterm_interrupts():
+        try:
+            _run()
+        except OSError as error:  # of what is printed, where that goes to a full disk
+            _drop_output()
+            _say(f"error: {error.filename or 'standard output'}: {refusal(error)}; mend that and run it again")
+            sys.exit(1)
+
+
+def _run() -> None:
     try:
-        app()
+        try:
+            app()
+        finally:
+            sys.stdout.flush()
     except TransferkitError as error:
         _say(f"error: {error}")
         sys.exit(error.exit_code)
@@ -80,8 +96,14 @@ def main() -> None:
             _say(str(interrupt) or "interrupted")
         raise
     except BrokenPipeError:  # `transferkit ... | head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _drop_output()
         sys.exit(0)
+
+
+def _drop_output() -> None:
+    """What is left of it goes nowhere, so that the end of the process does not fail at it again."""
+    with suppress(OSError, ValueError):  # a stream that is no file
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _say(message: str) -> None:

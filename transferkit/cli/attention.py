@@ -10,7 +10,7 @@ from rich.table import Table
 
 from transferkit.cli.options import Backbone, Column, Device, Instruction, Quiet
 from transferkit.errors import ConfigError
-from transferkit.progress import say
+from transferkit.progress import plain, say
 
 if TYPE_CHECKING:
     from transferkit.attention.report import Report
@@ -138,7 +138,7 @@ def print_table(report: "Report", console: Console) -> None:
         cells += [f"{100 * mean_and_error(found[figure])[0]:.1f}" for found in everywhere.values()]
         cells += [_change(*change[figure])] if change else []
         cells += [f"{100 * mean_and_error(found[figure])[0]:.1f}" for found in at_last.values()]
-        table.add_row(figure, *cells)
+        table.add_row(plain(figure), *cells)
     console.print(table)
 
 

@@ -10,7 +10,7 @@ from rich.table import Table
 from transferkit.augment.settings import Limits, Sampling, Setup
 from transferkit.cli.options import BatchSize, Column, Device, Texts
 from transferkit.errors import ConfigError, did_you_mean
-from transferkit.progress import say
+from transferkit.progress import plain, say
 
 if TYPE_CHECKING:
     from transferkit.augment.candidates import Way
@@ -223,10 +223,10 @@ def _table(tally: "Tally") -> Table:
     table = Table(box=None, pad_edge=False)
     table.add_column("")
     for kind in kept:
-        table.add_column(kind, justify="right")
+        table.add_column(plain(kind), justify="right")
     candidates = [pairs + sum(tally.rejected[kind].values()) for kind, pairs in kept.items()]
     table.add_row("candidates", *(f"{number:,}" for number in candidates))
     table.add_row("pairs", *(f"{number:,}" for number in kept.values()), style="bold")
     for reason in reasons:
-        table.add_row(reason, *(f"{counts.get(reason, 0):,}" for counts in tally.rejected.values()), style="dim")
+        table.add_row(plain(reason), *(f"{counts.get(reason, 0):,}" for counts in tally.rejected.values()), style="dim")
     return table

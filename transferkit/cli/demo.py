@@ -6,10 +6,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
-from transferkit.progress import say
+from transferkit.progress import plain, say
 
 if TYPE_CHECKING:
     from transferkit.embed.questions import Found
@@ -138,7 +137,7 @@ def _print_found(found: "list[Found]", out: Console) -> None:
         for place, name in enumerate((one.by_index, one.by_words)):
             is_right = one.question.is_answered_by(name)
             right[place] += is_right
-            marked.append(f"{'*' if is_right else ' '}{escape(name)}")  # no space: a long name would wrap at it
-        table.add_row(escape(one.question.text), *marked)
+            marked.append(plain(f"{'*' if is_right else ' '}{name}"))  # no space: a long name would wrap at it
+        table.add_row(plain(one.question.text), *marked)
     out.print(table)
     say(f"Right at the first place: the carried skill {right[0]} of {count(len(found))}, TF-IDF {right[1]}.", out)

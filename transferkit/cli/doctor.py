@@ -7,10 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
-from transferkit.progress import say
+from transferkit.progress import plain, say
 
 if TYPE_CHECKING:
     from transferkit.doctor.findings import Finding
@@ -55,11 +54,11 @@ def _table(found: "Sequence[Finding]") -> Table:
     as_tested = [one for one in found if one.area == "versions" and one.state == "ok"]
     if as_tested:
         named = ", ".join(f"{one.name} {one.found}" for one in as_tested)
-        table.add_row("[green]ok[/]", "versions", escape(f"as tested: {named}"))
+        table.add_row("[green]ok[/]", "versions", plain(f"as tested: {named}"))
     for one in found:
         if one not in as_tested:
             style = _STYLES[one.state]
-            table.add_row(f"[{style}]{one.state}[/]", escape(f"{one.area}: {one.name}"), escape(one.found))
+            table.add_row(f"[{style}]{one.state}[/]", plain(f"{one.area}: {one.name}"), plain(one.found))
     return table
 
 

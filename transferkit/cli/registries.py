@@ -5,10 +5,9 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
-from transferkit.progress import say
+from transferkit.progress import plain, say
 
 backbones = typer.Typer(help="The registry of decoders.", no_args_is_help=True)
 recipes = typer.Typer(help="The recipes: everything a run is decided by.", no_args_is_help=True)
@@ -32,7 +31,7 @@ def list_(
         table.add_column(column, overflow="fold")
     for spec in specs:
         cells = (spec.name, spec.family, spec.where, spec.hidden_size, spec.num_layers or "", spec.license or "")
-        table.add_row(*map(str, cells))
+        table.add_row(*map(plain, cells))
     Console().print(table)
 
 
@@ -66,6 +65,7 @@ def probe(
     from transferkit.decoder.probe import spec_yaml
     from transferkit.errors import ConfigError
     from transferkit.files.json import write_text
+    from transferkit.files.writable import writing
 
     spec = derive(location, revision=revision)
     if write is None:
@@ -75,7 +75,8 @@ def probe(
         raise ConfigError(f"--write {write}: expected a new file ending in .yaml")
     if not write.parent.is_dir():
         raise ConfigError(f"--write {write}: the folder {write.parent} does not exist")
-    write_text(write, spec_yaml(spec.model_copy(update={"name": write.stem})))
+    with writing(f"--write {write}: cannot be written", way_out="mend that, or choose another folder"):
+        write_text(write, spec_yaml(spec.model_copy(update={"name": write.stem})))
     print(write)
 
 
@@ -95,7 +96,7 @@ def templates(json: Annotated[bool, typer.Option("--json", help="One JSON object
         return
     table = Table("name", "suits", "template", "source", box=None, header_style="bold")
     for name, one in found.items():
-        table.add_row(*(escape(cell) for cell in (name, ", ".join(one.suits), one.template, one.source)))
+        table.add_row(*(plain(cell) for cell in (name, ", ".join(one.suits), one.template, one.source)))
     Console().print(table)
 
 

@@ -6,11 +6,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
 from transferkit.cli.options import BatchSize, Column, Instruction
-from transferkit.progress import say
+from transferkit.progress import plain, say
 
 if TYPE_CHECKING:
     from transferkit.embed.search import Hit, Nearest
@@ -109,5 +108,5 @@ def print_hits(hits: "list[Hit]", console: Console) -> None:
     table.add_column(style="bold", overflow="fold")
     table.add_column(overflow="fold")
     for hit in hits:
-        table.add_row(f"{hit.score:.2f}", escape(hit.entry.name), escape(hit.entry.text))
+        table.add_row(f"{hit.score:.2f}", plain(hit.entry.name), plain(hit.entry.text))
     console.print(table)

@@ -57,7 +57,7 @@ def study(
         return
     whole = all(state_of(one.folder) == "done" for one in everything)
     if out is not None and not whole:
-        console.print(f"some runs of the study are not done yet, so nothing is written into {out}")
+        say(f"some runs of the study are not done yet, so nothing is written into {out}", console)
     found_by_target = comparisons(everything, records=records)
     if not found_by_target:
         console.print(

@@ -72,7 +72,8 @@ ForceResume = Annotated[
     bool,
     typer.Option(
         "--force-resume",
-        help="With --resume: go on though the recipe was edited or the folder copied or moved; the record says so.",
+        help="With --resume: go on though the recipe was edited, the folder copied or moved, or the run diverged; the "
+        "record says so.",
     ),
 ]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Show what would run, train nothing, write nothing.")]
@@ -241,21 +242,24 @@ def _resume(folder: Path, task: "Task", console: Console, *, force: bool, json: 
         raise ConfigError(
             f"{folder}: this is {with_article(began)} run; continue it with `transferkit {began} --resume {folder}`"
         )
-    from transferkit.runner import run
+    with _told_how_to_resume(task, console, folder):
+        from transferkit.runner import run  # seconds, in which a Ctrl-C loses as little as later
 
-    with _told_how_to_resume(task, console):
         _print_finished(run.resume(folder, force=force, console=console), json=json)
 
 
 @contextmanager
-def _told_how_to_resume(task: "Task", console: Console) -> Iterator[None]:
-    """Say, when the user interrupts, how the run goes on; exit code 130."""
+def _told_how_to_resume(task: "Task", console: Console, folder: Path | None = None) -> Iterator[None]:
+    """Say, when the user interrupts, how the run goes on, in ``folder`` if it began before; exit code 130."""
     from transferkit.training.signals import Interrupted
 
     try:
         yield
-    except Interrupted as interruption:
-        say(f"interrupted; continue with `transferkit {task} --resume {interruption}`", console)
+    except (Interrupted, KeyboardInterrupt) as interruption:
+        begun = str(interruption) or folder
+        if begun is None:
+            raise
+        say(f"interrupted; continue with `transferkit {task} --resume {begun}`", console)
         raise typer.Exit(130) from None
 
 

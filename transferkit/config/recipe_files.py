@@ -14,7 +14,9 @@ from transferkit.config.recipes import FILE_ENDINGS, list_recipes, read_recipe, 
 from transferkit.config.schema import parse, parse_yaml
 from transferkit.config.specs import BackboneSpec, all_specs, find_spec, list_backbones
 from transferkit.errors import ConfigError, did_you_mean
+from transferkit.files.json import write_text
 from transferkit.files.locations import is_gguf
+from transferkit.files.writable import writing
 
 TASKS: tuple[Task, ...] = get_args(Task)
 _PLAIN_SCALAR = re.compile(r"[A-Za-z][\w./-]*")  # needs no quotes in YAML
@@ -159,9 +161,6 @@ def _write_new(texts: dict[Path, str]) -> None:
         if file.exists():
             raise ConfigError(f"{file}: exists already; remove it or choose another folder, nothing was written")
     for file, text in texts.items():
-        try:
+        with writing(f"{file}: cannot be written", way_out="mend that, or choose another folder"):
             file.parent.mkdir(parents=True, exist_ok=True)
-            with file.open("x", encoding="utf-8", newline="\n") as stream:
-                stream.write(text)
-        except OSError as error:
-            raise ConfigError(f"{file}: cannot be written ({error.strerror or error})") from None
+            write_text(file, text)

@@ -7,8 +7,8 @@ from transferkit.convergence.comparable import run_id
 from transferkit.convergence.comparison import Comparison
 from transferkit.convergence.findings import findings
 from transferkit.convergence.tables import row_name, title, to_csv, to_json, to_markdown, views
-from transferkit.errors import ConfigError
 from transferkit.files.json import write_text
+from transferkit.files.writable import writing
 from transferkit.report.formats import count, memory, seconds
 from transferkit.report.page import Figure, Page, RunFacts, inline_svg, to_html
 
@@ -52,12 +52,13 @@ def write_comparison(comparison: Comparison, folder: Path) -> list[Path]:
     """Write table.md, .csv and .json, curves and scores as .png and .svg, and report.html; the folder is made.
 
     Raises:
-        ConfigError: the folder cannot be written.
+        RefusedError: the folder cannot be written; a ConfigError where a file is in the way.
     """
     from transferkit.convergence.curve_plot import write_curves
     from transferkit.convergence.score_plot import write_scores
 
-    try:
+    way_out = "mend that, or choose another with --out"
+    with writing(f"{folder}: cannot write the comparison there", way_out=way_out):
         folder.mkdir(parents=True, exist_ok=True)
         written = []
         for name, text in (("md", to_markdown), ("csv", to_csv), ("json", to_json)):
@@ -67,8 +68,6 @@ def write_comparison(comparison: Comparison, folder: Path) -> list[Path]:
         curves, scores = ((folder / f"{name}.svg").read_text(encoding="utf-8") for name in ("curves", "scores"))
         written.append(folder / "report.html")
         write_text(written[-1], to_html(to_page(comparison, curves=curves, scores=scores)))
-    except OSError as error:
-        raise ConfigError(f"{folder}: cannot write the comparison there ({error.strerror}); choose another") from None
     return written
 
 

@@ -11,13 +11,13 @@ from functools import partial
 from typing import Any
 
 from rich.console import Console
-from rich.markup import escape
 
 from transferkit.convergence.comparable import run_id
 from transferkit.convergence.comparison import Cell, Comparison, Crossing, Row, decoders
 from transferkit.convergence.differences import differences_view, flat_differences
 from transferkit.convergence.findings import findings
 from transferkit.convergence.series import KIND_NAMES
+from transferkit.progress import plain
 from transferkit.report.formats import count, level, memory, score, seconds, short_count, times
 from transferkit.report.markdown import escape_markdown, markdown_table
 from transferkit.report.raw import csv_text, json_text, number
@@ -50,15 +50,15 @@ def title(comparison: Comparison) -> str:
 
 def print_table(comparison: Comparison, console: Console) -> None:
     """Print findings, tables and notes on a rich console."""
-    console.print(f"[bold]{escape(title(comparison))}[/]")
+    console.print(plain(title(comparison), style="bold"))
     for sentence in findings(comparison):
-        console.print(escape(sentence))
+        console.print(plain(sentence))
     for view in views(comparison):
         if view.in_terminal:
             console.print()
             console.print(rich_table(view if console.width >= _WIDE else view.narrowed()))
     for note in comparison.notes:
-        console.print(f"[yellow]note:[/] {escape(note)}")
+        console.print(plain("note:", style="yellow") + plain(f" {note}"))
 
 
 def to_markdown(comparison: Comparison) -> str:

@@ -23,7 +23,9 @@ from transformers import AutoConfig, AutoTokenizer, PreTrainedConfig, PreTrained
 
 from transferkit.errors import ConfigError
 from transferkit.files.locations import check_location, is_gguf
+from transferkit.files.writable import writing
 
+_ROOM = "make room there, or name another folder for temporary files in TMPDIR"
 _NAME = "model.gguf"
 _FREQUENCIES = "rope_freqs.weight"  # a tensor; among the facts whether it is there
 _VERSIONS = (2, 3)  # transformers reads no other
@@ -242,8 +244,9 @@ def _tokenizer(location: str, *stamp: int) -> PreTrainedTokenizerBase:
             made.bos_token = None
         # From a folder the family's own class puts parts in their place that no file tells of, such as Qwen's Unicode
         # normalisation. A checkpoint's Prompting LLM comes back from one, so it must start as it will come back.
-        _config(location, *stamp).save_pretrained(folder)
-        made.save_pretrained(folder)
+        with writing(f"{folder}: cannot be written", way_out=_ROOM):
+            _config(location, *stamp).save_pretrained(folder)
+            made.save_pretrained(folder)
         tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(folder, padding_side="left")
     tokenizer.name_or_path = location
     return tokenizer
@@ -255,12 +258,15 @@ def _alone(location: str) -> Iterator[str]:
 
     Inside, nothing is written to standard error: a progress bar of the library's heeds no setting.
     """
-    with TemporaryDirectory(prefix="transferkit-", ignore_cleanup_errors=True) as folder:
+    with writing("no folder for temporary files", way_out=_ROOM):
+        temporary = TemporaryDirectory(prefix="transferkit-", ignore_cleanup_errors=True)
+    with temporary as folder:
         here = Path(folder, _NAME)
         try:
             here.symlink_to(Path(location).resolve())
         except OSError:  # a file system without links
-            shutil.copyfile(location, here)
+            with writing(f"{here}: cannot be written", way_out=_ROOM):
+                shutil.copyfile(location, here)
         with redirect_stderr(io.StringIO()):
             yield folder
 

@@ -1,5 +1,6 @@
 """Load weights and tokenizers from a folder, a GGUF file or the hub: no pickle, no remote code, no random weights."""
 
+import errno
 import importlib.util
 import math
 import re
@@ -218,6 +219,8 @@ def quiet_transformers() -> Iterator[None]:
 
 def _reason(location: str, error: Exception) -> str:
     text = " ".join(str(error).split())
+    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+        return "the disk is full; make room for the hub's files, or name another folder for them in HF_HOME"
     on_hub = not Path(location).is_dir() and isinstance(error, OSError)
     if on_hub and "gated repo" in text:
         return "a gated model; accept its licence on the hub, then `hf auth login`"

@@ -18,6 +18,7 @@ from transferkit.errors import ConfigError, did_you_mean
 from transferkit.files.lock import sole_use
 from transferkit.files.text_files import TextFile
 from transferkit.files.vector_files import Origin, VectorFile, Vectors, read_origin, read_vectors
+from transferkit.files.writable import writing
 from transferkit.methods.base import Embedder
 from transferkit.progress import texts_bar
 
@@ -180,10 +181,7 @@ class Index(Nearest):
 @contextmanager
 def _written(folder: Path) -> Iterator[None]:
     """Make ``folder``, and say in one sentence why something cannot be written there."""
-    try:
+    way_out = "mend that, or choose another folder with --index"
+    with writing(f"{folder}: the index cannot be written there", way_out=way_out):
         folder.mkdir(parents=True, exist_ok=True)
         yield
-    except OSError as error:
-        raise ConfigError(
-            f"{folder}: the index cannot be written there ({error.strerror}); choose another folder"
-        ) from None

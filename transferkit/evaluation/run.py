@@ -24,16 +24,18 @@ from rich.progress import TaskID
 from transferkit import __version__
 from transferkit.data.hub import quiet_datasets
 from transferkit.decoder.tokens import cut_in_words
-from transferkit.errors import RunError, TransferkitError, first_line
+from transferkit.errors import TransferkitError, first_line
 from transferkit.evaluation.dataset_columns import columns_in_blocks
 from transferkit.evaluation.encoder import TextEncoder
 from transferkit.evaluation.instructions import by_part, inner_tasks
 from transferkit.evaluation.rows import TaskRow
 from transferkit.evaluation.tables import write_tables
+from transferkit.files.writable import writing
 from transferkit.progress import say, texts_bar, warn
 from transferkit.report.formats import count, percent, score, seconds
 from transferkit.runs.folder import read_metrics, write_metrics
 
+_GO_ON = "the tasks before are kept, mend that and run it again"
 _PACKAGES = ("mteb", "scikit-learn", "transformers")  # what computes vectors and scores
 # Their subsets draw from one random state one after the other: a part that lies there cannot be gone on from.
 _DRAWN = (AbsTaskClustering, AbsTaskMultilabelClassification)
@@ -106,7 +108,8 @@ def _run_task(
         return _row(encoder, task, stored, before, kept=True)
     same = same and not isinstance(task, _DRAWN)
     if not same:
-        path.unlink(missing_ok=True)  # so that what lies there, if a kill comes, was measured as noted
+        with writing(f"{path}: could not be removed", way_out=_GO_ON):
+            path.unlink(missing_ok=True)  # so that what lies there, if a kill comes, was measured as noted
     _note(path.parent, name, wanted | {"done": False})
     texts, encoder_seconds, started = encoder.texts, encoder.seconds, perf_counter()
     encoder.take_cut_texts()  # of tasks before
@@ -140,7 +143,9 @@ def _joined(rows: Sequence[TaskRow], encoder: TextEncoder, task: AbsTask, cache:
     for row in rows:
         if row.problem is not None:
             return _failed(encoder, task, f"{row.task}: {row.problem}")
-    cache.get_task_result_path(task.metadata.name, encoder.mteb_model_meta).unlink(missing_ok=True)  # of other parts
+    path = cache.get_task_result_path(task.metadata.name, encoder.mteb_model_meta)
+    with writing(f"{path}: could not be removed", way_out=_GO_ON):
+        path.unlink(missing_ok=True)  # of other parts
     found = _evaluate(encoder, task, cache, batch_size, overwrite="only-missing")
     if isinstance(found, str):
         return _failed(encoder, task, found)
@@ -203,7 +208,8 @@ def _stored(path: Path) -> TaskResult | None:
     except FileNotFoundError:
         return None
     except (ValueError, KeyError, TypeError, AttributeError):  # what mteb says to JSON of another shape
-        path.unlink()
+        with writing(f"{path}: damaged, and could not be removed", way_out=_GO_ON):
+            path.unlink()
         return None
 
 
@@ -214,11 +220,9 @@ def _notes(folder: Path) -> dict[str, dict[str, Any]]:
 
 def _note(folder: Path, task: str, facts: dict[str, Any]) -> None:
     notes = _notes(folder) | {task: {"task": task, **facts}}
-    try:
+    with writing(f"{folder}: could not be written", way_out=_GO_ON):
         folder.mkdir(parents=True, exist_ok=True)
         write_metrics(folder, list(notes.values()))
-    except OSError as error:
-        raise RunError(f"{folder}: could not be written ({error.strerror}); the tasks before are kept") from None
 
 
 def _row(encoder: TextEncoder, task: AbsTask, found: TaskResult, facts: dict[str, Any], *, kept: bool) -> TaskRow:

@@ -6,9 +6,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from transferkit.errors import ConfigError
 from transferkit.evaluation.rows import Spread, TaskRow, by_encoder, means, ratio, spreads
 from transferkit.files.json import write_text
+from transferkit.files.writable import writing
 from transferkit.report.formats import count, percent, score, seconds
 from transferkit.report.markdown import markdown_table
 from transferkit.report.raw import DIGITS, csv_text, json_text
@@ -153,14 +153,11 @@ def write_tables(rows: Sequence[TaskRow], folder: Path, *, types: Sequence[str])
     """Write ``table.md`` and ``table.csv``, over those that are there.
 
     Raises:
-        ConfigError: the folder cannot be written.
+        RefusedError: the folder cannot be written; a ConfigError where a file is in the way.
     """
     texts = {"table.md": to_markdown(rows, types=types), "table.csv": to_csv(rows)}
-    try:
+    way_out = "the scores are kept, mend that and run it again, or choose another with --out"
+    with writing(f"{folder}: cannot write the table there", way_out=way_out):
         for name, text in texts.items():
             write_text(folder / name, text)
-    except OSError as error:
-        raise ConfigError(
-            f"{folder}: cannot write the table there ({error.strerror}); choose another with --out"
-        ) from None
     return [folder / name for name in texts]

@@ -31,6 +31,11 @@ def checkout() -> Path | None:
     return root if not (_PACKAGE / "builtin").is_dir() and (root / "pyproject.toml").is_file() else None
 
 
+def is_bundled(folder: Path) -> bool:
+    """Whether ``folder`` lies in the installed package."""
+    return folder.resolve().is_relative_to(_PACKAGE)
+
+
 def bundled_dir(name: str) -> Path:
     """Folder of a model that ships with the package: a backbone by its name, or ``source``, the trained checkpoint.
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from transferkit.errors import ConfigError
+from transferkit.files.writable import writing
 
 
 @contextmanager
@@ -17,18 +18,20 @@ def sole_use(folder: Path, *, option: str = "--runs") -> Iterator[None]:
     ask for it are kept out. It goes with the block; one that a kill left behind locks nothing.
 
     Raises:
-        ConfigError: another process has it.
+        ConfigError: another process has it, or a file is in the way.
+        RefusedError: nothing can be written there.
     """
     made = [parent for parent in folder.parents if not parent.exists()]  # nearest first
-    folder.parent.mkdir(parents=True, exist_ok=True)
     file = folder.with_name(f".{folder.name}.lock")
     lock = FileLock(file, timeout=0)
-    try:
-        lock.acquire()
-    except Timeout:
-        raise ConfigError(
-            f"{folder}: another process is writing to it; wait for it, or choose another folder with {option}"
-        ) from None
+    with writing(f"{folder}: cannot write there", way_out=f"mend that, or choose another with {option}"):
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            lock.acquire()
+        except Timeout:
+            raise ConfigError(
+                f"{folder}: another process is writing to it; wait for it, or choose another folder with {option}"
+            ) from None
     try:
         yield
     finally:

@@ -7,10 +7,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from safetensors import SafetensorError
-
-from transferkit.errors import ConfigError, RunError
+from transferkit.errors import ConfigError
 from transferkit.files.json import flush, flush_folder, read_json, write_json
+from transferkit.files.writable import writing
 
 NAME = "manifest.json"
 # What libraries look for in a model's folder; a note of the user's may lie there.
@@ -25,28 +24,31 @@ def new_folder(target: Path) -> Iterator[Path]:
     the old one stands as ``.<name>.old`` and is put back by the next call.
 
     Raises:
-        RunError: the disk refused (full, read-only, ...).
+        RefusedError: the disk refused (full, read-only, ...); a ConfigError where a file is in the way.
     """
     beside = target.with_name(f".{target.name}.{os.getpid()}")
     old = target.with_name(f".{target.name}.old")
     shutil.rmtree(beside, ignore_errors=True)
+    way_out = "nothing else was changed, mend that and run it again"
     try:
-        if old.exists() and not target.exists():  # killed between the two renames below
-            old.replace(target)
-        beside.mkdir(parents=True)
-        yield beside
-        seal(beside)
-        if target.exists():  # rename cannot replace a folder that is not empty
-            shutil.rmtree(old, ignore_errors=True)
-            target.replace(old)
-            beside.replace(target)
-            shutil.rmtree(old, ignore_errors=True)
-        else:
-            beside.replace(target)
-        flush_folder(target.parent)
-    except (OSError, SafetensorError) as error:  # safetensors has an error of its own for a full disk
-        reason = getattr(error, "strerror", None) or error
-        raise RunError(f"{target}: could not be written ({reason}); nothing else was changed") from None
+        with writing(f"{target}: could not be written", way_out=way_out):
+            if old.exists() and not target.exists():  # killed between the two renames below
+                old.replace(target)
+            beside.mkdir(parents=True)
+            yield beside
+            seal(beside)
+            if target.exists():  # rename cannot replace a folder that is not empty
+                shutil.rmtree(old, ignore_errors=True)
+                target.replace(old)
+                try:
+                    beside.replace(target)
+                except OSError:
+                    old.replace(target)
+                    raise
+                shutil.rmtree(old, ignore_errors=True)
+            else:
+                beside.replace(target)
+            flush_folder(target.parent)
     finally:
         shutil.rmtree(beside, ignore_errors=True)
 

@@ -5,12 +5,14 @@ file appears by rename.
 """
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from transferkit.errors import ConfigError, RunError
-from transferkit.files.json import flush, read_json, write_json
+from transferkit.errors import ConfigError
+from transferkit.files.json import flush, flush_folder, read_json, write_json
+from transferkit.files.writable import writing
 
 FORMAT = 1
 _LONGEST = 40  # characters of a setting that a message shows
@@ -76,10 +78,8 @@ class PartFile:
             )
         self.rows, self.bytes = saved["rows"], saved["bytes"]
         self.facts = {name: value for name, value in saved.items() if name not in _OWN}
-        try:
+        with self._writing(self.part, kept=f"the {self.rows} {self.unit} before"):
             os.truncate(self.part, self.bytes)
-        except OSError as error:
-            raise self._refused(self.part, error, kept=f"the {self.rows} {self.unit} before") from None
 
     def write(self, block: bytes, *, rows: int, **facts: Any) -> None:
         """Add a block; it counts once the progress file says so, whatever is killed in between.
@@ -92,7 +92,8 @@ class PartFile:
         Raises:
             RunError: the disk refused; the blocks before are kept.
         """
-        try:
+        counts = {"rows": self.rows + rows, "bytes": self.bytes + len(block)}
+        with self._writing(self.part, kept=f"the {self.rows} {self.unit} before"):
             if self.bytes == 0:
                 self.out.parent.mkdir(parents=True, exist_ok=True)
                 self.progress.unlink(missing_ok=True)
@@ -101,10 +102,7 @@ class PartFile:
                 file.seek(self.bytes)
                 file.write(block)
             flush(self.part)
-            counts = {"rows": self.rows + rows, "bytes": self.bytes + len(block)}
             write_json(self.progress, {"format": FORMAT, **counts, **facts, "identity": self.identity})
-        except OSError as error:
-            raise self._refused(self.part, error, kept=f"the {self.rows} {self.unit} before") from None
         self.rows, self.bytes, self.facts = counts["rows"], counts["bytes"], facts
 
     def complete(self, make: Callable[[Path], Path]) -> None:
@@ -116,14 +114,13 @@ class PartFile:
         Raises:
             RunError: the disk refused; the part is kept.
         """
-        try:
+        with self._writing(self.out, kept=f"all {self.rows} {self.unit}"):
             os.truncate(self.part, self.bytes)
             whole = make(self.part)
             flush(whole)
             whole.replace(self.out)
+            flush_folder(self.out.parent)
             self.discard()
-        except OSError as error:
-            raise self._refused(self.out, error, kept=f"all {self.rows} {self.unit}") from None
 
     def discard(self) -> None:
         """Remove the part."""
@@ -134,11 +131,10 @@ class PartFile:
         """The error for a part that cannot be read."""
         return ConfigError(f"{self.part}: damaged, or of another version of transferkit; remove it to start again")
 
-    def _refused(self, path: Path, error: OSError, *, kept: str) -> RunError:
-        return RunError(
-            f"{path}: cannot be written ({error.strerror or error}); {kept} are kept, make room and go on with "
-            f"{self.again}"
-        )
+    @contextmanager
+    def _writing(self, path: Path, *, kept: str) -> Iterator[None]:
+        with writing(f"{path}: cannot be written", way_out=f"{kept} are kept, make room and go on with {self.again}"):
+            yield
 
 
 def _change(before: Any, now: Any) -> str:

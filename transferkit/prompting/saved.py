@@ -3,6 +3,7 @@
 import os
 import shutil
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from transferkit.config.specs import BackboneSpec
 from transferkit.decoder.identity import Identity
 from transferkit.decoder.loading import quiet_transformers
 from transferkit.errors import ConfigError
+from transferkit.files.builtin import is_bundled
 from transferkit.prompting.llm import PromptingLLM
 from transferkit.prompting.writer import Writer
 from transferkit.runs.checkpoint_folder import LEARNED, PROMPTING, checkpoint_folder, read_description
@@ -76,7 +78,8 @@ def save_writer(writer: Writer, folder: Path, *, shared: Path | None) -> None:
     Args:
         writer: whose Prompting LLM it is.
         folder: of the checkpoint.
-        shared: checkpoint whose frozen Prompting LLM it is; its files are hard-linked.
+        shared: checkpoint whose frozen Prompting LLM it is; its files are hard-linked, those of the installed package
+            copied.
     """
     target = folder / PROMPTING
     if shared is None:
@@ -85,11 +88,14 @@ def save_writer(writer: Writer, folder: Path, *, shared: Path | None) -> None:
             writer.prompting.encoder.tokenizer.save_pretrained(target)
         return
     target.mkdir()
+    # Whoever edits a file of a run would edit the package for every later run.
+    may_link = not is_bundled(checkpoint_folder(shared))
     for file in (checkpoint_folder(shared) / PROMPTING).iterdir():
-        try:
-            os.link(file, target / file.name)
-        except OSError:  # another disk, or a file system without links
-            shutil.copy2(file, target / file.name)
+        if may_link:
+            with suppress(OSError):  # another disk, or a file system without links
+                os.link(file, target / file.name)
+                continue
+        shutil.copyfile(file, target / file.name)
 
 
 @dataclass(frozen=True)

@@ -1,17 +1,17 @@
 """A view -> a table of rich."""
 
 from rich.box import SIMPLE_HEAD
-from rich.markup import escape
 from rich.table import Table
 
+from transferkit.progress import plain
 from transferkit.report.view import View
 
 
 def rich_table(view: View) -> Table:
     """The view as a borderless table; on a narrow terminal names and ranges wrap, numbers never do."""
     table = Table(
-        title=escape(view.title),
-        caption=escape(view.caption),
+        title=plain(view.title, style="table.title"),
+        caption=plain(view.caption, style="table.caption"),
         title_justify="left",
         caption_justify="left",
         box=SIMPLE_HEAD,
@@ -21,7 +21,7 @@ def rich_table(view: View) -> Table:
     for position, name in enumerate(view.header):
         may_wrap = position == 0 or name in view.wrapping
         table.add_column(
-            escape(name.replace(" ", "\n") if view.stacked and not may_wrap else name),
+            plain(name.replace(" ", "\n") if view.stacked and not may_wrap else name),
             justify="left" if position < 2 else "right",
             overflow="fold",
             no_wrap=not may_wrap,
@@ -29,6 +29,6 @@ def rich_table(view: View) -> Table:
         )
     previous = ""
     for row in view.rows:
-        table.add_row(*[escape(cell) for cell in (row[0] if row[0] != previous else "", *row[1:])])
+        table.add_row(*[plain(cell) for cell in (row[0] if row[0] != previous else "", *row[1:])])
         previous = row[0]
     return table

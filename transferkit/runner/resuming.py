@@ -41,7 +41,7 @@ def check_as_begun(folder: Path, begun: dict[str, Any], recipe: Recipe, *, force
     Raises:
         ConfigError: names the differences.
     """
-    differs: dict[str, Any] = {}
+    differs: dict[str, Any] = {"diverged": [begun["diverged"], None]} if "diverged" in begun else {}
     if begun["run"] != folder.resolve().name:
         differs["run"] = [begun["run"], folder.resolve().name]
     if (before := recipe_of_states(folder)) is not None:
@@ -57,12 +57,29 @@ def check_as_begun(folder: Path, begun: dict[str, Any], recipe: Recipe, *, force
     return differs
 
 
-def check_goes_on(folder: Path, begun: dict[str, Any]) -> None:
-    """Refuse to continue a run from before dev sets had halves: its evaluations chose and reported on the same rows.
+def diverged(folder: Path, outcome: dict[str, Any]) -> str:
+    """Where a run diverged, what is left of it, and the ways out, none of which diverges again."""
+    best = outcome["best"]
+    return (
+        f"{outcome['diverged']}; the weights of step {best['step']} (dev {best['score']:.1f}) are kept in "
+        f"{folder / 'checkpoint'}, a checkpoint as any other; start a new run with that changed"
+    )
+
+
+def check_goes_on(folder: Path, begun: dict[str, Any], *, force: bool) -> None:
+    """Refuse to continue a run that would not come to another end, or to one that can be compared.
+
+    That is one that diverged, unless ``force``, and one from before dev sets had halves: its evaluations chose and
+    reported on the same rows.
 
     Raises:
         ConfigError: says so.
     """
+    if "diverged" in begun and not force:
+        raise ConfigError(
+            f"{folder}: this run diverged and would do so again ({begun['diverged']}); start a new run with that "
+            "changed, or change its recipe.yaml and go on from its last state with --force-resume"
+        )
     sets, rows = begun["data"]["dev"], read_metrics(folder)
     if any("reported_rows" not in dev for dev in sets) or any("choosing" not in row for row in rows):
         raise ConfigError(

@@ -16,17 +16,17 @@ from transferkit.config.recipes import recorded_recipe
 from transferkit.decoder.loading import num_parameters
 from transferkit.decoder.text_states import TextStateMemory
 from transferkit.decoder.tokens import CutTexts, cut_in_words
-from transferkit.errors import RunError
+from transferkit.errors import RefusedError, RunError
 from transferkit.files.json import write_text
 from transferkit.files.lock import sole_use
-from transferkit.files.writable import check_writable
+from transferkit.files.writable import check_writable, refusal, writing
 from transferkit.methods.base import Embedder
 from transferkit.progress import Progress, say
 from transferkit.readout.readout import Settings
 from transferkit.runner.prepare import Inputs, Prepared, prepare, resolved
 from transferkit.runner.provenance import lineage
 from transferkit.runner.record import finished, first_record, label, untrained_row, write_record
-from transferkit.runner.resuming import check_as_begun, check_goes_on, check_unchanged, continued
+from transferkit.runner.resuming import check_as_begun, check_goes_on, check_unchanged, continued, diverged
 from transferkit.runner.verdict import in_words, verdict
 from transferkit.runs.checkpoint_folder import given_folder, source_facts
 from transferkit.runs.folder import begin_in, delivered, new_run_folder, read_record, write_metrics
@@ -83,7 +83,7 @@ def resume(folder: Path, *, force: bool = False, console: Console) -> Path:
         drop_states(folder)  # which a kill between its last two writes would leave
         say(f"{folder}: already done, nothing to resume", console)
         return folder
-    check_goes_on(folder, record)
+    check_goes_on(folder, record, force=force)
     given = record.get("inputs") or {}
     inputs = Inputs(**{key: Path(given[key]) if given.get(key) else None for key in ("source", "data_dir")})
     recorded = recorded_recipe(folder)
@@ -110,18 +110,20 @@ def _run(
     with sole_use(folder) if is_main() else nullcontext():
         if begun is None and is_main():
             begin_in(folder)
-            write_text(folder / "recipe.yaml", recipe_yaml(prepared.recipe))
+            with writing(f"{folder}: cannot begin a run there", way_out="mend that and start it again"):
+                write_text(folder / "recipe.yaml", recipe_yaml(prepared.recipe))
         if begun is None or from_main(read_record(folder)["status"] if is_main() else None) != "done":
             record = first_record(prepared, folder)
-            _recorded(
-                prepared, folder, record if begun is None else continued(record, begun, forced=forced or {}), console
-            )
+            if begun is not None:
+                record = continued(record, begun, forced=forced or {})
+            _recorded(prepared, folder, record, console)
     return folder
 
 
 def _recorded(prepared: Prepared, folder: Path, record: dict[str, Any], console: Console) -> None:
     """The work itself, and what the record says however it ends."""
-    write_record(folder, record)
+    with writing(f"{folder}: its record cannot be written", way_out="mend that and run it again"):
+        write_record(folder, record)
     console = console if is_main() else Console(quiet=True)
     say(_summary(prepared), console)
     steps = prepared.recipe.optim.steps
@@ -130,8 +132,13 @@ def _recorded(prepared: Prepared, folder: Path, record: dict[str, Any], console:
             progress.warn(warning)
         try:
             outcome = (_train if prepared.embedder.trainable() else _measure)(prepared, folder, progress)
+            if "diverged" in outcome:
+                record |= outcome
+                raise RunError(diverged(folder, outcome))
+            write_record(folder, finished(record, outcome))
         except (Interrupted, KeyboardInterrupt):  # the second one outside of the training loop
-            write_record(folder, record | {"status": "interrupted"})
+            with suppress(OSError):  # it can be resumed all the same
+                write_record(folder, record | {"status": "interrupted"})
             raise Interrupted(folder) from None
         except Exception as error:
             failure = _in_words(error, folder)
@@ -140,7 +147,6 @@ def _recorded(prepared: Prepared, folder: Path, record: dict[str, Any], console:
             if failure is error:
                 raise
             raise failure from error
-    write_record(folder, finished(record, outcome))
     if is_main():
         drop_states(folder)
 
@@ -201,6 +207,7 @@ def _train(prepared: Prepared, folder: Path, progress: Progress) -> dict[str, An
         },
         "warnings": state.warnings,
         "cut_texts": [one.facts() for one in embedder.cut_texts()],
+        **({} if state.diverged is None else {"diverged": state.diverged}),
     }
 
 
@@ -252,6 +259,7 @@ def _save(prepared: Prepared, embedder: Embedder, folder: Path) -> None:
     recipe, source = prepared.recipe, prepared.inputs.source
     if not is_main() or recipe.facts.kind is None:
         return
+    folder.stat()  # one that went away is not made anew with a checkpoint alone in it
     # A source that was replaced meanwhile holds another Prompting LLM than the one in memory: do not link that.
     if source is None or not source.exists() or source_facts(source) != prepared.source:
         source = None
@@ -280,8 +288,7 @@ def _in_words(error: Exception, folder: Path) -> Exception:
             f"{folder}: out of GPU memory; start again with optim.micro_batch_size (fewer texts a pass, the same "
             "negatives), a lower eval.batch_size or embedding.max_length"
         )
-    if isinstance(error, OSError):
-        return RunError(
-            f"{error.filename or folder}: {error.strerror or error}; mend that, then continue with --resume {folder}"
-        )
-    return error
+    what = f"{getattr(error, 'filename', None) or folder}: {refusal(error)}" if refusal(error) else None
+    if isinstance(error, RefusedError):
+        what = error.what
+    return error if what is None else RunError(f"{what}; mend that, then continue with --resume {folder}")

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
@@ -11,6 +12,7 @@ from typing import Any
 from transferkit.config.schema import read_yaml
 from transferkit.errors import ConfigError
 from transferkit.files.json import read_json, write_text
+from transferkit.files.writable import writing
 from transferkit.runs.schema import RESTORE, Record, ResolvedRecipe, Row, check
 
 FORMAT = 1
@@ -149,17 +151,16 @@ def new_run_folder(parent: Path, name: str) -> Path:
         name: what the folder's name begins with.
 
     Raises:
-        ConfigError: the folder cannot be written.
+        RefusedError: the folder cannot be written; a ConfigError where a file is in the way.
     """
     stamp = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
     for attempt in range(100):
         folder = parent / (f"{name}-{stamp}" + (f"-{attempt}" if attempt else ""))
-        try:
-            folder.mkdir(parents=True)
-        except FileExistsError:
-            continue
-        except OSError as error:
-            raise _cannot_write(parent, error) from None
+        with _writing(parent):
+            try:
+                folder.mkdir(parents=True)
+            except FileExistsError:
+                continue
         return folder
     raise ConfigError(f"{parent}: too many runs started in this second")
 
@@ -168,18 +169,18 @@ def begin_in(folder: Path) -> None:
     """Make a run folder of a given name; one in which no run began is used, for a kill can leave that.
 
     Raises:
-        ConfigError: a run began there, or the folder cannot be written.
+        ConfigError: a run began there, or a file is in the way.
+        RefusedError: the folder cannot be written.
     """
     if (folder / "record.json").exists():
         raise ConfigError(
             f"{folder}: holds a run already ({read_record(folder)['status']}); continue it with --resume {folder}, or "
             "choose another folder with --runs"
         )
-    try:
+    with _writing(folder.parent):
         folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise _cannot_write(folder.parent, error) from None
 
 
-def _cannot_write(parent: Path, error: OSError) -> ConfigError:
-    return ConfigError(f"{parent}: cannot write runs there ({error.strerror}); choose another with --runs")
+def _writing(parent: Path) -> AbstractContextManager[None]:
+    way_out = "mend that, or choose another with --runs"
+    return writing(f"{parent}: cannot write runs there", way_out=way_out)

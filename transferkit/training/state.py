@@ -71,6 +71,7 @@ class TrainState:
     method: dict[str, Any] = field(default_factory=dict)  # what the method asks to be given when it is resumed
     in_loss: Readout | None = None  # what vectors pass before the loss
     recipe: dict[str, Any] = field(default_factory=dict)  # that the run began with
+    diverged: str | None = None  # at which step, and what to change
 
     def after_step(self, loss: float, *, examples: int, tokens: int) -> None:
         """Count one optimizer step."""
@@ -98,8 +99,14 @@ class TrainState:
 def save_state(
     folder: Path, state: TrainState, named: dict[str, nn.Parameter], optimizer: torch.optim.Optimizer
 ) -> None:
-    """Write ``state-<step>/`` beside and rename, then drop all but the two newest; the main process alone does."""
-    if not is_main():
+    """Write ``state-<step>/`` beside and rename, then drop all but the two newest; the main process alone does.
+
+    Weights that hold NaN or infinity are not written: the next step says so, and the state before is the one to keep.
+
+    Raises:
+        RefusedError, OSError: the disk refused, or ``folder`` is gone.
+    """
+    if not is_main() or not all(bool(p.detach().isfinite().all()) for p in named.values()):
         return
     tensors = {f"weight.{name}": p.detach() for name, p in named.items()}
     names = {id(p): name for name, p in named.items()}
@@ -115,6 +122,7 @@ def save_state(
     if state.in_loss is not None:
         facts["in_loss"] = state.in_loss.settings.as_facts()
         tensors |= {f"in_loss.{name}": value for name, value in state.in_loss.state_dict().items()}
+    folder.stat()  # a run's folder that went away is not made anew with a state alone in it
     with new_folder(folder / f"{_PREFIX}{state.step:07d}") as target:
         save_file({name: t.cpu().contiguous().clone() for name, t in tensors.items()}, target / "tensors.safetensors")
         write_json(target / _FACTS, facts)

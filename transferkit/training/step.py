@@ -1,5 +1,6 @@
 """One optimizer step: vectors of a batch, their loss, its gradients, in as little memory as is asked for."""
 
+import math
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,10 @@ from transferkit.training.lessons import Lessons
 from transferkit.training.losses import contrastive_loss, teaching_loss
 
 
+class Diverged(RunError):
+    """Loss or gradient is no longer a number; the weights are those before the step."""
+
+
 def training_step(
     embedder: Embedder,
     batch: Batch,
@@ -29,7 +34,11 @@ def training_step(
     lessons: Lessons | None = None,
     readout: Readout | None = None,
 ) -> float:
-    """One optimizer step on this process's share of the batch; returns the loss of the whole batch."""
+    """One optimizer step on this process's share of the batch; returns the loss of the whole batch.
+
+    Raises:
+        Diverged: in every process, before the weights are changed.
+    """
     embedder.train()
     embedder.before_step(step)
     optimizer.zero_grad(set_to_none=True)
@@ -38,10 +47,12 @@ def training_step(
         embedder, batch, loss, micro_batch_size=micro, seed=seed, step=step, lessons=lessons, readout=readout
     )
     if any_process(not bool(torch.isfinite(value)), device=parameters[0].device):
-        raise RunError(f"step {step}: the loss is {float(value)}; {embedder.divergence_remedy}")
+        raise Diverged(f"step {step}: the loss is {float(value)}; {embedder.divergence_remedy}")
     average_gradients(parameters)
-    if optim.clip_norm is not None:
-        nn.utils.clip_grad_norm_(parameters, optim.clip_norm)
+    # A limit of infinity changes no bit of them.
+    norm = float(nn.utils.clip_grad_norm_(parameters, math.inf if optim.clip_norm is None else optim.clip_norm))
+    if not math.isfinite(norm):  # in all processes, for they share it
+        raise Diverged(f"step {step}: the gradient's norm is {norm}; {embedder.divergence_remedy}")
     optimizer.step()
     return total(float(value), device=parameters[0].device) / world()[1]
 
