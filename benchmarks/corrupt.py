@@ -228,9 +228,7 @@ def _backbone(work: Path) -> Subject:
     folder = work / "bundled-llama-5m"
     shutil.copytree(bundled_dir("bundled-llama-5m"), folder)
     files = ("config.json", "tokenizer.json", "tokenizer_config.json", "model.safetensors", "generation_config.json")
-    return Subject(
-        "backbone", folder, (*files, *files[:2]), lambda copy: _encode(BUNDLED, str(copy)), share=0.14
-    )
+    return Subject("backbone", folder, (*files, *files[:2]), lambda copy: _encode(BUNDLED, str(copy)), share=0.14)
 
 
 def _vectors(work: Path) -> list[Subject]:
@@ -312,7 +310,7 @@ def write_data(folder: Path) -> None:
     """Sets of a few rows."""
     folder.mkdir()
     rng = random.Random(5)
-    words = "cat dog water car open list number window find small green word paper light".split()
+    words = ["cat", "dog", "water", "car", "open", "list", "number", "window", "find", "small", "green", "word"]
 
     def sentence(topic: str) -> str:
         return " ".join([*rng.choices(words, k=5), topic])

@@ -71,6 +71,7 @@ def mutate(root: Path, file: Path, rng: random.Random, *, sealed_folder: Path | 
     name = file.relative_to(root).as_posix()
     kind, detail, key = rng.choice(kinds)(file, rng)
     if sealed and sealed_folder is not None:
+        (sealed_folder / MANIFEST).unlink()  # else it would be listed in itself
         seal(sealed_folder)
     return Mutation(kind, name, detail, sealed, key)
 

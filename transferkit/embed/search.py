@@ -18,7 +18,7 @@ from transferkit.errors import ConfigError, did_you_mean
 from transferkit.files.lock import sole_use
 from transferkit.files.manifest import NAME, sha256_file
 from transferkit.files.text_files import TextFile
-from transferkit.files.vector_files import VectorFile, Vectors
+from transferkit.files.vector_files import VectorFile, Vectors, is_sealed, read_vectors
 from transferkit.methods.base import Embedder
 from transferkit.progress import texts_bar
 from transferkit.runs.checkpoint_folder import checkpoint_folder
@@ -148,11 +148,11 @@ class Index:
 
 def _read(file: Path, *, rows: int) -> Vectors | None:
     """The vectors in a file; None where it is not there, or is damaged and must be made again."""
-    if not file.is_file():
-        return None
     try:
-        vectors: Vectors = np.load(file, mmap_mode="r")
-    except (ValueError, EOFError):
+        if not file.is_file() or not is_sealed(file):
+            return None
+        _, vectors = read_vectors(file, where=str(file))
+    except ConfigError:
         return None
     return vectors if len(vectors) == rows else None
 

@@ -4,8 +4,11 @@ The data grow in ``.NAME.part``; ``.NAME.part.json`` says how much of it counts 
 file appears by rename.
 """
 
+import hashlib
+import json
 import os
 from collections.abc import Callable
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +16,7 @@ from transferkit.errors import ConfigError, RunError
 from transferkit.files.json import flush, read_json, write_json
 
 FORMAT = 1
-_OWN = ("format", "rows", "bytes", "identity")  # keys of the progress file; all others are facts
+_OWN = ("format", "rows", "bytes", "identity", "sha256")  # keys of the progress file; all others are facts
 
 
 class PartFile:
@@ -39,6 +42,7 @@ class PartFile:
         self.rows = 0
         self.bytes = 0
         self.facts: dict[str, Any] = {}
+        self._hash = sha256()  # of the bytes that count
 
     @property
     def part(self) -> Path:
@@ -62,9 +66,11 @@ class PartFile:
         if not (self.part.is_file() and self.progress.is_file()):
             return
         saved = read_json(self.progress)
-        if saved.get("format") != FORMAT or not set(_OWN) <= set(saved) or saved["bytes"] > self.part.stat().st_size:
+        if saved.get("format") != FORMAT or not set(_OWN) <= set(saved):
             raise self.damaged()
         before = saved["identity"]
+        if not isinstance(before, dict):
+            raise self.damaged()
         names = dict.fromkeys([*self.identity, *before])
         different = [name for name in names if self.identity.get(name) != before.get(name)]
         if different:
@@ -72,8 +78,12 @@ class PartFile:
                 f"{self.part}: was begun with other settings ({', '.join(different)}); give {self.again} to go on, or "
                 "remove it to start again"
             )
-        self.rows, self.bytes = saved["rows"], saved["bytes"]
-        self.facts = {name: value for name, value in saved.items() if name not in _OWN}
+        self._hash = self._hash_of(saved["bytes"])
+        counts = {"rows": saved["rows"], "bytes": saved["bytes"]}
+        facts = {name: value for name, value in saved.items() if name not in _OWN}
+        if saved["sha256"] != self._seal(self._hash, counts, facts):
+            raise self.damaged()
+        self.rows, self.bytes, self.facts = counts["rows"], counts["bytes"], facts
         try:
             os.truncate(self.part, self.bytes)
         except OSError as error:
@@ -100,10 +110,34 @@ class PartFile:
                 file.write(block)
             flush(self.part)
             counts = {"rows": self.rows + rows, "bytes": self.bytes + len(block)}
-            write_json(self.progress, {"format": FORMAT, **counts, **facts, "identity": self.identity})
+            digest = self._hash.copy() if self.bytes else sha256()
+            digest.update(block)
+            seal = {"identity": self.identity, "sha256": self._seal(digest, counts, facts)}
+            write_json(self.progress, {"format": FORMAT, **counts, **facts, **seal})
         except OSError as error:
             raise self._refused(self.part, error, kept=f"the {self.rows} {self.unit} before") from None
-        self.rows, self.bytes, self.facts = counts["rows"], counts["bytes"], facts
+        self.rows, self.bytes, self.facts, self._hash = counts["rows"], counts["bytes"], facts, digest
+
+    def _hash_of(self, size: Any) -> "hashlib._Hash":
+        """Of the part's first bytes.
+
+        Raises:
+            ConfigError: it has fewer, or ``size`` is no number of bytes.
+        """
+        if not isinstance(size, int) or not 0 <= size <= self.part.stat().st_size:
+            raise self.damaged()
+        digest = sha256()
+        with self.part.open("rb") as file:
+            while size and (read := file.read(min(size, 1 << 20))):
+                digest.update(read)
+                size -= len(read)
+        return digest
+
+    def _seal(self, digest: "hashlib._Hash", counts: dict[str, int], facts: dict[str, Any]) -> str:
+        """Of the bytes that count and of all that is said of them."""
+        whole = digest.copy()
+        whole.update(json.dumps([counts, facts, self.identity], sort_keys=True).encode())
+        return whole.hexdigest()
 
     def complete(self, make: Callable[[Path], Path]) -> None:
         """Make the part the finished file.

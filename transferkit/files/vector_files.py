@@ -10,7 +10,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from transferkit.errors import ConfigError, first_line
+from transferkit.errors import ConfigError, RunError, first_line
+from transferkit.files.json import read_json, write_json
+from transferkit.files.manifest import sha256_file
 from transferkit.files.parts import PartFile
 from transferkit.files.tables import column_values
 
@@ -55,7 +57,36 @@ class VectorFile(PartFile):
         Raises:
             RunError: the disk refused; the part is kept.
         """
-        self.complete(lambda part: self.kind.finish(part, self.rows, self.facts["width"]))
+        seal = seal_file(self.out)
+        seal.unlink(missing_ok=True)  # of an output that was removed
+        sha256 = ""
+
+        def whole(part: Path) -> Path:
+            nonlocal sha256
+            made = self.kind.finish(part, self.rows, self.facts["width"])
+            sha256 = sha256_file(made)
+            return made
+
+        self.complete(whole)
+        try:
+            write_json(seal, {"format": 1, "sha256": sha256})
+        except OSError as error:
+            raise RunError(f"{seal}: cannot be written ({error.strerror or error}); {self.out} is whole") from None
+
+
+def seal_file(vectors: Path) -> Path:
+    """What lies beside a file of vectors and has its sha256: a flipped bit is another vector, and looks like one."""
+    return vectors.with_name(f"{vectors.name}.json")
+
+
+def is_sealed(vectors: Path) -> bool:
+    """Whether a file of vectors is as it was written; False too where nothing beside it says so.
+
+    Raises:
+        ConfigError: what lies beside it is damaged.
+    """
+    seal = seal_file(vectors)
+    return seal.is_file() and read_json(seal).get("sha256") == sha256_file(vectors)
 
 
 def _npy_header(rows: int, width: int) -> bytes:
@@ -139,6 +170,11 @@ def read_vectors(path: Path, *, where: str) -> tuple[list[str] | None, Vectors]:
         raise ConfigError(f"{where}: expected a file ending in {', '.join(SUFFIXES)}, got {suffix or path.name!r}")
     if not path.is_file():
         raise ConfigError(f"{where}: no such file; `transferkit embed CHECKPOINT TEXTS --out {path.name}` makes one")
+    if seal_file(path).is_file() and not is_sealed(path):
+        raise ConfigError(
+            f"{where}: {path.name} differs from what was written (sha256 in {seal_file(path).name}); restore it from a "
+            "copy, or embed the texts again"
+        )
     if suffix == ".npy":
         return None, _npy_read(path, where=where)
     texts = list(column_values(path, "text", where=where))
@@ -146,9 +182,9 @@ def read_vectors(path: Path, *, where: str) -> tuple[list[str] | None, Vectors]:
     for number, value in enumerate(column_values(path, "vector", where=where), start=1):
         try:
             row = np.asarray(value, dtype=np.float32)
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             row = np.zeros(0, dtype=np.float32)
-        if row.ndim != 1 or not len(row) or len(row) != len(rows[0] if rows else row):
+        if row.ndim != 1 or not len(row) or len(row) != len(rows[0] if rows else row) or not np.isfinite(row).all():
             expected = f"{len(rows[0])} numbers" if rows else "a list of numbers"
             raise ConfigError(f"{where}, row {number}, column 'vector': expected {expected}; embed the texts again")
         rows.append(row)
@@ -162,6 +198,8 @@ def _npy_read(path: Path, *, where: str) -> Vectors:
         vectors: Vectors = np.load(path, mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
         raise ConfigError(f"{where}: cannot be read as npy ({first_line(error)}); embed the texts again") from None
+    if vectors.ndim == 2 and vectors.dtype.kind == "f" and not np.isfinite(vectors).all():
+        raise ConfigError(f"{where}: holds NaN or infinity; embed the texts again")
     if vectors.ndim != 2 or vectors.dtype.kind != "f" or not vectors.size:
         got = f"{vectors.dtype} of shape {vectors.shape}"
         raise ConfigError(f"{where}: expected numbers of shape (texts, width), got {got}; embed the texts again")

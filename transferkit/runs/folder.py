@@ -1,5 +1,6 @@
 """The run folder: ``recipe.yaml``, ``record.json``, ``metrics.jsonl`` and ``checkpoint/``. Readable without torch."""
 
+import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,10 +11,12 @@ from typing import Any
 
 from transferkit.config.schema import read_yaml
 from transferkit.errors import ConfigError
-from transferkit.files.json import read_json, write_text
+from transferkit.files.json import Keys, parse_json, read_json, read_text, write_text
+from transferkit.files.manifest import sha256_file
 from transferkit.runs.schema import RESTORE, Record, ResolvedRecipe, Row, check
 
 FORMAT = 1
+RECORD, SEAL = "record.json", "sha256"  # the file, and its key with the sha256 of itself and of what lies beside it
 # A method's figures that every row holds, whatever its method; others stand behind them in the rows of those that
 # give them.
 NO_FIGURES: dict[str, float | None] = {"collapse": None}
@@ -62,6 +65,10 @@ def read_run(folder: Path) -> Run:
     """
     record = read_record(folder)
     done = record["status"] == "done"
+    for name, sha256 in (record.get(SEAL) or {}).items():
+        file = folder / name
+        if name != RECORD and (not file.is_file() or sha256_file(file) != sha256):
+            raise ConfigError(f"{file}: differs from what was written (sha256 in {RECORD}); {RESTORE}")
     run = Run(folder=folder, record=record, metrics=read_metrics(folder, whole=done))
     for number, row in enumerate(run.metrics, start=1):
         check(Row, row, where=f"{folder / 'metrics.jsonl'}, line {number}")
@@ -104,7 +111,25 @@ def read_record(folder: Path) -> dict[str, Any]:
             "it, read it with that one"
         )
     check(Record, record, where=str(file))
-    return record
+    if record.get(SEAL) and record[SEAL].get(RECORD) != _record_sha256(record):
+        raise ConfigError(
+            f"{file}: differs from what was written (its own sha256); {RESTORE}, or remove its key {SEAL!r} to stand "
+            "by what you edited"
+        )
+    return Keys(record, where=f"{file}: key")
+
+
+def sealed(folder: Path, record: dict[str, Any]) -> dict[str, Any]:
+    """The record with its sha256 and, of a run that is done, those of recipe and metrics."""
+    names = ("recipe.yaml", "metrics.jsonl") if record["status"] == "done" else ()
+    hashes = {name: sha256_file(folder / name) for name in names if (folder / name).is_file()}
+    return record | {SEAL: {RECORD: _record_sha256(record), **hashes}}
+
+
+def _record_sha256(record: dict[str, Any]) -> str:
+    rest = {key: value for key, value in record.items() if key != SEAL}
+    plain = json.loads(json.dumps(rest))  # as it is read again
+    return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()
 
 
 def read_metrics(folder: Path, *, whole: bool = False) -> list[dict[str, Any]]:
@@ -121,17 +146,17 @@ def read_metrics(folder: Path, *, whole: bool = False) -> list[dict[str, Any]]:
     if not file.is_file():
         return []
     rows = []
-    text = file.read_text(encoding="utf-8").removesuffix("\n")
+    text = read_text(file).removesuffix("\n")
     lines = text.split("\n") if text else []  # `splitlines` also cuts at characters that JSON leaves as they are
     for number, line in enumerate(lines, start=1):
         try:
-            row = json.loads(line)
-        except ValueError:
+            row = parse_json(line, where=f"{file}, line {number}")
+        except ConfigError as error:
             if whole or number < len(lines):
-                raise ConfigError(f"{file}, line {number}: not valid JSON; {RESTORE}") from None
+                raise ConfigError(f"{error}; {RESTORE}") from None
             continue
         if not isinstance(row, dict):
-            raise ConfigError(f"{file}, line {number}: expected a JSON object, got {line}; {RESTORE}")
+            raise ConfigError(f"{file}, line {number}: expected a JSON object, got {line[:60]}; {RESTORE}")
         rows.append(row)
     return rows
 
