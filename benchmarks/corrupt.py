@@ -94,11 +94,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--only", action="append", help="a subject; repeatable")
     parser.add_argument("--out", type=Path, help="JSON with every mutation and what became of it")
     given = parser.parse_args(arguments)
-    os.environ["HF_HUB_OFFLINE"] = "1"
     warnings.simplefilter("ignore", CutTextWarning)
     with tempfile.TemporaryDirectory() as folder:
-        with patch.dict(os.environ, {"TRANSFERKIT_CACHE": str(Path(folder, "cache"))}):
-            found = measure(Path(folder), count=given.count, seed=given.seed, only=given.only)
+        found = measure(Path(folder), count=given.count, seed=given.seed, only=given.only)
     print_table(found, Console())
     if given.out is not None:
         given.out.write_text(json.dumps([asdict(one) for one in found], indent=1) + "\n", encoding="utf-8")
@@ -107,13 +105,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def measure(work: Path, *, count: int, seed: int = 0, only: Sequence[str] | None = None) -> list[Outcome]:
     """Make the artefacts below ``work``, and ``count`` mutations of them."""
-    subjects = [one for one in make_subjects(work / "whole", only) if not only or one.name in only]
-    whole = sum(one.share for one in subjects)
+    here = {"HF_HUB_OFFLINE": "1", "TRANSFERKIT_CACHE": str(work / "cache")}
     found: list[Outcome] = []
-    for subject in subjects:
-        expected = subject.use(_copy(subject, work / "expected"))
-        for number in range(round(count * subject.share / whole)):
-            found.append(judge(subject, expected, work / "damaged", seed=seed + number))
+    with patch.dict(os.environ, here):
+        subjects = [one for one in make_subjects(work / "whole", only) if not only or one.name in only]
+        whole = sum(one.share for one in subjects)
+        for subject in subjects:
+            expected = subject.use(_copy(subject, work / "expected"))
+            for number in range(max(1, round(count * subject.share / whole))):
+                found.append(judge(subject, expected, work / "damaged", seed=seed + number))
     return found
 
 

@@ -27,7 +27,7 @@ from transferkit.embed import files as embed_files
 from transferkit.embed.files import BATCHES_PER_BLOCK, embed_blocks, embed_file
 from transferkit.errors import ConfigError, RunError
 from transferkit.files.lock import sole_use
-from transferkit.files.vector_files import VectorFile
+from transferkit.files.vector_files import VectorFile, seal_file
 from transferkit.methods.base import Embedder
 from transferkit.readout.fit import Fitter
 from transferkit.readout.readout import Readout, Settings
@@ -116,7 +116,9 @@ def test_every_input_gives_the_vectors_of_encode_in_order(
     assert vectors.dtype == np.float32
     assert vectors.shape == expected.shape
     assert np.abs(vectors - expected).max() <= 1e-6
-    assert sorted(path.name for path in tmp_path.iterdir()) == sorted([f"texts{suffix}", "vectors.npy"])
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(
+        [f"texts{suffix}", "vectors.npy", "vectors.npy.json"]
+    )
 
 
 @pytest.mark.parametrize("suffix", [".npy", ".jsonl", ".parquet"])
@@ -136,7 +138,7 @@ def test_the_outputs_folder_is_made_with_the_first_block(checkpoint: Path, texts
         embed(checkpoint, source, out)
     assert not (tmp_path / "new").exists()
     assert embed(checkpoint, source, out) == len(texts)
-    assert [path.name for path in out.parent.iterdir()] == [out.name]
+    assert sorted(out.parent.iterdir()) == [out, seal_file(out)]
 
 
 def test_npy_is_what_numpy_itself_would_save(checkpoint: Path, texts: list[str], tmp_path: Path) -> None:
@@ -187,7 +189,7 @@ def test_resumed_file_equals_the_uninterrupted_one_byte_for_byte(
     assert embed(checkpoint, source, out, resume=True) == len(texts)
     assert blocks == [BLOCK, len(texts) - 2 * BLOCK]  # the first block is not embedded again
     assert out.read_bytes() == whole.read_bytes()
-    assert sorted(path.name for path in tmp_path.iterdir()) == sorted([source.name, whole.name, out.name])
+    assert set(tmp_path.iterdir()) == {source, whole, seal_file(whole), out, seal_file(out)}
 
 
 def test_resume_without_a_part_starts_afresh(checkpoint: Path, texts: list[str], tmp_path: Path) -> None:
@@ -250,7 +252,7 @@ def test_standard_input_and_resuming_it(
     standard_input(monkeypatch, b"")
     with pytest.raises(ConfigError, match="standard input: holds no texts"):
         embed(checkpoint, "-", tmp_path / "none.npy")
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["vectors.npy"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["vectors.npy", "vectors.npy.json"]
 
 
 def test_no_more_than_one_block_is_read_ahead(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """The app itself, its exit codes, and the one place where errors become a sentence."""
 
+import errno
 import os
 import sys
 import warnings
@@ -21,7 +22,7 @@ from transferkit.cli import (
     study,
     training,
 )
-from transferkit.errors import CutTextWarning, TransferkitError
+from transferkit.errors import ConfigError, CutTextWarning, RunError, TransferkitError
 from transferkit.progress import drop_kernel_message, say
 
 app = typer.Typer(
@@ -81,6 +82,11 @@ def main() -> None:
     except BrokenPipeError:  # `transferkit ... | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
+    except OSError as error:  # a name that is too long, a file that went away or that may not be read
+        name = str(error.filename or "")
+        named = f"{name if len(name) <= 200 else name[:100] + '...'}: " if name else ""
+        _say(f"error: {named}{error.strerror or error}")
+        sys.exit(ConfigError.exit_code if error.errno == errno.ENAMETOOLONG else RunError.exit_code)
 
 
 def _say(message: str) -> None:

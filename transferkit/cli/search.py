@@ -47,6 +47,7 @@ def search(
     import json as json_module
 
     from transferkit.errors import ConfigError
+    from transferkit.runs.checkpoint_folder import checkpoint_folder
     from transferkit.study.demo import adapted_checkpoint
 
     if not question.strip():
@@ -57,6 +58,7 @@ def search(
 
     console = Console(stderr=True)
     checkpoint = checkpoint or adapted_checkpoint()
+    checkpoint_folder(checkpoint)  # before the docstrings of this machine are read, which takes a minute
     entries = docstring_entries(index, packages=package or ()) if texts is None else file_entries(texts, column=column)
     vectors = Index(checkpoint, entries, folder=index, instruction=instruction, batch_size=batch_size, console=console)
     found = vectors.search(question, top=top)

@@ -66,7 +66,7 @@ class PartFile:
         if not (self.part.is_file() and self.progress.is_file()):
             return
         saved = read_json(self.progress)
-        if saved.get("format") != FORMAT or not set(_OWN) <= set(saved):
+        if saved.get("format") != FORMAT or not set(_OWN[:-1]) <= set(saved):
             raise self.damaged()
         before = saved["identity"]
         if not isinstance(before, dict):
@@ -80,8 +80,10 @@ class PartFile:
             )
         self._hash = self._hash_of(saved["bytes"])
         counts = {"rows": saved["rows"], "bytes": saved["bytes"]}
+        if not isinstance(saved["rows"], int) or saved["rows"] < 0:
+            raise self.damaged()
         facts = {name: value for name, value in saved.items() if name not in _OWN}
-        if saved["sha256"] != self._seal(self._hash, counts, facts):
+        if "sha256" in saved and saved["sha256"] != self._seal(self._hash, counts, facts):  # earlier versions say none
             raise self.damaged()
         self.rows, self.bytes, self.facts = counts["rows"], counts["bytes"], facts
         try:

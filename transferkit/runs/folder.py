@@ -65,15 +65,12 @@ def read_run(folder: Path) -> Run:
     """
     record = read_record(folder)
     done = record["status"] == "done"
-    for name, sha256 in (record.get(SEAL) or {}).items():
-        file = folder / name
-        if name != RECORD and (not file.is_file() or sha256_file(file) != sha256):
-            raise ConfigError(f"{file}: differs from what was written (sha256 in {RECORD}); {RESTORE}")
     run = Run(folder=folder, record=record, metrics=read_metrics(folder, whole=done))
     for number, row in enumerate(run.metrics, start=1):
         check(Row, row, where=f"{folder / 'metrics.jsonl'}, line {number}")
     if done:
         _check_rows(run)
+    _check_seal(folder, record)  # last: what else is wrong says more
     return run
 
 
@@ -111,19 +108,31 @@ def read_record(folder: Path) -> dict[str, Any]:
             "it, read it with that one"
         )
     check(Record, record, where=str(file))
-    if record.get(SEAL) and record[SEAL].get(RECORD) != _record_sha256(record):
-        raise ConfigError(
-            f"{file}: differs from what was written (its own sha256); {RESTORE}, or remove its key {SEAL!r} to stand "
-            "by what you edited"
-        )
     return Keys(record, where=f"{file}: key")
 
 
 def sealed(folder: Path, record: dict[str, Any]) -> dict[str, Any]:
-    """The record with its sha256 and, of a run that is done, those of recipe and metrics."""
-    names = ("recipe.yaml", "metrics.jsonl") if record["status"] == "done" else ()
-    hashes = {name: sha256_file(folder / name) for name in names if (folder / name).is_file()}
+    """The record of a run that is done, with the sha256 of itself and of the recipe and the metrics beside it."""
+    files = [folder / name for name in ("recipe.yaml", "metrics.jsonl")]
+    hashes = {file.name: sha256_file(file) for file in files if file.is_file()}
     return record | {SEAL: {RECORD: _record_sha256(record), **hashes}}
+
+
+def _check_seal(folder: Path, record: dict[str, Any]) -> None:
+    """Refuse a finished run that is not as it was written; those of earlier versions do not say.
+
+    Raises:
+        ConfigError: names the file.
+    """
+    for name, sha256 in (record.get(SEAL) or {}).items():
+        file = folder / name
+        if name == RECORD and sha256 != _record_sha256(record):
+            raise ConfigError(
+                f"{file}: differs from what was written (its own {SEAL}); {RESTORE}, or remove its key {SEAL!r} to "
+                "stand by what you edited"
+            )
+        if name != RECORD and (not file.is_file() or sha256_file(file) != sha256):
+            raise ConfigError(f"{file}: differs from what was written ({SEAL} in {RECORD}); {RESTORE}")
 
 
 def _record_sha256(record: dict[str, Any]) -> str:
