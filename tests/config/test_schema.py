@@ -61,7 +61,7 @@ def bomb(levels: int, *, merged: bool) -> str:
         (bomb(12, merged=True), r"stands for more than 100,000 values once its aliases are written out"),
         ("a: &a [*a]", "an alias stands inside of what it names"),
         ("a: " + "[" * 60 + "]" * 60, "nested deeper than 50 levels"),
-        ("a: " + "[" * 20_000, "nested too deeply"),
+        ("a: " + "[" * 20_000, "nested deeper than 50 levels"),
         ("a: " + "1" * 5_000, "not valid YAML"),
         ("a: 2024-13-45", "not valid YAML: month must be in"),
         ("a: !!python/object/apply:os.system [ls]", "could not determine a constructor"),

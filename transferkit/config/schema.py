@@ -30,7 +30,22 @@ _MOST_VALUES, _DEEPEST = 100_000, 50  # of a YAML file; the largest recipe has s
 
 
 class _UniqueKeyLoader(yaml.SafeLoader):
-    """Safe YAML that refuses a key written twice; plain YAML would keep the last one without a word."""
+    """Safe YAML that refuses a key written twice; plain YAML would keep the last one without a word.
+
+    What is nested too deeply is refused while it is read: to read on takes ever longer.
+    """
+
+    depth = 0
+
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
+        if self.depth > _DEEPEST:
+            problem = f"nested deeper than {_DEEPEST} levels"
+            raise yaml.constructor.ConstructorError(None, None, problem, self.peek_event().start_mark)
+        self.depth += 1
+        try:
+            return super().compose_node(parent, index)
+        finally:
+            self.depth -= 1
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen: set[Any] = set()
