@@ -277,7 +277,7 @@ SPEC: dict[str, Any] = {
 }
 STUDY: dict[str, Any] = {
     "seeds": [3, 4],
-    "set": {"optim.steps": 3},
+    "set": {"optim.batch_size": 8},
     "runs": [
         {"name": "source", "recipe": "bundled/train"},
         {"name": "transfer", "recipe": "bundled/adapt", "source": "source", "targets": ["bundled-gptneox-5m"]},
