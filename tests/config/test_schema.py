@@ -61,12 +61,27 @@ def bomb(levels: int, *, merged: bool) -> str:
         (bomb(12, merged=True), r"stands for more than 100,000 values once its aliases are written out"),
         ("a: &a [*a]", "an alias stands inside of what it names"),
         ("a: " + "[" * 60 + "]" * 60, "nested deeper than 50 levels"),
+        ("a: !!int _", "a value does not fit its tag"),
+        ("a: !!bool x", "a value does not fit its tag"),
+        ("a: !!timestamp x", "a value does not fit its tag"),
         ("a: " + "[" * 20_000, "nested deeper than 50 levels"),
         ("a: " + "1" * 5_000, "not valid YAML"),
         ("a: 2024-13-45", "not valid YAML: month must be in"),
         ("a: !!python/object/apply:os.system [ls]", "could not determine a constructor"),
     ],
-    ids=["aliases", "merges", "inside itself", "deep", "deeper", "large number", "no date", "code"],
+    ids=[
+        "aliases",
+        "merges",
+        "inside itself",
+        "deep",
+        "int",
+        "bool",
+        "timestamp",
+        "deeper",
+        "large number",
+        "no date",
+        "code",
+    ],
 )
 def test_text_that_would_never_end_or_is_no_value_is_one_sentence(text: str, says: str) -> None:
     with pytest.raises(ConfigError, match=rf"^here(, line \d+, column \d+)?: not valid YAML.*|{says}") as caught:

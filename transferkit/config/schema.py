@@ -97,6 +97,10 @@ def parse_yaml(text: str, *, where: str) -> dict[str, Any]:
         raise ConfigError(f"{where}{place}: not valid YAML: {error.problem}") from None
     except (yaml.YAMLError, ValueError, OverflowError) as error:  # the last two from numbers and dates that are none
         raise ConfigError(f"{where}: not valid YAML: {' '.join(str(error).split())}") from None
+    except (LookupError, AttributeError, TypeError):  # what PyYAML stumbles over in `!!int _`, `!!bool x`
+        raise ConfigError(
+            f"{where}: not valid YAML: a value does not fit its tag (!!...); leave the tag away"
+        ) from None
     except RecursionError:
         raise ConfigError(f"{where}: not valid YAML: nested too deeply") from None
     if not isinstance(value, dict):
