@@ -293,3 +293,30 @@ def test_a_transfer_through_the_console(tiny: Tiny, tmp_path: Path) -> None:
     assert np.allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-5)
     expected = transferkit.load(adapted).encode(texts, instruction="see")
     assert np.abs(vectors - expected).max() <= 1e-5
+
+
+@pytest.mark.parametrize(
+    "command", ["compare NAME", "embed NAME x.txt --out x.npy", "recipes check NAME.yaml", "study NAME"]
+)
+def test_a_name_that_no_file_system_holds_is_a_sentence(
+    command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "x.txt").write_text("a cat\n")
+    assert call(monkeypatch, *command.replace("NAME", "n" * 300).split()) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("error: nnnn")
+    assert "File name too long" in said
+    assert said.count("\n") == 1
+
+
+def test_search_knows_its_checkpoint_before_it_reads_the_docstrings_of_the_machine(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def read(*_: object, **__: object) -> None:
+        raise AssertionError("docstrings were read")
+
+    monkeypatch.setattr("transferkit.embed.search.docstring_entries", read)
+    monkeypatch.chdir(tmp_path)
+    assert call(monkeypatch, "search", "a question", "--checkpoint", "nowhere") == 2
+    assert "nowhere: no such checkpoint" in capsys.readouterr().err

@@ -173,7 +173,7 @@ def test_without_a_note_another_length_is_still_refused(made: Path, checkpoint: 
     with pytest.raises(ConfigError, match=r"holds vectors of 40 numbers, and those of .* have 48; give the checkpoint"):
         searched(checkpoint, path)
     np.save(path, np.full((len(TEXTS), 48), np.nan, np.float32))
-    with pytest.raises(ConfigError, match="row 1: its vector holds NaN or infinity"):
+    with pytest.raises(ConfigError, match="holds NaN or infinity; embed the texts again"):
         searched(checkpoint, path)
 
 

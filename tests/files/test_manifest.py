@@ -59,7 +59,7 @@ def test_names_and_links_that_lead_out_are_refused(sealed: Path) -> None:
     outside.write_text("{}")
     files = verify(sealed)
     reseal(sealed, files | {"../outside.json": files["inner/config.json"]})
-    with pytest.raises(ConfigError, match=r"outside\.json: leads out of the checkpoint"):
+    with pytest.raises(ConfigError, match=r"manifest\.json: damaged"):
         verify(sealed)
     reseal(sealed, files)
     (sealed / "inner" / "config.json").unlink()
@@ -99,3 +99,33 @@ def test_a_full_disk_leaves_what_was_there(sealed: Path, error: Exception, says:
         raise error
     assert {path: path.read_bytes() for path in sealed.rglob("*") if path.is_file()} == before
     assert [path.name for path in sealed.parent.iterdir()] == [sealed.name]
+
+
+@pytest.mark.parametrize("name", ["n" * 300, "é" * 200, "/etc/hostname", "../x.safetensors", "a\0b", "", "a//b", "./a"])
+def test_a_name_that_no_file_of_the_folder_has_is_no_entry(sealed: Path, name: str) -> None:
+    """A system call would stumble over the first two, and the next two are files of somebody else."""
+    files = verify(sealed)
+    reseal(sealed, files | {name: files["inner/config.json"]})
+    with pytest.raises(ConfigError, match=r"manifest\.json: damaged; restore the checkpoint from a copy"):
+        verify(sealed)
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (b'{"a": "\\ud800"}', "not valid JSON .half of a surrogate pair"),
+        (b'{"a": "\\uDC00x"}', "not valid JSON .half of a surrogate pair"),
+        (b'{"a": "\xff"}', "cannot be read as UTF-8"),
+        (b"[" * 9000, "not valid JSON .nested too deeply"),
+        (b"9" * 5000, "not valid JSON"),
+    ],
+)
+def test_json_that_could_not_be_written_again_is_refused(content: bytes, says: str, tmp_path: Path) -> None:
+    (tmp_path / "facts.json").write_bytes(content)
+    with pytest.raises(ConfigError, match=rf"facts\.json: {says}"):
+        read_json(tmp_path / "facts.json")
+
+
+def test_a_whole_surrogate_pair_is_a_letter_like_others(tmp_path: Path) -> None:
+    (tmp_path / "facts.json").write_text('{"a": "\\ud83d\\ude00"}')
+    assert read_json(tmp_path / "facts.json") == {"a": "\U0001f600"}

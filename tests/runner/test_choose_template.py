@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 from helpers.parts import source_checkpoint
+from helpers.run_builder import unseal
 from helpers.run_parts import QUIET, Stopped, untimed
 from helpers.tiny import Tiny
 from rich.console import Console
@@ -108,6 +109,7 @@ def test_seeds_that_chose_differently_are_seeds_of_one_row(tiny: Tiny, source: P
     file = folders[0] / "recipe.yaml"
     chosen = read_run(folders[0]).recipe["embedding"]["template"]
     assert chosen in file.read_text(encoding="utf-8").replace("\\", "")
+    unseal(folders[0])
     file.write_text(file.read_text(encoding="utf-8").replace(f"template: '{chosen}'", "template: 'other {text}{soft}'"))
     (row,) = compare([read_run(folder) for folder in folders]).rows
     assert row.seeds == 2

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from helpers.ports import free_port
+from helpers.run_builder import unseal
 from helpers.run_parts import QUIET
 from helpers.tiny import Tiny
 from typer.testing import CliRunner
@@ -452,6 +453,7 @@ def test_finished_runs_that_no_table_can_hold_are_found_before_the_first_run(tin
     planned = plan(read_study(write_study(tiny, tmp_path)), runs=tmp_path / "runs", beside=tmp_path)
     run_all(planned[4:], data_dir=tiny.data, console=QUIET)
     tfidf = planned[-1].folder
+    unseal(tfidf)
     record = read_record(tfidf)
     (tfidf / "record.json").write_text(json.dumps(record | {"data": record["data"] | {"train_sha256": "0" * 64}}))
     with pytest.raises(ConfigError, match=r"the training data differs .*'tfidf-s3'"):
@@ -467,6 +469,7 @@ def test_a_source_that_was_sealed_anew_is_the_same(tiny: Tiny, tmp_path: Path, m
     planned = plan(read_study(write_study(tiny, tmp_path)), runs=tmp_path / "runs", beside=tmp_path)
     source, transfer = planned[0], planned[2]
     run_all([source, transfer], data_dir=tiny.data, console=QUIET)
+    unseal(transfer.folder)
     record = read_record(transfer.folder)
     now, before = record["source"]["sha256"], "0" * 64
     earlier = record | {"source": record["source"] | {"sha256": before}}

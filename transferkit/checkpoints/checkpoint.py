@@ -7,11 +7,11 @@ from safetensors.torch import save_file
 
 from transferkit.errors import ConfigError
 from transferkit.files.environment import environment
-from transferkit.files.json import write_json
+from transferkit.files.json import Keys, write_json
 from transferkit.files.manifest import new_folder
 from transferkit.methods.base import Embedder, Saved
 from transferkit.methods.registry import class_of_kind
-from transferkit.prompting.saved import load_tensors
+from transferkit.prompting.saved import check_finite_tensors, load_learned, load_tensors
 from transferkit.readout.readout import Readout, Settings
 from transferkit.runs.checkpoint_folder import (
     DESCRIPTION,
@@ -75,17 +75,24 @@ def load(folder: str | Path, *, backbone: str | None = None, device: str | None 
     folder = checkpoint_folder(Path(folder))
     description = read_description(folder)
     place = torch.device(device or "cpu")
-    tensors = load_tensors(folder / LEARNED) if (folder / LEARNED).is_file() else {}
+    learned = folder / LEARNED
+    tensors = load_tensors(learned) if learned.is_file() else Keys({}, where=f"{learned}: tensor")
+    check_finite_tensors(tensors, where=str(learned))
     saved = Saved(folder, description, tensors, place, backbone)
     try:
-        method = class_of_kind(description["kind"])
-    except ConfigError as error:
-        raise ConfigError(f"{folder}: {error}") from None
-    embedder = method.open(saved)
+        embedder = class_of_kind(description["kind"]).open(saved)
+    except ConfigError as error:  # one of a method may know no file
+        raise error if str(folder) in str(error) else ConfigError(f"{folder}: {error}") from None
     own = dict(description["readout"])
-    width = own.pop("width")
+    width, plain = own.pop("width"), own["kind"] == "none"
+    if width != len(embedder.readout.mean):
+        raise ConfigError(
+            f"{folder / DESCRIPTION}: readout.width: expected {len(embedder.readout.mean)}, which its model gives, got "
+            f"{width}; restore the checkpoint from a copy"
+        )
     readout = Readout(Settings(**own), width).to(place)
-    readout.load_state_dict(saved.below("readout") or readout.state_dict())
+    fitted = saved.below("readout")
+    load_learned(readout, readout.state_dict() if plain and not fitted else fitted, where=str(learned))
     embedder.use_readout(readout)
     embedder.remember(description["instructions"], document_instructions(description))
     return embedder.eval().requires_grad_(False)

@@ -1,5 +1,6 @@
 """The app itself, its exit codes, and the one place where errors become a sentence."""
 
+import errno
 import os
 import sys
 import warnings
@@ -22,10 +23,12 @@ from transferkit.cli import (
     study,
     training,
 )
-from transferkit.errors import CutTextWarning, TransferkitError
+from transferkit.errors import ConfigError, CutTextWarning, RunError, TransferkitError
 from transferkit.files.writable import refusal
 from transferkit.progress import drop_kernel_message, say
 from transferkit.training.signals import sigterm_interrupts
+
+_LONGEST = 200  # characters of a name that a message shows
 
 app = typer.Typer(
     name="transferkit",
@@ -71,10 +74,12 @@ def main() -> None:
     with sigterm_interrupts():
         try:
             _run()
-        except OSError as error:  # of what is printed, where that goes to a full disk
+        except OSError as error:  # of what is printed, or of a name that is too long, or of a file that went away
             _drop_output()
-            _say(f"error: {error.filename or 'standard output'}: {refusal(error)}; mend that and run it again")
-            sys.exit(1)
+            name = str(error.filename or "standard output")
+            named = name if len(name) <= _LONGEST else f"{name[: _LONGEST // 2]}..."
+            _say(f"error: {named}: {refusal(error)}; mend that and run it again")
+            sys.exit(ConfigError.exit_code if error.errno == errno.ENAMETOOLONG else RunError.exit_code)
 
 
 def _run() -> None:

@@ -53,6 +53,7 @@ def search(
     import json as json_module
 
     from transferkit.errors import ConfigError
+    from transferkit.runs.checkpoint_folder import checkpoint_folder
     from transferkit.study.demo import adapted_checkpoint
 
     if not question.strip():
@@ -62,6 +63,7 @@ def search(
         raise ConfigError(f"--package chooses among docstrings, and {given}; give one of them")
     console = Console(stderr=True)
     checkpoint = checkpoint or adapted_checkpoint()
+    checkpoint_folder(checkpoint)  # before the docstrings of this machine are read, which takes a minute
     nearest = (
         _index(checkpoint, texts, column, package or (), index, instruction, batch_size, console)
         if vectors is None

@@ -30,7 +30,22 @@ _MOST_VALUES, _DEEPEST = 100_000, 50  # of a YAML file; the largest recipe has s
 
 
 class _UniqueKeyLoader(yaml.SafeLoader):
-    """Safe YAML that refuses a key written twice; plain YAML would keep the last one without a word."""
+    """Safe YAML that refuses a key written twice; plain YAML would keep the last one without a word.
+
+    What is nested too deeply is refused while it is read: to read on takes ever longer.
+    """
+
+    depth = 0
+
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
+        if self.depth > _DEEPEST:
+            problem = f"nested deeper than {_DEEPEST} levels"
+            raise yaml.constructor.ConstructorError(None, None, problem, self.peek_event().start_mark)
+        self.depth += 1
+        try:
+            return super().compose_node(parent, index)
+        finally:
+            self.depth -= 1
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen: set[Any] = set()
@@ -82,6 +97,10 @@ def parse_yaml(text: str, *, where: str) -> dict[str, Any]:
         raise ConfigError(f"{where}{place}: not valid YAML: {error.problem}") from None
     except (yaml.YAMLError, ValueError, OverflowError) as error:  # the last two from numbers and dates that are none
         raise ConfigError(f"{where}: not valid YAML: {' '.join(str(error).split())}") from None
+    except (LookupError, AttributeError, TypeError):  # what PyYAML stumbles over in `!!int _`, `!!bool x`
+        raise ConfigError(
+            f"{where}: not valid YAML: a value does not fit its tag (!!...); leave the tag away"
+        ) from None
     except RecursionError:
         raise ConfigError(f"{where}: not valid YAML: nested too deeply") from None
     if not isinstance(value, dict):

@@ -31,7 +31,7 @@ from transformers.utils import logging as transformers_logging
 
 from transferkit.config.specs import Quantization
 from transferkit.decoder.gguf import from_gguf
-from transferkit.errors import ConfigError, RunError
+from transferkit.errors import ConfigError, RunError, first_line
 from transferkit.files.locations import check_location, is_gguf
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
@@ -64,6 +64,13 @@ def load_tokenizer(location: str, *, revision: str | None = None) -> PreTrainedT
     # Without its files the library makes an empty tokenizer that reads every text as nothing.
     if len(tokenizer) <= len(tokenizer.all_special_ids):
         raise ConfigError(f"{location}: its tokenizer has no tokens; put tokenizer.json beside config.json")
+    try:
+        tokenizer(["a b"], add_special_tokens=False)
+    except Exception as error:  # settings of another type are found only when they are used
+        raise ConfigError(
+            f"{location}: its tokenizer cannot read a text ({first_line(error)}); restore tokenizer_config.json and "
+            "tokenizer.json from their source"
+        ) from None
     return tokenizer
 
 
@@ -198,7 +205,7 @@ def _from_pretrained(auto_class: Any, location: str, **options: Any) -> Any:
             return auto_class.from_pretrained(location, trust_remote_code=False, **options)
         except torch.OutOfMemoryError:
             raise _too_large(location) from None
-        except (OSError, ValueError, KeyError, TypeError, RuntimeError, ImportError, SafetensorError) as error:
+        except Exception as error:  # whatever the libraries stumble over in a file that is damaged or of another kind
             raise ConfigError(f"{location}: {_reason(location, error)}") from None
 
 

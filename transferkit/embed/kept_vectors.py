@@ -11,7 +11,6 @@ from transferkit.embed.search import Entry, Nearest, file_entries
 from transferkit.errors import ConfigError
 from transferkit.files.text_files import STANDARD_INPUT, TextFile
 from transferkit.files.vector_files import Origin, Vectors, has_note, note_file, read_origin, read_vectors
-from transferkit.methods.encoding import NotFiniteError, check_finite
 from transferkit.progress import warn
 from transferkit.runs.checkpoint_folder import as_sealed_now
 
@@ -112,12 +111,6 @@ class KeptIndex(Nearest):
                 f"found is read with {self.of_texts!r} beside this question; ask with the --instruction that goes "
                 f"with it, or embed the texts again with --side document --instruction {self.of_texts!r}"
             )
-        try:
-            check_finite(kept.vectors)
-        except NotFiniteError as error:
-            raise ConfigError(
-                f"{where}, row {error.row + 1}: its vector holds NaN or infinity; embed the texts again"
-            ) from None
 
 
 def _note(path: Path) -> str:

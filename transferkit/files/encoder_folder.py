@@ -5,6 +5,7 @@ from hashlib import sha256
 from pathlib import Path
 
 from transferkit.errors import ConfigError
+from transferkit.files.json import parse_json, read_text
 from transferkit.files.locations import local_copy
 from transferkit.files.manifest import sha256_file
 
@@ -35,8 +36,9 @@ def check_encoder(location: str) -> Path:
             "`SentenceTransformer(...).save(FOLDER)` wrote"
         )
     try:
-        types = [str(module["type"]) for module in json.loads((folder / _MODULES).read_text(encoding="utf-8"))]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        modules = parse_json(read_text(folder / _MODULES), where=str(folder / _MODULES))
+        types = [str(module["type"]) for module in modules]
+    except (KeyError, TypeError) as error:
         raise ConfigError(f"{folder / _MODULES}: cannot be read ({error}); restore it") from None
     own = next((name for name in types if not name.startswith("sentence_transformers.")), None)
     if own is not None:

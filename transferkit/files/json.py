@@ -2,11 +2,61 @@
 
 import json
 import os
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from transferkit.errors import ConfigError, with_article
+
+
+class Keys(dict[str, Any]):
+    """What a file holds by name: one that is missing is a sentence, where any other mapping has a KeyError.
+
+    Args:
+        found: what it holds.
+        where: the file, and what its keys are called, as in ``FILE: tensor``.
+    """
+
+    def __init__(self, found: Mapping[str, Any], *, where: str) -> None:
+        super().__init__(found)
+        self.where = where
+
+    def __missing__(self, key: str) -> Any:
+        raise ConfigError(f"{self.where} {key!r}: is missing; restore the file from a copy")
+
+
+def read_text(path: Path) -> str:
+    """The text in a UTF-8 file.
+
+    Raises:
+        ConfigError: not there, not readable, or not UTF-8.
+    """
+    try:
+        return path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read ({error.strerror or error})") from None
+    except ValueError as error:
+        raise ConfigError(f"{path}: cannot be read as UTF-8 ({error}); restore it from a copy") from None
+
+
+def parse_json(text: str, *, where: str) -> Any:
+    """The value that JSON text stands for; its strings can all be written again.
+
+    Raises:
+        ConfigError: not JSON, nested too deeply, or half of a surrogate pair in it.
+    """
+    try:
+        value = json.loads(text)
+        if "\\ud" in text or "\\uD" in text:
+            json.dumps(value, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        raise ConfigError(f"{where}: not valid JSON (half of a surrogate pair)") from None
+    except ValueError as error:
+        raise ConfigError(f"{where}: not valid JSON ({error})") from None
+    except RecursionError:
+        raise ConfigError(f"{where}: not valid JSON (nested too deeply)") from None
+    return value
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -15,12 +65,7 @@ def read_json(path: Path) -> dict[str, Any]:
     Raises:
         ConfigError: not there, not JSON, or not an object.
     """
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise ConfigError(f"{path}: not valid JSON ({error})") from None
-    except RecursionError:
-        raise ConfigError(f"{path}: not valid JSON (nested too deeply)") from None
+    value = parse_json(read_text(path), where=str(path))
     if not isinstance(value, dict):
         raise ConfigError(f"{path}: expected a JSON object, got {with_article(type(value).__name__)}")
     return value

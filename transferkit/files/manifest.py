@@ -12,6 +12,7 @@ from transferkit.files.json import flush, flush_folder, read_json, write_json
 from transferkit.files.writable import writing
 
 NAME = "manifest.json"
+_LONGEST_NAME = 255  # bytes; no file system holds a longer one
 # What libraries look for in a model's folder; a note of the user's may lie there.
 _READ = frozenset({".json", ".safetensors", ".bin", ".model", ".txt", ".jinja", ".pt", ".py"})
 
@@ -87,7 +88,11 @@ def verify(folder: Path) -> dict[str, str]:
             raise ConfigError(f"{path}: missing from the checkpoint; restore it from a copy")
         if not path.resolve().is_relative_to(whole):
             raise ConfigError(f"{path}: leads out of the checkpoint; put the file itself there")
-        if sha256_file(path) != expected:
+        try:
+            found = sha256_file(path)
+        except OSError as error:
+            raise ConfigError(f"{path}: cannot be read ({error.strerror or error}); restore it from a copy") from None
+        if found != expected:
             raise ConfigError(f"{path}: differs from what was saved (sha256); restore the checkpoint from a copy")
     for path in folder.rglob("*"):
         name = str(path.relative_to(folder))
@@ -109,7 +114,17 @@ def _listed(manifest: Path) -> dict[str, str]:
         raise damaged from None
     if not isinstance(files, dict) or not all(isinstance(sha256, str) for sha256 in files.values()):
         raise damaged
+    if not all(_is_name(name) for name in files):
+        raise damaged
     return files
+
+
+def _is_name(name: str) -> bool:
+    """Whether a file below a folder could be called so."""
+    parts = name.split("/")
+    return "\0" not in name and all(
+        part not in ("", ".", "..") and len(part.encode()) <= _LONGEST_NAME for part in parts
+    )
 
 
 def sha256_file(path: Path) -> str:

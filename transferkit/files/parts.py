@@ -4,9 +4,12 @@ The data grow in ``.NAME.part``; ``.NAME.part.json`` says how much of it counts 
 file appears by rename.
 """
 
+import hashlib
+import json
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +19,7 @@ from transferkit.files.writable import writing
 
 FORMAT = 1
 _LONGEST = 40  # characters of a setting that a message shows
-_OWN = ("format", "rows", "bytes", "identity")  # keys of the progress file; all others are facts
+_OWN = ("format", "rows", "bytes", "identity", "sha256")  # keys of the progress file; all others are facts
 
 
 class PartFile:
@@ -42,6 +45,7 @@ class PartFile:
         self.rows = 0
         self.bytes = 0
         self.facts: dict[str, Any] = {}
+        self._hash = sha256()  # of the bytes that count
 
     @property
     def part(self) -> Path:
@@ -65,9 +69,11 @@ class PartFile:
         if not (self.part.is_file() and self.progress.is_file()):
             return
         saved = read_json(self.progress)
-        if saved.get("format") != FORMAT or not set(_OWN) <= set(saved) or saved["bytes"] > self.part.stat().st_size:
+        if saved.get("format") != FORMAT or not set(_OWN[:-1]) <= set(saved):
             raise self.damaged()
         before = saved["identity"]
+        if not isinstance(before, dict):
+            raise self.damaged()
         names = dict.fromkeys([*self.identity, *before])
         different = [name for name in names if self.identity.get(name) != before.get(name)]
         if different:
@@ -76,8 +82,14 @@ class PartFile:
                 f"{self.part}: was begun with other settings ({changed}); give {self.again} to go on, or remove it to "
                 "start again"
             )
-        self.rows, self.bytes = saved["rows"], saved["bytes"]
-        self.facts = {name: value for name, value in saved.items() if name not in _OWN}
+        self._hash = self._hash_of(saved["bytes"])
+        counts = {"rows": saved["rows"], "bytes": saved["bytes"]}
+        if not isinstance(saved["rows"], int) or saved["rows"] < 0:
+            raise self.damaged()
+        facts = {name: value for name, value in saved.items() if name not in _OWN}
+        if "sha256" in saved and saved["sha256"] != self._seal(self._hash, counts, facts):  # earlier versions say none
+            raise self.damaged()
+        self.rows, self.bytes, self.facts = counts["rows"], counts["bytes"], facts
         with self._writing(self.part, kept=f"the {self.rows} {self.unit} before"):
             os.truncate(self.part, self.bytes)
 
@@ -102,8 +114,32 @@ class PartFile:
                 file.seek(self.bytes)
                 file.write(block)
             flush(self.part)
-            write_json(self.progress, {"format": FORMAT, **counts, **facts, "identity": self.identity})
-        self.rows, self.bytes, self.facts = counts["rows"], counts["bytes"], facts
+            digest = self._hash.copy() if self.bytes else sha256()
+            digest.update(block)
+            seal = {"identity": self.identity, "sha256": self._seal(digest, counts, facts)}
+            write_json(self.progress, {"format": FORMAT, **counts, **facts, **seal})
+        self.rows, self.bytes, self.facts, self._hash = counts["rows"], counts["bytes"], facts, digest
+
+    def _hash_of(self, size: Any) -> "hashlib._Hash":
+        """Of the part's first bytes.
+
+        Raises:
+            ConfigError: it has fewer, or ``size`` is no number of bytes.
+        """
+        if not isinstance(size, int) or not 0 <= size <= self.part.stat().st_size:
+            raise self.damaged()
+        digest = sha256()
+        with self.part.open("rb") as file:
+            while size and (read := file.read(min(size, 1 << 20))):
+                digest.update(read)
+                size -= len(read)
+        return digest
+
+    def _seal(self, digest: "hashlib._Hash", counts: dict[str, int], facts: dict[str, Any]) -> str:
+        """Of the bytes that count and of all that is said of them."""
+        whole = digest.copy()
+        whole.update(json.dumps([counts, facts, self.identity], sort_keys=True).encode())
+        return whole.hexdigest()
 
     def complete(self, make: Callable[[Path], Path]) -> None:
         """Make the part the finished file.

@@ -270,9 +270,9 @@ def _rows_read(path: Path, *, where: str) -> tuple[list[str], Vectors]:
     for number, value in enumerate(column_values(path, "vector", where=where), start=1):
         try:
             row = np.asarray(value, dtype=np.float32)
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             row = np.zeros(0, dtype=np.float32)
-        if row.ndim != 1 or not len(row) or len(row) != len(rows[0] if rows else row):
+        if row.ndim != 1 or not len(row) or len(row) != len(rows[0] if rows else row) or not np.isfinite(row).all():
             expected = f"{len(rows[0])} numbers" if rows else "a list of numbers"
             raise ConfigError(f"{where}, row {number}, column 'vector': expected {expected}; embed the texts again")
         rows.append(row)
@@ -288,6 +288,8 @@ def _npy_read(path: Path, *, where: str) -> Vectors:
         vectors: Vectors = np.load(path, mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
         raise ConfigError(f"{where}: cannot be read as npy ({first_line(error)}); embed the texts again") from None
+    if vectors.ndim == 2 and vectors.dtype.kind == "f" and not np.isfinite(vectors).all():
+        raise ConfigError(f"{where}: holds NaN or infinity; embed the texts again")
     if vectors.ndim != 2 or vectors.dtype.kind != "f" or not vectors.size:
         got = f"{vectors.dtype} of shape {vectors.shape}"
         raise ConfigError(f"{where}: expected numbers of shape (texts, width), got {got}; embed the texts again")

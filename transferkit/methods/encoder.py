@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 import torch
-from safetensors import SafetensorError
 from torch import Tensor, nn
 from transformers import PreTrainedTokenizerBase
 
@@ -90,7 +89,7 @@ class EncoderEmbedder(Embedder):
             with quiet_transformers():
                 model = SentenceTransformer(str(folder), device=str(device), model_kwargs=options, **safe)
                 width = model.encode(["a"], show_progress_bar=False).shape[1]
-        except (OSError, ValueError, KeyError, TypeError, RuntimeError, ImportError, SafetensorError) as error:
+        except Exception as error:  # whatever the libraries stumble over in a file that is damaged
             raise ConfigError(f"{folder} cannot be loaded ({first_line(error)}); restore it") from None
         return cls(model, location=lasting, sha256=encoder_sha256(folder), precision=precision, width=width)
 

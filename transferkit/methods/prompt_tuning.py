@@ -10,10 +10,12 @@ from transferkit.config.methods import MethodFacts
 from transferkit.config.poolings import Pooling
 from transferkit.config.resolve import ResolvedRecipe
 from transferkit.decoder.reader import Reader
+from transferkit.errors import ConfigError
 from transferkit.methods.base import Embedder, Given, Group, Saved
 from transferkit.methods.frozen import as_it_is
 from transferkit.methods.on_backbone import BackboneEmbedder, build_reader, open_reader
 from transferkit.readout.readout import Readout
+from transferkit.runs.checkpoint_folder import LEARNED
 
 
 class PromptTuningEmbedder(BackboneEmbedder):
@@ -73,6 +75,11 @@ class PromptTuningEmbedder(BackboneEmbedder):
         """The k vectors on the decoder that they were trained on."""
         prompt = saved.tensors["prompt"]
         reader = open_reader(saved, soft_tokens=len(prompt))
+        if prompt.ndim != 2 or prompt.shape[1] != reader.decoder.embedding_width:
+            raise ConfigError(
+                f"{saved.folder / LEARNED}: tensor 'prompt': expected rows of {reader.decoder.embedding_width}, got "
+                f"shape {list(prompt.shape)}; restore the checkpoint from a copy"
+            )
         return cls(reader, prompt, pooling=saved.description["backbone"]["pooling"])
 
     def rivals(self) -> dict[str, Embedder]:

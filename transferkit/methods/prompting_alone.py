@@ -18,13 +18,14 @@ from transferkit.decoder.loading import input_embeddings
 from transferkit.decoder.pooling import side_by_side
 from transferkit.decoder.text_states import TextStateMemory
 from transferkit.decoder.tokens import CutTexts
-from transferkit.errors import ConfigError
+from transferkit.errors import ConfigError, one_of
 from transferkit.methods.base import Embedder, Given, Saved, Variant
 from transferkit.methods.described import POOLED, Example, soft_names, token_names
 from transferkit.methods.on_backbone import SeveralPoolings
 from transferkit.prompting.saved import open_source, open_writer, save_writer, writer_settings
 from transferkit.prompting.writer import Writer
 from transferkit.readout.readout import Readout
+from transferkit.runs.checkpoint_folder import DESCRIPTION
 
 Join = Literal["mean", "side by side", "mean+static", "side by side+static"]
 JOINS: dict[Join, str] = {
@@ -125,8 +126,10 @@ class PromptingAlone(Embedder):
     @classmethod
     def open(cls, saved: Saved) -> Self:
         """The Prompting LLM in a checkpoint."""
-        writer = open_writer(saved.folder, saved.description["prompting"], saved.device)
-        return cls(writer, join=saved.description["join"])
+        join = saved.description["join"]
+        if join not in JOINS:
+            raise ConfigError(f"{saved.folder / DESCRIPTION}: join: expected {one_of(list(JOINS))}, got {join!r}")
+        return cls(open_writer(saved.folder, saved.description["prompting"], saved.device), join=join)
 
     @property
     def writing_seconds(self) -> float:

@@ -5,6 +5,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
+import torch
 from torch import Tensor, nn
 
 from transferkit.config.methods import MethodFacts
@@ -25,9 +26,10 @@ from transferkit.prompting.alignment import Alignment
 from transferkit.prompting.alignment_start import start_alignment
 from transferkit.prompting.llm import collapse
 from transferkit.prompting.mixtures import TokenMixer
-from transferkit.prompting.saved import open_source, open_writer, save_writer, writer_settings
+from transferkit.prompting.saved import load_learned, open_source, open_writer, save_writer, writer_settings
 from transferkit.prompting.writer import Writer
 from transferkit.readout.readout import Readout
+from transferkit.runs.checkpoint_folder import LEARNED
 
 COLLAPSED = 1e-3  # below this share of variance across texts, soft tokens no longer depend on the text
 
@@ -189,11 +191,10 @@ class PromptEmbedder(BackboneEmbedder):
         """Prompting LLM, alignment and the decoder that they were trained on."""
         tokens = saved.description["prompting"]["tokens"]
         reader = open_reader(saved, soft_tokens=tokens)
-        learned = saved.below("alignment")
-        offset = saved.description["alignment"]["offset"]
-        alignment = Alignment(learned["weight"].to(saved.device), tokens=tokens, offset=offset)
-        alignment.load_state_dict(learned)
         writer = open_writer(saved.folder, saved.description["prompting"], saved.device)
+        start = torch.zeros(writer.prompting.width, reader.decoder.embedding_width, device=saved.device)
+        alignment = Alignment(start, tokens=tokens, offset=saved.description["alignment"]["offset"])
+        load_learned(alignment, saved.below("alignment"), where=str(saved.folder / LEARNED))
         return cls(writer, alignment, reader, pooling=saved.description["backbone"]["pooling"])
 
     # What is said of it

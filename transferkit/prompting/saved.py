@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from transferkit.config.resolve import ResolvedPrompting, check_reads
 from transferkit.config.specs import BackboneSpec
@@ -19,6 +19,7 @@ from transferkit.decoder.identity import Identity
 from transferkit.decoder.loading import quiet_transformers
 from transferkit.errors import ConfigError
 from transferkit.files.builtin import is_bundled
+from transferkit.files.json import Keys
 from transferkit.prompting.llm import PromptingLLM
 from transferkit.prompting.writer import Writer
 from transferkit.runs.checkpoint_folder import LEARNED, PROMPTING, checkpoint_folder, read_description
@@ -31,7 +32,7 @@ def load_tensors(file: Path) -> dict[str, Tensor]:
         ConfigError: unreadable.
     """
     try:
-        return load_file(file)
+        return Keys(load_file(file), where=f"{file}: tensor")
     except (OSError, SafetensorError) as error:
         raise ConfigError(f"{file}: cannot be read ({error}); restore the checkpoint from a copy") from None
 
@@ -39,7 +40,40 @@ def load_tensors(file: Path) -> dict[str, Tensor]:
 def below(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
     """The tensors called ``prefix.NAME``, by NAME."""
     start = f"{prefix}."
-    return {name.removeprefix(start): t for name, t in tensors.items() if name.startswith(start)}
+    found = {name.removeprefix(start): t for name, t in tensors.items() if name.startswith(start)}
+    return Keys(found, where=tensors.where) if isinstance(tensors, Keys) else found
+
+
+def check_finite_tensors(tensors: Mapping[str, Tensor], *, where: str) -> None:
+    """Refuse NaN and infinity.
+
+    Raises:
+        ConfigError: names the tensor.
+    """
+    for name, tensor in tensors.items():
+        if not bool(tensor.isfinite().all()):
+            raise ConfigError(f"{where}: tensor {name!r} holds NaN or infinity; restore it from a copy")
+
+
+def load_learned(module: nn.Module, tensors: Mapping[str, Tensor], *, where: str) -> None:
+    """Put the tensors of a file into ``module``: each has one there, of the same shape and kind of number.
+
+    Raises:
+        ConfigError: names the first that does not fit.
+    """
+    own = module.state_dict()
+    for name in own | dict(tensors):
+        here, there = own.get(name), tensors.get(name)
+        if here is None or there is None:
+            what = "is missing" if there is None else "belongs to no part of it"
+        elif here.shape != there.shape:
+            what = f"expected shape {list(here.shape)}, got {list(there.shape)}"
+        elif here.is_floating_point() != there.is_floating_point():
+            what = f"expected {here.dtype}, got {there.dtype}"
+        else:
+            continue
+        raise ConfigError(f"{where}: tensor {name!r}: {what}; restore the checkpoint from a copy")
+    module.load_state_dict(dict(tensors))
 
 
 def writer_settings(writer: Writer) -> dict[str, Any]:
@@ -131,7 +165,7 @@ class SourceCheckpoint:
         Raises:
             ConfigError: the checkpoint of a Prompting LLM alone.
         """
-        if "alignment" not in self.description:
+        if "alignment" not in self.description or "backbone" not in self.description:
             raise ConfigError(
                 f"{self.folder}: a {self.description['kind']} checkpoint holds no alignment; use --set "
                 "alignment.init=anchors"

@@ -13,7 +13,7 @@ from transferkit.files.json import write_json
 from transferkit.readout.choose import without_pairs
 from transferkit.runner.prepare import Prepared
 from transferkit.runner.provenance import data_facts, device_name
-from transferkit.runs.folder import FORMAT, NO_FIGURES
+from transferkit.runs.folder import FORMAT, NO_FIGURES, RECORD, sealed
 from transferkit.training.distributed import is_main
 from transferkit.training.peak_memory import peak_memory_bytes
 from transferkit.training.scoring import Evaluation
@@ -76,9 +76,9 @@ def finished(record: dict[str, Any], outcome: dict[str, Any]) -> dict[str, Any]:
 
 
 def write_record(folder: Path, record: dict[str, Any]) -> None:
-    """Write ``record.json``; the main process alone does."""
+    """Write ``record.json``, sealed where the run is done; the main process alone does."""
     if is_main():
-        write_json(folder / "record.json", record)
+        write_json(folder / RECORD, sealed(folder, record) if record["status"] == "done" else record)
 
 
 def untrained_row(name: str | None, evaluation: Evaluation) -> dict[str, Any]:

@@ -105,8 +105,12 @@ def _at(record: dict[str, Any], path: list[str]) -> Any:
     """What stands there, of every item of a list; None where nothing does."""
     found: Any = record
     for key in path:
-        found = [one.get(key) for one in found] if isinstance(found, list) else (found or {}).get(key)
+        found = [_of(one, key) for one in found] if isinstance(found, list) else _of(found, key)
     return found
+
+
+def _of(mapping: Any, key: str) -> Any:
+    return mapping.get(key) if isinstance(mapping, dict) else None
 
 
 def continued(record: dict[str, Any], begun: dict[str, Any], *, forced: dict[str, Any]) -> dict[str, Any]:

@@ -9,9 +9,11 @@ from transferkit.config.specs import list_backbones
 from transferkit.errors import ConfigError
 from transferkit.files.builtin import BUNDLED, bundled_dir
 from transferkit.files.encoder_folder import is_encoder
-from transferkit.files.json import read_json
+from transferkit.files.json import Keys, read_json
 from transferkit.files.locations import gguf_inside, is_gguf
 from transferkit.files.manifest import NAME, sha256_file, verify
+from transferkit.runs.description import Description
+from transferkit.runs.schema import check
 
 FORMAT = 1
 DESCRIPTION = "embedder.json"
@@ -91,10 +93,12 @@ def read_description(folder: Path) -> dict[str, Any]:
     """
     folder = checkpoint_folder(folder)
     verify(folder)
-    description = read_json(folder / DESCRIPTION)
+    file = folder / DESCRIPTION
+    description = read_json(file)
     if description.get("format") != FORMAT:
-        raise ConfigError(f"{folder}: checkpoint format {description.get('format')!r}, expected {FORMAT}")
-    return description
+        raise ConfigError(f"{file}: checkpoint format {description.get('format')!r}, expected {FORMAT}")
+    check(Description, description, where=str(file))
+    return Keys(description, where=f"{file}: key")
 
 
 def document_instructions(description: Mapping[str, Any]) -> dict[str, str]:

@@ -1,5 +1,6 @@
 """The run folder: ``recipe.yaml``, ``record.json``, ``metrics.jsonl`` and ``checkpoint/``. Readable without torch."""
 
+import hashlib
 import json
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
@@ -11,11 +12,13 @@ from typing import Any
 
 from transferkit.config.schema import read_yaml
 from transferkit.errors import ConfigError
-from transferkit.files.json import read_json, write_text
+from transferkit.files.json import Keys, parse_json, read_json, read_text, write_text
+from transferkit.files.manifest import sha256_file
 from transferkit.files.writable import writing
 from transferkit.runs.schema import RESTORE, Record, ResolvedRecipe, Row, check
 
 FORMAT = 1
+RECORD, SEAL = "record.json", "sha256"  # the file, and its key with the sha256 of itself and of what lies beside it
 # A method's figures that every row holds, whatever its method; others stand behind them in the rows of those that
 # give them.
 NO_FIGURES: dict[str, float | None] = {"collapse": None}
@@ -69,6 +72,7 @@ def read_run(folder: Path) -> Run:
         check(Row, row, where=f"{folder / 'metrics.jsonl'}, line {number}")
     if done:
         _check_rows(run)
+    _check_seal(folder, record)  # last: what else is wrong says more
     return run
 
 
@@ -106,7 +110,37 @@ def read_record(folder: Path) -> dict[str, Any]:
             "it, read it with that one"
         )
     check(Record, record, where=str(file))
-    return record
+    return Keys(record, where=f"{file}: key")
+
+
+def sealed(folder: Path, record: dict[str, Any]) -> dict[str, Any]:
+    """The record of a run that is done, with the sha256 of itself and of the recipe and the metrics beside it."""
+    files = [folder / name for name in ("recipe.yaml", "metrics.jsonl")]
+    hashes = {file.name: sha256_file(file) for file in files if file.is_file()}
+    return record | {SEAL: {RECORD: _record_sha256(record), **hashes}}
+
+
+def _check_seal(folder: Path, record: dict[str, Any]) -> None:
+    """Refuse a finished run that is not as it was written; those of earlier versions do not say.
+
+    Raises:
+        ConfigError: names the file.
+    """
+    for name, sha256 in (record.get(SEAL) or {}).items():
+        file = folder / name
+        if name == RECORD and sha256 != _record_sha256(record):
+            raise ConfigError(
+                f"{file}: differs from what was written (its own {SEAL}); {RESTORE}, or remove its key {SEAL!r} to "
+                "stand by what you edited"
+            )
+        if name != RECORD and (not file.is_file() or sha256_file(file) != sha256):
+            raise ConfigError(f"{file}: differs from what was written ({SEAL} in {RECORD}); {RESTORE}")
+
+
+def _record_sha256(record: dict[str, Any]) -> str:
+    rest = {key: value for key, value in record.items() if key != SEAL}
+    plain = json.loads(json.dumps(rest))  # as it is read again
+    return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()
 
 
 def read_metrics(folder: Path, *, whole: bool = False) -> list[dict[str, Any]]:
@@ -123,17 +157,17 @@ def read_metrics(folder: Path, *, whole: bool = False) -> list[dict[str, Any]]:
     if not file.is_file():
         return []
     rows = []
-    text = file.read_text(encoding="utf-8").removesuffix("\n")
+    text = read_text(file).removesuffix("\n")
     lines = text.split("\n") if text else []  # `splitlines` also cuts at characters that JSON leaves as they are
     for number, line in enumerate(lines, start=1):
         try:
-            row = json.loads(line)
-        except ValueError:
+            row = parse_json(line, where=f"{file}, line {number}")
+        except ConfigError as error:
             if whole or number < len(lines):
-                raise ConfigError(f"{file}, line {number}: not valid JSON; {RESTORE}") from None
+                raise ConfigError(f"{error}; {RESTORE}") from None
             continue
         if not isinstance(row, dict):
-            raise ConfigError(f"{file}, line {number}: expected a JSON object, got {line}; {RESTORE}")
+            raise ConfigError(f"{file}, line {number}: expected a JSON object, got {line[:60]}; {RESTORE}")
         rows.append(row)
     return rows
 

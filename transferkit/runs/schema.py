@@ -11,73 +11,73 @@ from transferkit.errors import ConfigError, did_you_mean, one_of
 RESTORE = "restore it from a copy, or run it again"
 
 
-class _Open(Strict):
+class Open(Strict):
     """Keys of other versions pass, and a score that is no number is a score."""
 
     model_config = ConfigDict(extra="ignore", allow_inf_nan=True)
 
 
-class _Source(_Open):
+class _Source(Open):
     run: str
     sha256: str
     lineage: str | None = None
 
 
-class _Backbone(_Open):
+class _Backbone(Open):
     name: str
     config_sha256: str
     tokenizer_sha256: str
     weights_sha256: str
 
 
-class _Encoder(_Open):
+class _Encoder(Open):
     name: str
     sha256: str
 
 
-class _Dev(_Open):
+class _Dev(Open):
     name: str
     kind: str
     select: bool
 
 
-class _Train(_Open):
+class _Train(Open):
     name: str
     rows: int
 
 
-class _Data(_Open):
+class _Data(Open):
     train_sha256: str
     dev_sha256: str
     train: list[_Train]
     dev: list[_Dev]
 
 
-class _Parameters(_Open):
+class _Parameters(Open):
     trainable: int
     total: int
 
 
-class _Asked(_Open):
+class _Asked(Open):
     template: str
     pooling: str | None = None
 
 
-class _TemplateChoice(_Open):
+class _TemplateChoice(Open):
     asked: _Asked
     tried: dict[str, float]
 
 
-class _Best(_Open):
+class _Best(Open):
     step: int
     variant: str | None = None
 
 
-class _Git(_Open):
+class _Git(Open):
     commit: str
 
 
-class Record(_Open):
+class Record(Open):
     """``record.json``."""
 
     run: str
@@ -95,6 +95,8 @@ class Record(_Open):
     best: _Best | None = None
     template_choice: _TemplateChoice | None = None
     git: _Git | None = None
+    inputs: dict[str, str | None] | None = None
+    sha256: dict[str, str] | None = None
 
     @field_validator("method")
     @classmethod
@@ -111,14 +113,23 @@ class Record(_Open):
         return self
 
 
-class _Scores(_Open):
+class _Scores(Open):
     plain: float | None
     readout: float | None = None  # as delivered
     whiten: float | None = None
     pairs: float | None = None
 
 
-class Row(_Open):
+class EvaluationRow(Open):
+    """What an evaluation says."""
+
+    score: _Scores
+    choosing: _Scores | None = None  # of the rows that choose; None: of rows from before there were halves
+    readout: dict[str, Any] | None = None
+    scores: dict[str, _Scores]
+
+
+class Row(EvaluationRow):
     """A line of ``metrics.jsonl``."""
 
     step: int
@@ -127,25 +138,21 @@ class Row(_Open):
     tokens: int | None = None
     readout_seconds: float | None = None
     variant: str | None = None
-    score: _Scores
-    choosing: _Scores | None = None  # of the rows that choose; None: of rows from before there were halves
-    readout: dict[str, Any] | None = None
-    scores: dict[str, _Scores]
 
 
-class _Steps(_Open):
+class _Steps(Open):
     steps: int
 
 
-class _Named(_Open):
+class _Named(Open):
     name: str
 
 
-class _DevSets(_Open):
+class _DevSets(Open):
     dev: list[_Named]
 
 
-class ResolvedRecipe(_Open):
+class ResolvedRecipe(Open):
     """``recipe.yaml``, which a later version may no longer take as a recipe, but still compare."""
 
     task: Task

@@ -6,18 +6,20 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
+from pydantic import Field
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from transferkit.errors import ConfigError
 from transferkit.files.json import read_json, write_json
 from transferkit.files.manifest import new_folder, verify
-from transferkit.prompting.saved import below, load_tensors
+from transferkit.prompting.saved import below, check_finite_tensors, load_learned, load_tensors
 from transferkit.readout.readout import Readout, Settings
 from transferkit.runs.folder import NO_FIGURES, delivered
+from transferkit.runs.schema import EvaluationRow, Open, Row, check
 from transferkit.training.distributed import is_main
 from transferkit.training.scoring import Evaluation, Evidence
 
@@ -32,8 +34,39 @@ _COUNTERS = (
     "evaluated",
 )
 _LISTED = ("metrics", "warnings")
-_FACTS = "state.json"
+_FACTS, _TENSORS = "state.json", "tensors.safetensors"
+_MOMENTS = ("step", "exp_avg", "exp_avg_sq")
 _HALF_WRITTEN = re.compile(rf"\.({_PREFIX}\d+|checkpoint|record\.json|metrics\.jsonl|recipe\.yaml)\.(\d+|old)")
+
+
+class _Settings(Open):
+    kind: Literal["none", "center", "whiten", "pairs"]
+    ridge: float | None = None
+    alpha: float | None = None
+
+
+class _Best(Open):
+    step: int
+    row: EvaluationRow
+
+
+class _Facts(Open):
+    """``state.json``."""
+
+    step: int
+    examples: int
+    tokens: int
+    seconds: float
+    evaluation_seconds: float
+    loss: float | None
+    evaluated: int
+    metrics: list[Row]
+    warnings: list[str]
+    figures: dict[str, float] = Field(default_factory=dict)
+    method: dict[str, Any] = Field(default_factory=dict)
+    recipe: dict[str, Any] = Field(default_factory=dict)
+    best: _Best | None = None
+    in_loss: _Settings | None = None
 
 
 @dataclass
@@ -124,7 +157,7 @@ def save_state(
         tensors |= {f"in_loss.{name}": value for name, value in state.in_loss.state_dict().items()}
     folder.stat()  # a run's folder that went away is not made anew with a state alone in it
     with new_folder(folder / f"{_PREFIX}{state.step:07d}") as target:
-        save_file({name: t.cpu().contiguous().clone() for name, t in tensors.items()}, target / "tensors.safetensors")
+        save_file({name: t.cpu().contiguous().clone() for name, t in tensors.items()}, target / _TENSORS)
         write_json(target / _FACTS, facts)
     for old in _states(folder)[2:]:
         shutil.rmtree(old, ignore_errors=True)
@@ -142,10 +175,16 @@ def load_newest_state(
     for candidate in candidates:
         try:
             verify(candidate)
+            tensors, facts = _read(candidate)
+            wanted = {name.removeprefix("weight.") for name in tensors if name.startswith("weight.")}
+            if wanted == set(named):
+                _check_tensors(candidate / _TENSORS, tensors, named)
         except ConfigError as error:
             warn(f"{error}; trying the state before it")
             continue
-        return _load(candidate, named, optimizer)
+        if wanted != set(named):
+            raise ConfigError(f"{candidate}: was saved by a run that trains other parameters; start the run again")
+        return _restored(candidate, tensors, facts, named, optimizer)
     if candidates:
         raise ConfigError(f"{folder}: none of its {len(candidates)} saved states is whole; start the run again")
     return None
@@ -155,7 +194,8 @@ def recipe_of_states(folder: Path) -> dict[str, Any] | None:
     """The recipe that a run's newest state was trained by; None without a state, or with one that does not say."""
     for state in _states(folder):
         with suppress(ConfigError):
-            return read_json(state / _FACTS).get("recipe") or None
+            recipe = read_json(state / _FACTS).get("recipe")
+            return recipe if isinstance(recipe, dict) and recipe else None
     return None
 
 
@@ -173,19 +213,43 @@ def _states(folder: Path) -> list[Path]:
     return sorted(folder.glob(f"{_PREFIX}*"), reverse=True)
 
 
-def _load(folder: Path, named: dict[str, nn.Parameter], optimizer: torch.optim.Optimizer) -> TrainState:
-    tensors = load_tensors(folder / "tensors.safetensors")
-    facts = read_json(folder / _FACTS)
-    wanted = {name.removeprefix("weight.") for name in tensors if name.startswith("weight.")}
-    if wanted != set(named):
-        raise ConfigError(f"{folder}: was saved by a run that trains other parameters; start the run again")
+def _read(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Tensors and facts of a state whose files were checked.
+
+    Raises:
+        ConfigError: facts of another shape, or of another step than the folder's.
+    """
+    file = folder / _FACTS
+    facts = read_json(file)
+    check(_Facts, facts, where=str(file))
+    if folder.name != f"{_PREFIX}{facts['step']:07d}":
+        raise ConfigError(f"{file}: step: expected that of {folder.name}, got {facts['step']}")
+    return load_tensors(folder / _TENSORS), facts
+
+
+def _check_tensors(file: Path, tensors: dict[str, Tensor], named: dict[str, nn.Parameter]) -> None:
+    """Refuse tensors that an optimizer would stumble over: all moments of a parameter or none, in its shape."""
+    best = any(name.startswith("best.") for name in tensors)
+    for name, parameter in named.items():
+        moments = [key for key in _MOMENTS if f"{key}.{name}" in tensors]
+        for key in ("weight", *(_MOMENTS if moments else ()), *(("best",) if best else ())):
+            found, shape = tensors.get(f"{key}.{name}"), () if key == "step" else parameter.shape
+            if found is None or found.shape != shape or not found.is_floating_point():
+                got = "none" if found is None else f"{found.dtype} of {list(found.shape)}"
+                raise ConfigError(f"{file}: tensor '{key}.{name}': expected numbers of {list(shape)}, got {got}")
+    check_finite_tensors(tensors, where=str(file))
+
+
+def _restored(
+    folder: Path,
+    tensors: dict[str, Tensor],
+    facts: dict[str, Any],
+    named: dict[str, nn.Parameter],
+    optimizer: torch.optim.Optimizer,
+) -> TrainState:
     for name, parameter in named.items():
         parameter.data.copy_(tensors[f"weight.{name}"])
-        moments = {
-            key.removesuffix(f".{name}"): value
-            for key, value in tensors.items()
-            if key.endswith(f".{name}") and key.removesuffix(f".{name}") in ("step", "exp_avg", "exp_avg_sq")
-        }
+        moments = {key: tensors[f"{key}.{name}"] for key in _MOMENTS if f"{key}.{name}" in tensors}
         if moments:
             on_device = {key: v if key == "step" else v.to(parameter.device) for key, v in moments.items()}
             optimizer.state[parameter] = on_device
@@ -201,7 +265,7 @@ def _load(folder: Path, named: dict[str, nn.Parameter], optimizer: torch.optim.O
     if "in_loss" in facts:
         learned = below(tensors, "in_loss")
         state.in_loss = Readout(Settings(**facts["in_loss"]), len(learned["mean"]))
-        state.in_loss.load_state_dict(learned)
+        load_learned(state.in_loss, learned, where=str(folder / _TENSORS))
         state.in_loss.to(next(iter(named.values())).device)
     return state
 

@@ -1,0 +1,114 @@
+"""Files of vectors and parts of them: a bit that flipped is another vector, and looks like one."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from transferkit.errors import ConfigError
+from transferkit.files.vector_files import Origin, VectorFile, note_file, read_vectors
+
+TEXTS = ["a", "b", "c"]
+VECTORS = np.arange(12, dtype=np.float32).reshape(3, 4) / 7
+IDENTITY = {"checkpoint": "1", "input": "2"}
+ORIGIN = Origin(embedder="1", side="document", instruction="", readout="none", input="2")
+
+
+def written(file: Path) -> Path:
+    vectors = VectorFile(file, identity=IDENTITY)
+    vectors.append(TEXTS, VECTORS)
+    vectors.finish(ORIGIN)
+    return file
+
+
+def flip(file: Path, place: int) -> None:
+    content = bytearray(file.read_bytes())
+    content[place] ^= 4
+    file.write_bytes(content)
+
+
+@pytest.mark.parametrize("suffix", [".npy", ".jsonl"])
+def test_a_file_with_a_flipped_bit_is_refused_wherever_it_is(suffix: str, tmp_path: Path) -> None:
+    file = written(tmp_path / f"vectors{suffix}")
+    texts, vectors = read_vectors(file, where=str(file))
+    assert np.array_equal(vectors, VECTORS)
+    assert texts == (None if suffix == ".npy" else TEXTS)
+    whole = file.read_bytes()
+    for place in range(0, len(whole), max(1, len(whole) // 40)):
+        flip(file, place)
+        with pytest.raises(ConfigError, match=rf"vectors\{suffix}: differs from what vectors\{suffix}\.json says"):
+            read_vectors(file, where=str(file))
+        file.write_bytes(whole)
+
+
+def test_without_the_file_beside_them_vectors_are_taken_as_they_are(tmp_path: Path) -> None:
+    file = written(tmp_path / "vectors.npy")
+    note_file(file).unlink()
+    flip(file, file.stat().st_size - 2)
+    assert read_vectors(file, where="vectors")[1].shape == (3, 4)
+
+
+def test_an_output_that_was_removed_leaves_no_note_for_the_next_one(tmp_path: Path) -> None:
+    file = written(tmp_path / "vectors.npy")
+    file.unlink()
+    again = VectorFile(file, identity=IDENTITY)
+    again.append(TEXTS[:2], VECTORS[:2])
+    again.finish(ORIGIN)
+    assert len(read_vectors(file, where="vectors")[1]) == 2
+
+
+@pytest.mark.parametrize("content", ["null", "[]", '"x"', "{", '{"sha256": 5}', "\ud800"])
+def test_a_note_that_is_none_is_refused(content: str, tmp_path: Path) -> None:
+    file = written(tmp_path / "vectors.npy")
+    note_file(file).write_bytes(content.encode("utf-8", "surrogatepass"))
+    with pytest.raises(ConfigError, match=r"vectors\.npy"):
+        read_vectors(file, where=str(file))
+
+
+@pytest.mark.parametrize("value", ["NaN", "Infinity", "-Infinity", "1e999", "9" * 400])
+def test_a_vector_of_no_number_is_refused(value: str, tmp_path: Path) -> None:
+    file = tmp_path / "vectors.jsonl"
+    file.write_text(f'{{"text": "a", "vector": [1.0, 2.0]}}\n{{"text": "b", "vector": [1.0, {value}]}}\n')
+    with pytest.raises(ConfigError, match="row 2, column 'vector': expected 2 numbers"):
+        read_vectors(file, where=str(file))
+    np.save(tmp_path / "vectors.npy", np.array([[1.0, np.nan]]))
+    with pytest.raises(ConfigError, match="holds NaN or infinity"):
+        read_vectors(tmp_path / "vectors.npy", where="vectors")
+
+
+def half(file: Path) -> VectorFile:
+    vectors = VectorFile(file, identity=IDENTITY)
+    vectors.append(TEXTS[:2], VECTORS[:2])
+    return vectors
+
+
+def test_a_part_with_a_flipped_bit_is_not_continued(tmp_path: Path) -> None:
+    part = half(tmp_path / "out.npy").part
+    for place in (3, 90, part.stat().st_size - 1):
+        flip(part, place)
+        with pytest.raises(ConfigError, match=r"\.out\.npy\.part: damaged"):
+            VectorFile(tmp_path / "out.npy", identity=IDENTITY).resume()
+        flip(part, place)
+    goes_on = VectorFile(tmp_path / "out.npy", identity=IDENTITY)
+    goes_on.resume()
+    goes_on.append(TEXTS[2:], VECTORS[2:])
+    goes_on.finish(ORIGIN)
+    assert np.array_equal(read_vectors(tmp_path / "out.npy", where="out")[1], VECTORS)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        *(("rows", value) for value in (1, "2", -1, 10**400)),
+        *(("bytes", value) for value in (5, None, 10**9)),
+        *(("width", value) for value in (3, [])),
+        *(("identity", value) for value in (3, None)),
+        *(("sha256", value) for value in ("0", None)),
+    ],
+)
+def test_progress_that_was_edited_is_not_believed(key: str, value: object, tmp_path: Path) -> None:
+    progress = half(tmp_path / "out.npy").progress
+    progress.write_text(json.dumps(json.loads(progress.read_text()) | {key: value}))
+    with pytest.raises(ConfigError, match=r"\.out\.npy\.part: damaged"):
+        VectorFile(tmp_path / "out.npy", identity=IDENTITY).resume()
