@@ -166,10 +166,23 @@ def test_retrieval_reads_three_files_and_drops_queries_without_relevant_document
     assert data.texts[:5] == [f"query {i}" for i in range(5)]
     assert data.texts[5:9] == ["doc 0", "T1\ndoc 1", "doc 2", "T3\ndoc 3"]
     assert data.instructions == ["find"] * 5 + [""] * 40
-    assert data.counts == {"skipped_rows": 0, "queries": 5, "documents": 40, "dropped_queries": 1}
+    counts = {"queries": 5, "documents": 40, "repeated_documents": 0, "dropped_queries": 1}
+    assert data.counts == {"skipped_rows": 0, **counts}
     wanted: list[dict[int, float]] = [{0: 1.0, 1: 2.0}, {1: 1.0}, {2: 1.0}, {3: 1.0}, {4: 1.0}]
     x = vectors(45)
     assert data.score(x) == pytest.approx(ndcg_by_hand(x.astype(float), wanted))
+
+
+def test_documents_that_stand_there_twice_are_said(tmp_path: Path) -> None:
+    write_retrieval(tmp_path)
+    assert not any("repeat" in one for one in load(tmp_path, RETRIEVAL).warnings())
+    with (tmp_path / "corpus.csv").open("a") as file:
+        file.write("d40,,doc 2\nd41,,doc 2\n")
+    said = [one for one in load(tmp_path, RETRIEVAL).warnings() if "repeat" in one]
+    assert said == [
+        "data.dev 'dev': 2 of 42 documents repeat the text of an earlier one and count apart, as in mteb, so a query "
+        "that finds the copy is wrong; keep one of each, or judge them all"
+    ]
 
 
 def test_retrieval_limit_keeps_the_relevant_documents(tmp_path: Path) -> None:

@@ -113,8 +113,9 @@ def test_a_set_without_halves_says_so_and_does_both(tmp_path: Path) -> None:
     data = classes(tmp_path, 9)
     x = RNG.normal(size=(len(data.texts), 5)).astype(np.float32)
     assert choosing_score(data, x) == data.reported_score(x) == data.score(x)
-    assert "data.dev 'dev'" in str(data.warning())
-    assert classes(tmp_path, 90).warning() is None
+    (warning,) = data.warnings()
+    assert "data.dev 'dev'" in warning
+    assert classes(tmp_path, 90).warnings() == []
 
 
 def test_a_set_that_may_not_choose_is_reported_whole(tmp_path: Path) -> None:
@@ -124,5 +125,5 @@ def test_a_set_that_may_not_choose_is_reported_whole(tmp_path: Path) -> None:
     both = [{"name": "chooses", **dev}, {"name": "reports", "select": False, **dev}]
     chooses, reports = load_dev_sets(DataSection.model_validate({"train": [train], "dev": both}), data_dir=tmp_path)
     assert (chooses.is_halved, reports.is_halved, reports.reported_rows) == (True, False, 90)
-    assert reports.warning() is None
+    assert reports.warnings() == []
     assert chooses.sha256 != reports.sha256  # scores of other rows cannot be compared

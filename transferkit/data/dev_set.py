@@ -31,9 +31,9 @@ class DevSetData:
     """A dev set, read. ``texts[i]`` is embedded with ``instructions[i]``; ``score`` takes one vector a text.
 
     ``parts`` holds all scored rows, and where the set may choose its two halves (:func:`halves`).
-    ``counts`` says what was read: ``skipped_rows``, and for retrieval ``queries``, ``documents`` and
-    ``dropped_queries`` (those without a relevant document). ``sha256`` covers texts, gold data and halves, and
-    instructions but those of texts alone.
+    ``counts`` says what was read: ``skipped_rows``, and for retrieval ``queries``, ``documents``,
+    ``repeated_documents`` and ``dropped_queries`` (those without a relevant document). ``sha256`` covers texts, gold
+    data and halves, and instructions but those of texts alone.
     """
 
     name: str
@@ -75,14 +75,21 @@ class DevSetData:
         everything = replace(part, places=np.arange(len(part.places)))
         return replace(self, texts=texts, instructions=instructions, parts={"all": everything})
 
-    def warning(self) -> str | None:
-        """That what is reported was chosen too."""
-        if self.is_halved or not self.select:
-            return None
-        return (
-            f"data.dev {self.name!r}: its rows are too few or too much alike for two halves, so what is reported is "
-            "what chose, which flatters; give it more rows"
-        )
+    def warnings(self) -> list[str]:
+        """That what is reported was chosen too, and that documents stand there twice."""
+        found = []
+        if self.select and not self.is_halved:
+            found.append(
+                f"data.dev {self.name!r}: its rows are too few or too much alike for two halves, so what is reported "
+                "is what chose, which flatters; give it more rows"
+            )
+        if copies := self.counts.get("repeated_documents"):
+            found.append(
+                f"data.dev {self.name!r}: {copies:,} of {self.counts['documents']:,} documents repeat the text of an "
+                "earlier one and count apart, as in mteb, so a query that finds the copy is wrong; keep one of each, "
+                "or judge them all"
+            )
+        return found
 
     def reported_score(self, vectors: Vectors) -> float:
         """Of the rows that chose nothing; of all where there are no halves."""

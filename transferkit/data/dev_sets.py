@@ -215,6 +215,7 @@ def _load_retrieval(reader: _Reader) -> DevSetData:
         counts={
             "queries": len(kept),
             "documents": len(places),
+            "repeated_documents": len(places) - len({documents[document] for document in places}),
             "dropped_queries": len(queries) - len(judged),
         },
     )

@@ -35,7 +35,7 @@ def data_facts(data: TrainingData, dev_sets: list[DevSetData]) -> dict[str, Any]
         "dev_sha256": _sha256([f"{d['name']} {d['select']} {d['sha256']}" for d in dev]),
         "train": [{"name": name, **one} for name, one in facts["sets"].items()],
         "dev": dev,
-        "warnings": [*facts["warnings"], *(warning for one in dev_sets if (warning := one.warning()))],
+        "warnings": [*facts["warnings"], *(warning for one in dev_sets for warning in one.warnings())],
     }
 
 
