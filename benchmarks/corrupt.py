@@ -40,7 +40,7 @@ from transferkit.embed.files import embed_blocks, embed_file
 from transferkit.embed.search import Index, file_entries
 from transferkit.errors import CutTextWarning, TransferkitError
 from transferkit.files.builtin import BUNDLED, bundled_dir
-from transferkit.files.vector_files import VectorFile, read_vectors
+from transferkit.files.vector_files import Origin, VectorFile, read_vectors
 from transferkit.runner import run as runner
 from transferkit.runner.prepare import Inputs
 from transferkit.runs.folder import read_run
@@ -277,7 +277,7 @@ def _part(work: Path) -> Subject:
         file.resume()
         for _ in embed_blocks(embedder, TEXTS * 16, file, instruction="", batch_size=2):
             pass
-        file.finish()
+        file.finish(Origin(embedder="1", side="document", instruction="", readout="none", input="2"))
         return file.out.read_text(encoding="utf-8")
 
     return Subject("part", folder, _listed(folder), use, share=0.06)

@@ -170,7 +170,7 @@ def test_a_study_has_it_in_every_table(tiny: Tiny, tmp_path: Path) -> None:
     assert one.target is None  # of no decoder's table alone
     assert (one.folder.name, one.recipe.embedding.backbone) == ("encoder-ready-s3", str(tmp_path / "ready"))
     (tmp_path / "ready" / "modules.json").write_text("[")
-    with pytest.raises(ConfigError, match=r"study, run 'encoder': .*modules\.json: cannot be read"):
+    with pytest.raises(ConfigError, match=r"study, run 'encoder': .*modules\.json: not valid JSON"):
         plan(study, runs=tmp_path / "runs", beside=tmp_path)
 
 

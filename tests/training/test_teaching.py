@@ -389,7 +389,7 @@ def test_a_ready_made_encoder_that_is_not_safe_is_refused(tiny: Tiny, tmp_path: 
     with pytest.raises(ConfigError, match=r"needs code of its own \(own\.Code\), and transferkit does not run"):
         teacher_of(tiny, None, recipe)
     (folder / "modules.json").write_text("{")
-    with pytest.raises(ConfigError, match=r"modules\.json: cannot be read"):
+    with pytest.raises(ConfigError, match=r"modules\.json: not valid JSON"):
         teacher_of(tiny, None, recipe)
     (folder / "modules.json").write_text(json.dumps(modules))
     (folder / "model.safetensors").rename(folder / "pytorch_model.bin")

@@ -158,7 +158,7 @@ CASES = {
     ),
     "compare a row without scores": Case(
         "compare run",
-        ("metrics.jsonl, line 1: examples: this key is missing", "restore it from a copy"),
+        ("metrics.jsonl, line 1: score: this key is missing", "restore it from a copy"),
         spoil.both(spoil.run_copy("lora"), spoil.write("run/metrics.jsonl", '{"step": 0}\n')),
     ),
     "compare a row that is none": Case(

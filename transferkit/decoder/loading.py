@@ -31,7 +31,7 @@ from transformers.utils import logging as transformers_logging
 
 from transferkit.config.specs import Quantization
 from transferkit.decoder.gguf import from_gguf
-from transferkit.errors import ConfigError, RunError, first_line
+from transferkit.errors import ConfigError, RunError, TransferkitError, first_line
 from transferkit.files.locations import check_location, is_gguf
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
@@ -205,6 +205,8 @@ def _from_pretrained(auto_class: Any, location: str, **options: Any) -> Any:
             return auto_class.from_pretrained(location, trust_remote_code=False, **options)
         except torch.OutOfMemoryError:
             raise _too_large(location) from None
+        except TransferkitError:
+            raise
         except Exception as error:  # whatever the libraries stumble over in a file that is damaged or of another kind
             raise ConfigError(f"{location}: {_reason(location, error)}") from None
 

@@ -169,8 +169,7 @@ def evaluate(
         NotFiniteError: a vector holds NaN or infinity, though nothing was trained yet.
     """
     try:
-        vectors = scorer.read(embedder)
-        evaluation = scorer.score(vectors)
+        evaluation = scorer(embedder)
     except NotFiniteError:
         if state.best is None:  # nothing was trained yet
             raise
@@ -183,10 +182,9 @@ def evaluate(
     state.evaluation_seconds += evaluation.seconds
     if state.best is None or keep == "last" or evaluation.choosing_score > state.best.choosing:
         weights = {n: p.detach().cpu().clone() for n, p in named.items()}
-        state.best = Best(state.step, evaluation.row(), weights, evaluation.readout)
-        state.best.evidence = scorer.evidence(vectors, evaluation.readout)
+        state.best = Best(state.step, evaluation.row(), weights, evaluation.readout, evaluation.evidence)
     if state.step == 0:
-        state.start = state.best.evidence
+        state.start = evaluation.evidence
     progress.evaluated(row, figures=state.figures)
     if len(state.metrics) == 1:  # the dev texts and the readout's sample were read, and nothing else
         for sentence in cut_in_words(embedder.cut_texts()):

@@ -29,6 +29,19 @@ SOME = 64  # vectors that show how far training moved them
 
 
 @dataclass(frozen=True)
+class Evidence:
+    """What a difference of two evaluations is judged by, as it was delivered.
+
+    Attributes:
+        outcomes: of each set that may select, what its reported rows came to.
+        vectors: (64, d), pooled, of the first dev texts.
+    """
+
+    outcomes: "list[Outcomes]"
+    vectors: "Tensor"
+
+
+@dataclass(frozen=True)
 class Evaluation:
     """Scores in percent. Those that choose and those that are reported come from different rows.
 
@@ -39,6 +52,7 @@ class Evaluation:
         readout_seconds: what the delivered readout costs; None where none is fitted.
         seconds: of the evaluation.
         readout: that is delivered, as it was fitted for these scores.
+        evidence: what they were made of, where a run that trains asked.
     """
 
     scores: dict[str, Scores]
@@ -47,6 +61,7 @@ class Evaluation:
     readout_seconds: float | None
     seconds: float
     readout: "Readout | None"
+    evidence: Evidence | None = None
 
     @property
     def choosing_score(self) -> float:
@@ -76,19 +91,6 @@ class Vectors:
     def part(self, of: Callable[["Tensor"], "Tensor"]) -> "Vectors":
         """The vectors that ``of`` takes out of these; each such part is charged the whole pass."""
         return replace(self, dev=of(self.dev), sample=None if self.sample is None else of(self.sample))
-
-
-@dataclass(frozen=True)
-class Evidence:
-    """What a difference of two evaluations is judged by, as it was delivered.
-
-    Attributes:
-        outcomes: of each set that may select, what its reported rows came to.
-        vectors: (64, d), pooled, of the first dev texts.
-    """
-
-    outcomes: "list[Outcomes]"
-    vectors: "Tensor"
 
 
 class Scorer:
@@ -129,7 +131,9 @@ class Scorer:
 
     def __call__(self, embedder: "Embedder") -> Evaluation:
         """Embed, fit and choose the readout, score."""
-        return self.score(self.read(embedder))
+        vectors = self.read(embedder)
+        evaluation = self.score(vectors)
+        return replace(evaluation, evidence=self.evidence(vectors, evaluation.readout))
 
     def read(self, embedder: "Embedder") -> Vectors:
         """Embed the dev texts and the readout's sample.
