@@ -44,6 +44,7 @@ def test_the_guard_sees_a_connection_and_a_name() -> None:
         assert not offline.asked  # processes of one machine may meet
 
 
+@pytest.mark.slow  # conftest.py watches the default suite
 def test_local_work_asks_nobody(tiny: Tiny, tmp_path: Path) -> None:
     """Not kept offline by a setting: nothing is asked, because nothing needs to be."""
     data = tmp_path / "data"

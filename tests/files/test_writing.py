@@ -147,7 +147,12 @@ COMMANDS = {
 }
 
 
-@pytest.mark.parametrize("command", COMMANDS.values(), ids=COMMANDS)
+MANY = {"a run that learns", "search"}  # writes, so many seconds
+
+
+@pytest.mark.parametrize(
+    "command", [pytest.param(COMMANDS[name], id=name, marks=[pytest.mark.slow] * (name in MANY)) for name in COMMANDS]
+)
 def test_every_write_of_a_command_may_be_refused(
     command: str, tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
