@@ -52,7 +52,7 @@ class Evaluation:
         readout_seconds: what the delivered readout costs; None where none is fitted.
         seconds: of the evaluation.
         readout: that is delivered, as it was fitted for these scores.
-        evidence: what they were made of, where a run that trains asked.
+        evidence: what they were made of, of a method that learns.
     """
 
     scores: dict[str, Scores]
@@ -133,6 +133,8 @@ class Scorer:
         """Embed, fit and choose the readout, score."""
         vectors = self.read(embedder)
         evaluation = self.score(vectors)
+        if not embedder.facts.learns:
+            return evaluation
         return replace(evaluation, evidence=self.evidence(vectors, evaluation.readout))
 
     def read(self, embedder: "Embedder") -> Vectors:
