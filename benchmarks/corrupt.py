@@ -32,7 +32,7 @@ from rich.console import Console
 from rich.table import Table
 from safetensors.torch import load_file
 
-from transferkit.checkpoints.checkpoint import load
+from transferkit.checkpoints.checkpoint import load, save
 from transferkit.config.recipe import Recipe
 from transferkit.config.schema import parse
 from transferkit.convergence import compare, tables
@@ -228,7 +228,9 @@ def _backbone(work: Path) -> Subject:
     folder = work / "bundled-llama-5m"
     shutil.copytree(bundled_dir("bundled-llama-5m"), folder)
     files = ("config.json", "tokenizer.json", "tokenizer_config.json", "model.safetensors", "generation_config.json")
-    return Subject("backbone", folder, (*files, *files[:2]), lambda copy: _encode(BUNDLED, str(copy)), share=0.14)
+    checkpoint = work / "of-this-version"  # the bundled one is older and knows a sample of its backbone's weights
+    save(load(BUNDLED), checkpoint, instructions={}, prompting_from=BUNDLED)
+    return Subject("backbone", folder, (*files, *files[:2]), lambda copy: _encode(checkpoint, str(copy)), share=0.14)
 
 
 def _vectors(work: Path) -> list[Subject]:
