@@ -395,7 +395,8 @@ def _parquet(rows: list[dict[str, Any]]) -> bytes:
         values = [row.get(name) for row in rows]
         try:
             columns[name] = pyarrow.array(values)
-        except (pyarrow.ArrowException, OverflowError, UnicodeError):
+            pyarrow.parquet.write_table(pyarrow.table({name: columns[name]}), io.BytesIO())
+        except (pyarrow.ArrowException, OverflowError, UnicodeError):  # such as a mapping without keys
             columns[name] = pyarrow.array([repr(value)[:100] for value in values])
     buffer = io.BytesIO()
     pyarrow.parquet.write_table(pyarrow.table(columns), buffer)
