@@ -11,9 +11,10 @@ from sklearn.cross_decomposition import CCA
 from torch import Tensor
 
 from transferkit.checkpoints.checkpoint import load, save
+from transferkit.config.sections import ReadoutKind
 from transferkit.errors import RunError
 from transferkit.readout.fit import Fitter
-from transferkit.readout.readout import Kind, Settings
+from transferkit.readout.readout import Settings
 
 
 def vectors(n: int, width: int, *, seed: int = 0) -> Tensor:
@@ -70,7 +71,7 @@ def test_center_and_none() -> None:
         pytest.param(vectors(40, 12) * torch.cat([torch.ones(6), torch.zeros(6)]), id="dead dimensions"),
     ],
 )
-def test_degenerate_samples_stay_finite(sample: Tensor, ridge: float, kind: Kind) -> None:
+def test_degenerate_samples_stay_finite(sample: Tensor, ridge: float, kind: ReadoutKind) -> None:
     width = sample.shape[1]
     pairs = torch.arange(len(sample) // 2 * 2).view(-1, 2)
     readout = Fitter(sample, pairs).fit(Settings(kind, ridge=ridge, alpha=0.5))
@@ -99,7 +100,7 @@ def test_useless_samples_are_refused() -> None:
 
 
 @pytest.mark.parametrize("kind", ["none", "center", "whiten", "pairs"])
-def test_survives_a_checkpoint(tiny: Tiny, tmp_path: Path, kind: Kind) -> None:
+def test_survives_a_checkpoint(tiny: Tiny, tmp_path: Path, kind: ReadoutKind) -> None:
     embedder = prompt_embedder(tiny)
     width = embedder.backbone.output_width
     pairs = torch.arange(30).view(-1, 2)

@@ -161,10 +161,13 @@ class FrozenSection(Strict):
         return values
 
 
+ReadoutKind = Literal["none", "center", "whiten", "pairs"]
+
+
 class ReadoutSection(Strict):
     """Closed-form map after pooling; what is left open is chosen by the choosing half of the dev sets."""
 
-    kind: Literal["auto", "none", "center", "whiten", "pairs"] = Field(
+    kind: Literal["auto", ReadoutKind] = Field(
         "auto",
         description="`pairs`: directions that a training pair's two sides share count most, where no set has pairs "
         "`whiten`; `auto`: `pairs`, unless `whiten` or `none` scores higher by more than a standard error",

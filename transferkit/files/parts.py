@@ -7,8 +7,8 @@ file appears by rename.
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -167,10 +167,9 @@ class PartFile:
         """The error for a part that cannot be read."""
         return ConfigError(f"{self.part}: damaged, or of another version of transferkit; remove it to start again")
 
-    @contextmanager
-    def _writing(self, path: Path, *, kept: str) -> Iterator[None]:
-        with writing(f"{path}: cannot be written", way_out=f"{kept} are kept, make room and go on with {self.again}"):
-            yield
+    def _writing(self, path: Path, *, kept: str) -> AbstractContextManager[None]:
+        way_out = f"{kept} are kept, make room and go on with {self.again}"
+        return writing(f"{path}: cannot be written", way_out=way_out)
 
 
 def _change(before: Any, now: Any) -> str:

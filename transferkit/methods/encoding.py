@@ -191,15 +191,15 @@ class NotFiniteError(RunError):
         )
 
 
-def check_finite(vectors: np.ndarray) -> None:
-    """Refuse finished vectors (n, d) that hold NaN or infinity.
+def check_finite(vectors: np.ndarray, *, what: str = "encode: text") -> None:
+    """Refuse vectors (n, d) that hold NaN or infinity; ``what`` opens the message, before the row's number.
 
     Raises:
         NotFiniteError: of the first one.
     """
     wrong = np.flatnonzero(~np.isfinite(vectors).all(axis=1))
     if len(wrong):
-        raise NotFiniteError(int(wrong[0]), name=f"encode: text {wrong[0]}")
+        raise NotFiniteError(int(wrong[0]), name=f"{what} {wrong[0]}")
 
 
 def _listed(given: Iterable[str], what: str) -> list[str]:

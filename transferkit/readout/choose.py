@@ -10,14 +10,14 @@ from math import sqrt
 
 from torch import Tensor
 
-from transferkit.config.sections import ReadoutSection
+from transferkit.config.sections import ReadoutKind, ReadoutSection
 from transferkit.readout.fit import Fitter, Trials
-from transferkit.readout.readout import Kind, Readout, Settings
+from transferkit.readout.readout import Readout, Settings
 
 RIDGES = (0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0)  # in units of the mean eigenvalue
 ALPHAS = (0.25, 0.5, 1.0)
 # Kinds in the order in which they stand, each with its usual readout.
-USUAL: dict[Kind, Settings] = {
+USUAL: dict[ReadoutKind, Settings] = {
     "pairs": Settings("pairs", ridge=1.0, alpha=0.5),
     "whiten": Settings("whiten", ridge=1.0),
     "none": Settings("none"),
@@ -45,7 +45,7 @@ def choose(
         rows: that the score is a mean over.
     """
     trials = Trials(fitter, vectors)
-    tried: dict[Kind, list[_Tried]] = {}
+    tried: dict[ReadoutKind, list[_Tried]] = {}
     for settings in open_settings(section, has_pairs=fitter.has_pairs):
         tried.setdefault(settings.kind, []).append((score(trials(settings)), settings))
     best = {kind: _stands(found, [USUAL.get(kind)], rows=rows) for kind, found in tried.items()}
@@ -71,8 +71,8 @@ def _stands(tried: list[_Tried], usual: Sequence[Settings | None], *, rows: int)
 class Choice:
     """The best of every kind that was tried, and the kind that a checkpoint is delivered with."""
 
-    best: dict[Kind, Chosen]
-    delivered: Kind
+    best: dict[ReadoutKind, Chosen]
+    delivered: ReadoutKind
 
     @property
     def chosen(self) -> Chosen:
@@ -89,7 +89,7 @@ def without_pairs(section: ReadoutSection) -> str | None:
     return None
 
 
-def _allowed(section: ReadoutSection, *, has_pairs: bool) -> list[Kind]:
+def _allowed(section: ReadoutSection, *, has_pairs: bool) -> list[ReadoutKind]:
     if section.kind == "auto":
         return ["none", "whiten", "pairs"] if has_pairs else ["none", "whiten"]
     return ["whiten" if section.kind == "pairs" and not has_pairs else section.kind]

@@ -1,12 +1,12 @@
 """The closed-form map after pooling: centre, whiten, or turn towards what the training pairs share."""
 
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-Kind = Literal["none", "center", "whiten", "pairs"]
+from transferkit.config.sections import ReadoutKind
 
 
 @dataclass(frozen=True)
@@ -19,7 +19,7 @@ class Settings:
         alpha: of ``pairs``, how much directions count that a pair's two sides share.
     """
 
-    kind: Kind
+    kind: ReadoutKind
     ridge: float | None = None
     alpha: float | None = None
 
@@ -51,7 +51,7 @@ class Readout(nn.Module):
         return cls(Settings("none"), width)
 
     @property
-    def kind(self) -> Kind:
+    def kind(self) -> ReadoutKind:
         """Of its settings."""
         return self.settings.kind
 

@@ -1,12 +1,12 @@
 """What ``embedder.json`` of a checkpoint must hold; a method's own keys beside these are its own matter."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from pydantic import ConfigDict, Field, field_validator
 
 from transferkit.config.poolings import Pooling
 from transferkit.config.schema import Strict
-from transferkit.config.sections import Computed, LoraSection, Relaxation
+from transferkit.config.sections import Computed, LoraSection, ReadoutKind, Relaxation
 from transferkit.config.specs import BackboneSpec, Quantization
 from transferkit.config.template import Template
 
@@ -14,7 +14,7 @@ Size = Annotated[int, Field(ge=1, lt=2**31)]
 
 
 class _Readout(Strict):
-    kind: Literal["none", "center", "whiten", "pairs"]
+    kind: ReadoutKind
     width: Size
     ridge: float | None = None
     alpha: float | None = None

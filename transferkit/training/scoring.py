@@ -52,7 +52,7 @@ class Evaluation:
         readout_seconds: what the delivered readout costs; None where none is fitted.
         seconds: of the evaluation.
         readout: that is delivered, as it was fitted for these scores.
-        evidence: what they were made of, of a method that learns.
+        evidence: what they were made of; None for sparse vectors, of which nothing learns.
     """
 
     scores: dict[str, Scores]
@@ -131,11 +131,7 @@ class Scorer:
 
     def __call__(self, embedder: "Embedder") -> Evaluation:
         """Embed, fit and choose the readout, score."""
-        vectors = self.read(embedder)
-        evaluation = self.score(vectors)
-        if not embedder.facts.learns:
-            return evaluation
-        return replace(evaluation, evidence=self.evidence(vectors, evaluation.readout))
+        return self.score(self.read(embedder))
 
     def read(self, embedder: "Embedder") -> Vectors:
         """Embed the dev texts and the readout's sample.
@@ -169,7 +165,8 @@ class Scorer:
             return self._without_readout(vectors, started)
         choice = self._choice(vectors)
         readout_seconds = vectors.sample_seconds + perf_counter() - started
-        by_kind = {kind: self._reported(vectors.dev, found.readout) for kind, found in choice.best.items()}
+        outcomes = {kind: self._outcomes(vectors.dev, found.readout) for kind, found in choice.best.items()}
+        by_kind = {kind: self._reported(one) for kind, one in outcomes.items()}
         finished = by_kind[choice.delivered]
         scores: dict[str, Scores] = {}
         for i, dev in enumerate(self.dev_sets):
@@ -183,14 +180,14 @@ class Scorer:
             readout_seconds=readout_seconds,
             seconds=vectors.seconds + perf_counter() - started,
             readout=choice.chosen.readout,
+            evidence=self._evidence(vectors, outcomes[choice.delivered]),
         )
 
-    def evidence(self, vectors: Vectors, readout: "Readout | None") -> Evidence:
-        """Of vectors that are delivered through ``readout``."""
-        outcomes = [
-            self.dev_sets[i].reported_outcomes(_read_out(vectors.dev, self.places[i], readout)) for i in self._selecting
-        ]
-        return Evidence(outcomes, vectors.dev[:SOME].cpu().clone())
+    def _evidence(self, vectors: Vectors, outcomes: "list[Outcomes]") -> Evidence | None:
+        """Of vectors that came to ``outcomes`` as they are delivered."""
+        if not hasattr(vectors.dev, "cpu"):  # TF-IDF gives a sparse matrix
+            return None
+        return Evidence([outcomes[i] for i in self._selecting], vectors.dev[:SOME].cpu().clone())
 
     def those_that_select(self) -> "Scorer":
         """A scorer of the sets that may select alone, which keeps no states."""
@@ -198,13 +195,16 @@ class Scorer:
         return Scorer(sets, sample=self.sample, readout=self.readout, batch_size=self.batch_size)
 
     def through(self, embedder: "Embedder", settings: "Settings | None") -> Evidence:
-        """Of another embedder, whose vectors pass a readout of ``settings`` that is fitted to them."""
+        """Evidence of another embedder, whose vectors pass a readout of ``settings`` that is fitted to them."""
         vectors = self.read(embedder)
         fitted = None if settings is None or vectors.sample is None else self._fitter(vectors.sample).fit(settings)
-        return self.evidence(vectors, fitted)
+        found = self._evidence(vectors, self._outcomes(vectors.dev, fitted))
+        assert found is not None  # whoever is compared with a model is one, and its vectors are dense
+        return found
 
     def _without_readout(self, vectors: Vectors, started: float) -> Evaluation:
-        plain = self._reported(vectors.dev, None)
+        outcomes = self._outcomes(vectors.dev, None)
+        plain = self._reported(outcomes)
         return Evaluation(
             scores={dev.name: {"plain": plain[i], "readout": None} for i, dev in enumerate(self.dev_sets)},
             score={"plain": self._mean(plain), "readout": None},
@@ -212,6 +212,7 @@ class Scorer:
             readout_seconds=None,
             seconds=vectors.seconds + perf_counter() - started,
             readout=None,
+            evidence=self._evidence(vectors, outcomes),
         )
 
     def fit(self, embedder: "Embedder", settings: "Settings") -> "Readout":
@@ -253,11 +254,15 @@ class Scorer:
             start += len(dev.texts)
         return sum(found) / len(found)
 
-    def _reported(self, vectors: Any, readout: "Readout | None") -> list[float]:
+    def _outcomes(self, vectors: Any, readout: "Readout | None") -> "list[Outcomes]":
+        """Of each set, what its reported rows came to."""
         return [
-            dev.reported_score(_read_out(vectors, places, readout))
+            dev.reported_outcomes(_read_out(vectors, places, readout))
             for dev, places in zip(self.dev_sets, self.places, strict=True)
         ]
+
+    def _reported(self, outcomes: "list[Outcomes]") -> list[float]:
+        return [dev.reporting.summary(one) for dev, one in zip(self.dev_sets, outcomes, strict=True)]
 
     def _mean(self, values: Sequence[float | None]) -> float:
         chosen = [value for i in self._selecting if (value := values[i]) is not None]
@@ -269,12 +274,10 @@ def _name(kind: str) -> str:
 
 
 def _check_finite(vectors: Any) -> None:
-    from transferkit.methods.encoding import NotFiniteError
+    from transferkit.methods.encoding import check_finite
 
-    if hasattr(vectors, "isfinite"):  # TF-IDF gives a sparse matrix
-        rows = (~vectors.isfinite().all(dim=1)).nonzero()
-        if len(rows):
-            raise NotFiniteError(int(rows[0]), name=f"dev text {int(rows[0])}")
+    if hasattr(vectors, "numpy"):  # TF-IDF gives a sparse matrix
+        check_finite(vectors.numpy(), what="dev text")
 
 
 def _read_out(vectors: Any, places: Any, readout: "Readout | None") -> Any:

@@ -6,13 +6,14 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from pydantic import Field
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from transferkit.config.sections import ReadoutKind
 from transferkit.errors import ConfigError
 from transferkit.files.json import read_json, write_json
 from transferkit.files.manifest import new_folder, verify
@@ -40,7 +41,7 @@ _HALF_WRITTEN = re.compile(rf"\.({_PREFIX}\d+|checkpoint|record\.json|metrics\.j
 
 
 class _Settings(Open):
-    kind: Literal["none", "center", "whiten", "pairs"]
+    kind: ReadoutKind
     ridge: float | None = None
     alpha: float | None = None
 
