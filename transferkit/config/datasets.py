@@ -1,5 +1,6 @@
 """Data of a recipe: sets that are trained on, sets that are measured, and which column plays which role."""
 
+from pathlib import PurePath
 from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
@@ -167,3 +168,14 @@ class DataSection(Strict):
         if not any(s.select for s in self.dev):
             raise ValueError("dev: no set has select: true, so nothing could choose a step")
         return self
+
+    def relative_paths(self) -> list[str]:
+        """Those of its files that are looked up below ``--data-dir``."""
+        named = [path for one in self.train for path in (one.path,)]
+        named += [path for one in self.dev for path in (one.path, one.train_path, one.corpus_path, one.qrels_path)]
+        return [path for path in named if path is not None and not PurePath(path).is_absolute()]
+
+    def in_words(self) -> str:
+        """Where its sets come from, shortly."""
+        sets = [*self.train, *self.dev]
+        return ", ".join(dict.fromkeys(str(one.path or one.hub_id or one.builtin) for one in sets))

@@ -7,10 +7,14 @@ stays where it is when others are added behind it in its label, or when the orde
 from collections.abc import Iterable, Sequence
 from hashlib import blake2b
 from itertools import compress
+from typing import TYPE_CHECKING
 
-from transferkit.data.dev_set import FEWEST, chooses
+from transferkit.data.dev_set import FEWEST, DevSetData, chooses
 from transferkit.data.tables import Columns, Source
 from transferkit.errors import ConfigError
+
+if TYPE_CHECKING:
+    from transferkit.data.training_sets import TrainingData
 
 SHARE, MOST = 0.3, 2_000  # rows with labels or partners that are held out
 LEFT = 2  # texts of a label that stay, the fewest that make a pair
@@ -40,6 +44,25 @@ def held_out(source: Source, values: Columns) -> list[bool]:
 def picked(values: Columns, rows: Sequence[bool]) -> Columns:
     """The rows of ``values`` for which ``rows`` says so."""
     return {role: list(compress(column, rows)) for role, column in values.items()}
+
+
+def overlaps(data: "TrainingData", dev_sets: Sequence[DevSetData]) -> list[str]:
+    """A sentence for each dev set of which scored texts are trained on, with how many and in which training set."""
+    learned: dict[str, str] = {}
+    for one in data.sets:
+        for text in (*one.anchors, *one.positives, *one.negatives):
+            learned.setdefault(same(text), one.spec.name)
+    found = []
+    for dev in dev_sets:
+        scored = dev.texts[: dev.parts["all"].rows]
+        sets = [learned[key] for text in scored if (key := same(text)) in learned]
+        if sets:
+            names = ", ".join(repr(name) for name in dict.fromkeys(sets))
+            found.append(
+                f"data.dev {dev.name!r}: {len(sets):,} of {len(scored):,} scored texts are trained on too (in {names}), so "
+                "its score flatters; take them out of one of the two"
+            )
+    return found
 
 
 def same(text: str) -> str:
