@@ -19,7 +19,7 @@ from transferkit.files.text_files import TextFile
 from transferkit.files.vector_files import SUFFIXES, Origin, VectorFile, has_note, note_file, read_origin
 from transferkit.files.writable import check_new_file
 from transferkit.methods.base import Embedder
-from transferkit.methods.encoding import NotFiniteError, Side, check_finite
+from transferkit.methods.encoding import NotFiniteError, Side, check_finite, check_side
 from transferkit.progress import texts_bar
 from transferkit.runs.checkpoint_folder import checkpoint_folder
 
@@ -66,6 +66,7 @@ def embed_file(
         RunError: the disk or the device's memory is full; what was done is kept.
     """
     place = usable_device(device)
+    check_side(side or "query")
     _check_output(out, resume=resume)
     source = TextFile.named(texts, column=column)
     made_from = _identity(checkpoint, instruction, side, source)

@@ -3,7 +3,7 @@
 import hashlib
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -125,6 +125,18 @@ def _is_name(name: str) -> bool:
     return "\0" not in name and all(
         part not in ("", ".", "..") and len(part.encode()) <= _LONGEST_NAME for part in parts
     )
+
+
+def sha256_rows(blocks: Iterable[tuple[list[str], bytes]]) -> str:
+    """Hex digest of texts and of the bytes that belong to them, however they are cut into blocks."""
+    texts, data = hashlib.sha256(), hashlib.sha256()
+    for some, their_bytes in blocks:
+        for text in some:
+            encoded = text.encode()
+            texts.update(b"%d:" % len(encoded) + encoded)
+        data.update(their_bytes)
+    texts.update(data.digest())
+    return texts.hexdigest()
 
 
 def sha256_file(path: Path) -> str:
