@@ -12,6 +12,7 @@ from transferkit.files.json import flush, flush_folder, read_json, write_json
 from transferkit.files.writable import writing
 
 NAME = "manifest.json"
+_FORMAT = 1
 _LONGEST_NAME = 255  # bytes; no file system holds a longer one
 # What libraries look for in a model's folder; a note of the user's may lie there.
 _READ = frozenset({".json", ".safetensors", ".bin", ".model", ".txt", ".jinja", ".pt", ".py"})
@@ -63,7 +64,7 @@ def seal(folder: Path) -> None:
     for name in files:
         flush(folder / name)
     manifest = folder / NAME
-    write_json(manifest, {"format": 1, "files": files})
+    write_json(manifest, {"format": _FORMAT, "files": files})
     for name in files:
         if (folder / name).stat().st_nlink == 1:  # a file that another checkpoint shares is as it was there
             (folder / name).chmod(manifest.stat().st_mode)
@@ -109,9 +110,15 @@ def _listed(manifest: Path) -> dict[str, str]:
     """
     damaged = ConfigError(f"{manifest}: damaged; restore the checkpoint from a copy")
     try:
-        files = read_json(manifest).get("files")
+        said = read_json(manifest)
     except ConfigError:
         raise damaged from None
+    if said.get("format", _FORMAT) != _FORMAT:
+        raise ConfigError(
+            f"{manifest}: format: expected {_FORMAT}, got {said.get('format')!r}; another version of transferkit wrote "
+            "it, read it with that one"
+        )
+    files = said.get("files")
     if not isinstance(files, dict) or not all(isinstance(sha256, str) for sha256 in files.values()):
         raise damaged
     if not all(_is_name(name) for name in files):
