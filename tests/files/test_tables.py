@@ -175,6 +175,8 @@ def test_cells_become_what_their_role_says() -> None:
         (label, " ", "expected a whole number or text, got str ' '"),
         (label, 1.5, "expected a whole number or text, got float 1.5"),
         (number, "x", "expected a number, got str 'x'"),
+        (number, "1_0", "expected a number, got str '1_0'"),
+        (number, b"1", "expected a number, got bytes b'1'"),
         (number, 10**400, "expected a number, got int 1000"),
         (number, float("nan"), "expected a finite number, got float nan"),
     ):

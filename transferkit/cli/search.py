@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from transferkit.cli.options import BatchSize, Column, Instruction
+from transferkit.errors import ConfigError
 from transferkit.progress import plain, say
 
 if TYPE_CHECKING:
@@ -53,7 +54,6 @@ def search(
     import json as json_module
 
     from transferkit.checkpoints.instructions import say_cut
-    from transferkit.errors import ConfigError
     from transferkit.runs.checkpoint_folder import checkpoint_folder
     from transferkit.study.demo import adapted_checkpoint
 

@@ -66,7 +66,6 @@ def embed_file(
         RunError: the disk or the device's memory is full; what was done is kept.
     """
     place = usable_device(device)
-    check_side(side or "query")
     _check_output(out, resume=resume)
     source = TextFile.named(texts, column=column)
     made_from = _identity(checkpoint, instruction, side, source)
@@ -213,6 +212,7 @@ def _check_output(out: Path, *, resume: bool) -> None:
 
 def _identity(checkpoint: Path, instruction: str | None, side: Side | None, source: TextFile) -> dict[str, str]:
     """What the vectors come from."""
+    check_side(side or "query")
     return {
         "checkpoint": embedder_digest(checkpoint),
         "instruction": repr(instruction),

@@ -54,6 +54,8 @@ def number(value: Any) -> float:
     """
     try:
         found = float(value)
+        if isinstance(value, bytes) or "_" in str(value):  # 1_0 is ten to Python alone
+            raise ValueError
     except (TypeError, ValueError, OverflowError):
         raise ValueError(f"expected a number, got {_shown(value)}") from None
     if not math.isfinite(found):
