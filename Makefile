@@ -6,10 +6,14 @@ READY := $(VENV)/.ready
 # One thread a worker: a second one costs more than it gives on models this small.
 export OMP_NUM_THREADS := 1
 
-.PHONY: test demo docs lint format clean
+.PHONY: test coverage demo docs lint format clean
 
 test: $(READY)
 	$(BIN)/python -m pytest -n 2
+
+# Lines and branches that the tests reach, those of the processes that they start included.
+coverage: $(READY)
+	$(BIN)/python -m pytest -n 2 --cov --cov-report=term
 
 # It runs alone, so with all threads. What reads the decoder that it brings (gguf) is among the dev extras.
 demo: $(READY)

@@ -38,6 +38,7 @@ from transferkit.config.recipes import read_recipe, recipe_path
 from transferkit.config.schema import parse
 from transferkit.data.training_sets import load_training_data
 from transferkit.errors import ConfigError, RunError
+from transferkit.files.lock import sole_use
 
 BLOCK = 2 * BATCHES_PER_BLOCK  # texts, at the batch size used here
 TEXTS = BLOCK * 5 // 2
@@ -319,6 +320,14 @@ def test_an_interruption_says_that_nothing_is_lost(source: Path, tmp_path: Path)
         pytest.raises(KeyboardInterrupt, match=message),
     ):
         augment(source, tmp_path / "out.parquet")
+
+
+def test_an_output_belongs_to_one_process(source: Path, tmp_path: Path) -> None:
+    out = tmp_path / "pairs.parquet"
+    with sole_use(out), pytest.raises(ConfigError, match=r"pairs\.parquet: another process is writing to it; .* --out"):
+        augment(source, out)
+    assert not list(tmp_path.glob("*pairs*"))
+    augment(source, out)
 
 
 def test_no_pair_at_all_is_told_with_the_reasons(tmp_path: Path) -> None:

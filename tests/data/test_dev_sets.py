@@ -201,6 +201,7 @@ def test_retrieval_limit_keeps_the_relevant_documents(tmp_path: Path) -> None:
     [
         ("qrels.csv", "q9,d0,1", r"qrels.csv, row 8, column 'query-id': no query has the id 'q9'"),
         ("qrels.csv", "q0,d99,1", r"row 8, column 'corpus-id': no document has the id 'd99'"),
+        ("qrels.csv", "q0,d0,0", r"row 8, column 'score': judged 1 before for 'q0' and 'd0', and 0 here"),
         ("qrels.csv", "q0,d0,much", r"row 8, column 'score': expected a number, got str 'much'"),
         (
             "corpus.csv",

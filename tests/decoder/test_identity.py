@@ -1,6 +1,7 @@
 """A checkpoint belongs to one backbone: what is told apart, and what is not."""
 
 import json
+import os
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
@@ -186,6 +187,17 @@ def test_weights_are_read_once_for_their_hash(copy: Path, tmp_path: Path, monkey
         assert all_weights_sha256(str(copy), revision=None) == first
         change_one_number(copy)
         assert all_weights_sha256(str(copy), revision=None) == "read again"
+
+
+def test_a_file_that_was_changed_under_its_old_time_is_read_again(copy: Path) -> None:
+    (file,) = copy.glob("*.safetensors")
+    before, then = all_weights_sha256(str(copy), revision=None), file.stat()
+    content = bytearray(file.read_bytes())
+    content[-2] ^= 64
+    file.write_bytes(content)
+    os.utime(file, ns=(then.st_atime_ns, then.st_mtime_ns))
+    assert (file.stat().st_size, file.stat().st_mtime_ns) == (then.st_size, then.st_mtime_ns)
+    assert all_weights_sha256(str(copy), revision=None) != before
 
 
 def test_the_precision_of_the_files_and_how_they_are_split_do_not_count(copy: Path) -> None:

@@ -124,6 +124,11 @@ def test_truncation_cuts_text_and_instruction_but_not_the_template(core: PreTrai
     assert rows.after == [literals[2], literals[2]]
     assert encode.overhead() == 1 + sum(map(len, literals))
     assert rows.num_tokens() == sum(map(len, rows.before + rows.after))
+    encode([long], [long])  # an instruction is counted once, a text each time
+    assert [(one.what, one.texts, len(one.lengths)) for one in encode.counts()] == [
+        ("texts", 3, 2),
+        ("instructions", 2, 1),
+    ]
 
 
 def test_context_bounds_the_text(tiny: Tiny) -> None:

@@ -289,3 +289,15 @@ def test_the_command_searches_vectors(made: Path, checkpoint: Path) -> None:
     assert [answer.exit_code for answer in answers] == [0, 0, 0], answers[0].output
     assert len({answer.stdout for answer in answers}) == 1
     assert len(answers[0].stdout.splitlines()) == 2
+
+
+def test_vectors_of_another_length_are_refused(made: Path, checkpoint: Path, tmp_path: Path) -> None:
+    """Files that do not say what made them: their products with a question are no cosines."""
+    path = copied(made, ".npy", tmp_path)
+    note_file(path).unlink()
+    vectors = np.load(path)
+    np.save(path, vectors.astype(np.float16))
+    assert searched(checkpoint, path).search(TEXTS[3], top=1)
+    np.save(path, vectors * np.linspace(1, 3, len(vectors))[:, None])
+    with pytest.raises(ConfigError, match=r"vectors\.npy, row 2: expected a vector of length 1, .* of length 1\.18; "):
+        searched(checkpoint, path)

@@ -201,3 +201,14 @@ def test_command_prints_hits_as_table_and_as_json(checkpoint: Path, tmp_path: Pa
     lines = CliRunner().invoke(app, [*arguments, "--json"]).stdout.splitlines()
     assert json.loads(lines[0])["name"] == "row 3"
     assert json.loads(lines[0])["score"] == pytest.approx(1.0, abs=1e-4)
+
+
+def test_a_question_that_is_cut_is_said(checkpoint: Path, tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("".join(f"{text}\n" for text in TEXTS))
+    long = " ".join(WORDS * 3)
+    for question, what, index in (("see", None, "one"), (long, "1 of 1 texts", "one"), (long, "1 of 1 texts", "two")):
+        arguments = ["search", question, "--checkpoint", str(checkpoint), "--texts", str(tmp_path / "a.txt")]
+        result = CliRunner().invoke(app, [*arguments, "--index", str(tmp_path / index), "--json"])
+        said = " ".join(result.stderr.split())
+        assert ("that the decoder reads of each and were cut" in said) == (what is not None)
+        assert (what or "") in said

@@ -1,8 +1,10 @@
 """Scores that lie there: kept for the same task alone, and what was begun ends in the numbers of an unbroken run."""
 
+import json
 import random
 from collections.abc import Callable
 from importlib.metadata import version
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -224,3 +226,28 @@ def test_an_instruction_may_hold_a_line_separator(
     for _ in range(2):
         assert evaluate(monkeypatch, *command) == 0
         assert evaluated(capsys)["rows"][0]["problem"] is None
+
+
+def test_a_score_that_was_edited_is_measured_again(sets: Path, tmp_path: Path) -> None:
+    """Written by hand: another score in mteb's file, and notes that say something else, or nothing."""
+    (task,) = local_tasks(sets, names=["likeness"])
+    first = run(TfidfEncoder(), task, tmp_path)
+    (result,), (notes,) = tmp_path.glob("results/*/*/likeness.json"), tmp_path.glob("results/*/*/metrics.jsonl")
+    assert run(TfidfEncoder(), task, tmp_path).kept
+    whole, said = result.read_text(), notes.read_text()
+    for value in (0.99, "0.99", None):
+        content = json.loads(whole)
+        content["scores"]["test"][0] |= {"main_score": value, "cosine_spearman": value}
+        result.write_text(json.dumps(content))
+        told = Console(record=True, file=StringIO(), width=500)
+        (row,) = run_tasks([[TfidfEncoder()]], [task], out=tmp_path, batch_size=8, console=told)
+        assert (row.kept, row.score) == (False, first.score)
+        assert "likeness.json: differs from what was written there, so the task is run again" in told.export_text()
+    for change in ({"done": None}, {"seconds": "x"}, {"task": ["likeness"]}, {"sha256": "0"}, {"task": None}):
+        notes.write_text(json.dumps(json.loads(said) | change) + "\n")
+        row = run(TfidfEncoder(), task, tmp_path)
+        assert (row.kept, row.score) == (False, first.score)
+    older = {key: value for key, value in json.loads(said).items() if key not in ("sha256", "result_sha256", "texts")}
+    notes.write_text(json.dumps(older) + "\n")  # of an earlier version, which sealed nothing
+    result.write_text(whole)
+    assert run(TfidfEncoder(), task, tmp_path).kept

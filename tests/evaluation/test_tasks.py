@@ -246,6 +246,17 @@ def test_names_choose_and_files_beside_the_set_change_nothing(folder: Path) -> N
         local_tasks(folder, names=["liknes"])
 
 
+def test_documents_that_stand_there_twice_are_said(tmp_path: Path) -> None:
+    folder, said = write_sets(tmp_path / "sets"), list[str]()
+    local_tasks(folder, warn=said.append)
+    assert said == []
+    edit("retrieval/answers/corpus.parquet", lambda rows: [*rows, {**rows[0], "_id": "copy"}])(folder)
+    local_tasks(folder, warn=said.append)
+    assert len(said) == 1
+    assert "answers/corpus.parquet: 1 of " in said[0]
+    assert "documents repeat the text of an earlier one and count apart" in said[0]
+
+
 def test_every_byte_that_is_read_is_in_the_revision(tmp_path: Path) -> None:
     seen = set()
     folder = write_sets(tmp_path / "sets")
@@ -340,7 +351,11 @@ put = partial(dict.__setitem__)
         ),
         (
             edit("retrieval/answers/qrels_test.parquet", lambda rows: [{**row, "score": 0.5} for row in rows]),
-            "query 'q0', document 'd0': expected a whole number as relevance, got 0.5",
+            "query 'q0', document 'd0': expected a whole number of at most 2147483647 as relevance, got 0.5",
+        ),
+        (
+            edit("retrieval/answers/qrels_test.parquet", lambda rows: [{**row, "score": 2**31} for row in rows]),
+            r"expected a whole number of at most 2147483647 as relevance, got 2147483648\.0",
         ),
         (
             lambda folder: (folder / "sts/likeness/test.jsonl").write_text("{"),

@@ -46,6 +46,12 @@ def test_a_file_that_a_loader_would_read_unchecked_is_refused(sealed: Path, name
         verify(sealed)
 
 
+def test_a_manifest_of_another_format_is_refused(sealed: Path) -> None:
+    (sealed / NAME).write_text(json.dumps({"format": 2, "files": verify(sealed)}))
+    with pytest.raises(ConfigError, match=r"manifest\.json: format: expected 1, got 2; another version of transferkit"):
+        verify(sealed)
+
+
 def test_an_entry_that_was_dropped_is_such_a_file(sealed: Path) -> None:
     files = verify(sealed)
     del files["inner/config.json"]

@@ -4,6 +4,8 @@ import json
 from pathlib import Path
 
 import numpy as np
+import pyarrow
+import pyarrow.parquet
 import pytest
 
 from transferkit.errors import ConfigError
@@ -40,6 +42,26 @@ def test_a_file_with_a_flipped_bit_is_refused_wherever_it_is(suffix: str, tmp_pa
         with pytest.raises(ConfigError, match=rf"vectors\{suffix}: differs from what vectors\{suffix}\.json says"):
             read_vectors(file, where=str(file))
         file.write_bytes(whole)
+
+
+def test_rows_that_were_edited_under_the_metadata_are_refused(tmp_path: Path) -> None:
+    """pyarrow keeps the metadata of a table whose columns are exchanged, sorted or cut."""
+    file = written(tmp_path / "vectors.parquet")
+    table = pyarrow.parquet.read_table(file)
+    pyarrow.parquet.write_table(table, tmp_path / "again.parquet", row_group_size=1)
+    assert np.array_equal(read_vectors(tmp_path / "again.parquet", where="")[1], VECTORS)
+    for name, column in (
+        ("vector", table["vector"].take([1, 0, 2])),
+        ("text", table["text"].take([2, 1, 0])),
+        ("text", pyarrow.array(["ab", "b", "c"])),
+    ):
+        changed = table.set_column(table.column_names.index(name), name, column)
+        pyarrow.parquet.write_table(changed, file)
+        with pytest.raises(ConfigError, match="its rows differ from what its metadata say"):
+            read_vectors(file, where="vectors.parquet")
+    pyarrow.parquet.write_table(table.take([1, 0, 2]), file)
+    with pytest.raises(ConfigError, match=r"^vectors\.parquet: its rows differ from what its metadata say"):
+        read_vectors(file, where="vectors.parquet")
 
 
 def test_without_the_file_beside_them_vectors_are_taken_as_they_are(tmp_path: Path) -> None:

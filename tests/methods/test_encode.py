@@ -79,6 +79,13 @@ def test_what_is_refused(embedder: PromptEmbedder, texts: Any, says: str) -> Non
         embedder.encode(texts)
 
 
+@pytest.mark.parametrize("option", [{"side": "passage"}, {"side": None}, {"batch_size": -1}, {"batch_size": 0.5}])
+def test_options_that_there_are_not_are_refused(embedder: PromptEmbedder, option: dict[str, Any]) -> None:
+    """A passage was read as a document, and a batch of less than one text gave no vector."""
+    with pytest.raises(ConfigError, match=r"side: expected one of query, document, got|batch_size: expected a whole"):
+        embedder.encode(["the cat"], **option)
+
+
 def test_instructions_of_a_column_too(embedder: PromptEmbedder) -> None:
     tasks = pd.Series(["see", "find", ""], index=[2, 0, 1])
     expected = embedder.encode(TEXTS[:3], instruction=list(tasks))

@@ -21,6 +21,7 @@ from transferkit.augment.similarity import Similarity, embedder_sha256
 from transferkit.checkpoints.open import open_model
 from transferkit.config.schema import dump_yaml
 from transferkit.errors import ConfigError, RunError
+from transferkit.files.lock import sole_use
 from transferkit.files.text_files import TextFile
 from transferkit.files.writable import check_new_file
 from transferkit.progress import texts_bar
@@ -59,7 +60,8 @@ def augment_file(
         console: for progress, shown in a terminal alone.
 
     Raises:
-        ConfigError: wrong input, an output that exists, or blocks that were begun with something else.
+        ConfigError: wrong input, an output that exists or that another process writes, or blocks that were begun with
+            something else.
         RunError: no pair is left, or the disk or the device's memory is full; finished blocks are kept.
     """
     setup, limits = setup or Setup(), limits or Limits()
@@ -67,6 +69,23 @@ def augment_file(
     source = TextFile.named(texts, column=column)
     settings = _settings(source, ways, setup=setup, limits=limits, limit=limit)
     file = PairFile(out, identity={name: json.dumps(value, sort_keys=True) for name, value in settings.items()})
+    with sole_use(out, option="--out"):
+        check_new_file(out)  # again, for another process may have ended meanwhile
+        return _into(file, source, settings, ways, setup=setup, limits=limits, limit=limit, console=console)
+
+
+def _into(
+    file: PairFile,
+    source: TextFile,
+    settings: dict[str, Any],
+    ways: Sequence[Way],
+    *,
+    setup: Setup,
+    limits: Limits,
+    limit: int | None,
+    console: Console,
+) -> Tally:
+    """Make the pairs, or the rest of them, and finish ``file``, which belongs to this process alone."""
     file.resume()
     total = source.count(limit=limit)
     makers = [maker for way in ways for maker in way.makers(setup)]
@@ -78,7 +97,9 @@ def augment_file(
         raise source.without_texts()
     if tally.pairs == 0:
         file.discard()
-        raise RunError(f"{source}: no pair is left of {tally.texts} texts ({_reasons(tally)}); {out} is not written")
+        raise RunError(
+            f"{source}: no pair is left of {tally.texts} texts ({_reasons(tally)}); {file.out} is not written"
+        )
     found = filters.similarity.limit if filters.similarity else None
     file.finish({"transferkit": __version__, **settings, "min_similarity": found})
     return tally

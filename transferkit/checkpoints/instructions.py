@@ -35,6 +35,6 @@ def warn_of_instruction(
 
 
 def say_cut(embedder: Embedder, console: Console) -> None:
-    """Say how many texts were longer than its models read."""
-    for sentence in cut_in_words(embedder.cut_texts()):
+    """Say how many texts were longer than its models read, since this was said last."""
+    for sentence in cut_in_words([one.take() for one in embedder.cut_texts()]):
         warn(sentence, console)

@@ -1,5 +1,6 @@
 """``evaluate``: models on mteb's tasks, or on a folder of sets."""
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -8,7 +9,7 @@ from rich.console import Console
 
 from transferkit.cli.options import Backbone, BatchSize, Device, Quiet
 from transferkit.errors import ConfigError, RunError
-from transferkit.progress import say
+from transferkit.progress import say, warn
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -218,7 +219,7 @@ def _tasks(names: str | None, benchmark: str | None, folder: Path | None, consol
     from transferkit.evaluation.tasks import benchmark_tasks, local_tasks, named_tasks, other_folders
 
     if folder is not None:
-        found = local_tasks(folder, names=wanted)
+        found = local_tasks(folder, names=wanted, warn=partial(warn, console=console))
         if others := other_folders(folder):
             say(f"no sets of a known kind, left aside: {', '.join(others)}", console)
         return found

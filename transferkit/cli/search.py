@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from transferkit.cli.options import BatchSize, Column, Instruction
+from transferkit.errors import ConfigError
 from transferkit.progress import plain, say
 
 if TYPE_CHECKING:
@@ -52,7 +53,7 @@ def search(
     """
     import json as json_module
 
-    from transferkit.errors import ConfigError
+    from transferkit.checkpoints.instructions import say_cut
     from transferkit.runs.checkpoint_folder import checkpoint_folder
     from transferkit.study.demo import adapted_checkpoint
 
@@ -70,6 +71,7 @@ def search(
         else _of_vectors(checkpoint, vectors, texts, column, instruction, console)
     )
     found = nearest.search(question, top=top)
+    say_cut(nearest.embedder, console)
     if json:
         for hit in found:
             print(json_module.dumps({"score": round(hit.score, 4), "name": hit.entry.name, "text": hit.entry.text}))

@@ -8,6 +8,7 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from transferkit.data.scored_rows import repeated_in_words
 from transferkit.data.scores import Metric, Outcomes, Vectors, agreement
 from transferkit.errors import RunError
 
@@ -84,11 +85,7 @@ class DevSetData:
                 "is what chose, which flatters; give it more rows"
             )
         if copies := self.counts.get("repeated_documents"):
-            found.append(
-                f"data.dev {self.name!r}: {copies:,} of {self.counts['documents']:,} documents repeat the text of an "
-                "earlier one and count apart, as in mteb, so a query that finds the copy is wrong; keep one of each, "
-                "or judge them all"
-            )
+            found.append(f"data.dev {self.name!r}: {repeated_in_words(copies, self.counts['documents'])}")
         return found
 
     def reported_score(self, vectors: Vectors) -> float:

@@ -1,5 +1,7 @@
 """Rows of sets that are scored: what their columns must hold, and how the three tables of retrieval fit together."""
 
+from collections import Counter
+
 from transferkit.data.tables import Columns, Source, TableReader, read_columns
 from transferkit.errors import ConfigError
 from transferkit.files.cells import Check
@@ -52,7 +54,10 @@ def read_judgements(
         elif document not in documents:
             reader.refuse_row(source, number, role="corpus_id", problem=f"no document has the id {document!r}")
         else:
-            judged.setdefault(query, {})[document] = gain
+            known = judged.setdefault(query, {}).setdefault(document, gain)
+            if known != gain:
+                problem = f"judged {known:g} before for {query!r} and {document!r}, and {gain:g} here"
+                reader.refuse_row(source, number, role="relevance", problem=problem)
     return judged
 
 
@@ -67,6 +72,14 @@ def relevant_only(source: Source, judged: dict[str, dict[str, float]]) -> dict[s
     if not relevant:
         raise ConfigError(f"{source}: no query has a relevant document")
     return relevant
+
+
+def repeated_in_words(copies: int, documents: int) -> str:
+    """That so many documents stand there twice, and what that means."""
+    return (
+        f"{copies:,} of {documents:,} documents repeat the text of an earlier one and count apart, as in mteb, so a "
+        "query that finds the copy is wrong; keep one of each, or judge them all"
+    )
 
 
 def check_scores(source: Source, scores: list[float]) -> None:
@@ -91,6 +104,6 @@ def check_classes(source: Source, labels: list[str], train: Source, train_labels
 def _by_id(source: Source, rows: Columns) -> dict[str, str]:
     found = dict(zip(rows["id"], rows["text"], strict=True))
     if len(found) < len(rows["id"]):
-        twice = next(identity for identity in rows["id"] if rows["id"].count(identity) > 1)
+        twice = Counter(rows["id"]).most_common(1)[0][0]
         raise ConfigError(f"{source}: the id {twice!r} stands twice, expected every id once")
     return found

@@ -118,14 +118,15 @@ def weights_sha256(location: str, *, revision: str | None) -> str:
 def all_weights_sha256(location: str, *, revision: str | None) -> str:
     """Hash of every number of every weight, compared in bfloat16 as in :func:`weights_sha256`.
 
-    It is kept beside the user's other measurements by the files' place, size and time, so all are read once.
+    It is kept beside the user's other measurements by the files' place, size and times, so all are read once. Among
+    these is the time of the last change, which no program sets: `cp -p`, `rsync -t` and `touch` do the other.
 
     Raises:
         ConfigError: no safetensors weights at ``location``, or NaN in them.
     """
     files = [Path(location)] if is_gguf(location) else weight_files(location, revision=revision)
     stats = [(file.resolve(), file.stat()) for file in files]
-    key = " ".join(f"{file}:{stat.st_size}:{stat.st_mtime_ns}" for file, stat in stats)
+    key = " ".join(f"{file}:{stat.st_size}:{stat.st_mtime_ns}:{stat.st_ctime_ns}" for file, stat in stats)
     known = recalled(_KEPT).get(key)
     if known is None:
         known = sha256_file(files[0]) if is_gguf(location) else _hash_all(files)

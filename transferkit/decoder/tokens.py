@@ -211,6 +211,14 @@ class TemplateEncoder:
         self.eos = encoder.eos if closed else []
         self.max_length = max_length
         self.cut_texts = CutTexts("the decoder", limit=max_length, remedy=remedy)
+        self.cut_instructions = CutTexts(
+            "the decoder", limit=max_length, remedy=f"{remedy}, or say it in fewer words", what="instructions"
+        )
+        self._instructions: dict[str, list[int]] = {}
+
+    def counts(self) -> list[CutTexts]:
+        """What was cut; of instructions where the template has any, each of them counted once."""
+        return [self.cut_texts, *([self.cut_instructions] if "{instruction}" in self.template.parts else [])]
 
     def overhead(self) -> int:
         """Positions that the template, BOS and EOS take around text and soft tokens."""
@@ -221,7 +229,10 @@ class TemplateEncoder:
         """Ids of each row; every row has at least one token before the soft ones or, without, at all."""
         filled = {"{text}": self.encoder.texts(texts, max_length=self.max_length, cut=self.cut_texts)}
         if "{instruction}" in self.template.parts:
-            filled["{instruction}"] = self.encoder.texts(instructions, max_length=self.max_length)
+            new = [one for one in dict.fromkeys(instructions) if one not in self._instructions]
+            ids = self.encoder.texts(new, max_length=self.max_length, cut=self.cut_instructions)
+            self._instructions.update(zip(new, ids, strict=True))
+            filled["{instruction}"] = [self._instructions[one] for one in instructions]
         before = self._join(self.template.before, filled, len(texts))
         after = self._join(self.template.after, filled, len(texts))
         closing = after if self.template.has_soft else before

@@ -19,7 +19,7 @@ from transferkit.files.text_files import TextFile
 from transferkit.files.vector_files import SUFFIXES, Origin, VectorFile, has_note, note_file, read_origin
 from transferkit.files.writable import check_new_file
 from transferkit.methods.base import Embedder
-from transferkit.methods.encoding import NotFiniteError, Side, check_finite
+from transferkit.methods.encoding import NotFiniteError, Side, check_finite, check_side
 from transferkit.progress import texts_bar
 from transferkit.runs.checkpoint_folder import checkpoint_folder
 
@@ -212,6 +212,7 @@ def _check_output(out: Path, *, resume: bool) -> None:
 
 def _identity(checkpoint: Path, instruction: str | None, side: Side | None, source: TextFile) -> dict[str, str]:
     """What the vectors come from."""
+    check_side(side or "query")
     return {
         "checkpoint": embedder_digest(checkpoint),
         "instruction": repr(instruction),

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 from rich.console import Console
 
 from transferkit.checkpoints.instructions import warn_of_instruction
@@ -13,6 +14,8 @@ from transferkit.files.text_files import STANDARD_INPUT, TextFile
 from transferkit.files.vector_files import Origin, Vectors, has_note, note_file, read_origin, read_vectors
 from transferkit.progress import warn
 from transferkit.runs.checkpoint_folder import as_sealed_now
+
+_ROUNDING = 0.01  # of lengths; half precision changes a thousandth
 
 
 @dataclass(frozen=True)
@@ -102,6 +105,12 @@ class KeptIndex(Nearest):
             raise ConfigError(
                 f"{where}: holds vectors of {kept.vectors.shape[1]} numbers, and those of {checkpoint} have {width}; "
                 "give the checkpoint that made it with --checkpoint, or embed the texts again with this one"
+            )
+        lengths = np.linalg.norm(kept.vectors, axis=1)
+        if len(wrong := np.flatnonzero((np.abs(lengths - 1) > _ROUNDING) & (lengths > 0))):
+            raise ConfigError(
+                f"{where}, row {wrong[0] + 1}: expected a vector of length 1, as those of {checkpoint} are, got one of "
+                f"length {lengths[wrong[0]]:.3g}; embed the texts again"
             )
         if origin is not None and self.embedder.reads_instruction and origin.instruction != self.of_texts:
             other_side = origin.side == "query" and self.of_texts != self.instruction

@@ -26,6 +26,7 @@ from transferkit.data.scored_rows import (
     read_judgements,
     read_queries,
     relevant_only,
+    repeated_in_words,
 )
 from transferkit.data.tables import Columns, Source, TableReader, bad_row
 from transferkit.errors import ConfigError
@@ -33,6 +34,7 @@ from transferkit.files.manifest import sha256_file
 from transferkit.files.tables import SUFFIXES
 
 OPTION = "--tasks-from"
+_HIGHEST = 2**31 - 1  # relevance that mteb's scorer takes
 
 
 class SetFolder:
@@ -69,10 +71,11 @@ class SetFolder:
 
 @dataclass(frozen=True)
 class Data:
-    """A set as mteb holds it, and the attributes of the task that depend on it."""
+    """A set as mteb holds it, the attributes of the task that depend on it, and what a user should know of it."""
 
     dataset: Any
     attributes: dict[str, Any]
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -147,9 +150,10 @@ def _search(folder: SetFolder, *, reranking: bool) -> Data:
     relevant = relevant_only(qrels, judged)
     for query, gains in relevant.items():
         for document, gain in gains.items():
-            if not gain.is_integer():
+            if not gain.is_integer() or gain > _HIGHEST:
                 raise ConfigError(
-                    f"{qrels}: query {query!r}, document {document!r}: expected a whole number as relevance, got {gain}"
+                    f"{qrels}: query {query!r}, document {document!r}: expected a whole number of at most {_HIGHEST} "
+                    f"as relevance, got {gain}"
                 )
     split = {
         # Title and text are one text, as in the dev sets of a training run.
@@ -158,7 +162,9 @@ def _search(folder: SetFolder, *, reranking: bool) -> Data:
         "relevant_docs": {query: {key: int(gain) for key, gain in gains.items()} for query, gains in relevant.items()},
         "top_ranked": {query: list(judged[query]) for query in relevant} if reranking else None,
     }
-    return Data({"default": {"test": split}}, {})
+    copies = 0 if reranking else len(documents) - len(set(documents.values()))
+    said = (f"{folder.source('corpus')}: {repeated_in_words(copies, len(documents))}",) if copies else ()
+    return Data({"default": {"test": split}}, {}, said)
 
 
 _SEARCH_FILES = ("corpus", "queries", "qrels_test")

@@ -30,10 +30,11 @@ from transferkit.evaluation.encoder import TextEncoder
 from transferkit.evaluation.instructions import by_part, inner_tasks
 from transferkit.evaluation.rows import TaskRow
 from transferkit.evaluation.tables import write_tables
+from transferkit.files.manifest import sha256_file
 from transferkit.files.writable import writing
 from transferkit.progress import say, texts_bar, warn
 from transferkit.report.formats import count, percent, score, seconds
-from transferkit.runs.folder import read_metrics, write_metrics
+from transferkit.runs.folder import SEAL, read_metrics, record_sha256, write_metrics
 
 _GO_ON = "the tasks before are kept, mend that and run it again"
 _PACKAGES = ("mteb", "scikit-learn", "transformers")  # what computes vectors and scores
@@ -104,7 +105,10 @@ def _run_task(
     stored = _stored(path)
     same = stored is not None and stored.dataset_revision == task.metadata.revision
     same = same and wanted == {key: before.get(key) for key in wanted}
-    if same and stored is not None and before["done"] and not stored.get_missing_evaluations(task):
+    if same and before.get("done") and before.get("result_sha256") not in (None, sha256_file(path)):
+        warn(f"{path}: differs from what was written there, so the task is run again", console)
+        same = False
+    if same and stored is not None and before.get("done") and not stored.get_missing_evaluations(task):
         return _row(encoder, task, stored, before, kept=True)
     same = same and not isinstance(task, _DRAWN)
     if not same:
@@ -132,9 +136,10 @@ def _run_task(
         "device": encoder.device,
         "precision": encoder.precision,
         "cut_texts": [one.facts() for one in cut],
+        "result_sha256": None if (written := _stored(path)) is None else sha256_file(path),
     }
     _note(path.parent, name, wanted | measured)
-    written = _stored(path)  # rounded, as a later call will read it
+    # What was written is rounded, as a later call will read it.
     return _row(encoder, task, written or found, measured, kept=False)
 
 
@@ -207,19 +212,21 @@ def _stored(path: Path) -> TaskResult | None:
         return TaskResult.from_disk(path)
     except FileNotFoundError:
         return None
-    except (ValueError, KeyError, TypeError, AttributeError):  # what mteb says to JSON of another shape
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):  # what mteb says to JSON of another shape
         with writing(f"{path}: damaged, and could not be removed", way_out=_GO_ON):
             path.unlink()
         return None
 
 
 def _notes(folder: Path) -> dict[str, dict[str, Any]]:
-    """Task -> what was noted of it beside mteb's results."""
-    return {row["task"]: row for row in read_metrics(folder)}
+    """Task -> what was noted of it beside mteb's results; a note that was edited is none, older ones have no seal."""
+    notes = [row for row in read_metrics(folder) if row.get(SEAL) in (None, record_sha256(row))]
+    return {row["task"]: row for row in notes if isinstance(row.get("task"), str)}
 
 
 def _note(folder: Path, task: str, facts: dict[str, Any]) -> None:
-    notes = _notes(folder) | {task: {"task": task, **facts}}
+    note = {"task": task, **facts}
+    notes = _notes(folder) | {task: note | {SEAL: record_sha256(note)}}
     with writing(f"{folder}: could not be written", way_out=_GO_ON):
         folder.mkdir(parents=True, exist_ok=True)
         write_metrics(folder, list(notes.values()))
@@ -230,10 +237,10 @@ def _row(encoder: TextEncoder, task: AbsTask, found: TaskResult, facts: dict[str
     return TaskRow(
         **_name(encoder, task),
         score=None if math.isnan(value) else 100 * float(value),
-        seconds=facts["seconds"],
-        encoder_seconds=facts["encoder_seconds"],
-        texts=facts["texts"],
-        shared=facts["shared"],
+        seconds=facts.get("seconds"),
+        encoder_seconds=facts.get("encoder_seconds"),
+        texts=facts.get("texts"),
+        shared=facts.get("shared", False),
         mteb_version=found.mteb_version,
         kept=kept,
         problem="the score is not a number" if math.isnan(value) else None,

@@ -1,5 +1,6 @@
 """Which tasks are run: those of mteb, by name or benchmark, or a user's own sets, which become mteb tasks too."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -58,7 +59,9 @@ def _of_text(tasks: list[AbsTask]) -> list[AbsTask]:
     return tasks
 
 
-def local_tasks(folder: Path, *, names: list[str] | None = None) -> list[AbsTask]:
+def local_tasks(
+    folder: Path, *, names: list[str] | None = None, warn: Callable[[str], None] = lambda _: None
+) -> list[AbsTask]:
     """A task for every set below ``folder``, every row of it read and checked.
 
     ``folder`` holds one folder a kind (:data:`KINDS`), and that one folder a set, which names the task; others beside
@@ -67,6 +70,7 @@ def local_tasks(folder: Path, *, names: list[str] | None = None) -> list[AbsTask
     Args:
         folder: where the sets lie.
         names: only these; None: all.
+        warn: gets what a user should know of a set, as that documents stand in it twice.
 
     Raises:
         ConfigError: no set, a name that is none or two, a file that is missing, or a bad row.
@@ -75,7 +79,7 @@ def local_tasks(folder: Path, *, names: list[str] | None = None) -> list[AbsTask
     for name in names or []:
         if name not in sets:
             raise ConfigError(f"{OPTION} {folder}: no set {name!r}{did_you_mean(name, sets)} (sets: {', '.join(sets)})")
-    return [_task(KINDS[path.parent.name], path) for name, path in sets.items() if names is None or name in names]
+    return [_task(KINDS[path.parent.name], path, warn) for name, path in sets.items() if names is None or name in names]
 
 
 def other_folders(folder: Path) -> list[str]:
@@ -112,9 +116,10 @@ def _is_shown(path: Path) -> bool:
     return path.is_dir() and not path.name.startswith(".")
 
 
-def _task(kind: Kind, path: Path) -> AbsTask:
+def _task(kind: Kind, path: Path, warn: Callable[[str], None]) -> AbsTask:
     folder = SetFolder(kind, path)
-    kind.read(folder)  # a bad row is found before a model is loaded
+    for sentence in kind.read(folder).warnings:  # here, so that a bad row is found before a model is loaded
+        warn(sentence)
     metadata = TaskMetadata(
         name=path.name,
         description=f"{kind.task_type} on the tables in a local folder.",

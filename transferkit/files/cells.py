@@ -19,7 +19,7 @@ def text(value: Any) -> str:
         raise ValueError(
             f"expected text, got only blanks ({value!r})" if value else "expected text, got an empty value"
         )
-    return _unicode(value)
+    return _writable(value)
 
 
 def title(value: Any) -> str:
@@ -30,7 +30,7 @@ def title(value: Any) -> str:
     """
     if value is not None and not isinstance(value, str):
         raise ValueError(f"expected text or null, got {_shown(value)}")
-    return _unicode(value or "")
+    return _writable(value or "")
 
 
 def label(value: Any) -> str:
@@ -43,7 +43,7 @@ def label(value: Any) -> str:
         return str(value)
     if not isinstance(value, str) or not value.strip():
         raise ValueError(f"expected a whole number or text, got {_shown(value)}")
-    return value
+    return _writable(value)
 
 
 def number(value: Any) -> float:
@@ -54,7 +54,9 @@ def number(value: Any) -> float:
     """
     try:
         found = float(value)
-    except (TypeError, ValueError):
+        if isinstance(value, bytes) or "_" in str(value):  # 1_0 is ten to Python alone
+            raise ValueError
+    except (TypeError, ValueError, OverflowError):
         raise ValueError(f"expected a number, got {_shown(value)}") from None
     if not math.isfinite(found):
         raise ValueError(f"expected a finite number, got {_shown(value)}")
@@ -70,12 +72,17 @@ CONVERTERS: dict[Check, Callable[[Any], Any]] = {
 }
 
 
-def _unicode(value: str) -> str:
-    """JSON can write half of a surrogate pair, which no tokenizer reads and no file takes."""
+def _writable(value: str) -> str:
+    """Text without half of a surrogate pair, which JSON can write and no file takes, and without NUL.
+
+    What holds NUL is mostly UTF-16, which reads as UTF-8 with one behind every letter; numpy drops those at an end.
+    """
     try:
         value.encode()
     except UnicodeEncodeError:
         raise ValueError("expected text, got half of a surrogate pair") from None
+    if "\0" in value:
+        raise ValueError("expected text, got a NUL character (a file of UTF-16 is full of them: save it as UTF-8)")
     return value
 
 

@@ -3,7 +3,7 @@
 import hashlib
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -12,6 +12,7 @@ from transferkit.files.json import flush, flush_folder, read_json, write_json
 from transferkit.files.writable import writing
 
 NAME = "manifest.json"
+_FORMAT = 1
 _LONGEST_NAME = 255  # bytes; no file system holds a longer one
 # What libraries look for in a model's folder; a note of the user's may lie there.
 _READ = frozenset({".json", ".safetensors", ".bin", ".model", ".txt", ".jinja", ".pt", ".py"})
@@ -63,7 +64,7 @@ def seal(folder: Path) -> None:
     for name in files:
         flush(folder / name)
     manifest = folder / NAME
-    write_json(manifest, {"format": 1, "files": files})
+    write_json(manifest, {"format": _FORMAT, "files": files})
     for name in files:
         if (folder / name).stat().st_nlink == 1:  # a file that another checkpoint shares is as it was there
             (folder / name).chmod(manifest.stat().st_mode)
@@ -109,9 +110,15 @@ def _listed(manifest: Path) -> dict[str, str]:
     """
     damaged = ConfigError(f"{manifest}: damaged; restore the checkpoint from a copy")
     try:
-        files = read_json(manifest).get("files")
+        said = read_json(manifest)
     except ConfigError:
         raise damaged from None
+    if said.get("format", _FORMAT) != _FORMAT:
+        raise ConfigError(
+            f"{manifest}: format: expected {_FORMAT}, got {said.get('format')!r}; another version of transferkit wrote "
+            "it, read it with that one"
+        )
+    files = said.get("files")
     if not isinstance(files, dict) or not all(isinstance(sha256, str) for sha256 in files.values()):
         raise damaged
     if not all(_is_name(name) for name in files):
@@ -125,6 +132,18 @@ def _is_name(name: str) -> bool:
     return "\0" not in name and all(
         part not in ("", ".", "..") and len(part.encode()) <= _LONGEST_NAME for part in parts
     )
+
+
+def sha256_rows(blocks: Iterable[tuple[list[str], bytes]]) -> str:
+    """Hex digest of texts and of the bytes that belong to them, however they are cut into blocks."""
+    texts, data = hashlib.sha256(), hashlib.sha256()
+    for some, their_bytes in blocks:
+        for text in some:
+            encoded = text.encode()
+            texts.update(b"%d:" % len(encoded) + encoded)
+        data.update(their_bytes)
+    texts.update(data.digest())
+    return texts.hexdigest()
 
 
 def sha256_file(path: Path) -> str:

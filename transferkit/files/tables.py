@@ -1,7 +1,7 @@
 """Local tables: CSV, TSV, JSON lines, JSON and parquet, and lines of text. What is wrong is named by file and row.
 
 Rows are counted from 1, a header is none. Blank lines at the end of a file are nothing. In the middle one is a row of
-empty values in CSV, so that no later row shifts; in JSON lines it is an error where rows are read one by one.
+empty values in CSV, so that no later row shifts, and an error in JSON lines.
 """
 
 import csv
@@ -40,8 +40,6 @@ def column_values(path: Path, column: str, *, where: str, way_out: str = "") -> 
             yield from _parquet_values(path, column, where=where, way_out=way_out)
         case ".jsonl":
             for number, row in enumerate(_json_lines(path, where=where), start=1):
-                if row is None:
-                    raise ConfigError(f"{where}, row {number}: expected a JSON object, got a blank line; remove it")
                 if column not in row:
                     raise no_column(f"{where}, row {number}", column, row, way_out=way_out)
                 yield row[column]
@@ -85,9 +83,8 @@ def read_table(path: Path, columns: Collection[str], *, where: str) -> tuple[lis
             there: dict[str, None] = {}
             kept: list[dict[str, Any]] = []
             for row in objects:
-                if row is not None:
-                    there.update(dict.fromkeys(row))
-                    kept.append({name: row[name] for name in columns if name in row})
+                there.update(dict.fromkeys(row))
+                kept.append({name: row[name] for name in columns if name in row})
             return list(there), {name: [row.get(name) for row in kept] for name in there if name in columns}
 
 
@@ -188,39 +185,59 @@ def _fields(file: Iterable[str], delimiter: str, *, where: str) -> Iterator[list
         raise ConfigError(f"{place}: not valid {'csv' if delimiter == ',' else 'tsv'} ({error}); correct it") from None
 
 
-def _json_lines(path: Path, *, where: str) -> Iterator[dict[str, Any] | None]:
-    """The object in every line; None for a blank line that others follow."""
-    blank = 0
+def _json_lines(path: Path, *, where: str) -> Iterator[dict[str, Any]]:
+    """The object in every line."""
+    blank = 0  # number of the first blank line
     try:
         with path.open("rb") as file:
             for number, line in enumerate(utf8_lines(file, where=where), start=1):
                 if not line.strip():
-                    blank += 1
+                    blank = blank or number
                     continue
+                if blank:
+                    raise ConfigError(f"{where}, row {blank}: expected a JSON object, got a blank line; remove it")
                 try:
-                    row = json.loads(line)
+                    row = _parsed(line)
                 except ValueError as error:
                     raise _unreadable(path, f"row {number}: {error}", where=where) from None
-                yield from (None for _ in range(blank))
                 yield _object(row, number, where=where)
-                blank = 0
     except OSError as error:
         raise _unreadable(path, error, where=where) from None
 
 
-def _json(path: Path, *, where: str) -> Iterator[dict[str, Any] | None]:
+def _json(path: Path, *, where: str) -> Iterator[dict[str, Any]]:
     """The objects of a list, or of lines."""
     try:
         text = path.read_text(encoding="utf-8-sig")
         if not text.lstrip().startswith("["):
             yield from _json_lines(path, where=where)
             return
-        rows = json.loads(text)
+        rows = _parsed(text)
     except UnicodeDecodeError as error:
         raise _not_utf8(error, where=where) from None
     except (OSError, ValueError) as error:
         raise _unreadable(path, error, where=where) from None
     yield from (_object(row, number, where=where) for number, row in enumerate(rows, start=1))
+
+
+def _parsed(text: str) -> Any:
+    """What JSON stands for.
+
+    Raises:
+        ValueError: none, nested too deeply, or a key twice in one object, of which the library takes the last.
+    """
+    try:
+        return json.loads(text, object_pairs_hook=_without_doubles)
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+
+
+def _without_doubles(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        raise ValueError(f"the key {next(name for name in names if names.count(name) > 1)!r} stands twice in an object")
+    return found
 
 
 def _object(row: Any, number: int, *, where: str) -> dict[str, Any]:

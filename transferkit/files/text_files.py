@@ -9,7 +9,7 @@ from pathlib import Path
 from transferkit.errors import ConfigError
 from transferkit.files.cells import text
 from transferkit.files.manifest import sha256_file
-from transferkit.files.tables import STREAMED, column_values, utf8_lines
+from transferkit.files.tables import PLAIN, STREAMED, column_values, utf8_lines
 
 STANDARD_INPUT = "standard input"
 
@@ -38,9 +38,10 @@ class TextFile:
         if not path.is_file():
             what = "is a folder, expected a file" if path.is_dir() else "no such file"
             raise ConfigError(f"{texts}: {what}; give a file of texts, or - for standard input")
-        if path.suffix.lower() in (".json", ".npy", ".gz", ".zip"):
+        if path.suffix.lower() not in (*STREAMED, PLAIN, ""):
             raise ConfigError(
-                f"{texts}: {path.suffix} cannot be read row by row; expected {', '.join(STREAMED)} or a text file"
+                f"{texts}: {path.suffix} cannot be read row by row; expected {', '.join(STREAMED)}, or {PLAIN} with a "
+                f"text a line (`- < {texts}` takes the lines of any file)"
             )
         return cls(path, column)
 
@@ -97,7 +98,10 @@ class TextFile:
                     f"{self}, line {number}: expected a text, got a blank line; remove it (skipped here, it would "
                     "shift the vectors of all later lines)"
                 )
-            yield line
+            try:
+                yield text(line)
+            except ValueError as problem:
+                raise ConfigError(f"{self}, line {number}: {problem}") from None
 
     def _column(self, path: Path) -> Iterator[str]:
         way_out = "; --column names the one that holds the text"

@@ -17,7 +17,7 @@ import numpy.typing as npt
 from transferkit.errors import ConfigError, first_line
 from transferkit.files.cells import text
 from transferkit.files.json import read_json, write_text
-from transferkit.files.manifest import sha256_file
+from transferkit.files.manifest import sha256_file, sha256_rows
 from transferkit.files.parts import PartFile
 from transferkit.files.tables import column_values, parquet_metadata
 
@@ -152,7 +152,9 @@ def _parquet_finish(part: Path, origin: Origin) -> Path:
     import pyarrow.parquet
 
     whole = part.with_name(f"{part.name}.parquet")
-    schema = _arrow_schema({_KEY: _in_json(origin)})
+    with part.open("rb") as file, pyarrow.ipc.open_stream(file) as stream:
+        sha256 = sha256_rows((one["text"].to_pylist(), one["vector"].flatten().to_numpy().tobytes()) for one in stream)
+    schema = _arrow_schema({_KEY: _in_json(origin, sha256=sha256)})
     with (
         part.open("rb") as file,
         pyarrow.ipc.open_stream(file) as stream,
@@ -195,7 +197,7 @@ def read_origin(path: Path, *, where: str) -> Origin | None:
 
 
 def _note(path: Path, *, where: str) -> tuple[Origin | None, str | None]:
-    """What made a file, and its sha256, where a note beside it says so."""
+    """What made a file, and its sha256 (in .parquet that of its rows), where it says so."""
     beside = note_file(path)
     if has_note(path):
         if not beside.is_file():
@@ -245,7 +247,7 @@ def read_vectors(path: Path, *, where: str) -> tuple[list[str] | None, Vectors]:
     if not path.is_file():
         raise ConfigError(f"{where}: no such file; `transferkit embed CHECKPOINT TEXTS --out {path.name}` makes one")
     origin, sha256 = _note(path, where=where)
-    if sha256 is not None and sha256_file(path) != sha256:
+    if sha256 is not None and has_note(path) and sha256_file(path) != sha256:
         raise ConfigError(
             f"{where}: differs from what {note_file(path).name} says of it (sha256); embed the texts again, or remove "
             f"{note_file(path).name} if the change was meant"
@@ -256,6 +258,8 @@ def read_vectors(path: Path, *, where: str) -> tuple[list[str] | None, Vectors]:
             f"{where}: holds vectors of shape {vectors.shape}, and says that it holds {(origin.rows, origin.width)}; "
             "embed the texts again"
         )
+    if texts is not None and not has_note(path) and sha256 not in (None, sha256_rows([(texts, vectors.tobytes())])):
+        raise ConfigError(f"{where}: its rows differ from what its metadata say (sha256); embed the texts again")
     return texts, vectors
 
 

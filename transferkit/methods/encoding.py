@@ -5,7 +5,7 @@ import threading
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 import torch
@@ -117,11 +117,14 @@ class Encoding(Described):
             (n, d) float32.
 
         Raises:
-            ConfigError: a single string instead of a list, something that has no order or is no text, or not one
-                instruction a text.
+            ConfigError: a single string instead of a list, something that has no order or is no text, not one
+                instruction a text, or another side or size than there are.
             RunError: a vector that is not finite, or an embedder that came by fork.
         """
         texts = _listed(texts, "texts")
+        check_side(side)
+        if not isinstance(batch_size, int) or batch_size < 1:
+            raise ConfigError(f"encode: batch_size: expected a whole number of at least 1, got {batch_size!r}")
         if instruction is None:
             instruction = self.usual_instruction(side)
         if isinstance(instruction, str):
@@ -180,6 +183,16 @@ class Encoding(Described):
         return self.readout.mean.device
 
 
+def check_side(side: str) -> None:
+    """Refuse a side that there is not.
+
+    Raises:
+        ConfigError: says which there are.
+    """
+    if side not in get_args(Side):
+        raise ConfigError(f"side: expected one of {', '.join(get_args(Side))}, got {side!r}")
+
+
 class NotFiniteError(RunError):
     """A vector that holds NaN or infinity; ``row`` is its text's place, from 0."""
 
@@ -217,5 +230,5 @@ def _listed(given: Iterable[str], what: str) -> list[str]:
         raise ConfigError(f"encode: expected a list of {what}, got {given!r}") from None
     for i, text in enumerate(listed):
         if not isinstance(text, str):
-            raise ConfigError(f"encode: {one} {i}: expected text, got {text!r}")
+            raise ConfigError(f"encode: {one} {i}: expected text, got {' '.join(repr(text)[:60].split())}")
     return listed

@@ -173,7 +173,7 @@ class BackboneEmbedder(Embedder):
 
     def cut_texts(self) -> list[CutTexts]:
         """The decoder's."""
-        return [self.reader.rows.cut_texts]
+        return self.reader.rows.counts()
 
     def token_tables(self) -> list[nn.Embedding]:
         """The decoder's."""

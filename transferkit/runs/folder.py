@@ -117,7 +117,7 @@ def sealed(folder: Path, record: dict[str, Any]) -> dict[str, Any]:
     """The record of a run that is done, with the sha256 of itself and of the recipe and the metrics beside it."""
     files = [folder / name for name in ("recipe.yaml", "metrics.jsonl")]
     hashes = {file.name: sha256_file(file) for file in files if file.is_file()}
-    return record | {SEAL: {RECORD: _record_sha256(record), **hashes}}
+    return record | {SEAL: {RECORD: record_sha256(record), **hashes}}
 
 
 def _check_seal(folder: Path, record: dict[str, Any]) -> None:
@@ -128,7 +128,7 @@ def _check_seal(folder: Path, record: dict[str, Any]) -> None:
     """
     for name, sha256 in (record.get(SEAL) or {}).items():
         file = folder / name
-        if name == RECORD and sha256 != _record_sha256(record):
+        if name == RECORD and sha256 != record_sha256(record):
             raise ConfigError(
                 f"{file}: differs from what was written (its own {SEAL}); {RESTORE}, or remove its key {SEAL!r} to "
                 "stand by what you edited"
@@ -137,7 +137,8 @@ def _check_seal(folder: Path, record: dict[str, Any]) -> None:
             raise ConfigError(f"{file}: differs from what was written ({SEAL} in {RECORD}); {RESTORE}")
 
 
-def _record_sha256(record: dict[str, Any]) -> str:
+def record_sha256(record: dict[str, Any]) -> str:
+    """Of all that a record says but its seal."""
     rest = {key: value for key, value in record.items() if key != SEAL}
     plain = json.loads(json.dumps(rest))  # as it is read again
     return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()
