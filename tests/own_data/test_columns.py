@@ -51,7 +51,7 @@ def test_guessed(
 ) -> None:
     file = write(tmp_path, ending, **columns)
     if kind is None:
-        with pytest.raises(ConfigError, match="cannot tell which column is what: 'nr' .*, 'sätze' .*--text COLUMN"):
+        with pytest.raises(ConfigError, match=r"cannot tell which column is what: 'nr' .*, 'sätze' .*--text COLUMN"):
             find_columns(file, {})
         return
     found = find_columns(file, {})

@@ -144,8 +144,8 @@ def check_data_dir(recipe: Recipe, data_dir: Path | None) -> None:
     if data_dir is None or recipe.data.relative_paths() or (vectors and not Path(vectors).is_absolute()):
         return
     raise ConfigError(
-        f"--data-dir {data_dir}: the recipe reads nothing there ({recipe.data.in_words()}); give --data FILE, or a recipe "
-        "whose paths start there"
+        f"--data-dir {data_dir}: the recipe reads nothing there, its data are {recipe.data.in_words()}; give --data "
+        "FILE, or a recipe whose paths start there"
     )
 
 

@@ -7,14 +7,10 @@ stays where it is when others are added behind it in its label, or when the orde
 from collections.abc import Iterable, Sequence
 from hashlib import blake2b
 from itertools import compress
-from typing import TYPE_CHECKING
 
 from transferkit.data.dev_set import FEWEST, DevSetData, chooses
 from transferkit.data.tables import Columns, Source
 from transferkit.errors import ConfigError
-
-if TYPE_CHECKING:
-    from transferkit.data.training_sets import TrainingData
 
 SHARE, MOST = 0.3, 2_000  # rows with labels or partners that are held out
 LEFT = 2  # texts of a label that stay, the fewest that make a pair
@@ -46,21 +42,23 @@ def picked(values: Columns, rows: Sequence[bool]) -> Columns:
     return {role: list(compress(column, rows)) for role, column in values.items()}
 
 
-def overlaps(data: "TrainingData", dev_sets: Sequence[DevSetData]) -> list[str]:
-    """A sentence for each dev set of which scored texts are trained on, with how many and in which training set."""
-    learned: dict[str, str] = {}
-    for one in data.sets:
-        for text in (*one.anchors, *one.positives, *one.negatives):
-            learned.setdefault(same(text), one.spec.name)
+def overlaps(learned: Iterable[tuple[str, str]], dev_sets: Sequence[DevSetData]) -> list[str]:
+    """A sentence for each dev set of which scored texts are trained on, with how many and in which training set.
+
+    Args:
+        learned: texts, each with the name of its training set.
+        dev_sets: those that are scored.
+    """
+    places = {same(text): name for text, name in learned}
     found = []
     for dev in dev_sets:
         scored = dev.texts[: dev.parts["all"].rows]
-        sets = [learned[key] for text in scored if (key := same(text)) in learned]
+        sets = [places[key] for text in scored if (key := same(text)) in places]
         if sets:
             names = ", ".join(repr(name) for name in dict.fromkeys(sets))
             found.append(
-                f"data.dev {dev.name!r}: {len(sets):,} of {len(scored):,} scored texts are trained on too (in {names}), so "
-                "its score flatters; take them out of one of the two"
+                f"data.dev {dev.name!r}: {len(sets):,} of {len(scored):,} scored texts are trained on too, in {names}, "
+                "which flatters its score; take them out of one of the two"
             )
     return found
 

@@ -1,5 +1,6 @@
 """Training sets -> batches of texts; a batch follows from (seed, step) alone, so resuming needs no state."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -74,6 +75,12 @@ class TrainingData:
                 found[text] = instruction
                 taken[i] += 1
         return list(found), list(found.values())
+
+    def named_texts(self) -> Iterator[tuple[str, str]]:
+        """Every text of every side, as often as it stands there, with the name of its set."""
+        for one in self.sets:
+            for side in (one.anchors, [] if one.members else one.positives, one.negatives):
+                yield from ((text, one.spec.name) for text in side)
 
     @property
     def has_pairs(self) -> bool:

@@ -39,7 +39,7 @@ def data_facts(data: TrainingData, dev_sets: list[DevSetData]) -> dict[str, Any]
         "warnings": [
             *facts["warnings"],
             *(warning for one in dev_sets for warning in one.warnings()),
-            *overlaps(data, dev_sets),
+            *overlaps(data.named_texts(), dev_sets),
         ],
     }
 

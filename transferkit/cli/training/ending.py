@@ -78,8 +78,8 @@ def _worth(found: Mapping[str, Any]) -> str:
             return "Not worth it: training moved no vector; raise the learning rate or the steps."
         case _:
             return (
-                f"Not shown to be worth it: {_ahead(closest)} against {closest['name']} is within twice the error; more "
-                "rows would tell."
+                f"Not shown to be worth it: {_ahead(closest)} against {closest['name']} is within twice the error; "
+                "more rows would tell."
             )
 
 
