@@ -6,6 +6,7 @@ reads such files reads these.
 
 import json
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict, dataclass, fields, replace
 from io import BytesIO
 from pathlib import Path
@@ -16,7 +17,7 @@ import numpy.typing as npt
 
 from transferkit.errors import ConfigError, first_line
 from transferkit.files.cells import text
-from transferkit.files.json import read_json, write_text
+from transferkit.files.json import parse_json, read_json, write_text
 from transferkit.files.manifest import sha256_file
 from transferkit.files.parts import PartFile
 from transferkit.files.tables import column_values, parquet_metadata
@@ -102,6 +103,14 @@ class VectorFile(PartFile):
             return whole
 
         self.complete(make)
+
+    def _as_begun(self, start: bytes) -> bytes:
+        with suppress(ValueError):  # no header of .npy, or a damaged one
+            (rows, width), *_ = np.lib.format.read_array_header_1_0(BytesIO(start[8:]))
+            finished = _npy_header(rows, width)
+            if start.startswith(finished):
+                return _npy_header(0, width) + start[len(finished) :]
+        return start
 
 
 def _npy_header(rows: int, width: int) -> bytes:
@@ -206,22 +215,17 @@ def _note(path: Path, *, where: str) -> tuple[Origin | None, str | None]:
         metadata = parquet_metadata(path, _KEY, where=where)
         if metadata is None:
             return None, None
-        said, way_out = _parsed(metadata), "embed the texts again"
+        said, way_out = {}, "embed the texts again"
+        with suppress(ConfigError):
+            said = parse_json(metadata, where=where)
     types = {field.name: int if field.name in ("rows", "width") else str for field in fields(Origin)}
+    said = said if isinstance(said, dict) else {}
     wrong = [name for name, kind in types.items() if type(said.get(name)) is not kind]
     if said.get("format") != FORMAT or wrong or (has_note(path) and type(said.get("sha256")) is not str):
         raise ConfigError(
             f"{where}: what it says of the vectors is damaged, or of another version of transferkit; {way_out}"
         )
     return Origin(**{name: said[name] for name in types}), said.get("sha256")
-
-
-def _parsed(metadata: str) -> dict[str, Any]:
-    try:
-        said = json.loads(metadata)
-    except (ValueError, RecursionError):
-        return {}
-    return said if isinstance(said, dict) else {}
 
 
 def _in_json(origin: Origin, **more: str) -> str:
