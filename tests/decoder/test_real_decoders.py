@@ -97,7 +97,6 @@ def test_a_text_has_one_vector_whoever_asks(name: str, home: Path, tmp_path: Pat
             if precision == "float32":
                 np.testing.assert_allclose(vectors, alone, atol=1e-5, err_msg=f"{pooling}, {way}")
             cosines = (vectors * alone).sum(1)
-            print(f"{name} {precision} {pooling} {way}: {np.abs(vectors - alone).max():.1e} {cosines.min():.6f}")
             assert cosines.min() >= LEAST, f"{pooling}, {way}: {texts[int(cosines.argmin())]!r}"
 
 
