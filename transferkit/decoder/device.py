@@ -165,11 +165,16 @@ def short_attention(model: PreTrainedModel, *, queries: int, keys: int) -> Itera
     config = model.config.get_text_config()
     usual = config._attn_implementation
     try:
-        if has_short_attention(model) and queries * keys <= _SHORT:
+        if has_short_attention(model) and is_short(queries, keys):
             config._attn_implementation = "eager"
         yield
     finally:
         config._attn_implementation = usual
+
+
+def is_short(queries: int, keys: int) -> bool:
+    """Whether so many positions that look at so many attend as :func:`short_attention` has it."""
+    return queries * keys <= _SHORT
 
 
 def has_short_attention(model: PreTrainedModel) -> bool:
