@@ -142,6 +142,16 @@ def test_the_chat_template_is_taken_where_there_is_one(chatty: Path, tiny: Tiny)
         paraphraser(tiny.source, chat=True)
 
 
+@pytest.mark.parametrize(
+    "template", ["{{ ''.__class__.__mro__ }}", "{% if %}", "{{ raise_exception('no') }}", "{{ 1 / 0 }}"]
+)
+def test_a_chat_template_that_fails_is_one_sentence(template: str, chatty: Path) -> None:
+    decoder = paraphraser(chatty).decoder
+    decoder.encoder.tokenizer.chat_template = template
+    with pytest.raises(ConfigError, match=r"its chat template fails \(.+\); use --no-chat, or mend the template"):
+        decoder.around(ParaphrasePrompt(name="a", source="b", chat="{text}", completion="{text}"))
+
+
 def test_a_chat_template_that_drops_the_message_is_refused(tmp_path: Path) -> None:
     folder = save(FAMILIES["llama"], tmp_path)
     tokenizer = AutoTokenizer.from_pretrained(folder)

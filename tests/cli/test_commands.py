@@ -320,3 +320,21 @@ def test_search_knows_its_checkpoint_before_it_reads_the_docstrings_of_the_machi
     monkeypatch.chdir(tmp_path)
     assert call(monkeypatch, "search", "a question", "--checkpoint", "nowhere") == 2
     assert "nowhere: no such checkpoint" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "error",
+    [MemoryError(), RuntimeError("[enforce fail at alloc_cpu.cpp:127] DefaultCPUAllocator: can't allocate memory")],
+    ids=["Python's", "torch's"],
+)
+def test_too_little_memory_is_one_sentence(
+    error: Exception, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fails(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr("transferkit.embed.files.embed_file", fails)
+    assert call(monkeypatch, "embed", "bundled", "texts.txt", "--out", "vectors.npy") == 1
+    said = capsys.readouterr().err
+    assert said.startswith("error: this machine has not enough memory for that; lower ")
+    assert len(said.splitlines()) == 1

@@ -148,8 +148,11 @@ def test_a_loss_that_diverges_fails_and_says_so_in_the_record(world: World, caps
     folder = only_run(world)
     checkpoint = folder.relative_to(world.here) / "checkpoint"
     stderr = capsys.readouterr().err
-    check_sentence(stderr, ("step 0: the loss is nan", "lower optim.lr", "step 0 (dev ", f"are kept in {checkpoint}"))
+    check_sentence(
+        stderr, ("step 0: the loss is nan", "raise loss.temperature", "step 0 (dev ", f"are kept in {checkpoint}")
+    )
     assert "resume" not in stderr
+    assert "optim.lr" not in stderr  # no rate has done anything yet
     record = json.loads((folder / "record.json").read_text())
     assert record["status"] == "failed"
     assert "step 0: the loss is nan" in record["error"]

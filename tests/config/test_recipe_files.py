@@ -7,12 +7,14 @@ from pathlib import Path
 
 import pytest
 
+from transferkit.config import recipe_files
 from transferkit.config.recipe_files import copy_recipe, list_families, new_family
 from transferkit.config.recipe_text import whole_text
 from transferkit.config.recipes import list_recipes, read_recipe, recipe_path
 from transferkit.config.schema import dump_yaml, read_yaml
 from transferkit.config.specs import find_spec
-from transferkit.errors import ConfigError
+from transferkit.errors import ConfigError, RefusedError
+from transferkit.files.json import write_text
 
 TASKS = ["train", "adapt", "baseline"]
 
@@ -83,6 +85,21 @@ def test_file_in_the_place_of_a_folder_is_one_sentence(tmp_path: Path) -> None:
     (tmp_path / "mine").write_text("", encoding="utf-8")
     with pytest.raises(ConfigError, match=r"adapt\.yaml: cannot be written"):
         copy_recipe("llama/adapt", tmp_path / "mine")
+
+
+def test_a_disk_that_is_full_halfway_leaves_nothing_in_the_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full_at_the_second(file: Path, text: str) -> None:
+        if file.name == "baseline.yaml":
+            raise OSError(28, "No space left on device")
+        write_text(file, text)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(recipe_files, "write_text", full_at_the_second)
+        with pytest.raises(RefusedError, match=r"baseline\.yaml: cannot be written \(No space left on device\)"):
+            copy_recipe("llama", tmp_path)
+    assert written(tmp_path) == []
+    copy_recipe("llama", tmp_path)
+    assert len(written(tmp_path)) == 3
 
 
 # A new family

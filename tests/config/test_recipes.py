@@ -69,6 +69,8 @@ def whole(name: str) -> str:
         ("optim.lr=fast", r"optim\.lr: expected a number, got the text 'fast'"),
         ("optim.lr=.inf", r"optim\.lr: .*finite.*, got inf"),
         ("optim.lr=0", r"optim\.lr: .*greater than 0, got 0"),
+        ("seed=4294967296", r"seed: .*less than or equal to 4294967295"),
+        ("lora.r=9223372036854775807", r"lora\.r: .*less than or equal to 1000000"),
         ("seed=true", r"seed: expected a whole number, got True"),
         ("data.dev.0.select=1", r"data\.dev\.0\.select: expected true or false, got 1"),
         ("data=3", r"data: expected a mapping, got 3"),

@@ -13,6 +13,7 @@ import torch
 from helpers.parts import TEXTS, load_reader, source_checkpoint
 from helpers.tiny import Tiny
 from safetensors.torch import load_file, save_file
+from transformers import AutoModel, AutoModelForCausalLM
 from zoo import FAMILIES, WORDS, save, tokenizer
 
 from transferkit.checkpoints.checkpoint import load
@@ -142,6 +143,23 @@ def test_pickled_weights_are_not_loaded(copy: Path) -> None:
     assert str(caught.value) == (
         f"{copy}: holds no safetensors weights; convert the checkpoint first (pickled weights are not loaded)"
     )
+
+
+def test_weights_that_another_user_wrote_for_himself_are_named(copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """safetensors says that there is no such file; the superuser, who may run this test, can read every one."""
+    file, real = copy / "model.safetensors", os.access
+    file.chmod(0)
+
+    def closed(*_: object, **__: object) -> None:
+        raise FileNotFoundError(f"No such file or directory: {file}")
+
+    monkeypatch.setattr(os, "access", lambda path, mode: Path(path) != file and real(path, mode))
+    monkeypatch.setattr(AutoModel, "from_pretrained", closed)
+    monkeypatch.setattr(AutoModelForCausalLM, "from_pretrained", closed)
+    with pytest.raises(
+        ConfigError, match=r"moved: its model\.safetensors may not be read by this user; change .* a\+r"
+    ):
+        load_reader(copy)
 
 
 def test_an_adapter_beside_the_weights_is_refused(checkpoint: Path, copy: Path) -> None:

@@ -14,8 +14,9 @@ import pytest
 from helpers.command_line import call
 from helpers.small_pretraining import ROOT
 from helpers.tiny import Tiny
+from helpers.ways import asked_in_every_way, embedded_in_another_process
 
-from transferkit.checkpoints.checkpoint import load
+from transferkit.checkpoints.checkpoint import load, save
 from transferkit.checkpoints.open import find_decoder
 from transferkit.config.specs import find_spec
 from transferkit.decoder.loading import load_tokenizer
@@ -67,6 +68,36 @@ def test_the_file_gives_the_vectors_of_its_folder(name: str, home: Path) -> None
     for pooling, (file, folder) in vectors.items():
         assert (file * folder).sum(1).min() >= 0.999, pooling
         assert (folder @ folder.T)[0, 1:].min() < 0.99  # texts do differ
+
+
+# Rounding decides whether the second or a later token of these becomes another attention sink of SmolLM2: in bfloat16
+# such a text has a cosine of down to 0.986 with its vector in float32, whatever the batch.
+SINKS = [
+    "open the contact alex in phonebook",
+    "Play the greatest 1966 album out there",
+    "book me a taxi to leith in half an hour",
+    "open td ameritrade",
+]
+LONG = " ".join(["a text of which a decoder reads more tokens than those that attend as short ones do"] * 9)
+LEAST = 0.9995  # cosine in bfloat16, in which products are rounded by the shape of a batch: 0.9998 was seen
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_a_text_has_one_vector_whoever_asks(name: str, home: Path, tmp_path: Path, precision: str) -> None:
+    texts = [TEXTS[0], TEXTS[3], TEXTS[6], *SINKS, LONG, LONG[20:]]
+    frozen = find_decoder(str(home / name), template="plain").load(dtype=precision, max_length=200)
+    for pooling in ("mean", "last"):
+        embedder = frozen.reread(template="{text}", pooling=pooling)
+        alone = np.concatenate([embedder.encode([text]) for text in texts])
+        found = asked_in_every_way(embedder, texts)
+        save(embedder, tmp_path / pooling, instructions={})
+        (found["embed"],) = embedded_in_another_process([tmp_path / pooling], texts, tmp_path)
+        (tmp_path / "0.npy").unlink()
+        for way, vectors in found.items():
+            if precision == "float32":
+                np.testing.assert_allclose(vectors, alone, atol=1e-5, err_msg=f"{pooling}, {way}")
+            cosines = (vectors * alone).sum(1)
+            assert cosines.min() >= LEAST, f"{pooling}, {way}: {texts[int(cosines.argmin())]!r}"
 
 
 def test_it_is_read_as_its_original_is(name: str, home: Path) -> None:

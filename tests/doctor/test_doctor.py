@@ -315,6 +315,44 @@ def test_what_lies_in_the_caches(monkeypatch: pytest.MonkeyPatch, tmp_path: Path
     assert {found[name].state for name in (COPIES, "transferkit")} == {"wrong"}
 
 
+@pytest.mark.parametrize(
+    "error", [PermissionError(13, "Permission denied"), OSError(36, "File name too long")], ids=lambda one: one.strerror
+)
+def test_a_folder_that_may_not_be_entered_is_a_fault_and_the_others_are_looked_at(
+    error: OSError, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    closed, real = tmp_path / "closed" / "inner", Path.stat
+
+    def stat(path: Path, **options: Any) -> os.stat_result:
+        if path == closed:
+            raise error
+        return real(path, **options)
+
+    monkeypatch.setattr(Path, "stat", stat)
+    monkeypatch.setenv(CACHE, str(closed))
+    for found in (named(places.examine_disk(closed)), named(places.examine_caches())):
+        assert found.pop("hub").state in ("ok", "note")
+        faults = [found[name] for name in ("runs", "cache", "transferkit") if name in found]
+        assert {(one.state, str(error.strerror) in one.found) for one in faults} == {("wrong", True)}
+        assert not any("install" in str(one.advice) for one in faults)
+
+
+def test_a_user_without_a_home_needs_another_folder(
+    call: Callable[..., int], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    """As in a container that runs under a number that no list of users knows."""
+    monkeypatch.delenv(CACHE)
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.setattr(os.path, "expanduser", lambda path: path)
+    found = named(places.examine_disk(tmp_path))
+    assert (found["cache"].state, found["cache"].advice) == ("wrong", f"name one with {CACHE}")
+    assert {"hub", "datasets"} <= named(places.examine_caches()).keys()
+    assert call("demo", "--runs", str(tmp_path)) == 2
+    assert capsys.readouterr().err.endswith(
+        f"this user has no home, and so no folder for caches; name one with {CACHE}\n"
+    )
+
+
 # The network
 
 

@@ -16,6 +16,7 @@ from helpers.set_folders import write_sets
 from helpers.tiny import Tiny
 from mteb.abstasks import AbsTask
 from mteb.mocks.mock_tasks import MockAggregatedTask, MockMultilingualClusteringFastTask, MockMultilingualSTSTask
+from mteb.results.task_result import TaskResult
 from rich.console import Console
 from zoo import WORDS
 
@@ -251,3 +252,28 @@ def test_a_score_that_was_edited_is_measured_again(sets: Path, tmp_path: Path) -
     notes.write_text(json.dumps(older) + "\n")  # of an earlier version, which sealed nothing
     result.write_text(whole)
     assert run(TfidfEncoder(), task, tmp_path).kept
+
+
+def test_a_disk_that_is_full_when_mteb_writes_ends_it(
+    sets: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The task before is kept, and no other one is computed in vain."""
+    command = ("tfidf", "--tasks-from", sets, "--tasks", "likeness,topics,intents", "--out", tmp_path, "--quiet")
+    real, written = TaskResult.to_disk, list[Path]()
+
+    def full_at_the_second(result: TaskResult, path: Path) -> None:
+        written.append(path)
+        if path != written[0]:
+            path.write_text('{"half', encoding="utf-8")
+            raise OSError(28, "No space left on device", str(path))
+        real(result, path)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(TaskResult, "to_disk", full_at_the_second)
+        assert evaluate(patch, *command) == 1
+    says = f"error: {written[-1]}: could not be written (No space left on device); the tasks before are kept, mend that"
+    assert capsys.readouterr().err == f"{says} and run it again\n"
+    assert len(set(written)) == 2
+    before = written[0].stat().st_mtime_ns
+    assert evaluate(monkeypatch, *command) == 0
+    assert written[0].stat().st_mtime_ns == before

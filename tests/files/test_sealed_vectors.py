@@ -8,7 +8,7 @@ import pyarrow
 import pyarrow.parquet
 import pytest
 
-from transferkit.errors import ConfigError
+from transferkit.errors import ConfigError, RunError
 from transferkit.files.vector_files import Origin, VectorFile, note_file, read_vectors
 
 TEXTS = ["a", "b", "c"]
@@ -134,3 +134,27 @@ def test_progress_that_was_edited_is_not_believed(key: str, value: object, tmp_p
     progress.write_text(json.dumps(json.loads(progress.read_text()) | {key: value}))
     with pytest.raises(ConfigError, match=r"\.out\.npy\.part: damaged"):
         VectorFile(tmp_path / "out.npy", identity=IDENTITY).resume()
+
+
+@pytest.mark.parametrize("suffix", [".npy", ".jsonl", ".parquet"])
+@pytest.mark.parametrize("at", ["flush", "flush_folder"], ids=["before the rename", "after it"])
+def test_an_output_that_was_nearly_finished_is_finished(
+    suffix: str, at: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The header of an .npy says how many rows there are, and is the last thing that is written."""
+    out = tmp_path / f"out{suffix}"
+    vectors = VectorFile(out, identity=IDENTITY)
+    vectors.append(TEXTS, VECTORS)
+
+    def refuse(_: Path) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(f"transferkit.files.parts.{at}", refuse)
+        with pytest.raises(RunError, match="all 3 vectors are kept"):
+            vectors.finish(ORIGIN)
+    if not out.exists():
+        again = VectorFile(out, identity=IDENTITY)
+        again.resume()
+        again.finish(ORIGIN)
+    assert np.array_equal(read_vectors(out, where="out")[1], VECTORS)

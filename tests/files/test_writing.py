@@ -22,6 +22,7 @@ from transferkit.files.json import write_text
 from transferkit.files.lock import sole_use
 from transferkit.files.manifest import new_folder, verify
 from transferkit.files.writable import refusal, writing
+from transferkit.report.pictures import write_figure
 
 OPEN = io.open
 CODES = (errno.ENOSPC, errno.EROFS, errno.EACCES, errno.EDQUOT, errno.ENOENT)
@@ -62,6 +63,15 @@ def test_a_real_limit_leaves_the_text_before(tmp_path: Path) -> None:
     with limited(3), pytest.raises(OSError, match="File too large"):
         write_text(tmp_path / "a.txt", "far longer than three bytes")
     assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [("a.txt", "before")]
+
+
+def test_a_real_limit_leaves_the_pictures_before(tmp_path: Path) -> None:
+    from matplotlib.figure import Figure
+
+    before = {path: path.read_bytes() for path in write_figure(Figure, tmp_path, "curves")}
+    with limited(100), pytest.raises(OSError, match="File too large"):
+        write_figure(lambda: Figure(figsize=(1, 1)), tmp_path, "curves")
+    assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
 
 
 def test_a_rename_that_is_refused_puts_the_old_folder_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,6 +3,8 @@
 import csv
 import io
 
+import pytest
+
 from transferkit.report.formats import count, memory, seconds, short_count, times
 from transferkit.report.raw import csv_text
 
@@ -34,3 +36,13 @@ def test_no_text_becomes_a_formula() -> None:
     rows = list(csv.DictReader(io.StringIO(csv_text(records), newline="")))
     assert [row["label"] for row in rows] == [*(f"'{sign}cmd" for sign in "=+-@\t"), "cmd"]
     assert {row["score"] for row in rows} == {"-1.5"}
+
+
+@pytest.mark.parametrize("text", ["\r=1+1", "a\r=1+1", "a\r\n=1+1", "\n=1+1"])
+def test_no_text_begins_a_row_of_its_own(text: str) -> None:
+    """A spreadsheet takes a lone carriage return for the end of a row."""
+    written = csv_text([{"name": text, "score": "1"}])
+    assert "\r" not in written
+    ((_, row),) = enumerate(csv.DictReader(io.StringIO(written, newline="")))
+    assert row["score"] == "1"
+    assert row["name"].startswith(("a\n=", "'\n="))

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import torch
 from helpers.parts import relative, source_checkpoint
-from helpers.ports import free_port
 from helpers.run_parts import Quiet, trial
 from helpers.tiny import Tiny
 from safetensors.torch import load_file, save_file
@@ -64,7 +63,9 @@ def all_steps(tiny: Tiny, source: Path) -> tuple[float, dict[str, Tensor]]:
 
 def main(root: str, source: str, results: str) -> None:
     """What each process runs."""
-    torch.distributed.init_process_group("gloo")
+    # They meet at a file: a port that was free a moment ago may be another test's by now.
+    number, of = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
+    torch.distributed.init_process_group("gloo", init_method=f"file://{results}/meet", rank=number, world_size=of)
     rank, _ = world()
     loss, gradients = all_steps(Tiny(Path(root)), Path(source))
     save_file({name: g.contiguous() for name, g in gradients.items()}, Path(results) / f"{rank}.safetensors")
@@ -77,7 +78,7 @@ def main(root: str, source: str, results: str) -> None:
 def test_two_processes_equal_one(tiny: Tiny, tmp_path: Path) -> None:
     source = source_checkpoint(tiny, tmp_path / "source")
     path = os.pathsep.join([str(Path(__file__).parents[1]), str(Path(__file__).parents[2])])
-    environment = os.environ | {"PYTHONPATH": path, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
+    environment = os.environ | {"PYTHONPATH": path}
     arguments = [sys.executable, __file__, str(tiny.root), str(source), str(tmp_path)]
     processes = [
         subprocess.Popen(arguments, env=environment | {"RANK": str(rank), "WORLD_SIZE": "2"}) for rank in range(2)

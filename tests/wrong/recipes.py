@@ -153,6 +153,17 @@ CASES = {
     ),
     "negative number": Case("train $TRAIN --set optim.lr=-1", ("optim.lr: ", "greater than 0", "got -1")),
     "infinite number": Case("train $TRAIN --set optim.lr=.inf", ("optim.lr: ", "finite", "got inf")),
+    **{
+        f"{key} that would overflow": Case(
+            f"train $TRAIN --set {key}={value}", (f"{key}: ", "less than or equal to 1000000")
+        )
+        for key, value in (
+            ("optim.lr", "1e38"),
+            ("optim.weight_decay", "1e39"),
+            ("optim.batch_size", "2147483647"),
+            ("eval.keep_states_gib", "1e300"),
+        )
+    },
     "warm-up as long as the run": Case(
         "train $TRAIN --set optim.warmup_steps=4", ("warmup_steps: expected fewer than steps (4), got 4",)
     ),

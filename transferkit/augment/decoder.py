@@ -11,7 +11,7 @@ from transferkit.augment.prompts import PLACE, ParaphrasePrompt
 from transferkit.augment.settings import Setup
 from transferkit.decoder.loading import DTYPES, input_embeddings, load_causal_lm, load_tokenizer, quiet_transformers
 from transferkit.decoder.tokens import TextEncoder, pad_left
-from transferkit.errors import ConfigError
+from transferkit.errors import ConfigError, first_line
 
 # Some chat templates write the date: a run that goes on tomorrow must not differ. transformers 5.23 lets no function be
 # handed to a template, so this one stands before it.
@@ -78,15 +78,20 @@ class Decoder:
 
     def _chat_text(self, message: str) -> str:
         tokenizer = self.encoder.tokenizer
-        text = tokenizer.apply_chat_template(
-            [{"role": "user", "content": message}],
-            chat_template=_CLOCK + tokenizer.get_chat_template(),
-            tokenize=False,
-            add_generation_prompt=True,
-            # Templates that do not know these ignore them.
-            enable_thinking=False,
-            date_string=_DATE,
-        )
+        try:
+            text = tokenizer.apply_chat_template(
+                [{"role": "user", "content": message}],
+                chat_template=_CLOCK + tokenizer.get_chat_template(),
+                tokenize=False,
+                add_generation_prompt=True,
+                # Templates that do not know these ignore them.
+                enable_thinking=False,
+                date_string=_DATE,
+            )
+        except Exception as error:  # it is a program, and may fail with anything
+            raise ConfigError(
+                f"{self.name}: its chat template fails ({first_line(error)}); use --no-chat, or mend the template"
+            ) from None
         return str(text)
 
     def answer(self, tokens: list[int]) -> str:

@@ -91,6 +91,14 @@ def _run() -> None:
     except TransferkitError as error:
         _say(f"error: {error}")
         sys.exit(error.exit_code)
+    except (MemoryError, RuntimeError) as error:
+        if not (isinstance(error, MemoryError) or "DefaultCPUAllocator" in str(error)):
+            raise
+        _say(
+            "error: this machine has not enough memory for that; lower what is read at once (--batch-size, "
+            "eval.batch_size, optim.micro_batch_size) or what is large in the recipe, or take a smaller decoder"
+        )
+        sys.exit(RunError.exit_code)
     except KeyboardInterrupt:  # outside of a verb
         _say("interrupted")
         sys.exit(130)

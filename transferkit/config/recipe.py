@@ -37,7 +37,9 @@ class Recipe(Strict):
         description="baseline only: the row to make; `--method` overrides it",
         json_schema_extra={"choices": [*baseline_methods()]},
     )
-    seed: int = Field(17, ge=0, description="order of the data, draws at the start; one run per seed, report three")
+    seed: int = Field(
+        17, ge=0, le=2**32 - 1, description="order of the data, draws at the start; one run per seed, report three"
+    )
     precision: Precision = Field(
         "auto",
         description="in which every model computes; `auto`: bfloat16 where it is at least 1.5 times as fast on this "

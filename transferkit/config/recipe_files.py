@@ -3,6 +3,7 @@
 import json
 import math
 import re
+from contextlib import suppress
 from difflib import SequenceMatcher
 from pathlib import Path
 from typing import get_args
@@ -160,7 +161,13 @@ def _write_new(texts: dict[Path, str]) -> None:
     for file in texts:
         if file.exists():
             raise ConfigError(f"{file}: exists already; remove it or choose another folder, nothing was written")
-    for file, text in texts.items():
-        with writing(f"{file}: cannot be written", way_out="mend that, or choose another folder"):
-            file.parent.mkdir(parents=True, exist_ok=True)
-            write_text(file, text)
+    try:
+        for file, text in texts.items():
+            with writing(f"{file}: cannot be written", way_out="mend that, or choose another folder"):
+                file.parent.mkdir(parents=True, exist_ok=True)
+                write_text(file, text)
+    except BaseException:  # half of them would be in the way of the next try
+        for file in texts:
+            with suppress(OSError):
+                file.unlink()
+        raise

@@ -25,12 +25,13 @@ Share = Annotated[float, Unit("share")]
 Gib = Annotated[float, Unit("GiB")]
 Seconds = Annotated[float, Unit("seconds")]
 MeanEigenvalue = Annotated[float, Unit("mean eigenvalue")]
+_LARGEST = 1_000_000  # of what would only overflow beyond it
 
 
 class LoraSection(Strict):
     """`peft` adapters on every linear layer."""
 
-    r: int = Field(8, ge=1, description="rank; a higher one has more capacity and takes more memory")
+    r: int = Field(8, ge=1, le=_LARGEST, description="rank; a higher one has more capacity and takes more memory")
     alpha: float = Field(16.0, gt=0, description="the update is scaled by alpha / r")
     dropout: Share = Field(0.0, ge=0, lt=1, description="dropout before the adapters")
 
@@ -244,7 +245,7 @@ class OptimSection(Strict):
         "`steps` are left, so a cool-down may never begin; absent: no limit",
     )
     batch_size: Examples = Field(
-        48, ge=2, description="a step, over all processes; sets the number of in-batch negatives"
+        48, ge=2, le=_LARGEST, description="a step, over all processes; sets the number of in-batch negatives"
     )
     micro_batch_size: Texts | None = Field(
         None,
@@ -254,16 +255,20 @@ class OptimSection(Strict):
     lr: float = Field(
         1e-3,
         gt=0,
+        le=_LARGEST,
         description="of all that learns outside the alignment: Prompting LLM, adapters, free vectors (these in units "
         "of the root mean square of the decoder's token embeddings)",
     )
     lr_alignment: float = Field(
-        3e-3, gt=0, description="of W, in units of that size over the same of the Prompting LLM's token embeddings"
+        3e-3,
+        gt=0,
+        le=_LARGEST,
+        description="of W, in units of that size over the same of the Prompting LLM's token embeddings",
     )
-    lr_offset: float = Field(1e-2, gt=0, description="of the offsets, in units of that size")
+    lr_offset: float = Field(1e-2, gt=0, le=_LARGEST, description="of the offsets, in units of that size")
     warmup_steps: Steps = Field(0, ge=0, description="linear, then constant; fewer than `steps`")
     cooldown_steps: Steps = Field(0, ge=0, description="the last ones: learning rates fall linearly to zero")
-    weight_decay: float = Field(0.0, ge=0, description="of AdamW")
+    weight_decay: float = Field(0.0, ge=0, le=_LARGEST, description="of AdamW")
     clip_norm: float | None = Field(1.0, gt=0, description="largest gradient norm; `null`: no limit")
 
     @model_validator(mode="after")
@@ -289,6 +294,7 @@ class EvalSection(Strict):
     keep_states_gib: Gib = Field(
         0.0,
         ge=0,
+        le=_LARGEST,
         description="memory for what a frozen backbone has read of the dev texts and of the readout's sample: "
         "evaluations get faster, scores stay the same",
     )

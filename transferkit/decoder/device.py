@@ -85,14 +85,14 @@ def _speeds() -> dict[str, float]:
 
 def keep(name: str, key: str, value: Any) -> None:
     """Note something in a file of the cache, where that can be written."""
-    with suppress(OSError, RuntimeError):  # the second one where the user has no home
+    with suppress(OSError, ConfigError):
         cache_folder().mkdir(parents=True, exist_ok=True)
         write_json(cache_folder() / name, recalled(name) | {key: value})
 
 
 def recalled(name: str) -> dict[str, Any]:
     """All that was noted in a file of the cache; nothing where it cannot be read."""
-    with suppress(ConfigError, RuntimeError):
+    with suppress(ConfigError):
         return read_json(cache_folder() / name)
     return {}
 
@@ -101,10 +101,16 @@ def cache_folder() -> Path:
     """Where measurements, and the decoder that the demo brought, are kept: ``TRANSFERKIT_CACHE``, else the user's.
 
     The latter is ``transferkit`` in the user's folder for caches.
+
+    Raises:
+        ConfigError: nothing names it, and the user has no home, as in some containers.
     """
     if given := os.environ.get(CACHE):
         return Path(given)
-    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "transferkit"
+    try:
+        return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "transferkit"
+    except RuntimeError:
+        raise ConfigError(f"this user has no home, and so no folder for caches; name one with {CACHE}") from None
 
 
 def _machine(device: torch.device) -> str:
@@ -159,11 +165,16 @@ def short_attention(model: PreTrainedModel, *, queries: int, keys: int) -> Itera
     config = model.config.get_text_config()
     usual = config._attn_implementation
     try:
-        if has_short_attention(model) and queries * keys <= _SHORT:
+        if has_short_attention(model) and is_short(queries, keys):
             config._attn_implementation = "eager"
         yield
     finally:
         config._attn_implementation = usual
+
+
+def is_short(queries: int, keys: int) -> bool:
+    """Whether so many positions that look at so many attend as :func:`short_attention` has it."""
+    return queries * keys <= _SHORT
 
 
 def has_short_attention(model: PreTrainedModel) -> bool:

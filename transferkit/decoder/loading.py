@@ -3,11 +3,12 @@
 import errno
 import importlib.util
 import math
+import os
 import re
 import sys
 import warnings
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, cast
 
@@ -226,8 +227,17 @@ def quiet_transformers() -> Iterator[None]:
         transformers_logging.enable_progress_bar()
 
 
+def _files(location: str) -> list[Path]:
+    """In a local folder that this user may list."""
+    with suppress(OSError):
+        return sorted(Path(location).iterdir())
+    return []
+
+
 def _reason(location: str, error: Exception) -> str:
     text = " ".join(str(error).split())
+    if closed := [file.name for file in _files(location) if not os.access(file, os.R_OK)]:
+        return f"its {closed[0]} may not be read by this user; change the file's mode (chmod a+r)"
     if isinstance(error, OSError) and error.errno == errno.ENOSPC:
         return "the disk is full; make room for the hub's files, or name another folder for them in HF_HOME"
     on_hub = not Path(location).is_dir() and isinstance(error, OSError)

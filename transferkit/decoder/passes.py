@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 from transformers import PreTrainedModel
 from transformers.cache_utils import Cache
 
@@ -17,7 +18,7 @@ from transferkit.decoder.device import short_attention
 from transferkit.decoder.loading import input_embeddings
 from transferkit.decoder.pooling import mean, pool
 from transferkit.decoder.text_states import TextState
-from transferkit.decoder.tokens import Rows, TextEncoder, pad_left, positions
+from transferkit.decoder.tokens import Rows, TextEncoder, in_order, pad_left, positions
 from transferkit.errors import ConfigError
 
 
@@ -38,6 +39,19 @@ class Hidden:
     def pool(self, how: str) -> Tensor:
         """One vector a row, as :func:`transferkit.decoder.pooling.pool` gives it."""
         return pool(self.states, self.mask, self.soft, self.static, how=how)
+
+
+def joined(parts: Sequence[Hidden], groups: Sequence[Sequence[int]], *, static: Callable[[], Tensor]) -> Hidden:
+    """The rows of a batch that were read in ``groups``, in their order; shorter ones are padded on the left."""
+    longest = max(part.mask.shape[1] for part in parts)
+    order = in_order(groups)
+
+    def whole(tensors: list[Tensor]) -> Tensor:
+        padded = [pad(one, (0, 0) * (one.dim() - 2) + (longest - one.shape[1], 0)) for one in tensors]
+        return torch.cat(padded)[order]
+
+    states, mask, soft = ([getattr(part, name) for part in parts] for name in ("states", "mask", "soft"))
+    return Hidden(whole(states), whole(mask), whole(soft), static)
 
 
 class Passes:
@@ -125,7 +139,9 @@ class Passes:
         mask = torch.cat([before_mask, soft_mask, after_mask], dim=1)
         soft_at = torch.cat([torch.zeros_like(before_mask), soft_mask, torch.zeros_like(after_mask)], dim=1)
         # Stable sort on "is real": padding moves to the left, everything else keeps its order.
-        order = mask.long().argsort(dim=1, stable=True)
+        # So much of it as the longest row leaves is cut off: how a row attends depends on the width.
+        longest = max(len(a) + len(b) for a, b in zip(rows.before, rows.after, strict=True)) + soft_ids.shape[1]
+        order = mask.long().argsort(dim=1, stable=True)[:, -longest:]
         mask, soft_at = mask.gather(1, order), soft_at.gather(1, order)
         ids = torch.cat([before, soft_ids, after], dim=1).gather(1, order)
         embeds = None

@@ -4,16 +4,18 @@ What stands before the soft tokens runs without gradient into a KV cache; the so
 gradient on top of it. Whether a decoder's cached pass is exact is measured when it is loaded, never looked up.
 """
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
+from functools import partial
 from typing import Final
 
 from torch import Tensor
 
 from transferkit.config.template import Template
 from transferkit.decoder.decoder import Decoder
-from transferkit.decoder.passes import Hidden
+from transferkit.decoder.device import is_short
+from transferkit.decoder.passes import Hidden, joined
 from transferkit.decoder.text_states import TextState, TextStateMemory
-from transferkit.decoder.tokens import Rows, TemplateEncoder
+from transferkit.decoder.tokens import Rows, TemplateEncoder, alike
 from transferkit.errors import ConfigError
 
 
@@ -79,9 +81,32 @@ class Reader:
         Gradients flow into ``soft`` and, on the full path, into whatever adapters the trunk carries. With ``memory``
         text that was read before is not read again; only the cached path has such text.
 
+        Rows that attend as short ones do are read apart from longer ones, so that no row is rounded in another way
+        beside a long one than alone.
+
         Raises:
             ConfigError: a full pass on a decoder whose padded rows are not exact.
         """
+        groups = self._alike(rows, 0 if soft is None else soft.shape[1])
+        if len(groups) < 2:
+            return self._read(rows, soft, memory)
+        parts = [self._read(rows.take(at), None if soft is None else soft[at], memory) for at in groups]
+        return joined(parts, groups, static=partial(self.decoder.passes.mean_token_embeddings, rows))
+
+    def _alike(self, rows: Rows, soft_tokens: int) -> list[list[int]]:
+        """Places of rows that attend in one way, by themselves."""
+        if not self.decoder.passes.short_attention:
+            return [[*range(len(rows.before))]]
+        cached = soft_tokens > 0 and self.takes_cached_path(rows)
+        keys: list[Hashable] = []
+        for before, after in zip(map(len, rows.before), map(len, rows.after), strict=True):
+            total = before + soft_tokens + after
+            keys.append(
+                (is_short(before, before), is_short(total - before, total)) if cached else is_short(total, total)
+            )
+        return alike(keys)
+
+    def _read(self, rows: Rows, soft: Tensor | None, memory: TextStateMemory | None) -> Hidden:
         passes = self.decoder.passes
         soft = None if soft is None else soft.to(passes.dtype)
         if soft is not None and self.takes_cached_path(rows):

@@ -2,7 +2,7 @@
 
 import threading
 from array import array
-from collections.abc import Iterable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from copy import copy
 from dataclasses import dataclass, field
 from statistics import median
@@ -184,6 +184,23 @@ class Rows:
     def num_tokens(self) -> int:
         """Real tokens in the batch, soft tokens not counted."""
         return sum(map(len, self.before)) + sum(map(len, self.after))
+
+    def take(self, places: Sequence[int]) -> "Rows":
+        """Some of the rows."""
+        return Rows(*([ids[i] for i in places] for ids in (self.before, self.after, self.texts) if ids))
+
+
+def alike(keys: Sequence[Hashable]) -> list[list[int]]:
+    """Places of equal keys, group by group."""
+    groups: dict[Hashable, list[int]] = {}
+    for place, key in enumerate(keys):
+        groups.setdefault(key, []).append(place)
+    return list(groups.values())
+
+
+def in_order(groups: Sequence[Sequence[int]]) -> Tensor:
+    """Index that puts what was made group by group back in its places."""
+    return torch.tensor([place for group in groups for place in group]).argsort()
 
 
 class TemplateEncoder:

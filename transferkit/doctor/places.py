@@ -3,10 +3,12 @@
 import os
 import shutil
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryFile
 
 from transferkit.doctor.findings import GIB, Finding, in_words
+from transferkit.errors import ConfigError
 from transferkit.files.locations import COPIES
 
 _TOO_LITTLE, _LITTLE = GIB, 5 * GIB
@@ -17,15 +19,20 @@ def examine_disk(runs: Path) -> Iterator[Finding]:
     from transferkit.decoder.device import CACHE, cache_folder
 
     yield _folder("runs", runs, "choose another folder with --runs")
-    yield _folder("cache", cache_folder(), f"choose another folder with {CACHE}")
+    try:
+        yield _folder("cache", cache_folder(), f"choose another folder with {CACHE}")
+    except ConfigError:
+        yield Finding(
+            "disk", "cache", "wrong", "this user has no home, and so no folder for caches", f"name one with {CACHE}"
+        )
     from huggingface_hub import constants
 
     yield _folder("hub", Path(constants.HF_HUB_CACHE), "choose another folder with HF_HOME")
 
 
 def _folder(name: str, folder: Path, advice: str) -> Finding:
-    there = next(one for one in (folder, *folder.absolute().parents) if one.exists())
     try:
+        there = next(one for one in (folder, *folder.absolute().parents) if one.exists())
         with TemporaryFile(dir=there):  # the rights alone do not tell of a disk that is mounted to be read
             pass
         free = shutil.disk_usage(there).free
@@ -43,7 +50,8 @@ def examine_caches() -> Iterator[Finding]:
     """What lies in the folders that transferkit and the hub's libraries keep, and in that of local copies."""
     from transferkit.decoder.device import cache_folder
 
-    yield _content("transferkit", cache_folder())
+    with suppress(ConfigError):  # of a user without a home, as the disk's findings say
+        yield _content("transferkit", cache_folder())
     from huggingface_hub import constants
 
     yield _content("hub", Path(constants.HF_HUB_CACHE))
@@ -57,9 +65,14 @@ def examine_caches() -> Iterator[Finding]:
 
 
 def _content(name: str, folder: Path) -> Finding:
-    if not folder.exists():
+    try:
+        is_there, is_folder = folder.exists(), folder.is_dir()
+    except OSError as error:
+        advice = "mend its rights, or name another folder"
+        return Finding("caches", name, "wrong", f"{folder}: cannot be looked at ({error.strerror or error})", advice)
+    if not is_there:
         return Finding("caches", name, "ok", f"{folder}: not there yet")
-    if not folder.is_dir():
+    if not is_folder:
         advice = "move the file away, or name another folder"
         return Finding("caches", name, "wrong", f"{folder}: a file where a folder is needed", advice)
     count, size = _size(folder)

@@ -24,14 +24,14 @@ from rich.progress import TaskID
 from transferkit import __version__
 from transferkit.data.hub import quiet_datasets
 from transferkit.decoder.tokens import cut_in_words
-from transferkit.errors import TransferkitError, first_line
+from transferkit.errors import RefusedError, TransferkitError, first_line
 from transferkit.evaluation.dataset_columns import columns_in_blocks
 from transferkit.evaluation.encoder import TextEncoder
 from transferkit.evaluation.instructions import by_part, inner_tasks
 from transferkit.evaluation.rows import TaskRow
 from transferkit.evaluation.tables import write_tables
 from transferkit.files.manifest import sha256_file
-from transferkit.files.writable import writing
+from transferkit.files.writable import disk_refused, refusal, writing
 from transferkit.progress import say, texts_bar, warn
 from transferkit.report.formats import count, percent, score, seconds
 from transferkit.runs.folder import SEAL, read_metrics, record_sha256, write_metrics
@@ -74,8 +74,7 @@ def run_tasks(
         group = []
         for encoder in given:
             if (key := (encoder.name, encoder.method, encoder.revision)) in seen:
-                message = f"{encoder.name}: {encoder.method}  was given before, under another name"
-                say(message, console)
+                say(f"{encoder.name}: {encoder.method}  was given before, under another name", console)
             else:
                 group.append(encoder)
             seen.add(key)
@@ -186,6 +185,9 @@ def _evaluate(
     except TransferkitError:
         raise
     except Exception as error:  # loaders, networks and scikit-learn have no common base class
+        if disk_refused(error):  # not a fault of this task alone
+            where = getattr(error, "filename", None) or cache.cache_path
+            raise RefusedError(f"{where}: could not be written ({refusal(error)})", _GO_ON) from None
         return f"{type(error).__name__}: {first_line(error)}"
     if found.task_results:
         return found.task_results[0]

@@ -77,15 +77,20 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write text beside and rename; a power cut leaves the old text or the new one, whole."""
+    """Write text as UTF-8, as :func:`write_bytes` does."""
+    write_bytes(path, text.encode())
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write beside and rename; a full disk or a power cut leaves the old file or the new one, whole."""
     beside = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        beside.write_text(text, encoding="utf-8")
+        beside.write_bytes(content)
         flush(beside)
         beside.replace(path)
     except OSError:
         with suppress(OSError):
-            beside.unlink()  # half a text on a full disk helps nobody
+            beside.unlink()  # half a file on a full disk helps nobody
         raise
     flush_folder(path.parent)
 

@@ -19,6 +19,7 @@ from transferkit.files.writable import writing
 
 FORMAT = 1
 _LONGEST = 40  # characters of a setting that a message shows
+_START = 1 << 10  # bytes, in which every header lies
 _OWN = ("format", "rows", "bytes", "identity", "sha256")  # keys of the progress file; all others are facts
 
 
@@ -128,12 +129,17 @@ class PartFile:
         """
         if not isinstance(size, int) or not 0 <= size <= self.part.stat().st_size:
             raise self.damaged()
-        digest = sha256()
         with self.part.open("rb") as file:
+            digest = sha256(self._as_begun(file.read(min(size, _START))))
+            size -= file.tell()
             while size and (read := file.read(min(size, 1 << 20))):
                 digest.update(read)
                 size -= len(read)
         return digest
+
+    def _as_begun(self, start: bytes) -> bytes:
+        """What the first bytes of the part, here ``start``, were before ``make`` of :meth:`complete` changed them."""
+        return start
 
     def _seal(self, digest: "hashlib._Hash", counts: dict[str, int], facts: dict[str, Any]) -> str:
         """Of the bytes that count and of all that is said of them."""
@@ -145,7 +151,8 @@ class PartFile:
         """Make the part the finished file.
 
         Args:
-            make: part -> the file that becomes the output, the part itself or another one beside it.
+            make: part -> the file that becomes the output, the part itself or another one beside it. It may change
+                the first bytes of the part, where :meth:`_as_begun` knows what they were.
 
         Raises:
             RunError: the disk refused; the part is kept.

@@ -6,7 +6,9 @@ reads such files reads these.
 
 import json
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict, dataclass, fields, replace
+from functools import partial
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -16,7 +18,7 @@ import numpy.typing as npt
 
 from transferkit.errors import ConfigError, first_line
 from transferkit.files.cells import text
-from transferkit.files.json import read_json, write_text
+from transferkit.files.json import parse_json, read_json, write_text
 from transferkit.files.manifest import sha256_file, sha256_rows
 from transferkit.files.parts import PartFile
 from transferkit.files.tables import column_values, parquet_metadata
@@ -103,17 +105,20 @@ class VectorFile(PartFile):
 
         self.complete(make)
 
+    def _as_begun(self, start: bytes) -> bytes:
+        with suppress(ValueError):  # no header of .npy, or a damaged one
+            (rows, width), *_ = np.lib.format.read_array_header_1_0(BytesIO(start[8:]))
+            finished = _npy_header(rows, width)
+            if start.startswith(finished):
+                return _npy_header(0, width) + start[len(finished) :]
+        return start
+
 
 def _npy_header(rows: int, width: int) -> bytes:
     """The same length for any number of rows: numpy leaves room for the first axis to grow."""
     buffer = BytesIO()
-    shape = {"descr": "<f4", "fortran_order": False, "shape": (rows, width)}
-    np.lib.format.write_array_header_1_0(buffer, shape)
+    np.lib.format.write_array_header_1_0(buffer, {"descr": "<f4", "fortran_order": False, "shape": (rows, width)})
     return buffer.getvalue()
-
-
-def _npy_block(texts: list[str], vectors: Vectors) -> bytes:
-    return vectors.astype("<f4", copy=False).tobytes()
 
 
 def _npy_finish(part: Path, origin: Origin) -> Path:
@@ -166,7 +171,7 @@ def _parquet_finish(part: Path, origin: Origin) -> Path:
 
 
 _KINDS = {
-    ".npy": _Kind(lambda width: _npy_header(0, width), _npy_block, _npy_finish),
+    ".npy": _Kind(partial(_npy_header, 0), lambda _, vectors: vectors.astype("<f4").tobytes(), _npy_finish),
     ".jsonl": _Kind(lambda width: b"", _jsonl_block, lambda part, origin: part),
     ".parquet": _Kind(lambda width: bytes(_arrow_schema().serialize()), _arrow_block, _parquet_finish),
 }
@@ -208,22 +213,17 @@ def _note(path: Path, *, where: str) -> tuple[Origin | None, str | None]:
         metadata = parquet_metadata(path, _KEY, where=where)
         if metadata is None:
             return None, None
-        said, way_out = _parsed(metadata), "embed the texts again"
+        said, way_out = {}, "embed the texts again"
+        with suppress(ConfigError):
+            said = parse_json(metadata, where=where)
     types = {field.name: int if field.name in ("rows", "width") else str for field in fields(Origin)}
+    said = said if isinstance(said, dict) else {}
     wrong = [name for name, kind in types.items() if type(said.get(name)) is not kind]
     if said.get("format") != FORMAT or wrong or (has_note(path) and type(said.get("sha256")) is not str):
         raise ConfigError(
             f"{where}: what it says of the vectors is damaged, or of another version of transferkit; {way_out}"
         )
     return Origin(**{name: said[name] for name in types}), said.get("sha256")
-
-
-def _parsed(metadata: str) -> dict[str, Any]:
-    try:
-        said = json.loads(metadata)
-    except (ValueError, RecursionError):
-        return {}
-    return said if isinstance(said, dict) else {}
 
 
 def _in_json(origin: Origin, **more: str) -> str:
@@ -241,8 +241,7 @@ def read_vectors(path: Path, *, where: str) -> tuple[list[str] | None, Vectors]:
         ConfigError: no such file, one of another kind, rows that are no vectors of one length, or a file that was
             changed since it said what made it.
     """
-    suffix = path.suffix.lower()
-    if suffix not in SUFFIXES:
+    if (suffix := path.suffix.lower()) not in SUFFIXES:
         raise ConfigError(f"{where}: expected a file ending in {', '.join(SUFFIXES)}, got {suffix or path.name!r}")
     if not path.is_file():
         raise ConfigError(f"{where}: no such file; `transferkit embed CHECKPOINT TEXTS --out {path.name}` makes one")
@@ -292,9 +291,9 @@ def _npy_read(path: Path, *, where: str) -> Vectors:
         vectors: Vectors = np.load(path, mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
         raise ConfigError(f"{where}: cannot be read as npy ({first_line(error)}); embed the texts again") from None
-    if vectors.ndim == 2 and vectors.dtype.kind == "f" and not np.isfinite(vectors).all():
-        raise ConfigError(f"{where}: holds NaN or infinity; embed the texts again")
     if vectors.ndim != 2 or vectors.dtype.kind != "f" or not vectors.size:
         got = f"{vectors.dtype} of shape {vectors.shape}"
         raise ConfigError(f"{where}: expected numbers of shape (texts, width), got {got}; embed the texts again")
+    if not np.isfinite(vectors).all():
+        raise ConfigError(f"{where}: holds NaN or infinity; embed the texts again")
     return vectors

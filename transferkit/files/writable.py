@@ -1,5 +1,6 @@
 """Whether something could be written, found out before the work that makes it; and the sentence where it could not."""
 
+import errno
 import os
 import re
 from collections.abc import Iterator
@@ -11,6 +12,7 @@ from safetensors import SafetensorError
 from transferkit.errors import ConfigError, RefusedError
 
 _NUMBER = re.compile(r"\(os error (\d+)\)")  # how libraries in Rust end what the system told them
+_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO)
 
 
 def check_writable(parent: Path, *, option: str = "--runs") -> None:
@@ -69,3 +71,8 @@ def refusal(error: Exception) -> str | None:
     if isinstance(error, OSError):
         return error.strerror or str(error)
     return str(error) if isinstance(error, SafetensorError) else None
+
+
+def disk_refused(error: Exception) -> bool:
+    """Whether the disk is full, read-only or broken: whatever is written there next will be refused too."""
+    return isinstance(error, OSError) and error.errno in _DISK

@@ -19,12 +19,12 @@ from transformers.pytorch_utils import Conv1D
 
 from transferkit.config.sections import Computed, LoraSection, Relaxation
 from transferkit.decoder.cache import fork
-from transferkit.decoder.device import short_attention
+from transferkit.decoder.device import is_short, short_attention
 from transferkit.decoder.exactness import LEAST, TIMES_ROUNDING
 from transferkit.decoder.loading import input_embeddings, load_causal_lm, load_tokenizer
 from transferkit.decoder.passes import per_layer_inputs
 from transferkit.decoder.pooling import mean
-from transferkit.decoder.tokens import CutTexts, TextEncoder, pad_left, positions
+from transferkit.decoder.tokens import CutTexts, TextEncoder, alike, in_order, pad_left, positions
 from transferkit.errors import ConfigError
 from transferkit.prompting.adapters import add_lora, merged
 
@@ -157,8 +157,12 @@ class PromptingLLM(nn.Module):
     def forward(self, prompts: Sequence[str]) -> Tensor:
         """Soft tokens (B, k, d_p), fp32, one row a prompt; gradients reach every weight that is used."""
         rows = self.encoder.texts(prompts, max_length=self.max_length, cut=self.cut_texts)
-        ids, mask = pad_left([self.encoder.bos + row or [self.encoder.filler] for row in rows], device=self.device)
-        return self.generate(ids, mask)
+        rows = [self.encoder.bos + row or [self.encoder.filler] for row in rows]
+        # No prompt may be rounded in another way beside a long one than alone: see :class:`Reader`.
+        short, last = self.short_attention and self.precision == "bfloat16", self.tokens - 1
+        groups = alike([not short or (is_short(n, n), is_short(n + last, n + last)) for n in map(len, rows)])
+        soft = [self.generate(*pad_left([rows[i] for i in some], device=self.device)) for some in groups]
+        return torch.cat(soft)[in_order(groups)]
 
     def generate(self, ids: Tensor, mask: Tensor) -> Tensor:
         """Soft tokens (B, k, d_p) after left-padded ``ids`` (B, T) with ``mask`` (B, T)."""

@@ -1,8 +1,11 @@
 """The look that all pictures share, and how one is written. matplotlib is imported inside the functions only."""
 
 from collections.abc import Callable
+from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from transferkit.files.json import write_bytes
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -53,8 +56,13 @@ def write_figure(draw: Callable[[], "Figure"], folder: Path, name: str) -> list[
         matplotlib.rcParams.update(STYLE)
         figure = draw()
         png, svg = folder / f"{name}.png", folder / f"{name}.svg"
-        figure.savefig(png, dpi=150, facecolor=PAPER, metadata={"Software": None})
-        figure.savefig(svg, facecolor=PAPER, metadata={"Date": None, "Creator": None})
+        options: tuple[dict[str, Any], ...] = (
+            {"format": "png", "dpi": 150, "metadata": {"Software": None}},
+            {"format": "svg", "metadata": {"Date": None, "Creator": None}},
+        )
+        for file, one in zip((png, svg), options, strict=True):
+            figure.savefig(drawn := BytesIO(), facecolor=PAPER, **one)
+            write_bytes(file, drawn.getvalue())
     return [png, svg]
 
 

@@ -16,6 +16,8 @@ from transferkit.training.distributed import any_process, average_gradients, gat
 from transferkit.training.lessons import Lessons
 from transferkit.training.losses import contrastive_loss, teaching_loss
 
+_AT_ONCE = "raise loss.temperature, or compute with precision: float32"
+
 
 class Diverged(RunError):
     """Loss or gradient is no longer a number; the weights are those before the step."""
@@ -46,13 +48,15 @@ def training_step(
     value = backward(
         embedder, batch, loss, micro_batch_size=micro, seed=seed, step=step, lessons=lessons, readout=readout
     )
+    # Before the first step no rate has done anything yet.
+    remedy = embedder.divergence_remedy if step else _AT_ONCE
     if any_process(not bool(torch.isfinite(value)), device=parameters[0].device):
-        raise Diverged(f"step {step}: the loss is {float(value)}; {embedder.divergence_remedy}")
+        raise Diverged(f"step {step}: the loss is {float(value)}; {remedy}")
     average_gradients(parameters)
     # A limit of infinity changes no bit of them.
     norm = float(nn.utils.clip_grad_norm_(parameters, math.inf if optim.clip_norm is None else optim.clip_norm))
     if not math.isfinite(norm):  # in all processes, for they share it
-        raise Diverged(f"step {step}: the gradient's norm is {norm}; {embedder.divergence_remedy}")
+        raise Diverged(f"step {step}: the gradient's norm is {norm}; {remedy}")
     optimizer.step()
     return total(float(value), device=parameters[0].device) / world()[1]
 
