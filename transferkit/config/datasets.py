@@ -177,5 +177,5 @@ class DataSection(Strict):
 
     def in_words(self) -> str:
         """Where its sets come from, shortly."""
-        sets = [*self.train, *self.dev]
+        sets: list[TrainSet | DevSet] = [*self.train, *self.dev]
         return ", ".join(dict.fromkeys(str(one.path or one.hub_id or one.builtin) for one in sets))

@@ -38,7 +38,7 @@ class DevSetData:
     """
 
     name: str
-    kind: Literal["knn", "sts", "retrieval", "clustering", "texts"]
+    kind: Literal["knn", "sts", "retrieval", "pairs", "clustering", "texts"]
     select: bool
     texts: list[str]
     instructions: list[str]

@@ -103,7 +103,7 @@ def _refuse_mixed(named: Mapping[str, str]) -> None:
 def _by_name(there: Sequence[str], named: Mapping[str, str]) -> dict[str, str] | None:
     """Roles of pairs or of labelled texts where both have a column with a usual name, or one that was named."""
     for kind in ("pairs", "labelled"):
-        roles = ROLES[kind]  # type: ignore[index]
+        roles = ROLES[kind]
         if named and not set(named) <= set(roles):
             continue
         found = {role: named.get(role) or _usual(role, there, taken=named.values()) for role in roles}
