@@ -49,6 +49,7 @@ from transferkit.training import loop
 FAULTS = ("SILENT", "TRACEBACK", "NAMELESS")
 TEXTS = ("open the window", "how do I sort a list of numbers?", "the capital of a country", "a b c")
 QUIET = Console(quiet=True)
+USED = "used"  # folder of the copies; a run that is taken up must lie where it began
 # Keys of a description whose values the weights know too: another value that is taken for true is a silent fault.
 BOUND = ("kind", "prompting.tokens", "alignment.offset", "readout.kind", "readout.width", "backbone.identity")
 
@@ -111,9 +112,9 @@ def measure(work: Path, *, count: int, seed: int = 0, only: Sequence[str] | None
         subjects = [one for one in make_subjects(work / "whole", only) if not only or one.name in only]
         whole = sum(one.share for one in subjects)
         for subject in subjects:
-            expected = subject.use(_copy(subject, work / "expected"))
+            expected = subject.use(_copy(subject, work / USED))
             for number in range(max(1, round(count * subject.share / whole))):
-                found.append(judge(subject, expected, work / "damaged", seed=seed + number))
+                found.append(judge(subject, expected, work / USED, seed=seed + number))
     return found
 
 
@@ -327,7 +328,7 @@ def write_data(folder: Path) -> None:
 
 def _runs(work: Path) -> list[Subject]:
     """A run that is taken up from its states, and finished runs that are compared."""
-    data, runs, kept = work / "data", work / "runs", work / "kept"
+    data, runs, kept, began = work / "data", work / "runs", work / "kept", work.parent / USED / "inner"
     write_data(data)
     inputs = Inputs(source=BUNDLED, data_dir=data)
     save = loop.save_state
@@ -339,7 +340,8 @@ def _runs(work: Path) -> list[Subject]:
             shutil.copytree(folder, kept / folder.name)
 
     with patch.object(loop, "save_state", kept_state):
-        done = runner.start(recipe("adapt", optim={"steps": 6, "batch_size": 4}), inputs, runs=runs, console=QUIET)
+        done = runner.start(recipe("adapt", optim={"steps": 6, "batch_size": 4}), inputs, runs=began, console=QUIET)
+    shutil.copytree(done, runs / done.name)
     for method in ("frozen", "tfidf"):
         runner.start(recipe("baseline", method=method), Inputs(None, data), runs=runs, console=QUIET)
     state = kept / done.name

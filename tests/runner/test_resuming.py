@@ -77,6 +77,18 @@ def test_a_folder_elsewhere_is_refused(interrupted: Path, how: Any) -> None:
     assert record(other)["resumed"][0]["forced"] == {"run": ["run", "other"]}
 
 
+def test_so_is_one_of_the_same_name_elsewhere_but_where_a_study_keeps_it(interrupted: Path) -> None:
+    other = interrupted.parent / "elsewhere" / interrupted.name
+    shutil.copytree(interrupted, other)
+    with pytest.raises(ConfigError, match=r"folder was '.*run' and is '.*elsewhere/run'\); put it back"):
+        resume(other, console=QUIET)
+    again = interrupted.parent / "again" / interrupted.name
+    shutil.copytree(interrupted, again)
+    resume(again, anywhere=True, console=QUIET)
+    resume(other, force=True, console=QUIET)
+    assert record(other)["resumed"][0]["forced"] == {"folder": [str(interrupted), str(other)]}
+
+
 def test_steps_beyond_the_last_end_the_run(interrupted: Path) -> None:
     """A forced recipe with fewer steps than were trained stops where it is."""
     edit(interrupted, "steps: 8", "steps: 1")

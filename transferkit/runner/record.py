@@ -38,7 +38,10 @@ def first_record(prepared: Prepared, folder: Path) -> dict[str, Any]:
         "seed": recipe.seed,
         "source": prepared.source,
         "teacher": prepared.teacher and prepared.teacher.facts,
-        "inputs": {key: None if value is None else str(value.resolve()) for key, value in inputs.items()},
+        "inputs": {
+            "folder": str(folder.resolve()),
+            **{key: None if value is None else str(value.resolve()) for key, value in inputs.items()},
+        },
         "backbone": embedder.backbone_facts(),
         "prompting": recipe.prompting.model_dump() if recipe.task != "baseline" else None,
         "data": data,

@@ -26,7 +26,9 @@ _UNCHANGED = (
 )
 
 
-def check_as_begun(folder: Path, begun: dict[str, Any], recipe: Recipe, *, force: bool) -> dict[str, Any]:
+def check_as_begun(
+    folder: Path, begun: dict[str, Any], recipe: Recipe, *, force: bool, anywhere: bool = False
+) -> dict[str, Any]:
     """Refuse a recipe or a folder that is not the one that this run began with, unless ``force``.
 
     Args:
@@ -34,6 +36,7 @@ def check_as_begun(folder: Path, begun: dict[str, Any], recipe: Recipe, *, force
         begun: its record.
         recipe: that lies in the folder now.
         force: go on, and let the record say so.
+        anywhere: a folder of the same name in another one will do.
 
     Returns:
         What differs, for the record: key -> [as it was, as it is].
@@ -42,8 +45,11 @@ def check_as_begun(folder: Path, begun: dict[str, Any], recipe: Recipe, *, force
         ConfigError: names the differences.
     """
     differs: dict[str, Any] = {"diverged": [begun["diverged"], None]} if "diverged" in begun else {}
-    if begun["run"] != folder.resolve().name:
-        differs["run"] = [begun["run"], folder.resolve().name]
+    place = folder.resolve()
+    if begun["run"] != place.name:
+        differs["run"] = [begun["run"], place.name]
+    elif not anywhere and (was := (begun.get("inputs") or {}).get("folder")) not in (None, str(place)):
+        differs["folder"] = [was, str(place)]
     if (before := recipe_of_states(folder)) is not None:
         now = recipe.model_dump(mode="json")
         was, is_ = (flat(what_counts(one) | {"seed": one["seed"]}) for one in (before, now))

@@ -67,12 +67,13 @@ def start(recipe: Recipe, inputs: Inputs, *, runs: Path, console: Console, name:
     return _run(prepared, folder, console)
 
 
-def resume(folder: Path, *, force: bool = False, console: Console) -> Path:
+def resume(folder: Path, *, force: bool = False, anywhere: bool = False, console: Console) -> Path:
     """Continue an interrupted run from its newest state; a finished one is left as it is.
 
     Args:
         folder: of the run.
         force: go on with a recipe that was edited, or in a folder that was copied or moved; the record says so.
+        anywhere: a folder of the same name in another one will do, as where a study keeps its runs.
         console: for progress.
 
     Raises:
@@ -88,7 +89,7 @@ def resume(folder: Path, *, force: bool = False, console: Console) -> Path:
     given = record.get("inputs") or {}
     inputs = Inputs(**{key: Path(given[key]) if given.get(key) else None for key in ("source", "data_dir")})
     recorded = recorded_recipe(folder)
-    forced = check_as_begun(folder, record, recorded, force=force)
+    forced = check_as_begun(folder, record, recorded, force=force, anywhere=anywhere)
     recipe = resolved(recorded, source=inputs.source)
     prepared = prepare(recipe, inputs)
     prepared.template_choice = record.get("template_choice") or {}  # it was made when the run began

@@ -71,7 +71,7 @@ def run_all(
         if one.folder not in checked:
             is_same_run(one)  # its source may be there by now
         if state != "done":
-            resume(one.folder, console=console)
+            resume(one.folder, anywhere=True, console=console)
 
 
 def _check_data(new: list[Planned], whole: list[Planned], data_dir: Path | None) -> None:
