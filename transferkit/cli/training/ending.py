@@ -77,10 +77,12 @@ def _worth(found: Mapping[str, Any]) -> str:
         case "NO EFFECT":
             return "Not worth it: training moved no vector; raise the learning rate or the steps."
         case _:
-            return (
-                f"Not shown to be worth it: {_ahead(closest)} against {closest['name']} is within twice the error; "
-                "more rows would tell."
+            between = (
+                f"{closest['name']} is ahead by {-closest['difference']:.1f} ± {closest['error']:.1f}"
+                if closest["difference"] < 0
+                else f"{_ahead(closest)} against {closest['name']}"
             )
+            return f"Not shown to be worth it: {between}, which is within twice the error; more rows would tell."
 
 
 def _hurt(record: Mapping[str, Any], metrics: Sequence[Mapping[str, Any]], found: Mapping[str, Any]) -> str | None:
