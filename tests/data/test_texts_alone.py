@@ -163,8 +163,3 @@ def test_a_dev_set_of_texts_is_limited_and_known_by_them_alone(tmp_path: Path) -
     ways: list[dict[str, Any]] = [{}, {"instruction": "see"}, {"limit": 600}]
     plain, read, longer = (dev_set(tmp_path, path="t.txt", **way).sha256 for way in ways)
     assert plain == read != longer
-
-
-def test_only_texts_have_parts() -> None:
-    with pytest.raises(ValueError, match="part: only a set of kind 'texts' has parts, this is 'pairs'"):
-        section({"path": "t.txt", "kind": "pairs", "part": "train"}, {"path": "t.txt"})

@@ -39,10 +39,10 @@ def run(tiny: Tiny, runs: Path, kind: str, source: Path | None = None, **changes
 @pytest.mark.parametrize(
     ("kind", "changes", "names"),
     [
-        ("train", {}, ["its start", "the frozen decoder", "the Prompting LLM alone"]),
-        ("adapt", {}, ["its start", "the frozen decoder", "the Prompting LLM alone"]),
-        ("baseline", {"method": "prompt-tuning"}, ["its start", "the frozen decoder"]),
-        ("baseline", {"method": "lora"}, ["its start, the frozen decoder"]),
+        ("train", {}, ["its start", "the frozen decoder", "the Prompting LLM alone", "TF-IDF"]),
+        ("adapt", {}, ["its start", "the frozen decoder", "the Prompting LLM alone", "TF-IDF"]),
+        ("baseline", {"method": "prompt-tuning"}, ["its start", "the frozen decoder", "TF-IDF"]),
+        ("baseline", {"method": "lora"}, ["its start, the frozen decoder", "TF-IDF"]),
     ],
 )
 def test_every_run_that_trains_ends_with_it(

@@ -21,8 +21,8 @@ from transferkit.cli import (
     registries,
     search,
     study,
-    training,
 )
+from transferkit.cli.training import verbs as training
 from transferkit.errors import ConfigError, CutTextWarning, RunError, TransferkitError
 from transferkit.files.writable import refusal
 from transferkit.progress import drop_kernel_message, say

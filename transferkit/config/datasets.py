@@ -1,5 +1,6 @@
 """Data of a recipe: sets that are trained on, sets that are measured, and which column plays which role."""
 
+from pathlib import PurePath
 from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
@@ -7,6 +8,7 @@ from pydantic import Field, model_validator
 from transferkit.config.schema import Strict, Unit
 
 Builtin = Literal["installed-docs"]
+HELD_OUT = ("knn", "pairs", "texts")  # dev kinds that can be the held-out part of a file that is trained on
 Rows = Annotated[int, Unit("rows")]
 
 ROLES: dict[str, dict[str, str]] = {  # kind -> role -> the column it is read from where `columns` does not say
@@ -61,14 +63,13 @@ class TrainSet(Strict):
     weight: float = Field(1.0, gt=0, description="share of the batches, relative to the other sets")
     limit: Rows | None = Field(None, ge=2, description="use only the first rows")
     part: Literal["train"] | None = Field(
-        None, description="texts: `train` leaves out what `part: dev` of a dev set holds out; absent: all"
+        None, description="`train` leaves out what `part: dev` of a dev set on the same file holds out; absent: all"
     )
 
     @model_validator(mode="after")
     def _check(self) -> "TrainSet":
         _one_origin(self.path, self.hub_id, self.builtin)
         _check_roles(self.kind, self.columns)
-        _check_part(self.kind, self.part)
         return self
 
 
@@ -76,9 +77,9 @@ class DevSet(Strict):
     """One dev or test set. ``select: false`` is reported but never chooses a step, a learning rate or a template."""
 
     name: str = Field(description="unique")
-    kind: Literal["knn", "sts", "retrieval", "clustering", "texts"] = Field(
-        description="knn: nearest-neighbour accuracy; sts: Spearman; retrieval: nDCG@10; clustering: V-measure; "
-        "texts: agreement with the teacher"
+    kind: Literal["knn", "sts", "retrieval", "pairs", "clustering", "texts"] = Field(
+        description="knn: nearest-neighbour accuracy; sts: Spearman; retrieval: nDCG@10; pairs: the same, each "
+        "anchor's positive among all; clustering: V-measure; texts: agreement with the teacher"
     )
     path: str | None = Field(
         None, description="file relative to `--data-dir`; knn: texts to classify; retrieval: queries"
@@ -106,20 +107,22 @@ class DevSet(Strict):
     limit: Rows | None = Field(
         None,
         ge=2,
-        description="a fixed random sample; knn adds up to 5 labelled texts a row, retrieval 5 documents; of `texts`, "
-        "where none is given, 500",
+        description="a fixed random sample; knn adds up to 5 labelled texts a row, retrieval and pairs 5 documents; of "
+        "`texts`, where none is given, 500",
     )
     part: Literal["dev"] | None = Field(
         None,
-        description="texts: `dev` holds out a tenth by a hash of the text, at least 50 and at most 500; absent: all",
+        description="of a file that is trained on with `part: train`: the rows that are held out, by a hash of their "
+        "texts; knn and pairs: three in ten, at most 2,000, of texts a tenth, 50 to 500; absent: all",
     )
 
     @model_validator(mode="after")
     def _check(self) -> "DevSet":
         _one_origin(self.path, self.hub_id, self.builtin)
         _check_roles(self.kind, self.columns)
-        _check_part(self.kind, self.part)
-        if self.path is not None and self.kind == "knn" and self.train_path is None:
+        if self.part is not None:
+            _check_part(self)
+        elif self.path is not None and self.kind == "knn" and self.train_path is None:
             raise ValueError("train_path: this key is missing (knn needs labelled texts to compare with)")
         if self.path is not None and self.kind == "retrieval" and not (self.corpus_path and self.qrels_path):
             raise ValueError("corpus_path, qrels_path: both are needed for retrieval")
@@ -142,9 +145,11 @@ def _check_roles(kind: str, columns: dict[str, str]) -> None:
             raise ValueError(f"columns: unknown role {role!r} for kind {kind!r}, allowed: {', '.join(ROLES[kind])}")
 
 
-def _check_part(kind: str, part: str | None) -> None:
-    if part is not None and kind != "texts":
-        raise ValueError(f"part: only a set of kind 'texts' has parts, this is {kind!r}")
+def _check_part(dev: DevSet) -> None:
+    if dev.kind not in HELD_OUT:
+        raise ValueError(f"part: only sets of kind {', '.join(map(repr, HELD_OUT))} have parts, this is {dev.kind!r}")
+    if dev.train_path is not None:
+        raise ValueError("train_path: not allowed with part: dev, the rest of the same file is compared with")
 
 
 class DataSection(Strict):
@@ -163,3 +168,14 @@ class DataSection(Strict):
         if not any(s.select for s in self.dev):
             raise ValueError("dev: no set has select: true, so nothing could choose a step")
         return self
+
+    def relative_paths(self) -> list[str]:
+        """Those of its files that are looked up below ``--data-dir``."""
+        named = [path for one in self.train for path in (one.path,)]
+        named += [path for one in self.dev for path in (one.path, one.train_path, one.corpus_path, one.qrels_path)]
+        return [path for path in named if path is not None and not PurePath(path).is_absolute()]
+
+    def in_words(self) -> str:
+        """Where its sets come from, shortly."""
+        sets: list[TrainSet | DevSet] = [*self.train, *self.dev]
+        return ", ".join(dict.fromkeys(str(one.path or one.hub_id or one.builtin) for one in sets))

@@ -136,6 +136,21 @@ def required_encoder(recipe: Recipe) -> Path:
     return check_encoder(recipe.embedding.backbone)
 
 
+def check_data_dir(recipe: Recipe, data_dir: Path | None) -> None:
+    """Refuse a folder of data that no file of the recipe is looked up in.
+
+    Raises:
+        ConfigError: says what the recipe reads.
+    """
+    vectors = None if recipe.teacher is None else recipe.teacher.vectors
+    if data_dir is None or recipe.data.relative_paths() or (vectors and not Path(vectors).is_absolute()):
+        return
+    raise ConfigError(
+        f"--data-dir {data_dir}: the recipe reads nothing there, its data are {recipe.data.in_words()}; give --data "
+        "FILE, or a recipe whose paths start there"
+    )
+
+
 def check_target(recipe: Recipe) -> None:
     """Refuse a recipe that does not name what embeds.
 

@@ -38,7 +38,7 @@ class DevSetData:
     """
 
     name: str
-    kind: Literal["knn", "sts", "retrieval", "clustering", "texts"]
+    kind: Literal["knn", "sts", "retrieval", "pairs", "clustering", "texts"]
     select: bool
     texts: list[str]
     instructions: list[str]
@@ -143,11 +143,12 @@ def halves(keys: Sequence[str], truths: Sequence[Any]) -> tuple[Places, Places] 
         keys: one text a row.
         truths: what each row is scored by; a half whose rows all have the same can tell nothing apart.
     """
-    chooses = np.array([_chooses(key) for key in keys], dtype=bool)
-    found = np.flatnonzero(chooses), np.flatnonzero(~chooses)
+    first = np.array([chooses(key) for key in keys], dtype=bool)
+    found = np.flatnonzero(first), np.flatnonzero(~first)
     useful = all(len(rows) >= FEWEST and len({truths[int(row)] for row in rows}) > 1 for rows in found)
     return found if useful else None
 
 
-def _chooses(key: str) -> bool:
+def chooses(key: str) -> bool:
+    """Whether the row of this text is one that chooses; else it reports."""
     return blake2b(key.encode("utf-8", "surrogatepass"), digest_size=1, key=_SALT).digest()[0] % 2 == 0

@@ -10,7 +10,7 @@ import numpy as np
 
 from transferkit.config.datasets import ROLES, DataSection, DevSet
 from transferkit.data.dev_set import DevSetData, Part, Places, Rows, halves
-from transferkit.data.examples import FEWEST_TEXTS, held_out
+from transferkit.data.examples import FEWEST_TEXTS
 from transferkit.data.scored_rows import (
     CHECKS,
     check_classes,
@@ -22,6 +22,7 @@ from transferkit.data.scored_rows import (
     relevant_only,
 )
 from transferkit.data.scores import Metric, Outcomes, Vectors, clustering, knn, retrieval, sts
+from transferkit.data.split import held_out, picked
 from transferkit.data.tables import Columns, Source, TableReader, local_source
 from transferkit.errors import ConfigError, RunError
 
@@ -50,6 +51,7 @@ def load_dev_sets(section: DataSection, *, data_dir: Path | None) -> list[DevSet
         "sts": _load_sts,
         "retrieval": _load_retrieval,
         "clustering": _load_clustering,
+        "pairs": _load_pairs,
         "texts": _load_texts,
     }
     return [loaders[spec.kind](_Reader(spec, data_dir, section.on_bad_row)) for spec in section.dev]
@@ -117,9 +119,15 @@ class _Reader(TableReader):
 def _load_knn(reader: _Reader) -> DevSetData:
     spec = reader.spec
     source = reader.source(spec.path, subset=spec.subset, split=spec.split)
-    queries = _sampled(reader.read(source, ("text", "label")), spec.limit)
-    train_source = reader.source(spec.train_path, subset=spec.subset, split=spec.train_split)
-    train = reader.read(train_source, ("text", "label"))
+    queries = reader.read(source, ("text", "label"))
+    if spec.part is not None:
+        out = held_out(source, queries)
+        train_source, train = source, picked(queries, [not one for one in out])
+        queries = picked(queries, out)
+    else:
+        train_source = reader.source(spec.train_path, subset=spec.subset, split=spec.train_split)
+        train = reader.read(train_source, ("text", "label"))
+    queries = _sampled(queries, spec.limit)
     train = _sampled(train, spec.limit and OTHERS_PER_ROW * spec.limit)
     check_classes(source, queries["label"], train_source, train["label"])
     texts = queries["text"] + train["text"]
@@ -167,14 +175,10 @@ def _load_clustering(reader: _Reader) -> DevSetData:
 def _load_texts(reader: _Reader) -> DevSetData:
     spec = reader.spec
     source = reader.source(spec.path, subset=spec.subset, split=spec.split)
-    texts = list(dict.fromkeys(reader.read(source, ("text",))["text"]))
+    rows = reader.read(source, ("text",))
     if spec.part is not None:
-        try:
-            out = held_out(texts)
-        except ValueError as problem:
-            raise ConfigError(f"{source}: {problem}; give more texts") from None
-        texts = [text for text in texts if text in out]
-    texts = _sample(texts, spec.limit or TEXTS)
+        rows = picked(rows, held_out(source, rows))
+    texts = _sample(list(dict.fromkeys(rows["text"])), spec.limit or TEXTS)
     if len(texts) < FEWEST_TEXTS:
         raise ConfigError(f"{source}: expected at least {FEWEST_TEXTS} different texts, got {len(texts)}")
 
@@ -200,24 +204,56 @@ def _load_retrieval(reader: _Reader) -> DevSetData:
     corpus = _kept_documents(documents, judged, kept, spec.limit)
     places = {document: place for place, document in enumerate(corpus)}
     relevant = [{places[document]: gain for document, gain in judged[query].items()} for query in kept]
+    counts = {
+        "queries": len(kept),
+        "documents": len(places),
+        "repeated_documents": len(places) - len({documents[document] for document in places}),
+        "dropped_queries": len(queries) - len(judged),
+    }
+    texts = [documents[document] for document in places]
+    return _finished_retrieval(reader, kept, [queries[query] for query in kept], texts, relevant, counts)
+
+
+def _load_pairs(reader: _Reader) -> DevSetData:
+    """Each different anchor is a query, each different positive a document: those of other rows are wrong for it."""
+    spec = reader.spec
+    source = reader.source(spec.path, subset=spec.subset, split=spec.split)
+    every = reader.read(source, ("anchor", "positive"))
+    rows = every if spec.part is None else picked(every, held_out(source, every))
+    judged: dict[str, dict[str, float]] = {}
+    for anchor, positive in zip(rows["anchor"], rows["positive"], strict=True):
+        judged.setdefault(anchor, {})[positive] = 1.0
+    kept = _sample(list(judged), spec.limit)
+    documents = {positive: positive for positive in every["positive"]}
+    corpus = _kept_documents(documents, judged, kept, spec.limit)
+    places = {document: place for place, document in enumerate(corpus)}
+    relevant = [{places[document]: gain for document, gain in judged[query].items()} for query in kept]
+    return _finished_retrieval(reader, kept, kept, corpus, relevant, {"queries": len(kept), "documents": len(corpus)})
+
+
+def _finished_retrieval(
+    reader: _Reader,
+    keys: list[str],
+    queries: list[str],
+    documents: list[str],
+    relevant: list[dict[int, float]],
+    counts: dict[str, int],
+) -> DevSetData:
+    """Queries with their ids, documents, and place of a document -> relevance of each query."""
+    spec = reader.spec
     document_instruction = spec.instruction if spec.document_instruction is None else spec.document_instruction
 
     def part(rows: Places) -> Part:
-        documents_at = np.arange(len(kept), len(kept) + len(places))
+        documents_at = np.arange(len(queries), len(queries) + len(documents))
         metric = retrieval(relevant=[relevant[row] for row in rows])
         return Part(len(rows), np.concatenate([rows, documents_at]), metric)
 
     return reader.finish(
-        [queries[query] for query in kept] + [documents[document] for document in places],
-        [spec.instruction] * len(kept) + [document_instruction] * len(places),
-        rows=[(queries[query], query) for query in kept],
+        queries + documents,
+        [spec.instruction] * len(queries) + [document_instruction] * len(documents),
+        rows=list(zip(queries, keys, strict=True)),
         part=part,
-        counts={
-            "queries": len(kept),
-            "documents": len(places),
-            "repeated_documents": len(places) - len({documents[document] for document in places}),
-            "dropped_queries": len(queries) - len(judged),
-        },
+        counts=counts,
     )
 
 

@@ -13,7 +13,6 @@ from transferkit.data.tables import Columns
 
 Ids = npt.NDArray[np.int64]
 FEWEST_TEXTS = 3  # that can teach by similarity: of two, nothing is more similar than something else
-FEWEST_HELD_OUT, MOST_HELD_OUT = 50, 500  # texts
 
 
 @dataclass(frozen=True)
@@ -193,28 +192,6 @@ def _members(labels: list[str], ids: Ids) -> list[npt.NDArray[np.intp]]:
     rows = rows[np.argsort(codes[rows], kind="stable")]
     groups = np.split(rows, np.flatnonzero(np.diff(codes[rows])) + 1)
     return [group for group in groups if len(group) > 1]
-
-
-def held_out(texts: list[str]) -> set[str]:
-    """A tenth of the different texts, at least 50 and at most 500, whichever order they stand in.
-
-    The lowest by a hash of their own: one that also orders something else would tie the two together.
-
-    Raises:
-        ValueError: they are too few.
-    """
-    different = set(texts)
-    if len(different) < 2 * FEWEST_HELD_OUT:
-        raise ValueError(
-            f"expected at least {2 * FEWEST_HELD_OUT} different texts, {FEWEST_HELD_OUT} of them to be held out, got "
-            f"{len(different)}"
-        )
-    count = min(max(len(different) // 10, FEWEST_HELD_OUT), MOST_HELD_OUT)
-    return set(sorted(different, key=_order)[:count])
-
-
-def _order(text: str) -> bytes:
-    return blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16, person=b"held out").digest()
 
 
 def _share_repeated(ids: Ids) -> float:

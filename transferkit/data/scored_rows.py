@@ -6,7 +6,10 @@ from transferkit.data.tables import Columns, Source, TableReader, read_columns
 from transferkit.errors import ConfigError
 from transferkit.files.cells import Check
 
-CHECKS: dict[str, Check] = {  # role -> what its values must be
+CHECKS: dict[str, Check] = {  # role -> what its values must be, in sets that are trained on too
+    "anchor": "text",
+    "positive": "text",
+    "negative": "text",
     "text": "text",
     "label": "label",
     "sentence1": "text",

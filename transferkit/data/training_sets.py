@@ -1,5 +1,6 @@
 """Training sets -> batches of texts; a batch follows from (seed, step) alone, so resuming needs no state."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -8,19 +9,13 @@ from typing import Any
 import numpy as np
 
 from transferkit.config.datasets import ROLES, DataSection, TrainSet
-from transferkit.data.examples import FEWEST_TEXTS, Batch, ExampleSet, held_out
-from transferkit.data.tables import Columns, Source, check_rows, local_source, read_columns
+from transferkit.data.examples import FEWEST_TEXTS, Batch, ExampleSet
+from transferkit.data.scored_rows import CHECKS
+from transferkit.data.split import held_out, picked
+from transferkit.data.tables import Source, check_rows, local_source, read_columns
 from transferkit.errors import ConfigError
-from transferkit.files.cells import Check
 
 MANY_DUPLICATES = 0.5  # a set that repeats more of its anchors or positives than this is warned about
-_CHECKS: dict[str, Check] = {
-    "anchor": "text",
-    "positive": "text",
-    "negative": "text",
-    "text": "text",
-    "label": "label",
-}
 
 
 @dataclass(frozen=True)
@@ -80,6 +75,12 @@ class TrainingData:
                 found[text] = instruction
                 taken[i] += 1
         return list(found), list(found.values())
+
+    def named_texts(self) -> Iterator[tuple[str, str]]:
+        """Every text of every side, as often as it stands there, with the name of its set."""
+        for one in self.sets:
+            for side in (one.anchors, [] if one.members else one.positives, one.negatives):
+                yield from ((text, one.spec.name) for text in side)
 
     @property
     def has_pairs(self) -> bool:
@@ -155,10 +156,11 @@ def load_training_data(section: DataSection, *, data_dir: Path | None, batch_siz
     for index, spec in enumerate(section.train):
         source = _source(spec, data_dir)
         columns = {**ROLES[spec.kind], **spec.columns}
-        values = read_columns(source, columns, limit=spec.limit)
-        values, skipped = check_rows(source, values, checks=_CHECKS, on_bad_row=section.on_bad_row, columns=columns)
+        values = read_columns(source, columns, limit=None if spec.part else spec.limit)
+        values, skipped = check_rows(source, values, checks=CHECKS, on_bad_row=section.on_bad_row, columns=columns)
         if spec.part is not None:
-            values = _without_held_out(source, values)
+            values = picked(values, [not out for out in held_out(source, values)])
+            values = {role: column[: spec.limit] for role, column in values.items()}
         one = ExampleSet(spec, values, seed=(seed, index), skipped_rows=skipped)
         _refuse_useless(source, one)
         sets.append(one)
@@ -177,14 +179,6 @@ def _source(spec: TrainSet, data_dir: Path | None) -> Source:
         split=spec.split,
         revision=spec.revision,
     )
-
-
-def _without_held_out(source: Source, values: Columns) -> Columns:
-    try:
-        out = held_out(values["text"])
-    except ValueError as problem:
-        raise ConfigError(f"{source}: {problem}; give more texts") from None
-    return {"text": [text for text in values["text"] if text not in out]}
 
 
 def _refuse_useless(source: Source, one: ExampleSet) -> None:

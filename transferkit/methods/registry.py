@@ -54,6 +54,15 @@ def method_class(facts: MethodFacts) -> type[Embedder]:
     )
 
 
+def floors() -> list[type[Embedder]]:
+    """Methods that ask for no model, neither a backbone nor a source: what any model must beat."""
+    return [
+        method_class(one)
+        for one in all_methods().values()
+        if not (one.has_backbone or one.has_encoder or one.needs_source or one.learns)
+    ]
+
+
 def class_of_kind(kind: str) -> type[Embedder]:
     """The class that opens checkpoints of a kind; see :func:`facts_of_kind`."""
     return method_class(facts_of_kind(kind))

@@ -12,6 +12,7 @@ from transferkit.config.methods import what_counts
 from transferkit.config.recipe import with_names
 from transferkit.config.resolve import ResolvedRecipe
 from transferkit.data.dev_set import DevSetData
+from transferkit.data.split import overlaps
 from transferkit.data.training_sets import TrainingData
 from transferkit.runner.prepare import Prepared
 
@@ -35,7 +36,11 @@ def data_facts(data: TrainingData, dev_sets: list[DevSetData]) -> dict[str, Any]
         "dev_sha256": _sha256([f"{d['name']} {d['select']} {d['sha256']}" for d in dev]),
         "train": [{"name": name, **one} for name, one in facts["sets"].items()],
         "dev": dev,
-        "warnings": [*facts["warnings"], *(warning for one in dev_sets for warning in one.warnings())],
+        "warnings": [
+            *facts["warnings"],
+            *(warning for one in dev_sets for warning in one.warnings()),
+            *overlaps(data.named_texts(), dev_sets),
+        ],
     }
 
 

@@ -20,7 +20,8 @@ from transferkit.errors import RefusedError, RunError
 from transferkit.files.json import write_text
 from transferkit.files.lock import sole_use
 from transferkit.files.writable import check_writable, refusal, writing
-from transferkit.methods.base import Embedder
+from transferkit.methods.base import Embedder, Given
+from transferkit.methods.registry import floors
 from transferkit.progress import Progress, say
 from transferkit.readout.readout import Settings
 from transferkit.runner.prepare import Inputs, Prepared, prepare, resolved
@@ -189,7 +190,8 @@ def _train(prepared: Prepared, folder: Path, progress: Progress) -> dict[str, An
     readout_seconds = perf_counter() - started
     _save(prepared, embedder, folder)
     progress.kept(fitted.best.step, delivered(fitted.best.row["score"]), steps=recipe.optim.steps)
-    found = verdict(embedder, fitted, scorer)
+    given = Given(source=None, device=prepared.accelerator.device, data=prepared.data)
+    found = verdict(embedder, fitted, scorer, floors={one.facts.title: one.build(recipe, given) for one in floors()})
     if found is not None:
         progress.judged(in_words(found))
     if tracker is not None:

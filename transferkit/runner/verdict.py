@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 
-from transferkit.data.scores import difference_error
+from transferkit.data.scores import Outcomes, difference_error
 from transferkit.methods.base import Embedder
 from transferkit.readout.readout import Settings
 from transferkit.runs.folder import delivered
@@ -17,12 +17,14 @@ _DECIDED = 2.0
 _STILL = 1e-5  # 1 - cosine, below which rounding alone moved a vector
 
 
-def verdict(embedder: Embedder, fitted: Fitted, scorer: Scorer) -> dict[str, Any] | None:
+def verdict(
+    embedder: Embedder, fitted: Fitted, scorer: Scorer, *, floors: Mapping[str, Embedder]
+) -> dict[str, Any] | None:
     """What the record says of a run that is over; None where an earlier version made the evaluation that was kept.
 
     The dev score is the mean over the sets that may select, of the rows that are reported. Each rival's vectors pass a
-    readout of the settings that the run delivers, fitted to them. An error is the standard error of the difference by
-    the choice of the rows: a paired bootstrap of each set.
+    readout of the settings that the run delivers, fitted to them; ``floors`` are rivals by name that take none. An
+    error is the standard error of the difference by the choice of the rows: a paired bootstrap of each set.
 
     GAIN: decidedly above all rivals. REGRESSION: decidedly below one of them. NO EFFECT: the vectors are those of its
     start. MARGINAL: all else. Decided is what is more than twice its error.
@@ -32,10 +34,11 @@ def verdict(embedder: Embedder, fitted: Fitted, scorer: Scorer) -> dict[str, Any
         return None
     settings = None if best.row["readout"] is None else Settings(**best.row["readout"])
     judge = scorer.those_that_select()
-    rivals = {embedder.start_title: start} | {
-        name: judge.through(rival, settings) for name, rival in embedder.rivals().items()
+    others = {**embedder.rivals(), **floors}
+    rivals = {embedder.start_title: start.outcomes} | {
+        name: judge.through(rival, settings) for name, rival in others.items()
     }
-    against = [{"name": name, **_against(best.evidence, one, judge)} for name, one in rivals.items()]
+    against = [{"name": name, **_against(best.evidence.outcomes, one, judge)} for name, one in rivals.items()]
     turned = _turned(start, best.evidence)
     facts = {"score": delivered(best.row["score"]), "against": against}
     return {"word": _word(turned, against), **facts, "weights_moved": fitted.moved, "vectors_turned": turned}
@@ -49,12 +52,12 @@ def in_words(found: Mapping[str, Any]) -> str:
     return f"{found['word']}: dev {found['score']:.1f}, {', '.join([*against, moved, turned])}"
 
 
-def _against(mine: Evidence, theirs: Evidence, judge: Scorer) -> dict[str, float]:
+def _against(mine: list[Outcomes], theirs: list[Outcomes], judge: Scorer) -> dict[str, float]:
     """Score of a rival, what is gained over it, and the standard error of that; means over the sets that select."""
     metrics = [one.reporting for one in judge.dev_sets]
-    scores = [metric.summary(one) for metric, one in zip(metrics, theirs.outcomes, strict=True)]
-    gained = [metric.summary(one) for metric, one in zip(metrics, mine.outcomes, strict=True)]
-    errors = [difference_error(*three) for three in zip(metrics, mine.outcomes, theirs.outcomes, strict=True)]
+    scores = [metric.summary(one) for metric, one in zip(metrics, theirs, strict=True)]
+    gained = [metric.summary(one) for metric, one in zip(metrics, mine, strict=True)]
+    errors = [difference_error(*three) for three in zip(metrics, mine, theirs, strict=True)]
     count = len(metrics)
     return {
         "score": sum(scores) / count,

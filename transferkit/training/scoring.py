@@ -194,13 +194,11 @@ class Scorer:
         sets = [self.dev_sets[i] for i in self._selecting]
         return Scorer(sets, sample=self.sample, readout=self.readout, batch_size=self.batch_size)
 
-    def through(self, embedder: "Embedder", settings: "Settings | None") -> Evidence:
-        """Evidence of another embedder, whose vectors pass a readout of ``settings`` that is fitted to them."""
+    def through(self, embedder: "Embedder", settings: "Settings | None") -> "list[Outcomes]":
+        """Outcomes of another embedder, whose vectors pass a readout of ``settings`` that is fitted to them."""
         vectors = self.read(embedder)
         fitted = None if settings is None or vectors.sample is None else self._fitter(vectors.sample).fit(settings)
-        found = self._evidence(vectors, self._outcomes(vectors.dev, fitted))
-        assert found is not None  # whoever is compared with a model is one, and its vectors are dense
-        return found
+        return self._outcomes(vectors.dev, fitted)
 
     def _without_readout(self, vectors: Vectors, started: float) -> Evaluation:
         outcomes = self._outcomes(vectors.dev, None)

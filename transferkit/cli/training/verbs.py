@@ -2,122 +2,24 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
 import typer
 from rich.console import Console
 
-from transferkit.cli.options import DataDir, options_of
-from transferkit.config.methods import baseline_methods
+from transferkit.cli.options import options_of
+from transferkit.cli.training.ending import show_ending
+from transferkit.cli.training.options import METHODS, Options
 from transferkit.errors import ConfigError, RunError, UnreachableError, with_article
 from transferkit.files.builtin import BUNDLED
 from transferkit.files.encoder_folder import is_encoder
-from transferkit.files.vector_files import SUFFIXES
 from transferkit.progress import say
 
 if TYPE_CHECKING:
     from transferkit.config.methods import Task
     from transferkit.config.recipe import Recipe
     from transferkit.runner.prepare import Inputs
-
-_METHODS = baseline_methods()
-RecipeName = Annotated[
-    str | None,
-    typer.Argument(metavar="[RECIPE]", help="Built-in name such as qwen3/adapt, or a .yaml file.", show_default=False),
-]
-Method = Annotated[str | None, typer.Option("--method", help=f"{', '.join(_METHODS[:-1])} or {_METHODS[-1]}.")]
-Set = Annotated[
-    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override one key of the recipe; repeatable.")
-]
-Runs = Annotated[
-    Path | None, typer.Option("--runs", help="Where run folders are made; default: runs/.", show_default=False)
-]
-Target = Annotated[
-    str | None,
-    typer.Option(
-        "--target",
-        help="Backbone: registry name, hub id, local folder or .gguf file; of the method encoder a local folder of "
-        "sentence-transformers.",
-    ),
-]
-Source = Annotated[
-    Path | None,
-    typer.Option("--source", help="Checkpoint or run folder of a `train`; `bundled` ships with transferkit."),
-]
-Unlabelled = Annotated[
-    Path | None,
-    typer.Option(
-        "--unlabelled",
-        metavar="FILE",
-        help="Texts to learn from, no pairs: .txt (a text a line), .jsonl, .csv, .tsv or .parquet.",
-    ),
-]
-Column = Annotated[
-    str | None, typer.Option("--column", help="Column that holds the text in the file of --unlabelled; default: text.")
-]
-Teacher = Annotated[
-    str | None,
-    typer.Option(
-        "--teacher",
-        metavar="MODEL",
-        help="Who teaches: a checkpoint, decoder or sentence-transformers folder, or vectors that embed made of the "
-        "texts; adapt --unlabelled: the source, unless given.",
-    ),
-]
-Quantize = Annotated[str | None, typer.Option("--quantize", help="nf4 loads the backbone in 4 bits; none does not.")]
-Resume = Annotated[Path | None, typer.Option("--resume", metavar="RUN", help="Continue an interrupted run folder.")]
-ForceResume = Annotated[
-    bool,
-    typer.Option(
-        "--force-resume",
-        help="With --resume: go on though the recipe was edited, the folder copied or moved, or the run diverged; the "
-        "record says so.",
-    ),
-]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Show what would run, train nothing, write nothing.")]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print the run folder alone.")]
-Json = Annotated[bool, typer.Option("--json", help="Print the finished record as JSON.")]
-
-
-@dataclass(frozen=True)
-class Options:
-    """What the three verbs are given, in the order in which ``--help`` shows it."""
-
-    recipe: RecipeName = None
-    method: Method = None
-    source: Source = None
-    target: Target = None
-    quantize: Quantize = None
-    unlabelled: Unlabelled = None
-    column: Column = None
-    teacher: Teacher = None
-    set_: Set = None
-    data_dir: DataDir = None
-    runs: Runs = None
-    resume: Resume = None
-    force_resume: ForceResume = False
-    dry_run: DryRun = False
-    quiet: Quiet = False
-    json: Json = False
-
-    @property
-    def of_a_new_run(self) -> bool:
-        """Whether any was given that decides what a run is, or where it lies."""
-        of_any = ("resume", "force_resume", "quiet", "json")
-        return any(value for name, value in vars(self).items() if name not in of_any)
-
-    @property
-    def overrides(self) -> list[str]:
-        """What is changed in the recipe, as ``key=value``."""
-        changes = [] if self.unlabelled is None else _texts_alone(self.unlabelled, self.column)
-        changes += [] if self.teacher is None else _taught_by(self.teacher)
-        changes += self.set_ or []
-        changes += [f"embedding.backbone={_quoted(self.target)}"] if self.target else []
-        changes += [f"embedding.quantization={_quoted(self.quantize)}"] if self.quantize else []
-        changes += [f"method={_quoted(self.method)}"] if self.method else []
-        return changes
 
 
 @options_of(Options, but=("method", "source", "unlabelled", "column"))
@@ -168,13 +70,13 @@ def _run(task: "Task", options: Options) -> None:
         return
     if options.force_resume:
         raise ConfigError("--force-resume goes on with a run; name its folder with --resume")
-    if options.column is not None and options.unlabelled is None:
-        raise ConfigError("--column says where the text is in the file of --unlabelled; give that, or leave it away")
+    options.check()
     recipe = _recipe(task, options, console)
     if task == "baseline" and recipe.method is None:
-        raise ConfigError(f"baseline needs a method: --method {'|'.join(_METHODS)}")
-    from transferkit.config.recipe import check_target
+        raise ConfigError(f"baseline needs a method: --method {'|'.join(METHODS)}")
+    from transferkit.config.recipe import check_data_dir, check_target
 
+    check_data_dir(recipe, options.data_dir)
     check_target(recipe)  # before the seconds that the libraries take to import
     from transferkit.runner.prepare import Inputs
 
@@ -196,12 +98,33 @@ def _run(task: "Task", options: Options) -> None:
 def _recipe(task: "Task", options: Options, console: Console) -> "Recipe":
     from transferkit.config.recipes import read_recipe
 
-    name = options.recipe
+    name, changes = options.recipe, options.overrides
     if name is None:
-        bundled = task == "adapt" and options.source == BUNDLED
-        name = f"{BUNDLED}/adapt" if bundled else _recipe_of_family(task, options.target)
+        name = _usual_recipe(task, options)
         say(f"no recipe given: using the built-in {name}", console)
-    return read_recipe(name, overrides=options.overrides, task=task)
+    if options.data is not None:
+        changes = [*_own_data(task, options, console), *changes]
+    return read_recipe(name, overrides=changes, task=task)
+
+
+def _usual_recipe(task: "Task", options: Options) -> str:
+    if options.data is not None:
+        return f"mixture/{task}"  # its data are replaced, and it asks for nothing else
+    if task == "adapt" and options.source == BUNDLED:
+        return f"{BUNDLED}/adapt"
+    return _recipe_of_family(task, options.target)
+
+
+def _own_data(task: "Task", options: Options, console: Console) -> list[str]:
+    """What the file of --data changes in the recipe; says what was found in it."""
+    from transferkit.own_data.columns import find_columns
+    from transferkit.own_data.recipe import own_data
+
+    assert options.data is not None  # the caller asked
+    own = own_data(find_columns(options.data, options.columns), task, instruction=options.instruction)
+    for line in own.said:
+        say(line, console)
+    return own.overrides
 
 
 def _recipe_of_family(task: "Task", target: str | None) -> str:
@@ -231,7 +154,8 @@ def _start(recipe: "Recipe", inputs: "Inputs", runs: Path, task: "Task", console
     from transferkit.runner import run
 
     with _told_how_to_resume(task, console):
-        _print_finished(run.start(recipe, inputs, runs=runs, console=console), json=json)
+        folder = run.start(recipe, inputs, runs=runs, console=console)
+        _print_finished(folder, console, source=inputs.source, json=json)
 
 
 def _resume(folder: Path, task: "Task", console: Console, *, force: bool, json: bool) -> None:
@@ -245,7 +169,7 @@ def _resume(folder: Path, task: "Task", console: Console, *, force: bool, json: 
     with _told_how_to_resume(task, console, folder):
         from transferkit.runner import run  # seconds, in which a Ctrl-C loses as little as later
 
-        _print_finished(run.resume(folder, force=force, console=console), json=json)
+        _print_finished(run.resume(folder, force=force, console=console), console, source=None, json=json)
 
 
 @contextmanager
@@ -263,26 +187,12 @@ def _told_how_to_resume(task: "Task", console: Console, folder: Path | None = No
         raise typer.Exit(130) from None
 
 
-def _print_finished(folder: Path, *, json: bool) -> None:
+def _print_finished(folder: Path, console: Console, *, source: Path | None, json: bool) -> None:
+    from transferkit.runs.folder import read_run
     from transferkit.training.distributed import is_main
 
-    if is_main():
-        print((folder / "record.json").read_text(encoding="utf-8").rstrip() if json else folder)
-
-
-def _texts_alone(file: Path, column: str | None) -> list[str]:
-    """Data of one file of texts: what is trained on, and a part that is held out of it."""
-    one = f"name: unlabelled, kind: texts, path: {_quoted(str(file.resolve()))}"
-    one += "" if column is None else f", columns: {{text: {_quoted(column)}}}"
-    return [f"data.{part}=[{{{one}, part: {part}}}]" for part in ("train", "dev")]
-
-
-def _taught_by(teacher: str) -> list[str]:
-    if Path(teacher).suffix.lower() in SUFFIXES:
-        return [f"teacher.vectors={_quoted(str(Path(teacher).resolve()))}"]
-    return [f"teacher.model={_quoted(teacher)}"]
-
-
-def _quoted(text: str) -> str:
-    """As YAML text, whatever it looks like."""
-    return "'" + text.replace("'", "''") + "'"
+    if not is_main():
+        return
+    run = read_run(folder)
+    show_ending(run.record, run.metrics, folder, console, source=source)
+    print((folder / "record.json").read_text(encoding="utf-8").rstrip() if json else folder)

@@ -1,0 +1,1 @@
+"""The three verbs that make a run."""
