@@ -55,7 +55,8 @@ def arguments(command: str, world: World) -> list[str]:
     """The command line as a list; run verbs read the case's data and write into its folder."""
     parts = shlex.split(Template(command).substitute(world.names()))
     if parts[0] in ("train", "adapt", "baseline") and "--resume" not in parts:
-        parts += [] if "--data-dir" in parts else ["--data-dir", world.names()["DATA"]]
+        reads_there = not parts[1].startswith("-") and "--unlabelled" not in parts
+        parts += ["--data-dir", world.names()["DATA"]] if reads_there and "--data-dir" not in parts else []
         parts += [] if "--runs" in parts else ["--runs", "runs"]
     return parts
 

@@ -55,7 +55,7 @@ def through_mteb(embedder: Embedder, texts: Sequence[str]) -> np.ndarray:
     task = TaskMetadata.model_validate(facts)
     rows = Dataset.from_dict({"id": [str(i) for i in range(len(texts))], "text": [*texts]})
     loader = create_dataloader(rows, task_metadata=task, prompt_type=None, batch_size=5)
-    encoder = MtebEncoder(embedder, name="tiny")
+    encoder = MtebEncoder(embedder, name="tiny", instructions={"a set": ""})  # as `encode` here; mteb may have another
     return encoder.encode(loader, task_metadata=task, hf_split="test", hf_subset="default", batch_size=5)
 
 
