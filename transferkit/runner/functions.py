@@ -110,15 +110,15 @@ def baseline(
 def _run(task: Task, options: Options, **asked: Any) -> Run:
     console = Console(stderr=True, quiet=options.get("quiet", False))
     roles = {"text": "text", "label": "label", "anchor": "query", "positive": "passage"}
-    given = {name: Path(options[name]) for name in ("data", "data_dir") if name in options}  # type: ignore[literal-required]
     request = Request(
         task,
         recipe=str(options["recipe"]) if "recipe" in options else None,
-        columns={role: options[name] for role, name in roles.items() if name in options},  # type: ignore[literal-required]
+        columns={role: str(value) for role, name in roles.items() if (value := options.get(name)) is not None},
         instruction=options.get("instruction"),
         quantize=options.get("quantize"),
         changes=tuple(f"{key}={json.dumps(value)}" for key, value in options.get("changes", {}).items()),
-        **given,
+        data=Path(options["data"]) if "data" in options else None,
+        data_dir=Path(options["data_dir"]) if "data_dir" in options else None,
         **asked,
     )
     recipe = request.read(lambda line: say(line, console))
