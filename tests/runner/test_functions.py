@@ -38,5 +38,5 @@ def test_a_file_of_ones_own(tiny: Tiny, tmp_path: Path, capsys: pytest.CaptureFi
 def test_it_refuses_what_the_command_line_refuses(tiny: Tiny, tmp_path: Path) -> None:
     with pytest.raises(transferkit.ConfigError, match="--text says something about the file of --data"):
         transferkit.adapt("bundled", tiny.target, text="body", **QUIET)
-    with pytest.raises(transferkit.ConfigError, match="unknown recipe .llama/nothing."):
+    with pytest.raises(transferkit.ConfigError, match=r"unknown recipe .llama/nothing."):
         transferkit.train(tiny.source, recipe="llama/nothing", **QUIET)
