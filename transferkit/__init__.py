@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from transferkit.errors import ConfigError, RunError
     from transferkit.methods.base import Embedder
     from transferkit.methods.transfer import PromptEmbedder
-    from transferkit.runs.folder import read_run
+    from transferkit.runner.functions import adapt, baseline, train
+    from transferkit.runs.folder import Run, read_run
 
 __version__ = "0.1.0"
 
@@ -30,8 +31,11 @@ __all__ = [
     "PromptEmbedder",
     "Reader",
     "Recipe",
+    "Run",
     "RunError",
     "__version__",
+    "adapt",
+    "baseline",
     "compare",
     "find_spec",
     "list_backbones",
@@ -39,6 +43,7 @@ __all__ = [
     "load",
     "read_recipe",
     "read_run",
+    "train",
 ]
 
 _HOME = {
@@ -49,7 +54,10 @@ _HOME = {
     "Reader": "decoder.reader",
     "PromptEmbedder": "methods.transfer",
     "Recipe": "config.recipe",
+    "Run": "runs.folder",
     "RunError": "errors",
+    "adapt": "runner.functions",
+    "baseline": "runner.functions",
     "compare": "convergence",
     "find_spec": "config.specs",
     "list_backbones": "config.specs",
@@ -57,6 +65,7 @@ _HOME = {
     "load": "checkpoints.checkpoint",
     "read_recipe": "config.recipes",
     "read_run": "runs.folder",
+    "train": "runner.functions",
 }
 
 

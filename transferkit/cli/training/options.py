@@ -7,10 +7,8 @@ from typing import Annotated
 import typer
 
 from transferkit.cli.options import DataDir
-from transferkit.config.methods import baseline_methods
-from transferkit.errors import ConfigError
-from transferkit.files.vector_files import SUFFIXES
-from transferkit.own_data.columns import OPTION
+from transferkit.config.methods import Task, baseline_methods
+from transferkit.request.request import Request
 
 METHODS = baseline_methods()
 RecipeName = Annotated[
@@ -127,55 +125,15 @@ class Options:
         of_any = ("resume", "force_resume", "quiet", "json")
         return any(value for name, value in vars(self).items() if name not in of_any)
 
-    def check(self) -> None:
-        """Refuse options that say something about another one that is not there.
-
-        Raises:
-            ConfigError: names both.
-        """
-        if self.column is not None and self.unlabelled is None:
-            raise ConfigError(
-                "--column says where the text is in the file of --unlabelled; give that, or leave it away"
-            )
-        about_data = [*(OPTION[role] for role in self.columns), *(["--instruction"] if self.instruction else [])]
-        if about_data and self.data is None:
-            raise ConfigError(f"{about_data[0]} says something about the file of --data; give that, or leave it away")
-        if self.data is not None and self.unlabelled is not None:
-            raise ConfigError("--data and --unlabelled both take the place of the recipe's data; give one of them")
-        if self.data is not None and self.data_dir is not None:
-            raise ConfigError("--data-dir is where a recipe's files lie, and --data takes their place; leave it away")
-
-    @property
-    def columns(self) -> dict[str, str]:
-        """Role -> column of the file of --data, as far as they are named."""
+    def asked(self, task: Task) -> Request:
+        """The run that they describe."""
         named = {"text": self.text, "label": self.label, "anchor": self.query, "positive": self.passage}
-        return {role: column for role, column in named.items() if column is not None}
-
-    @property
-    def overrides(self) -> list[str]:
-        """What is changed in the recipe besides its data, as ``key=value``."""
-        changes = [] if self.unlabelled is None else _texts_alone(self.unlabelled, self.column)
-        changes += [] if self.teacher is None else _taught_by(self.teacher)
-        changes += self.set_ or []
-        changes += [f"embedding.backbone={_quoted(self.target)}"] if self.target else []
-        changes += [f"embedding.quantization={_quoted(self.quantize)}"] if self.quantize else []
-        changes += [f"method={_quoted(self.method)}"] if self.method else []
-        return changes
-
-
-def _texts_alone(file: Path, column: str | None) -> list[str]:
-    """Data of one file of texts: what is trained on, and a part that is held out of it."""
-    one = f"name: unlabelled, kind: texts, path: {_quoted(str(file.resolve()))}"
-    one += "" if column is None else f", columns: {{text: {_quoted(column)}}}"
-    return [f"data.{part}=[{{{one}, part: {part}}}]" for part in ("train", "dev")]
-
-
-def _taught_by(teacher: str) -> list[str]:
-    if Path(teacher).suffix.lower() in SUFFIXES:
-        return [f"teacher.vectors={_quoted(str(Path(teacher).resolve()))}"]
-    return [f"teacher.model={_quoted(teacher)}"]
-
-
-def _quoted(text: str) -> str:
-    """As YAML text, whatever it looks like."""
-    return "'" + text.replace("'", "''") + "'"
+        same = ("recipe", "method", "source", "target", "quantize", "data", "instruction", "unlabelled", "column")
+        return Request(
+            task,
+            columns={role: column for role, column in named.items() if column is not None},
+            teacher=self.teacher,
+            changes=tuple(self.set_ or ()),
+            data_dir=self.data_dir,
+            **{name: getattr(self, name) for name in same},
+        )

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,10 +11,9 @@ from rich.console import Console
 
 from transferkit.cli.options import options_of
 from transferkit.cli.training.ending import show_ending
-from transferkit.cli.training.options import METHODS, Options
+from transferkit.cli.training.options import Options
 from transferkit.errors import ConfigError, RunError, UnreachableError, with_article
 from transferkit.files.builtin import BUNDLED
-from transferkit.files.encoder_folder import is_encoder
 from transferkit.progress import say
 
 if TYPE_CHECKING:
@@ -70,14 +70,7 @@ def _run(task: "Task", options: Options) -> None:
         return
     if options.force_resume:
         raise ConfigError("--force-resume goes on with a run; name its folder with --resume")
-    options.check()
-    recipe = _recipe(task, options, console)
-    if task == "baseline" and recipe.method is None:
-        raise ConfigError(f"baseline needs a method: --method {'|'.join(METHODS)}")
-    from transferkit.config.recipe import check_data_dir, check_target
-
-    check_data_dir(recipe, options.data_dir)
-    check_target(recipe)  # before the seconds that the libraries take to import
+    recipe = options.asked(task).read(partial(say, console=console))  # before the seconds that libraries take
     from transferkit.runner.prepare import Inputs
 
     inputs = Inputs(source=options.source, data_dir=options.data_dir)
@@ -93,61 +86,6 @@ def _run(task: "Task", options: Options) -> None:
             raise
         # The family's recipe was our choice, so the way out is ours to name.
         raise RunError(f"{error}, or use {BUNDLED}/{task}, which needs no network") from None
-
-
-def _recipe(task: "Task", options: Options, console: Console) -> "Recipe":
-    from transferkit.config.recipes import read_recipe
-
-    name, changes = options.recipe, options.overrides
-    if name is None:
-        name = _usual_recipe(task, options)
-        say(f"no recipe given: using the built-in {name}", console)
-    if options.data is not None:
-        changes = [*_own_data(task, options, console), *changes]
-    return read_recipe(name, overrides=changes, task=task)
-
-
-def _usual_recipe(task: "Task", options: Options) -> str:
-    if options.data is not None:
-        return f"mixture/{task}"  # its data are replaced, and it asks for nothing else
-    if task == "adapt" and options.source == BUNDLED:
-        return f"{BUNDLED}/adapt"
-    return _recipe_of_family(task, options.target)
-
-
-def _own_data(task: "Task", options: Options, console: Console) -> list[str]:
-    """What the file of --data changes in the recipe; says what was found in it."""
-    from transferkit.own_data.columns import find_columns
-    from transferkit.own_data.recipe import own_data
-
-    assert options.data is not None  # the caller asked
-    own = own_data(find_columns(options.data, options.columns), task, instruction=options.instruction)
-    for line in own.said:
-        say(line, console)
-    return own.overrides
-
-
-def _recipe_of_family(task: "Task", target: str | None) -> str:
-    """Name of the built-in recipe that is written for the target's family."""
-    from transferkit.config.recipes import list_recipes
-
-    if target is None:
-        raise ConfigError(f"{task} needs a recipe or a --target (`transferkit recipes list` shows the built-in ones)")
-    if is_encoder(target):
-        raise ConfigError(
-            f"{target}: a ready-made encoder is of no decoder's family; name the recipe whose data it is scored on "
-            "(`transferkit recipes list` shows the built-in ones)"
-        )
-    from transferkit.decoder.probe import resolve
-
-    family = resolve(target).family
-    name = f"{family}/{task}"
-    if name not in list_recipes():
-        raise ConfigError(
-            f"no built-in {task} recipe for the family {family!r}; name one (`transferkit recipes list`) or make "
-            f"one (`transferkit recipes new --family {family} --backbone {target}`)"
-        )
-    return name
 
 
 def _start(recipe: "Recipe", inputs: "Inputs", runs: Path, task: "Task", console: Console, *, json: bool) -> None:

@@ -8,7 +8,7 @@ from transferkit.config.methods import Task
 from transferkit.data.scored_rows import CHECKS
 from transferkit.data.split import held_out
 from transferkit.data.tables import TableReader, local_source
-from transferkit.own_data.columns import Found
+from transferkit.request.columns import Found
 
 SCORED = {"labelled": "knn", "pairs": "pairs", "texts": "texts"}  # kind of training set -> kind of dev set
 # As those that the published sources were trained with; --instruction says another one.

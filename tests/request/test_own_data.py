@@ -7,8 +7,8 @@ import pytest
 
 from transferkit.config.recipes import read_recipe
 from transferkit.errors import ConfigError
-from transferkit.own_data.columns import find_columns
-from transferkit.own_data.recipe import own_data
+from transferkit.request.columns import find_columns
+from transferkit.request.own_data import own_data
 
 
 def tickets(folder: Path, rows: int) -> Path:

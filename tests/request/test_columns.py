@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from transferkit.errors import ConfigError
-from transferkit.own_data.columns import Found, find_columns
+from transferkit.request.columns import Found, find_columns
 
 TEXTS = [f"my invoice number {i} is wrong" for i in range(40)]
 KINDS = ["billing", "login", "other", "refund"] * 10
