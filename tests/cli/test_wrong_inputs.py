@@ -55,7 +55,7 @@ def arguments(command: str, world: World) -> list[str]:
     """The command line as a list; run verbs read the case's data and write into its folder."""
     parts = shlex.split(Template(command).substitute(world.names()))
     if parts[0] in ("train", "adapt", "baseline") and "--resume" not in parts:
-        reads_there = not parts[1].startswith("-") and "--unlabelled" not in parts
+        reads_there = "--unlabelled" not in parts and any(not part.startswith("-") for part in parts[1:2])
         parts += ["--data-dir", world.names()["DATA"]] if reads_there and "--data-dir" not in parts else []
         parts += [] if "--runs" in parts else ["--runs", "runs"]
     return parts
