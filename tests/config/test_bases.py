@@ -159,7 +159,9 @@ def test_lists_and_scalars_replace(tmp_path: Path) -> None:
             "optim: {steps: 10, lr: 1e-4} # AdamW\n",
         ),
         # An own seed takes the anchor away on which another line builds.
-        BASE.replace("seed: 3 ", "seed: &n 3 ").replace("embedding: ", "embedding: &e ").replace("steps: 10", "steps: *n"),
+        BASE.replace("seed: 3 ", "seed: &n 3 ")
+        .replace("embedding: ", "embedding: &e ")
+        .replace("steps: 10", "steps: *n"),
     ],
     ids=["block", "flow", "anchors"],
 )

@@ -1,5 +1,6 @@
 """Folders as mteb tasks: the same data and, under one protocol, the same numbers as the dev sets; wrong folders."""
 
+import shutil
 from collections import Counter
 from collections.abc import Callable
 from functools import partial
@@ -244,6 +245,13 @@ def test_names_choose_and_files_beside_the_set_change_nothing(folder: Path) -> N
     assert task(folder, "intents").metadata.revision == before
     with pytest.raises(ConfigError, match=r"no set 'liknes'; did you mean 'likeness'\? \(sets: intents, topics"):
         local_tasks(folder, names=["liknes"])
+
+
+def test_hidden_folders_are_no_sets(folder: Path, tmp_path: Path) -> None:
+    shutil.copytree(folder / "sts", tmp_path / "sets" / "sts")
+    there = [one.metadata.name for one in local_tasks(tmp_path / "sets")]
+    (tmp_path / "sets" / "sts" / ".cache").mkdir()
+    assert [one.metadata.name for one in local_tasks(tmp_path / "sets")] == there
 
 
 def test_every_byte_that_is_read_is_in_the_revision(tmp_path: Path) -> None:
