@@ -272,7 +272,7 @@ def test_a_fault_that_says_nothing_of_probabilities_keeps_its_words(
     def fail(*_: Any, **__: Any) -> None:
         raise error
 
-    monkeypatch.setattr(type(maker.model), "generate", fail)
+    monkeypatch.setattr(type(maker.decoder.model), "generate", fail)
     with pytest.raises(type(error), match=str(error)):
         list(maker(SOURCES))
 

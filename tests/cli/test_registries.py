@@ -29,7 +29,7 @@ def test_a_backbone_is_shown_as_a_spec_that_reads_back(
     assert call("backbones", "show", "qwen3-0.6b") == 0
     Path("qwen3-0.6b.yaml").write_text(capsys.readouterr().out)
     assert read_spec(Path("qwen3-0.6b.yaml")) == find_spec("qwen3-0.6b")
-    assert declared_spec("Qwen/Qwen3-0.6B") == find_spec("qwen3-0.6b")
+    assert declared_spec("Qwen/Qwen3-0.6B-Base") == find_spec("qwen3-0.6b")
 
 
 def test_a_probed_decoder_is_printed_or_written(
@@ -52,7 +52,7 @@ def test_recipes_of_a_new_family_are_written_where_it_says(
     assert {read_recipe(file).embedding.backbone for file in files} == {str(tiny.target)}
 
 
-def test_an_interruption_between_verbs_and_a_reader_that_went_away(
+def test_an_interruption_between_verbs_is_said(
     call: Callable[..., int], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def press() -> None:
@@ -62,11 +62,20 @@ def test_an_interruption_between_verbs_and_a_reader_that_went_away(
         patch.setattr("transferkit.cli.app.app", press)
         assert call("--version") == 130
     assert capsys.readouterr().err == "interrupted\n"
+
+
+@pytest.mark.parametrize("command", ["recipes list", "--version"])
+def test_a_reader_that_went_away_is_no_error(command: str) -> None:
+    """As in `transferkit ... | head`: printed at once or when the process ends."""
     environment = os.environ | {"PYTHONPATH": str(Path(transferkit.__file__).parents[1])}
     reading, writing = os.pipe()
     os.close(reading)
     done = subprocess.run(
-        [sys.executable, "-m", "transferkit", "--version"], stdout=writing, stderr=subprocess.PIPE, env=environment
+        [sys.executable, "-m", "transferkit", *command.split()],
+        stdout=writing,
+        stderr=subprocess.PIPE,
+        env=environment,
+        check=False,
     )
     os.close(writing)
     assert (done.returncode, done.stderr) == (0, b"")

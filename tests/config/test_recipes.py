@@ -466,10 +466,10 @@ def test_offline_recipes_need_nothing_but_the_installation() -> None:
 def test_what_the_method_of_a_recipe_does_not_have_is_said(tiny: Tiny) -> None:
     with pytest.raises(ConfigError, match=r"method: expected 'lora', .*, got None"):
         _ = tiny.recipe("baseline").facts
-    tfidf = resolved(tiny.recipe("baseline", method="tfidf"))
+    tfidf = resolved(tiny.recipe("baseline", method="tfidf"), source=None)
     with pytest.raises(ConfigError, match="tfidf: no backbone embeds in this method, so nothing reads a template"):
         _ = tfidf.reading
-    frozen = resolved(tiny.recipe("baseline", method="frozen", embedding={"template": "auto"}))
+    frozen = resolved(tiny.recipe("baseline", method="frozen", embedding={"template": "auto"}), source=None)
     assert frozen.reading.template == "{text}"  # nothing learns, so there is nothing to choose it for
     assert keys_at(Recipe, ("seed",)) == list(Recipe.model_fields)
     assert keys_at(Recipe, ("teacher",)) == list(TeacherSection.model_fields)

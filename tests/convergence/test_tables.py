@@ -119,5 +119,5 @@ def test_terminal_ends_with_the_notes(tmp_path: Path) -> None:
     runs = [make_run(tmp_path, "a", rows, device="cpu"), make_run(tmp_path, "b", rows, device="cuda", label="other")]
     lines = printed(compare(runs), width=400).splitlines()
     assert any(
-        line.startswith("note: seconds and memory cannot be compared: cpu (lora); cuda (other)") for line in lines
+        line.startswith("note: Devices differ, so seconds and memory cannot be compared: cpu (lora)") for line in lines
     )

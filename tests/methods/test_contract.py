@@ -24,7 +24,7 @@ from transferkit.methods.base import Embedder, Given
 from transferkit.methods.described import Example
 from transferkit.methods.registry import method_class
 from transferkit.readout.fit import Fitter
-from transferkit.readout.readout import Settings
+from transferkit.readout.readout import Readout, Settings
 from transferkit.runner.prepare import resolved
 
 METHODS = all_methods().values()
@@ -234,7 +234,7 @@ class Least(Embedder):
 
 
 def test_what_a_method_need_not_say(tiny: Tiny) -> None:
-    least, recipe = Least(), resolved(tiny.recipe("baseline", method="frozen"))
+    least, recipe = Least(Readout.plain(4)), resolved(tiny.recipe("baseline", method="frozen"), source=None)
     assert least.examples_title() == "examples"
     assert least.example("a text", "see") == Example("a text", "see")
     assert (least.token_tables(), least.max_tokens, least.variant_names(recipe)) == ([], None, [])

@@ -6,7 +6,7 @@ import pytest
 import torch
 from bitsandbytes.functional import dequantize_4bit
 from bitsandbytes.nn import Linear4bit
-from helpers.parts import TEXTS, load_reader, relative
+from helpers.parts import TEXTS, load_prompting, load_reader, relative
 from helpers.tiny import Tiny
 from torch import Tensor
 from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
@@ -78,3 +78,5 @@ def test_weights_that_are_stored_in_four_bits_are_refused(tiny: Tiny, tmp_path: 
     AutoTokenizer.from_pretrained(tiny.target).save_pretrained(tmp_path)
     with pytest.raises(ConfigError, match=r"its weights are stored quantised, .* take the original checkpoint and"):
         load_reader(tmp_path)
+    with pytest.raises(ConfigError, match="its weights are stored quantised"):
+        load_prompting(tmp_path)

@@ -13,6 +13,8 @@ from helpers.parts import TEXTS, load_prompting, load_reader, ridge_regression, 
 from helpers.run_parts import build, trial
 from helpers.tiny import Tiny
 from safetensors.torch import load_file
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+from transformers import PreTrainedTokenizerFast
 from zoo import FAMILIES, WORDS, save
 
 from transferkit.checkpoints.checkpoint import load
@@ -205,9 +207,14 @@ def test_only_adapt_has_a_source_to_start_from(tiny: Tiny) -> None:
 
 
 def test_vocabularies_that_share_too_little_have_no_anchors(tiny: Tiny, learned: Path, tmp_path: Path) -> None:
-    save(FAMILIES["gpt_neox"], tmp_path / "stranger", vocabulary=[f"w{n}" for n in range(len(WORDS) - 6)])
+    save(FAMILIES["gpt_neox"], tmp_path / "stranger")
+    capitals = {token: n for n, token in enumerate(["<s>", "</s>", "<pad>", *"ABCDEFGHIJKLMNOPQRSTUVWXYZ", "Ġ"])}
+    core = Tokenizer(models.BPE(vocab=capitals, merges=[]))
+    core.pre_tokenizer, core.decoder = pre_tokenizers.ByteLevel(add_prefix_space=False), decoders.ByteLevel()
+    specials = {"bos_token": "<s>", "eos_token": "</s>", "pad_token": "<pad>"}
+    PreTrainedTokenizerFast(tokenizer_object=core, **specials).save_pretrained(tmp_path / "stranger")
     changes = {"embedding": {"backbone": str(tmp_path / "stranger")}, "alignment": {"init": "anchors"}}
-    with pytest.raises(ConfigError, match=r"'anchors' needs tokens that both vocabularies share \(found \d\)"):
+    with pytest.raises(ConfigError, match=r"'anchors' needs tokens that both vocabularies share \(found 1\)"):
         started(tiny, learned, **changes)
 
 
