@@ -147,6 +147,7 @@ def test_lists_and_scalars_replace(tmp_path: Path) -> None:
         "base: shared.yaml\ntask: baseline\nembedding:\n  template: 'a\u2028b {text}'\n",
         "base: shared.yaml\ntask: baseline\noptim:\n  {steps: 3,\n   lr: 1.0}\n",
         "base: shared.yaml\ntask: baseline\nseed: 4\nembedding:\n layers: 3\n",
+        "base: shared.yaml\ntask: baseline\nembedding :  # mine\n  layers: 3\n",
         "base: shared.yaml\ntask: baseline\ndata: {on_bad_row: skip}\nfrozen: {templates: ['{text}',\n  '{text}.']}\n",
     ],
 )
