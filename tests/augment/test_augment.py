@@ -482,3 +482,15 @@ def test_streams_of_the_command(
     assert stderr == ""
     assert (said["kept"], said["rejected"], said["texts"]) == (footer["kept"], footer["rejected"], 20)
     assert said["train_set"] == train_set(tmp_path / "b.parquet")
+
+
+def test_an_input_without_a_text_and_a_file_of_others_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"")))
+    with pytest.raises(ConfigError, match="holds no texts, expected at least one"):
+        augment("-", tmp_path / "pairs.parquet")
+    assert not (tmp_path / "pairs.parquet").exists()
+    pd.DataFrame({"anchor": ["x"]}).to_parquet(tmp_path / "mine.parquet")
+    with pytest.raises(ConfigError, match=r"mine\.parquet: damaged, or not written by transferkit augment"):
+        read_footer(tmp_path / "mine.parquet")

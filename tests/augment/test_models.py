@@ -255,6 +255,13 @@ def test_translators_read_special_tokens_as_text_and_name_long_texts(marian: Pat
     assert candidate.problem == "anchor too long"
 
 
+def test_a_tokenizer_with_more_tokens_than_the_model_has_rows_is_refused(marian: Path) -> None:
+    maker: Any = only(BackTranslationWay(str(marian), str(marian)).makers(Setup(HOT)))
+    maker.forward.tokenizer.add_tokens([f"stranger{n}" for n in range(200)])
+    with pytest.raises(ConfigError, match=r"token id \d+ lies beyond the model's \d+ embedding rows; tokenizer"):
+        maker.forward.ids(["stranger199"])
+
+
 def test_a_context_that_is_too_small_is_told(marian: Path) -> None:
     with pytest.raises(ConfigError, match=r"--max-tokens 64: does not fit the 64 positions of .*; use at most 63"):
         BackTranslationWay(str(marian), str(marian)).makers(Setup(Sampling(max_tokens=64)))
@@ -264,6 +271,20 @@ def test_a_translator_that_asks_for_language_codes_is_refused(t5: Path, monkeypa
     monkeypatch.setattr(PreTrainedTokenizerBase, "src_lang", "en", raising=False)
     with pytest.raises(ConfigError, match="asks for language codes"):
         Translator.load(Model.encoder_decoder(str(t5)), prefix="", setup=Setup())
+
+
+@pytest.mark.parametrize("error", [RuntimeError("a fault of another kind"), torch.OutOfMemoryError("full")])
+def test_a_fault_that_says_nothing_of_probabilities_keeps_its_words(
+    error: Exception, tiny: Tiny, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    maker = paraphraser(tiny.source)
+
+    def fail(*_: Any, **__: Any) -> None:
+        raise error
+
+    monkeypatch.setattr(type(maker.decoder.model), "generate", fail)
+    with pytest.raises(type(error), match=str(error)):
+        list(maker(SOURCES))
 
 
 def test_decoder_and_encoder_decoder_are_told_apart(tiny: Tiny, t5: Path) -> None:

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 import torch
-from helpers.parts import prompt_embedder
+from helpers.parts import prompt_embedder, source_checkpoint
+from helpers.run_parts import build
 from helpers.tiny import Tiny
 from safetensors.torch import load_file, save_file
 
@@ -18,6 +19,7 @@ from transferkit.errors import ConfigError
 from transferkit.files.builtin import bundled_dir
 from transferkit.files.manifest import NAME, seal
 from transferkit.methods.frozen import FrozenEmbedder
+from transferkit.runner.prepare import resolved
 
 
 @pytest.fixture(scope="module")
@@ -62,12 +64,26 @@ def tensor(name: str, change: Callable[[torch.Tensor], torch.Tensor] | None) -> 
     return edit
 
 
+def empty(folder: Path, name: str) -> str:
+    """The description with nothing in a section."""
+    return json.dumps(json.loads((folder / "embedder.json").read_text()) | {name: None})
+
+
 EDITED = {
     "no mapping": (text("embedder.json", "null"), "embedder.json: expected a JSON object"),
     "deep": (text("embedder.json", "[" * 9000 + "]" * 9000), "embedder.json: not valid JSON (nested too deeply)"),
     "a surrogate": (
         text("embedder.json", '{"format": 1, "kind": "\\ud800"}'),
         "embedder.json: not valid JSON (half of",
+    ),
+    "a later format": (key("format", 2), "embedder.json: checkpoint format 2, expected 1"),
+    "a section that is empty": (
+        lambda folder: text("embedder.json", empty(folder, "alignment"))(folder),
+        "embedder.json: alignment: expected a mapping, got nothing",
+    ),
+    "a way to read that is gone": (
+        key("prompting.reads", "everything"),
+        ": its Prompting LLM reads 'everything', which is no longer offered",
     ),
     "readout is a number": (key("readout", 0), "embedder.json: readout: expected a mapping"),
     "instructions are a number": (key("instructions", 3), "embedder.json: instructions: expected a mapping"),
@@ -114,6 +130,30 @@ def test_what_is_well_formed_is_another_checkpoint(whole: Path, tmp_path: Path) 
     (folder / NAME).unlink()
     seal(folder)
     assert load(folder).encode(["a cat"]).shape == load(whole).encode(["a cat"]).shape
+
+
+@pytest.mark.parametrize(
+    ("method", "edit", "says"),
+    [
+        ("prompt-tuning", tensor("prompt", lambda p: p[:, :-1]), "tensor 'prompt': expected rows of 48, got shape"),
+        ("prompt-tuning", tensor("prompt", lambda p: p[0]), "tensor 'prompt': expected rows of 48, got shape"),
+        ("prompting-llm-alone", key("join", "sum"), "join: expected 'mean'"),
+    ],
+)
+def test_what_another_method_keeps_is_checked_too(
+    method: str, edit: Callable[[Path], None], says: str, tiny: Tiny, tmp_path: Path
+) -> None:
+    source = source_checkpoint(tiny, tmp_path / "source") if method == "prompting-llm-alone" else None
+    folder = tmp_path / "checkpoint"
+    recipe = resolved(tiny.recipe("baseline", method=method), source=source)
+    save(build(recipe, source=source), folder, instructions={})
+    assert load(folder).encode(["a cat"]).shape[0] == 1
+    edit(folder)
+    (folder / NAME).unlink()
+    seal(folder)
+    with pytest.raises(ConfigError, match=says) as caught:
+        load(folder)
+    assert str(folder) in str(caught.value)
 
 
 @pytest.mark.parametrize(

@@ -146,6 +146,8 @@ def test_lists_and_scalars_replace(tmp_path: Path) -> None:
         "base: shared.yaml\r\ntask: baseline\r\noptim:\r\n  steps: 7\r\n",
         "base: shared.yaml\ntask: baseline\nembedding:\n  template: 'a\u2028b {text}'\n",
         "base: shared.yaml\ntask: baseline\noptim:\n  {steps: 3,\n   lr: 1.0}\n",
+        "base: shared.yaml\ntask: baseline\nseed: 4\nembedding:\n layers: 3\n",
+        "base: shared.yaml\ntask: baseline\nembedding :  # mine\n  layers: 3\n",
         "base: shared.yaml\ntask: baseline\ndata: {on_bad_row: skip}\nfrozen: {templates: ['{text}',\n  '{text}.']}\n",
     ],
 )
@@ -157,8 +159,12 @@ def test_lists_and_scalars_replace(tmp_path: Path) -> None:
             "optim:                   # AdamW\n  steps: 10              # optimizer steps\n  lr: 1e-4\n",
             "optim: {steps: 10, lr: 1e-4} # AdamW\n",
         ),
+        # An own seed takes the anchor away on which another line builds.
+        BASE.replace("seed: 3 ", "seed: &n 3 ")
+        .replace("embedding: ", "embedding: &e ")
+        .replace("steps: 10", "steps: *n"),
     ],
-    ids=["block", "flow"],
+    ids=["block", "flow", "anchors"],
 )
 def test_whole_text_says_what_the_two_files_say(tmp_path: Path, own: str, base: str) -> None:
     file = tmp_path / "mine.yaml"

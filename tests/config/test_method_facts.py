@@ -37,3 +37,5 @@ def test_what_counts_is_what_is_heeded_and_changes_something(method: str) -> Non
         "eval": {"keep": "best"},
     }
     assert recipe["eval"] == {"batch_size": 4, "keep": "best"}  # stays as it was
+    del recipe["eval"]
+    assert what_counts(recipe) == {"task": "baseline", "method": method, method: recipe[method]}

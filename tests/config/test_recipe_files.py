@@ -164,6 +164,17 @@ def test_impossible_family_name_is_refused(family: str, tmp_path: Path) -> None:
     assert written(tmp_path) == []
 
 
+@pytest.mark.parametrize("name", ["a\nb", "a\u2028b", "a\x85b"])
+def test_backbone_that_would_break_a_comment_is_refused(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path(name).mkdir()
+    with pytest.raises(ConfigError, match="backbone: expected a name on one line"):
+        new_family("mine", backbone=name, target=Path("recipes"))
+    assert not Path("recipes").exists()
+
+
 def test_family_with_recipes_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"'qwen3' has built-in recipes; `transferkit recipes copy qwen3`"):
         new_family("qwen3", backbone="qwen3-4b", target=tmp_path)

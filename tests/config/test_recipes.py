@@ -7,15 +7,18 @@ from typing import Any
 
 import pytest
 import yaml
+from helpers.tiny import Tiny
 
 from transferkit.config.recipe import Recipe, recipe_yaml
 from transferkit.config.recipe_text import whole_text
 from transferkit.config.recipes import RETIRED, list_recipes, read_mapping, read_recipe, recipe_path, set_key
-from transferkit.config.schema import Strict, dump_yaml, parse, parse_yaml, read_yaml
+from transferkit.config.schema import Strict, dump_yaml, keys_at, parse, parse_yaml, read_yaml
+from transferkit.config.sections import TeacherSection
 from transferkit.config.specs import find_spec, list_backbones
 from transferkit.config.template import template_name, template_text
 from transferkit.errors import ConfigError
 from transferkit.files.builtin import builtin_dir
+from transferkit.runner.prepare import resolved
 
 TASKS = ("train", "adapt", "baseline")
 LOCAL = "mixture"  # the one folder of recipes on local files, without backbones
@@ -460,3 +463,15 @@ def test_offline_recipes_need_nothing_but_the_installation() -> None:
     trained = {one.split for one in recipes[0].data.train}
     assert "unseen" not in trained
     assert [one.split for one in recipes[0].data.dev if not one.select] == ["unseen"]
+
+
+def test_what_the_method_of_a_recipe_does_not_have_is_said(tiny: Tiny) -> None:
+    with pytest.raises(ConfigError, match=r"method: expected 'lora', .*, got None"):
+        _ = tiny.recipe("baseline").facts
+    tfidf = resolved(tiny.recipe("baseline", method="tfidf"), source=None)
+    with pytest.raises(ConfigError, match="tfidf: no backbone embeds in this method, so nothing reads a template"):
+        _ = tfidf.reading
+    frozen = resolved(tiny.recipe("baseline", method="frozen", embedding={"template": "auto"}), source=None)
+    assert frozen.reading.template == "{text}"  # nothing learns, so there is nothing to choose it for
+    assert keys_at(Recipe, ("seed",)) == list(Recipe.model_fields)
+    assert keys_at(Recipe, ("teacher",)) == list(TeacherSection.model_fields)

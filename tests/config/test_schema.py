@@ -54,6 +54,11 @@ def bomb(levels: int, *, merged: bool) -> str:
     return "\n".join(lines)
 
 
+def chain(levels: int) -> str:
+    """Each list holds the one before: two levels on every line, as many as lines in all."""
+    return "a0: &a0 [x]\n" + "".join(f"a{n}: &a{n} [*a{n - 1}]\n" for n in range(1, levels))
+
+
 @pytest.mark.parametrize(
     ("text", "says"),
     [
@@ -68,6 +73,7 @@ def bomb(levels: int, *, merged: bool) -> str:
         ("a: " + "1" * 5_000, "not valid YAML"),
         ("a: 2024-13-45", "not valid YAML: month must be in"),
         ("a: !!python/object/apply:os.system [ls]", "could not determine a constructor"),
+        (chain(400) + "? *a399\n: x", "not valid YAML: nested too deeply"),
     ],
     ids=[
         "aliases",
@@ -81,6 +87,7 @@ def bomb(levels: int, *, merged: bool) -> str:
         "large number",
         "no date",
         "code",
+        "deep by its aliases",
     ],
 )
 def test_text_that_would_never_end_or_is_no_value_is_one_sentence(text: str, says: str) -> None:

@@ -577,3 +577,12 @@ def test_folders_without_a_run_are_left_out_with_a_word(tmp_path: Path) -> None:
     assert f"left out, for no run is in it: {tmp_path / 'search'}" in found.stderr
     alone = CliRunner().invoke(app, ["compare", str(tmp_path / "search")])
     assert isinstance(alone.exception, ConfigError)
+
+
+def test_what_one_seed_did_not_count_has_no_cost(tmp_path: Path) -> None:
+    rows = [metric(0, 40.0), metric(50, 60.0)]
+    uncounted = [{**row, "tokens": None} for row in rows]
+    runs = [make_run(tmp_path, "a", rows, seed=1), make_run(tmp_path, "b", uncounted, seed=2)]
+    cost = compare(runs, targets=[1.0]).targets[0].cost
+    assert (cost["tokens"].value, cost["tokens"].bound) == (None, None)
+    assert cost["steps"].value == 50

@@ -11,7 +11,7 @@ from helpers.run_builder import make_run, metric
 from rich.console import Console
 
 from transferkit.convergence import compare
-from transferkit.convergence.differences import Difference, compared, difference, hangs_on_seeds
+from transferkit.convergence.differences import Difference, compared, difference, differences_view, hangs_on_seeds
 from transferkit.convergence.tables import print_table, to_json, to_markdown
 from transferkit.runs.folder import Run
 
@@ -168,3 +168,23 @@ def test_a_table_without_transfer_and_lora_has_no_differences(tmp_path: Path) ->
     assert compared(comparison) == []
     assert "## Differences" not in to_markdown(comparison)
     assert json.loads(to_json(comparison))["differences"] == []
+
+
+def test_one_number_is_held_against_every_seed_from_either_side(tmp_path: Path) -> None:
+    runs = [*seeds(tmp_path, "transfer", [71, 72, 73]), *seeds(tmp_path, "tfidf", [70])]
+    one = found(runs, row="tfidf", against="transfer")
+    assert one.by_seed == pytest.approx({17: -1, 18: -2, 19: -3})
+
+
+def test_a_row_that_no_other_set_scored_has_an_empty_cell_there(tmp_path: Path) -> None:
+    runs = [
+        *seeds(tmp_path, "transfer", [71, 72, 73]),
+        *seeds(tmp_path, "lora", [68, 69, 70]),
+        make_run(tmp_path, "tfidf", [metric(0, 60.0, other=None)], method="tfidf"),
+    ]
+    view = differences_view(compare(runs))
+    assert view is not None
+    rows = {(row[0], row[1]): row for row in view.rows}
+    (unscored,) = [row for names, row in rows.items() if names == ("transfer, plain", "tfidf, plain")]
+    assert unscored[2:4] == ("+12.0", "decided")
+    assert unscored[5:] == ("", "", "")

@@ -284,3 +284,14 @@ def test_floors_and_sets_that_choose_nothing(tmp_path: Path) -> None:
     found = text([reference(tmp_path), transfer(tmp_path), tfidf])
     assert "Transfer stands 1.0 points below TF-IDF (TF-IDF, plain: 78.0; open, fewer than three seeds)." in found
     assert "On the dev sets that choose nothing (elsewhere) it scores 51.0; LoRA's reference row scores 60.0" in found
+
+
+def test_a_score_that_lora_reaches_in_half_of_its_seeds_alone_is_said_to_be_none_of_its(tmp_path: Path) -> None:
+    """The median over two seeds, 80, is reached by one of them: no median of steps."""
+    runs = [
+        make_run(tmp_path, f"l{seed}", [metric(0, 40.0), metric(100, best)], seed=seed)
+        for seed, best in ((1, 70.0), (2, 90.0))
+    ]
+    found = text([*runs, transfer(tmp_path, best=85.0)])
+    assert "It reaches 100 % of LoRA's best (80.0) after 50 steps" in found
+    assert "LoRA's median over seeds does not reach that score." in found

@@ -72,3 +72,13 @@ def test_words_stay_apart_wherever_the_reference_stands(
         )
     comparison = compare(runs)
     assert_words_stay_apart(lambda: drawn(write_scores, comparison, monkeypatch))
+
+
+def test_a_row_that_no_other_set_scored_has_no_dot_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    runs = [
+        make_run(tmp_path, "a", [metric(0, 40.0), metric(50, 60.0)]),
+        make_run(tmp_path, "b", [metric(0, 50.0, other=None)], method="tfidf"),
+    ]
+    best, others = drawn(write_scores, compare(runs), monkeypatch).axes
+    assert [score for _, _, score in dots(best)] == [60.0, 50.0]
+    assert [score for _, _, score in dots(others)] == [50.0]

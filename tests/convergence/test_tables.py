@@ -112,3 +112,12 @@ def test_same_records_give_the_same_bytes_and_no_time_of_day(tmp_path: Path) -> 
         assert text == write(compare(second[::-1]))
         assert "2026-01-02" not in text
         assert str(tmp_path) not in text
+
+
+def test_terminal_ends_with_the_notes(tmp_path: Path) -> None:
+    rows = [metric(0, 40.0), metric(50, 60.0)]
+    runs = [make_run(tmp_path, "a", rows, device="cpu"), make_run(tmp_path, "b", rows, device="cuda", label="other")]
+    lines = printed(compare(runs), width=400).splitlines()
+    assert any(
+        line.startswith("note: Devices differ, so seconds and memory cannot be compared: cpu (lora)") for line in lines
+    )

@@ -80,6 +80,8 @@ def test_a_sample_has_each_text_once(folder: Path) -> None:
     texts, instructions = load(folder, path="t.txt", instruction="read").sample(1000, seed=3)
     assert sorted(texts) == sorted(TEXTS)
     assert set(instructions) == {"read"}
+    sample = load(folder, path="t.txt", instruction="read").sample_with_pairs(1000, seed=3)
+    assert (sorted(sample.texts), sample.pairs) == (sorted(TEXTS), [])
 
 
 def test_facts_count_texts_and_warn_of_repeated_ones(tmp_path: Path) -> None:

@@ -319,3 +319,37 @@ def test_hub_datasets_are_read_by_subset_and_split(tmp_path: Path, monkeypatch: 
 def test_importing_data_imports_neither_torch_nor_datasets() -> None:
     code = "import sys, transferkit.data.training_sets; sys.exit(any(m in sys.modules for m in ('torch', 'datasets')))"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_tables_without_a_usable_row_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "a.json").write_text("[]")
+    with pytest.raises(ConfigError, match=r"a\.json.*: holds no rows"):
+        load(tmp_path, {"name": "a", "kind": "pairs", "path": "a.json"})
+    write(tmp_path / "b.jsonl", [{"anchor": "x", "positive": None}] * 3)
+    with pytest.raises(ConfigError, match=r"none of the 3 rows is usable \(last: column 'positive' is bad\)"):
+        load(tmp_path, {"name": "b", "kind": "pairs", "path": "b.jsonl"}, on_bad_row="skip")
+
+
+def test_a_sample_for_readouts_pairs_no_text_with_itself(tmp_path: Path) -> None:
+    write(tmp_path / "a.jsonl", [{"anchor": "x", "positive": "x"}, {"anchor": "y", "positive": "z"}])
+    sample = load(tmp_path, {"name": "a", "kind": "pairs", "path": "a.jsonl"}).sample_with_pairs(10, seed=1)
+    assert sorted(sample.texts) == ["y", "z"]
+    assert len(sample.pairs) == 1
+
+
+def test_a_limited_set_of_the_hub_and_a_failure_without_a_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import datasets
+
+    hub = {"name": "h", "kind": "pairs", "hub_id": "org/pairs"}
+    monkeypatch.setattr(datasets, "load_dataset", lambda *_, **__: datasets.Dataset.from_list(PAIRS))
+    datasets.disable_progress_bars()  # who has no bars keeps none
+    assert load(Path(), {**hub, "limit": 4}).sets[0].anchors == [row["anchor"] for row in PAIRS[:4]]
+    assert datasets.are_progress_bars_disabled()
+    datasets.enable_progress_bars()
+
+    def broken(*_: Any, **__: Any) -> None:
+        raise EOFError("the stream ended\nearly")
+
+    monkeypatch.setattr(datasets, "load_dataset", broken)
+    with pytest.raises(RunError, match=r"cannot be loaded \(the stream ended\)$"):
+        load(Path(), hub)

@@ -260,3 +260,20 @@ def test_the_whole_way_on_files_alone(
     monkeypatch.chdir(tiny.root)
     vectors = [open_model(str(tmp_path / one)).encode(TEXTS, instruction="find the cat") for one in (run, like)]
     np.testing.assert_allclose(*vectors, atol=1e-5)
+
+
+def test_without_links_the_file_is_copied(pair: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    linked = find_decoder(str(pair[0])).load(dtype="float32").encode(TEXTS)
+
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(1, "Operation not permitted")
+
+    monkeypatch.setattr(Path, "symlink_to", refuse)
+    assert np.array_equal(find_decoder(str(pair[0])).load(dtype="float32").encode(TEXTS), linked)
+
+
+def test_weights_of_other_shapes_than_the_file_says_are_told(tmp_path: Path) -> None:
+    model = build(gguf_family("llama"))
+    file = write_gguf(model, "llama", tmp_path / "other.gguf", more={"llama.feed_forward_length": 32})
+    with pytest.raises(ConfigError, match=r"\(its weights have other shapes than its metadata say\); take"):
+        find_decoder(str(file)).load()

@@ -1,5 +1,6 @@
 """Text -> ids: users' text is plain text, every id has an embedding row, the template survives truncation."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from zoo import FAMILIES, VOCABULARY_SIZE, save, tokenizer
 
 from transferkit.config.template import Template
 from transferkit.decoder.loading import load_tokenizer
+from transferkit.decoder.probe import probe
 from transferkit.decoder.tokens import TemplateEncoder, TextEncoder, pad_left
 from transferkit.errors import ConfigError
 
@@ -35,6 +37,10 @@ def test_special_tokens_in_a_text_are_plain_text(core: PreTrainedTokenizerFast) 
         assert row
         assert not {BOS, EOS, core.pad_token_id} & set(row)
     assert core.decode(rows[0]) == "a s cat"  # the tiny alphabet has neither brackets nor a slash
+
+
+def test_no_texts_are_no_rows(core: PreTrainedTokenizerFast) -> None:
+    assert encoder(core).texts([], max_length=4) == []
 
 
 def test_special_tokens_in_a_template_are_meant(core: PreTrainedTokenizerFast) -> None:
@@ -135,6 +141,17 @@ def test_context_bounds_the_text(tiny: Tiny) -> None:
     reader = load_reader(tiny.target, max_length=1000, soft_tokens=3, template="see: {text}{soft} now.")
     rows = reader.rows([" the cat" * 100], [""])
     assert rows.num_tokens() + 3 == reader.decoder.trunk.config.max_position_embeddings
+
+
+def test_a_decoder_without_a_limit_reads_as_much_as_is_asked_for(tmp_path: Path) -> None:
+    folder = save(FAMILIES["bloom"], tmp_path)
+    config = json.loads((folder / "config.json").read_text())
+    del config["max_position_embeddings"]
+    (folder / "config.json").write_text(json.dumps(config))
+    spec = probe(str(folder)).model_copy(update={"max_length": None})
+    reader = load_reader(folder, spec=spec, max_length=200)
+    assert reader.decoder.context is None
+    assert reader.rows([" the cat" * 300], [""]).num_tokens() >= 200
 
 
 def test_pad_left() -> None:

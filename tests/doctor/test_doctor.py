@@ -2,6 +2,7 @@
 
 import json
 import os
+import platform
 import socket
 import subprocess
 import sys
@@ -68,6 +69,9 @@ def test_the_command_prints_a_table_and_what_to_do(
     assert "as tested: rich 15.0.0" in shown
     assert "[bold]runs[/bold]: 9.0 GiB free" in shown  # text from outside is no markup
     assert shown.splitlines()[-2:] == ["network: hub: work offline", "nothing is wrong here"]
+    monkeypatch.setattr(module, "examine", lambda **_: iter(FOUND[1:]))
+    assert call("doctor") == 0
+    assert "as tested" not in capsys.readouterr().out
     faults = [*FOUND, Finding("versions", "torch", "wrong", "not installed", "pip install 'torch>=2.6'")]
     monkeypatch.setattr(module, "examine", lambda **_: iter(faults))
     assert call("doctor") == 1
@@ -202,6 +206,13 @@ def test_a_device_that_does_not_compute_is_a_fault(monkeypatch: pytest.MonkeyPat
     assert "does not compute (no kernel image is available)" in found.found
 
 
+def test_a_device_that_computes_wrong_sums_is_a_fault(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch, "ones", lambda *size, **options: torch.full(size, 2.0, **options))
+    found = named(machine.examine_devices())["cpu"]
+    assert found.state == "wrong"
+    assert found.found.endswith("; does not compute (wrong sums)")
+
+
 def test_a_driver_that_this_torch_cannot_use_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(machine, "_DRIVER", tmp_path)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
@@ -273,6 +284,13 @@ def test_a_container_has_the_memory_of_its_limit(monkeypatch: pytest.MonkeyPatch
     assert named(machine.examine_memory())["cpu"].state == "note"
 
 
+def test_a_system_that_does_not_tell_is_asked_nothing_more(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(machine, "_memory", lambda: (None, None))
+    assert named(machine.examine_memory())["cpu"].state == "skipped"
+    monkeypatch.setattr(machine, "Path", lambda name: tmp_path / "none")
+    assert machine._processor() == (platform.processor() or platform.machine())
+
+
 @pytest.mark.parametrize(("free", "state"), [(GIB - 1, "wrong"), (2 * GIB, "note"), (6 * GIB, "ok")])
 def test_room_on_the_disk(free: int, state: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(places.shutil, "disk_usage", lambda folder: SimpleNamespace(free=free))
@@ -309,6 +327,8 @@ def test_what_lies_in_the_caches(monkeypatch: pytest.MonkeyPatch, tmp_path: Path
     assert found["hub"].found == f"{hub}: 3.0 MiB in 1 files, 1 model"
     assert found["datasets"].found == f"{tmp_path / 'none'}: not there yet"
     assert COPIES not in found
+    monkeypatch.setenv(COPIES, str(mine))
+    assert named(places.examine_caches())[COPIES].found == f"{mine}: 2.0 KiB in 2 files"
     monkeypatch.setenv(COPIES, str(tmp_path / "none"))
     monkeypatch.setenv(CACHE, str(blob))
     found = named(places.examine_caches())

@@ -1,5 +1,6 @@
 """Folders as mteb tasks: the same data and, under one protocol, the same numbers as the dev sets; wrong folders."""
 
+import shutil
 from collections import Counter
 from collections.abc import Callable
 from functools import partial
@@ -255,6 +256,13 @@ def test_documents_that_stand_there_twice_are_said(tmp_path: Path) -> None:
     assert len(said) == 1
     assert "answers/corpus.parquet: 1 of " in said[0]
     assert "documents repeat the text of an earlier one and count apart" in said[0]
+
+
+def test_hidden_folders_are_no_sets(folder: Path, tmp_path: Path) -> None:
+    shutil.copytree(folder / "sts", tmp_path / "sets" / "sts")
+    there = [one.metadata.name for one in local_tasks(tmp_path / "sets")]
+    (tmp_path / "sets" / "sts" / ".cache").mkdir()
+    assert [one.metadata.name for one in local_tasks(tmp_path / "sets")] == there
 
 
 def test_every_byte_that_is_read_is_in_the_revision(tmp_path: Path) -> None:

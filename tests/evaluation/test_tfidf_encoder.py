@@ -2,6 +2,7 @@
 
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,8 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 from transferkit.config.datasets import DataSection
 from transferkit.data.dev_set import DevSetData
 from transferkit.data.dev_sets import load_dev_sets
+from transferkit.errors import RunError
+from transferkit.evaluation import run as evaluation_run
 from transferkit.evaluation import tfidf as mteb_tfidf
 from transferkit.evaluation.rows import TaskRow
 from transferkit.evaluation.run import run_tasks
@@ -120,3 +123,37 @@ def test_too_many_words_are_said_and_other_tasks_are_run(
     assert problem is not None
     assert problem.startswith("MemoryError: 24 texts with ")
     assert "of vectors, more than the" in problem
+
+
+def test_a_task_is_heard_once(sets: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (task,) = local_tasks(sets, names=["likeness"])
+    encoder = TfidfEncoder()
+    encoder.prepare(task)
+
+    def heard(*_: Any, **__: Any) -> None:
+        raise RunError("heard again")
+
+    monkeypatch.setattr(mteb_tfidf.mteb, "evaluate", heard)
+    encoder.prepare(task)
+    with pytest.raises(RunError, match="heard again"):
+        encoder.prepare(local_tasks(sets, names=["likeness"])[0])
+
+
+def test_what_mteb_makes_of_a_failure_is_a_row_and_an_error_of_ours_ends_the_command(
+    sets: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tasks = local_tasks(sets, names=["likeness"])
+    monkeypatch.setattr(TfidfEncoder, "prepare", lambda self, task: None)
+    for number, (problems, says) in enumerate(
+        (([SimpleNamespace(exception="it broke")], "it broke"), ([], "mteb gave no result"))
+    ):
+        given = SimpleNamespace(task_results=[], exceptions=problems)
+        monkeypatch.setattr(evaluation_run.mteb, "evaluate", lambda *_, given=given, **__: given)
+        assert ran(tasks, tmp_path / str(number))["likeness"].problem == says
+
+    def refuse(*_: Any, **__: Any) -> None:
+        raise RunError("the disk is full")
+
+    monkeypatch.setattr(evaluation_run.mteb, "evaluate", refuse)
+    with pytest.raises(RunError, match="the disk is full"):
+        ran(tasks, tmp_path / "refused")

@@ -52,6 +52,14 @@ def test_a_manifest_of_another_format_is_refused(sealed: Path) -> None:
         verify(sealed)
 
 
+def test_what_a_kill_between_two_renames_left_is_put_back(sealed: Path) -> None:
+    sealed.rename(sealed.with_name(f".{sealed.name}.old"))
+    with pytest.raises(ZeroDivisionError), new_folder(sealed):
+        raise ZeroDivisionError
+    assert set(verify(sealed)) == {"inner/config.json", "learned.safetensors"}
+    assert [path.name for path in sealed.parent.iterdir()] == [sealed.name]
+
+
 def test_an_entry_that_was_dropped_is_such_a_file(sealed: Path) -> None:
     files = verify(sealed)
     del files["inner/config.json"]

@@ -158,3 +158,49 @@ def test_an_output_that_was_nearly_finished_is_finished(
         again.resume()
         again.finish(ORIGIN)
     assert np.array_equal(read_vectors(out, where="out")[1], VECTORS)
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        ("", "a: holds no vectors, expected at least one"),
+        ('{"text": 5, "vector": [1.0]}\n', r"a, row 1, column 'text': expected text, got int 5; embed the texts again"),
+        (
+            '{"text": "x", "vector": [1.0]}\n{"text": "y", "vector": [1.0, 2.0]}\n',
+            "a, row 2, column 'vector': expected 1 n",
+        ),
+    ],
+    ids=["empty", "no text", "two widths"],
+)
+def test_rows_that_are_no_vectors_are_refused(content: str, says: str, tmp_path: Path) -> None:
+    (tmp_path / "vectors.jsonl").write_text(content)
+    with pytest.raises(ConfigError, match=says):
+        read_vectors(tmp_path / "vectors.jsonl", where="a")
+
+
+def test_a_table_without_rows_holds_no_vectors(tmp_path: Path) -> None:
+    import pyarrow
+    import pyarrow.parquet
+
+    columns = {
+        "text": pyarrow.array([], pyarrow.string()),
+        "vector": pyarrow.array([], pyarrow.list_(pyarrow.float32())),
+    }
+    pyarrow.parquet.write_table(pyarrow.table(columns), tmp_path / "vectors.parquet")
+    with pytest.raises(ConfigError, match="a: holds no vectors, expected at least one"):
+        read_vectors(tmp_path / "vectors.parquet", where="a")
+
+
+@pytest.mark.parametrize("array", [np.zeros(3, np.float32), np.zeros((2, 2), int), np.zeros((0, 4), np.float32)])
+def test_an_array_of_another_shape_or_kind_is_refused(array: np.ndarray, tmp_path: Path) -> None:
+    np.save(tmp_path / "vectors.npy", array)
+    with pytest.raises(ConfigError, match=r"a: expected numbers of shape \(texts, width\), got \w+ of shape"):
+        read_vectors(tmp_path / "vectors.npy", where="a")
+
+
+def test_a_part_is_not_continued_with_vectors_of_another_width(tmp_path: Path) -> None:
+    vectors = VectorFile(tmp_path / "vectors.npy", identity=IDENTITY)
+    vectors.append(TEXTS, VECTORS)
+    with pytest.raises(ConfigError, match="holds vectors of 4 numbers, and these have 2; give the checkpoint that"):
+        vectors.append(TEXTS, VECTORS[:, :2])
+    assert vectors.rows == 3

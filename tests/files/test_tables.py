@@ -149,6 +149,18 @@ def test_a_column_that_parquet_holds_twice_is_refused(tmp_path: Path) -> None:
         read_table(tmp_path / "a.parquet", {"text"}, where="t")
 
 
+def test_text_of_parquet_that_is_not_utf8_is_told(tmp_path: Path) -> None:
+    places, letters = pa.py_buffer(b"\0\0\0\0\2\0\0\0"), pa.py_buffer(b"\xe9\xe9")
+    texts = pa.Array.from_buffers(pa.string(), 1, [None, places, letters])  # unchecked, as a careless writer leaves it
+    pq.write_table(pa.table({"text": texts}), tmp_path / "a.parquet")
+    for read in (
+        lambda path: read_table(path, {"text"}, where="t"),
+        lambda path: column_values(path, "text", where="t"),
+    ):
+        with pytest.raises(ConfigError, match=r"^t: cannot be read as UTF-8 \(.*; save the file as UTF-8$"):
+            list(read(tmp_path / "a.parquet"))
+
+
 def test_a_missing_column_names_those_that_are_there(tmp_path: Path) -> None:
     for suffix in STREAMED:
         path = write(tmp_path / f"a{suffix}", [{"txt": "x", "label": "y"}])

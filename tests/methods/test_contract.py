@@ -20,10 +20,11 @@ from transferkit.config.recipe import Recipe
 from transferkit.decoder.decoder import Decoder
 from transferkit.errors import ConfigError
 from transferkit.evaluation.meta import revision
-from transferkit.methods.base import Embedder
+from transferkit.methods.base import Embedder, Given
+from transferkit.methods.described import Example
 from transferkit.methods.registry import method_class
 from transferkit.readout.fit import Fitter
-from transferkit.readout.readout import Settings
+from transferkit.readout.readout import Readout, Settings
 from transferkit.runner.prepare import resolved
 
 METHODS = all_methods().values()
@@ -224,3 +225,21 @@ def with_settings(tiny: Tiny, facts: MethodFacts, settings: dict[str, Any]) -> d
 def learning(embedder: Embedder) -> set[int]:
     """Ids of what learns."""
     return {id(p) for group in embedder.trainable().values() for p in group}
+
+
+class Least(Embedder):
+    """A method that says nothing of itself but what it must."""
+
+    facts = MethodFacts(name="least", task="baseline", place=99, title="least", kind=None)
+
+
+def test_what_a_method_need_not_say(tiny: Tiny) -> None:
+    least, recipe = Least(Readout.plain(4)), resolved(tiny.recipe("baseline", method="frozen"), source=None)
+    assert least.examples_title() == "examples"
+    assert least.example("a text", "see") == Example("a text", "see")
+    assert (least.token_tables(), least.max_tokens, least.variant_names(recipe)) == ([], None, [])
+    assert least.without_backbone() is None
+    with pytest.raises(ConfigError, match="least: is read in one way alone; leave --templates and --poolings away"):
+        least.reread(template="{text}", pooling="mean")
+    with pytest.raises(ConfigError, match="this method starts from a checkpoint of `train`; pass one with --source"):
+        _ = Given(None, torch.device("cpu"), None).source_folder  # type: ignore[arg-type]

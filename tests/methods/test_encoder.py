@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -250,3 +251,23 @@ def test_a_local_copy_is_told_apart_by_its_files(tiny: Tiny, tmp_path: Path, mon
     shutil.copytree(tiny.encoder, tmp_path / "mini")
     monkeypatch.setenv("TRANSFERKIT_DECODERS", str(tmp_path))
     assert embedder_sha256("mini") == embedder_sha256(str(tiny.encoder))
+
+
+def test_an_encoder_of_words_without_a_tokenizer_of_transformers_shows_its_text(tmp_path: Path) -> None:
+    from sentence_transformers import SentenceTransformer
+    from sentence_transformers.sentence_transformer.modules import StaticEmbedding
+    from zoo import WORDS, tokenizer
+
+    words = tokenizer(WORDS).backend_tokenizer
+    SentenceTransformer(modules=[StaticEmbedding(words, embedding_dim=8)], device="cpu").save(str(tmp_path / "words"))
+    opened = EncoderEmbedder.load(str(tmp_path / "words"), device=CPU, precision="float32")
+    assert opened.encode(TEXTS).shape == (len(TEXTS), 8)
+    shown = opened.example("a red cat", "")
+    assert (shown.tokens, shown.pooled) == (["a red cat"], [False])
+
+
+def test_without_sentence_transformers_it_says_what_to_install(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tiny.encoder
+    monkeypatch.setitem(sys.modules, "sentence_transformers", None)
+    with pytest.raises(ConfigError, match="which is not installed; `pip install sentence-transformers`, or name anot"):
+        EncoderEmbedder.load(str(folder), device=CPU, precision="float32")

@@ -6,10 +6,10 @@ import pytest
 import torch
 from bitsandbytes.functional import dequantize_4bit
 from bitsandbytes.nn import Linear4bit
-from helpers.parts import TEXTS, load_reader, relative
+from helpers.parts import TEXTS, load_prompting, load_reader, relative
 from helpers.tiny import Tiny
 from torch import Tensor
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
 from zoo import FAMILIES, save
 
 from transferkit.decoder.decoder import Decoder
@@ -69,3 +69,14 @@ def test_decoder_without_a_layer_to_quantise_is_refused(tmp_path: Path) -> None:
     save(FAMILIES["falcon"], tmp_path)
     with pytest.raises(ConfigError, match="quantization nf4 found no layer that it can quantise"):
         load_reader(tmp_path, quantization="nf4")
+
+
+def test_weights_that_are_stored_in_four_bits_are_refused(tiny: Tiny, tmp_path: Path) -> None:
+    packed = BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4")
+    model = AutoModelForCausalLM.from_pretrained(tiny.target, quantization_config=packed)
+    model.save_pretrained(tmp_path)
+    AutoTokenizer.from_pretrained(tiny.target).save_pretrained(tmp_path)
+    with pytest.raises(ConfigError, match=r"its weights are stored quantised, .* take the original checkpoint and"):
+        load_reader(tmp_path)
+    with pytest.raises(ConfigError, match="its weights are stored quantised"):
+        load_prompting(tmp_path)

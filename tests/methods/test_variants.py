@@ -48,3 +48,11 @@ def test_ways_that_share_a_pass_equal_each_way_alone(
             assert by_itself.readout is not None
             torch.testing.assert_close(together.readout.mean, by_itself.readout.mean, rtol=0, atol=1e-5)
     assert len(set(seen)) == len(seen) == names
+
+
+def test_a_pooling_that_no_template_changes_is_read_once(tiny: Tiny) -> None:
+    frozen = {"templates": ["{text}", "so: {text}"], "poolings": ["static"]}
+    one = trial(tiny, tiny.recipe("baseline", method="frozen", frozen=frozen))
+    names = [way.name for _, ways in one.embedder.variants(one.recipe) for way in ways]
+    assert names == one.embedder.variant_names(one.recipe)
+    assert len(names) == 1

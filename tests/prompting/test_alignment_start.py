@@ -3,6 +3,7 @@
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,8 @@ from helpers.parts import TEXTS, load_prompting, load_reader, ridge_regression, 
 from helpers.run_parts import build, trial
 from helpers.tiny import Tiny
 from safetensors.torch import load_file
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+from transformers import PreTrainedTokenizerFast
 from zoo import FAMILIES, WORDS, save
 
 from transferkit.checkpoints.checkpoint import load
@@ -20,6 +23,7 @@ from transferkit.decoder.loading import load_tokenizer
 from transferkit.errors import ConfigError
 from transferkit.methods.prompting_alone import PromptingAlone
 from transferkit.methods.transfer import PromptEmbedder
+from transferkit.prompting.alignment_start import _random
 from transferkit.prompting.anchors import shared_tokens
 from transferkit.prompting.mixtures import FEWEST_TOKENS
 from transferkit.prompting.saved import SourceCheckpoint, open_source
@@ -200,3 +204,28 @@ def test_record_says_through_what(tiny: Tiny, learned: Path) -> None:
 def test_only_adapt_has_a_source_to_start_from(tiny: Tiny) -> None:
     with pytest.raises(ConfigError, match="'source' is for adapt, only there is a source to start from"):
         tiny.recipe("train", alignment={"init": "source"})
+
+
+def test_vocabularies_that_share_too_little_have_no_anchors(tiny: Tiny, learned: Path, tmp_path: Path) -> None:
+    save(FAMILIES["gpt_neox"], tmp_path / "stranger")
+    capitals = {token: n for n, token in enumerate(["<s>", "</s>", "<pad>", *"ABCDEFGHIJKLMNOPQRSTUVWXYZ", "Ġ"])}
+    core = Tokenizer(models.BPE(vocab=capitals, merges=[]))
+    core.pre_tokenizer, core.decoder = pre_tokenizers.ByteLevel(add_prefix_space=False), decoders.ByteLevel()
+    specials = {"bos_token": "<s>", "eos_token": "</s>", "pad_token": "<pad>"}
+    PreTrainedTokenizerFast(tokenizer_object=core, **specials).save_pretrained(tmp_path / "stranger")
+    changes = {"embedding": {"backbone": str(tmp_path / "stranger")}, "alignment": {"init": "anchors"}}
+    with pytest.raises(ConfigError, match=r"'anchors' needs tokens that both vocabularies share \(found 1\)"):
+        started(tiny, learned, **changes)
+
+
+@pytest.mark.parametrize("width", [48, 20])
+def test_a_random_start_makes_soft_tokens_as_long_as_token_embeddings(width: int) -> None:
+    """Where they are hidden states of another width than the embeddings, of those that are as large as ones."""
+    rng = torch.Generator().manual_seed(0)
+    own, theirs = torch.randn(400, 48, generator=rng), 3 * torch.randn(300, 24, generator=rng)
+    prompting = SimpleNamespace(width=width, token_table=lambda: own)
+    backbone: Any = SimpleNamespace(token_table=lambda: theirs)
+    weight = _random(SimpleNamespace(prompting=prompting), backbone, seed=1)  # type: ignore[arg-type]
+    assert weight.shape == (width, 24)
+    soft = torch.randn(1000, width, generator=rng) @ weight
+    assert float(soft.square().mean().sqrt()) == pytest.approx(float(theirs.square().mean().sqrt()), rel=0.15)

@@ -86,3 +86,23 @@ def test_lowest_id_stands_for_a_form_with_several_tokens() -> None:
 def test_identical_vocabularies_share_every_ordinary_token() -> None:
     first, second = byte_level(LEVEL), byte_level(list(reversed(LEVEL)))
     assert len(shared_tokens(first, second, rows=(99, 99))[0]) == len(LEVEL)
+
+
+class InPython:
+    """A tokenizer without a core in Rust: a vocabulary and nothing else."""
+
+    all_special_tokens = ("<s>",)
+
+    def __init__(self, *tokens: str) -> None:
+        self.tokens = ["<s>", *tokens]
+
+    def get_vocab(self) -> dict[str, int]:
+        return {token: number for number, token in enumerate(self.tokens)}
+
+    def get_added_vocab(self) -> dict[str, int]:
+        return {}
+
+
+def test_a_tokenizer_in_python_alone_is_known_by_its_tokens() -> None:
+    assert surface_forms(InPython("Ġthe", "the")) == {b" the": 1, b"the": 2}  # type: ignore[arg-type]
+    assert surface_forms(InPython("▁the", "\n", "<0x0A>")) == {b" the": 1, b"\n": 2}  # type: ignore[arg-type]

@@ -200,3 +200,12 @@ def test_as_many_soft_tokens_as_the_context_holds(tmp_path: Path) -> None:
 def test_decoder_without_exact_batches_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="cannot be a Prompting LLM"):
         load_prompting(saved("rwkv", tmp_path))
+
+
+def test_a_decoder_that_takes_no_embeddings_is_refused(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise ValueError("forward() got an unexpected keyword argument")
+
+    monkeypatch.setattr(PromptingLLM, "_single", refuse)
+    with pytest.raises(ConfigError, match=r"cannot be a Prompting LLM: it does not run on embeddings \(forward"):
+        load_prompting(tiny.prompting)

@@ -3,10 +3,12 @@
 from pathlib import Path
 from typing import Any
 
+import pytest
 from helpers.parts import source_checkpoint
 from helpers.tiny import Tiny
 
-from transferkit.prompting.saved import save_writer
+from transferkit.errors import ConfigError
+from transferkit.prompting.saved import load_tensors, save_writer
 from transferkit.runs.checkpoint_folder import checkpoint_folder
 
 NO_WRITER: Any = None  # what is shared is not written
@@ -32,3 +34,9 @@ def test_a_source_of_ones_own_is_linked(tiny: Tiny, tmp_path: Path) -> None:
     (tmp_path / "run").mkdir()
     save_writer(NO_WRITER, tmp_path / "run", shared=source)
     assert inodes(tmp_path / "run") == inodes(source / "prompting")
+
+
+def test_weights_that_are_none_are_one_sentence(tmp_path: Path) -> None:
+    (tmp_path / "learned.safetensors").write_bytes(b"nothing of the kind")
+    with pytest.raises(ConfigError, match=r"learned\.safetensors: cannot be read \(.*\); restore the checkpoint from"):
+        load_tensors(tmp_path / "learned.safetensors")

@@ -17,7 +17,7 @@ from transferkit.config.methods import MethodFacts, all_methods
 from transferkit.config.resolve import behind
 from transferkit.config.template import Template, list_templates, templates_to_try, variations
 from transferkit.convergence import compare
-from transferkit.errors import RunError
+from transferkit.errors import ConfigError, RunError
 from transferkit.runner.dry_run import describe
 from transferkit.runner.prepare import Inputs, prepare, resolved
 from transferkit.runner.provenance import lineage
@@ -130,6 +130,27 @@ def test_memory_that_runs_out_while_templates_are_tried_is_one_sentence(
             console=QUIET,
         )
     assert not list(tmp_path.iterdir())
+
+
+def test_a_variation_that_is_another_named_template_is_read_once(
+    tiny: Tiny, source: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        "transferkit.runner.choose_template.variations", lambda best: [best, templates_to_try(soft=True)[0]]
+    )
+    console = Console(file=(said := StringIO()), width=200)
+    recipe = resolved(tiny.recipe("adapt", embedding=AUTO), source=source)
+    prepared = prepare(recipe, Inputs(source=source, data_dir=tiny.data), console=console)
+    scored = [line for line in said.getvalue().splitlines() if line.startswith("template ") and "left out" not in line]
+    assert len(scored) == len(prepared.template_choice["tried"])
+
+
+def test_texts_alone_cannot_choose(tiny: Tiny, source: Path, tmp_path: Path) -> None:
+    data = tiny.mapping("adapt")["data"]
+    dev = [*data["dev"], {"name": "alone", "kind": "texts", "path": "intents.csv", "select": True}]
+    recipe = tiny.recipe("adapt", embedding=AUTO, data=data | {"dev": dev})
+    with pytest.raises(ConfigError, match=r"auto is chosen before a teacher has read 'alone', so that set cannot choo"):
+        prepare(resolved(recipe, source=source), Inputs(source=source, data_dir=tiny.data), console=QUIET)
 
 
 def test_a_dry_run_asks_no_model(tiny: Tiny, source: Path) -> None:

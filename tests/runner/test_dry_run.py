@@ -13,6 +13,7 @@ from helpers.tiny import Tiny
 from rich.console import Console
 from torch import Tensor, nn
 from transformers import AutoModel, AutoModelForCausalLM, AutoTokenizer
+from zoo import FAMILIES, save
 
 from transferkit.config.recipes import read_recipe
 from transferkit.data.examples import Batch
@@ -115,6 +116,11 @@ def test_adapt_learns_the_alignment_alone_and_tells_where_it_starts(tiny: Tiny, 
     weight = ridge_regression(x, y)
     r2 = 1 - np.sum((y - x @ weight) ** 2) / np.sum((y - y.mean(0)) ** 2)
     assert abs(float(found[2]) - r2) <= 1e-4
+    assert row(plan(tiny, "adapt", source=source, alignment={"init": "random"}), "W starts from") == (
+        "a random draw of matched size"
+    )
+    taught = plan(tiny, "adapt", source=source, teacher={"weight": 0.5})
+    assert row(taught, "weight on pairs") == "0.5, beside the contrastive loss"
     texts = {line.split(",")[0] for name in ("intents", "intents_dev") for line in _rows(tiny, f"{name}.csv")}
     texts |= {text for line in _rows(tiny, "sts.tsv") for text in line.split("\t")[:2]}
     texts |= {text for line in (tiny.data / "pairs.jsonl").open() for text in re.findall(r': "(.*?)"', line)}
@@ -133,6 +139,12 @@ def test_lora_and_prompt_tuning_count_their_own(tiny: Tiny) -> None:
     assert row(text, "trainable").startswith(f"{learned:,} of {count(AutoModel, tiny.target) + learned:,} (")
     assert row(text, "path").startswith("full: no soft tokens")
     assert row(plan(tiny, "baseline", method="prompt-tuning"), "trainable").startswith("240 of ")
+
+
+def test_the_plan_says_where_cached_text_is_not_exact(tiny: Tiny, tmp_path: Path) -> None:
+    embedding = {"backbone": str(save(FAMILIES["openai-gpt"], tmp_path)), "max_length": 24}
+    text = plan(tiny, "baseline", method="prompt-tuning", embedding=embedding)
+    assert row(text, "path") == "full: cached text is not exact on this decoder"
 
 
 @pytest.mark.parametrize("method", ["frozen", "tfidf", "prompting-llm-alone"])

@@ -11,6 +11,7 @@ from helpers.tiny import Tiny
 
 from transferkit.errors import ConfigError
 from transferkit.runner.prepare import Inputs
+from transferkit.runner.resuming import continued
 from transferkit.runner.run import resume, start
 from transferkit.training.signals import Interrupted
 
@@ -104,3 +105,15 @@ def test_states_that_a_kill_left_behind_a_finished_run_go(interrupted: Path) -> 
     shutil.move(kept, interrupted / state.name)
     resume(interrupted, console=QUIET)
     assert not list(interrupted.glob("state-*"))
+
+
+def test_code_that_is_in_no_checkout_says_nothing_of_changes() -> None:
+    """Either side may run from an installed package."""
+    here = {"command": "again", "versions": {}, "created_at": "later"}
+    clean = {"commit": "abc", "dirty": False}
+    begun = {"command": "first", "versions": {}, "created_at": "before"}
+    for mine, theirs, kept in ((None, clean, clean), (clean, None, None), (clean | {"dirty": True}, clean, True)):
+        found = continued(here | {"git": mine}, begun | {"git": theirs}, forced={})
+        assert found["git"] == (clean | {"dirty": True} if kept is True else kept)
+        assert found["command"] == "first"
+        assert [one["git"] for one in found["resumed"]] == [mine]

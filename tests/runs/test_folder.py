@@ -2,6 +2,7 @@
 
 import json
 import re
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -70,3 +71,15 @@ def test_a_run_begins_where_none_began(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(ConfigError, match="cannot write runs there"):
         begin_in(tmp_path / "file" / "run")
+
+
+def test_a_second_has_room_for_a_hundred_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Standing(datetime):
+        @classmethod
+        def now(cls, tz: Any = None) -> "Standing":
+            return cls(2026, 1, 2, tzinfo=tz)
+
+    monkeypatch.setattr("transferkit.runs.folder.datetime", Standing)
+    assert len({new_run_folder(tmp_path, "run") for _ in range(100)}) == 100
+    with pytest.raises(ConfigError, match="too many runs started in this second"):
+        new_run_folder(tmp_path, "run")

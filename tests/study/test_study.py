@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from helpers.parts import source_checkpoint
 from helpers.ports import free_port
 from helpers.run_builder import unseal
 from helpers.run_parts import QUIET
@@ -31,6 +32,7 @@ from transferkit.study.plan import chosen, plan, short_name
 from transferkit.study.run import run_all
 from transferkit.study.schema import read_study
 from transferkit.study.state import comparisons, state_of
+from transferkit.training.signals import Interrupted
 
 RUNS: list[dict[str, Any]] = [
     {"name": "source", "recipe": "train.yaml"},
@@ -208,6 +210,13 @@ def test_a_source_that_is_nothing_is_named_with_the_closest_run(tiny: Tiny, tmp_
         plan(read_study(file), runs=tmp_path, beside=tmp_path)
 
 
+def test_a_source_may_be_a_checkpoint_beside_the_study(tiny: Tiny, tmp_path: Path) -> None:
+    source_checkpoint(tiny, tmp_path / "mine")
+    file = write_study(tiny, tmp_path, [{**RUNS[1], "source": "mine"}])
+    planned = plan(read_study(file), runs=tmp_path / "runs", beside=tmp_path)
+    assert {one.source for one in planned} == {tmp_path / "mine"}
+
+
 def test_only_and_seed_choose_and_refuse(tiny: Tiny, tmp_path: Path) -> None:
     planned = plan(read_study(write_study(tiny, tmp_path)), runs=tmp_path / "runs", beside=tmp_path)
     assert [one.folder.name for one in chosen(planned, names=["transfer"], seeds=[4])] == ["transfer-target-s4"]
@@ -306,6 +315,23 @@ def test_a_study_without_a_table_says_why(tiny: Tiny, tmp_path: Path) -> None:
     assert done.exit_code == 0, done.output
     (sentence,) = [line for line in done.stderr.splitlines() if "table" in line]
     assert sentence.startswith("no table yet: none of the runs that are done embeds with a target")
+    again = CliRunner().invoke(app, [*arguments, "--data-dir", str(tiny.data), "--out", str(tmp_path / "report")])
+    assert again.exit_code == 0, again.output
+    words = " ".join(again.stderr.split())
+    assert f"some runs of the study are not done yet, so nothing is written into {tmp_path / 'report'}" in words
+    assert not (tmp_path / "report").exists()
+
+
+def test_an_interrupted_study_says_that_nothing_is_lost(
+    tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def press(planned: list[Any], **_: Any) -> None:
+        raise Interrupted(planned[0].folder)
+
+    monkeypatch.setattr("transferkit.study.run.run_all", press)
+    done = CliRunner().invoke(app, ["study", str(write_study(tiny, tmp_path)), "--runs", str(tmp_path / "runs")])
+    assert done.exit_code == 130
+    assert done.stderr == "interrupted; the same command goes on where this one stopped\n"
 
 
 def test_a_place_for_the_report_that_cannot_be_is_found_before_the_first_run(tiny: Tiny, tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from transferkit.runner.prepare import Inputs, prepare, resolved
-from transferkit.training.distributed import average_gradients, world
+from transferkit.training.distributed import any_process, average_gradients, from_main, total, world
 from transferkit.training.lessons import teach
 from transferkit.training.step import backward
 
@@ -61,12 +61,29 @@ def all_steps(tiny: Tiny, source: Path) -> tuple[float, dict[str, Tensor]]:
     return first + second, plain | taught
 
 
+def check_exchange(rank: int) -> None:
+    """What the processes tell each other, and gradients that one of them or both lack."""
+    assert from_main("said" if rank == 0 else None) == "said"
+    assert total(rank + 1, device=torch.device("cpu")) == 3
+    assert any_process(rank == 1, device=torch.device("cpu"))
+    assert not any_process(False, device=torch.device("cpu"))
+    both, one, none = (torch.nn.Parameter(torch.zeros(2)) for _ in range(3))
+    both.grad = torch.full((2,), float(rank))
+    one.grad = torch.full((2,), 4.0) if rank == 1 else None
+    average_gradients([both, one, none])
+    assert both.grad.tolist() == [0.5, 0.5]
+    assert one.grad is not None
+    assert one.grad.tolist() == [2.0, 2.0]
+    assert none.grad is None
+
+
 def main(root: str, source: str, results: str) -> None:
     """What each process runs."""
     # They meet at a file: a port that was free a moment ago may be another test's by now.
     number, of = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
     torch.distributed.init_process_group("gloo", init_method=f"file://{results}/meet", rank=number, world_size=of)
     rank, _ = world()
+    check_exchange(rank)
     loss, gradients = all_steps(Tiny(Path(root)), Path(source))
     save_file({name: g.contiguous() for name, g in gradients.items()}, Path(results) / f"{rank}.safetensors")
     (Path(results) / f"{rank}.json").write_text(json.dumps(loss))

@@ -27,6 +27,7 @@ from transferkit.decoder.tokens import Rows
 from transferkit.errors import ConfigError
 from transferkit.files.json import read_json, write_json
 from transferkit.files.manifest import NAME, new_folder
+from transferkit.methods.encoding import NotFiniteError
 from transferkit.methods.transfer import PromptEmbedder
 from transferkit.progress import Progress
 from transferkit.prompting.llm import collapse
@@ -429,6 +430,15 @@ def test_a_gradient_that_is_not_finite_changes_no_weight(
     fitted = one.fit(tmp_path)
     assert str(fitted.state.diverged).startswith("step 0: the gradient's norm is ")
     assert torch.equal(weight, before)
+
+
+def test_vectors_that_never_were_finite_are_no_divergence(tiny: Tiny, source: Path, tmp_path: Path) -> None:
+    one = make(tiny, "adapt", source)
+    assert isinstance(one.embedder, PromptEmbedder)
+    one.embedder.alignment.weight.data.fill_(float("nan"))
+    with pytest.raises(NotFiniteError):
+        one.fit(tmp_path)
+    assert not list(tmp_path.glob("state-*"))
 
 
 def test_vectors_that_are_no_longer_finite_end_the_run_with_the_best_before(

@@ -95,3 +95,15 @@ def test_the_newest_whole_state_is_taken_and_without_one_the_run_starts_again(tm
         (folder / "state.json").write_text("null")
     with pytest.raises(ConfigError, match="none of its 2 saved states is whole; start the run again"):
         load_newest_state(tmp_path, named, optimizer, warn=lambda message: None)
+
+
+def test_a_state_of_other_parameters_is_refused_and_one_without_a_best_is_taken(tmp_path: Path) -> None:
+    named, optimizer = made(tmp_path)
+    other = {"v": named["w"]}
+    with pytest.raises(ConfigError, match="state-0000002: was saved by a run that trains other parameters; start the"):
+        load_newest_state(tmp_path, other, torch.optim.AdamW(other.values()), warn=pytest.fail)
+    state = TrainState(step=3, examples=12, tokens=9, seconds=1.0, loss=0.5, evaluated=-1, metrics=[])
+    save_state(tmp_path, state, named, optimizer)  # before the first evaluation, as a source that learns alone
+    found = load_newest_state(tmp_path, named, optimizer, warn=pytest.fail)
+    assert found is not None
+    assert (found.step, found.best, found.metrics) == (3, None, [])

@@ -416,6 +416,9 @@ def test_a_teacher_that_does_not_fit_is_one_sentence(tiny: Tiny, source: Path) -
     ):
         with pytest.raises(ConfigError, match=words):
             teacher_of(tiny, source, recipe_of(tiny, teacher=teacher))
+    encoder = recipe_of(tiny, teacher={"model": str(tiny.encoder), "backbone": str(tiny.target)})
+    with pytest.raises(ConfigError, match=r"teacher\.backbone: is for a checkpoint; .* is a model of sentence-transf"):
+        teacher_of(tiny, source, encoder)
     with pytest.raises(ConfigError, match="teacher: vectors: stands in the place of a model"):
         recipe_of(tiny, teacher={"vectors": "a.npy", "model": "b"})
     with pytest.raises(ConfigError, match=r"teacher: it names nobody, and source has no source"):

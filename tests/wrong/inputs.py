@@ -162,6 +162,20 @@ def reads_instruction(world: World, run: Path) -> None:
     seal(run / "checkpoint")
 
 
+def drop_adapter(world: World, run: Path) -> None:
+    """A sound checkpoint whose weights lack one of the adapters."""
+    from safetensors.torch import load_file, save_file
+
+    from transferkit.files.manifest import seal
+
+    file = run / "checkpoint" / "learned.safetensors"
+    tensors = load_file(file)
+    del tensors[next(name for name in tensors if name.startswith("adapter."))]
+    save_file(tensors, file)
+    (run / "checkpoint" / "manifest.json").unlink()
+    seal(run / "checkpoint")
+
+
 def resumes_with(**changes: Any) -> Callable[[World, Path], None]:
     """An interrupted run that reads the case's own data."""
 

@@ -12,6 +12,11 @@ CASES = {
         "adapt $ADAPT --source $LORA", ("a lora checkpoint holds no Prompting LLM", "`train`")
     ),
     "TF-IDF run as source": Case("adapt $ADAPT --source $TFIDF", ("a tfidf run has no checkpoint",)),
+    "adapter of a checkpoint that fits no layer": Case(
+        "embed run data/sts.tsv --column sentence1 --out x.npy",
+        ("the adapter in this checkpoint has other layers than the backbone",),
+        spoil.run_copy("lora", spoil.drop_adapter),
+    ),
     "unfinished run as source": Case(
         "adapt $ADAPT --source run",
         ("run: this run has no checkpoint yet", "--resume"),
@@ -62,6 +67,9 @@ CASES = {
     ),
     "method in a train recipe": Case("train $TRAIN --set method=lora", ("method: only a baseline has one",)),
     "resume with a recipe": Case("train $TRAIN --resume $SOURCE", ("--resume", "as it began", "no recipe")),
+    "force a new run to resume": Case(
+        "train $TRAIN --force-resume", ("--force-resume goes on with a run; name its folder with --resume",)
+    ),
     "resume as a dry run": Case("train --resume $SOURCE --dry-run", ("--resume", "as it began", "no recipe")),
     "resume elsewhere": Case("train --resume $SOURCE --runs elsewhere", ("--resume", "where it is", "no recipe")),
     "dry run without source": Case("adapt $ADAPT --dry-run", ("adapt needs --source",)),
@@ -383,6 +391,13 @@ CASES = {
         ("a.yaml: runs.0.recpe: unknown key 'recpe'; did you mean 'recipe'?",),
         spoil.write("a.yaml", "seeds: [1]\nruns: [{name: a, recpe: mixture/adapt}]\n"),
     ),
+    "study that sets the seed of every run": Case(
+        "study a.yaml",
+        ("a.yaml: set: 'seed' is not allowed here; `seeds` and `targets` name them",),
+        spoil.write(
+            "a.yaml", "seeds: [1]\nset: {seed: 3}\nruns: [{name: a, recipe: bundled/adapt, source: bundled}]\n"
+        ),
+    ),
     "study without the run asked for": Case(
         "study a.yaml --only b",
         ("--only b: the study has no such run; it has a",),
@@ -418,6 +433,14 @@ CASES = {
     "probe an unknown backbone": Case("backbones probe none", ("none: no such model folder", "backbones list")),
     "probe onto a file": Case(
         "backbones probe $MODEL --write a.yaml", ("--write a.yaml: expected a new file",), spoil.write("a.yaml")
+    ),
+    "probe into a folder that is not there": Case(
+        "backbones probe $MODEL --write no/a.yaml", ("--write no/a.yaml: the folder no does not exist",)
+    ),
+    "probe what has no width": Case(
+        "backbones probe ./model",
+        ("./model: its config names no hidden_size, so it is no decoder",),
+        spoil.write("model/config.json", '{"model_type": "perceiver"}'),
     ),
     "new recipes for an unknown backbone": Case(
         "recipes new --family other --backbone qwen3-0.6 --to to", ("unknown backbone 'qwen3-0.6'", "'qwen3-0.6b'")

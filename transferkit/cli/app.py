@@ -5,6 +5,7 @@ import os
 import sys
 import warnings
 from contextlib import suppress
+from typing import NoReturn
 
 import typer
 from rich.console import Console
@@ -107,10 +108,17 @@ def _run() -> None:
         # raises its own Exit.
         if isinstance(interrupt := getattr(end.__context__, "__cause__", None), KeyboardInterrupt):
             _say(str(interrupt) or "interrupted")
+        if isinstance(end.__context__, BrokenPipeError):  # in a verb typer makes it `Exit(1)`
+            _reader_is_gone()
         raise
-    except BrokenPipeError:  # `transferkit ... | head`
-        _drop_output()
-        sys.exit(0)
+    except BrokenPipeError:
+        _reader_is_gone()
+
+
+def _reader_is_gone() -> NoReturn:
+    """``transferkit ... | head`` has what it wanted."""
+    _drop_output()
+    sys.exit(0)
 
 
 def _drop_output() -> None:

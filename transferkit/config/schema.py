@@ -115,17 +115,17 @@ def _loaded(text: str) -> Any:
         node = loader.get_single_node()
         if node is None:
             return None
-        _unfolded(node, {}, depth=0)
+        _unfolded(node, {})
         return loader.construct_document(node)
     finally:
         loader.dispose()
 
 
-def _unfolded(node: yaml.Node, known: dict[int, int], *, depth: int) -> int:
+def _unfolded(node: yaml.Node, known: dict[int, int]) -> int:
     """Values that a node stands for once every alias is written out: a few lines can stand for billions.
 
     Raises:
-        yaml.constructor.ConstructorError: too many, too deep, or a node inside itself.
+        yaml.constructor.ConstructorError: too many, or a node inside itself.
     """
     if id(node) in known:
         count = known[id(node)]
@@ -134,15 +134,13 @@ def _unfolded(node: yaml.Node, known: dict[int, int], *, depth: int) -> int:
                 None, None, "an alias stands inside of what it names", node.start_mark
             )
         return count
-    if depth > _DEEPEST:
-        raise yaml.constructor.ConstructorError(None, None, f"nested deeper than {_DEEPEST} levels", node.start_mark)
     known[id(node)] = 0  # until it is known
     inner: list[yaml.Node] = []
     if isinstance(node, yaml.MappingNode):
         inner = [one for pair in node.value for one in pair]
     elif isinstance(node, yaml.SequenceNode):
         inner = node.value
-    count = 1 + sum(_unfolded(one, known, depth=depth + 1) for one in inner)
+    count = 1 + sum(_unfolded(one, known) for one in inner)
     if count > _MOST_VALUES:
         problem = f"stands for more than {_MOST_VALUES:,} values once its aliases are written out"
         raise yaml.constructor.ConstructorError(None, None, problem, node.start_mark)

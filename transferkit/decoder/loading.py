@@ -92,11 +92,6 @@ def load_trunk(
     model = _load_weights(auto_class, location, revision, dtype, quantizer, device)
     if quantizer is not None:
         prepare_linear4bit(model, location)
-    elif getattr(model.config, "quantization_config", None) is not None:
-        raise ConfigError(
-            f"{location}: its weights are stored quantised, and their gradients cannot be trusted here; take the "
-            "original checkpoint and --quantize nf4"
-        )
     trunk: PreTrainedModel = model.get_decoder() if hasattr(model, "get_decoder") else model
     return trunk.eval().requires_grad_(False)
 
@@ -159,6 +154,12 @@ def _load_weights(
 ) -> PreTrainedModel:
     if Path(location, "adapter_config.json").is_file():
         raise _with_adapter(location)
+    config = None if is_gguf(location) else load_config(location, revision=revision)
+    if getattr(config, "quantization_config", None) is not None:
+        raise ConfigError(
+            f"{location}: its weights are stored quantised, and their gradients cannot be trusted here; take the "
+            "original checkpoint and --quantize nf4"
+        )
     # safetensors only: a pickle can run code, and a hub commit can hold both.
     model, info = _from_pretrained(
         auto_class,

@@ -281,8 +281,6 @@ def _rows_read(path: Path, *, where: str) -> tuple[list[str], Vectors]:
         rows.append(row)
     if not rows:
         raise ConfigError(f"{where}: holds no vectors, expected at least one")
-    if len(texts) != len(rows):
-        raise ConfigError(f"{where}: holds {len(texts)} texts and {len(rows)} vectors; embed the texts again")
     return texts, np.stack(rows)
 
 

@@ -17,7 +17,6 @@ from transferkit.decoder.gguf import unpacked
 from transferkit.decoder.identity import weights_sha256
 from transferkit.decoder.probe import resolve
 from transferkit.decoder.text_states import TextStateMemory
-from transferkit.errors import ConfigError
 from transferkit.methods.base import Given, Group
 from transferkit.methods.on_backbone import build_reader
 from transferkit.methods.transfer import PromptEmbedder
@@ -81,8 +80,7 @@ class SourceEmbedder(PromptEmbedder):
     def build(cls, recipe: ResolvedRecipe, given: Given) -> Self:
         """A Prompting LLM from its own pretrained weights, on each of the recipe's decoders."""
         settings = recipe.prompting
-        if settings.backbone is None:
-            raise ConfigError("prompting.backbone: this key is missing (train needs a Prompting LLM)")
+        assert settings.backbone is not None  # the recipe saw to it
         spec = resolve(settings.backbone)
         reader = build_reader(recipe.reading, given)
         prompting = PromptingLLM.load(

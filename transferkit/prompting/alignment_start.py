@@ -35,8 +35,7 @@ def start_alignment(
         case "random":
             weight = _random(writer, backbone, seed=seed)
         case "source":
-            if source is None:
-                raise ConfigError("alignment.init: 'source' is for adapt, only there is a source to start from")
+            assert source is not None  # the recipe saw to it
             weight, offset, fit = _carried_over(source.alignment(), writer, backbone)
             facts |= fit
         case _:

@@ -185,10 +185,8 @@ def open_source(folder: Path) -> SourceCheckpoint:
     """The source in a checkpoint or run folder.
 
     Raises:
-        ConfigError: as :func:`read_description`, or a checkpoint without a Prompting LLM.
+        ConfigError: as :func:`read_description`.
     """
     folder = checkpoint_folder(folder)
     description = read_description(folder)
-    if "prompting" not in description:
-        raise ConfigError(f"{folder}: holds no Prompting LLM; --source needs the checkpoint of a train or adapt run")
     return SourceCheckpoint(folder, description)
