@@ -53,7 +53,7 @@ def test_without_the_evidence_of_its_start_nothing_is_judged() -> None:
     """A run that an earlier version began."""
     best, scorer = SimpleNamespace(evidence=None), SimpleNamespace()
     fitted: Any = SimpleNamespace(best=best, state=SimpleNamespace(start=None))
-    assert verdict(SimpleNamespace(), fitted, scorer) is None  # type: ignore[arg-type]
+    assert verdict(SimpleNamespace(), fitted, scorer, floors={}) is None  # type: ignore[arg-type]
 
 
 def test_a_decoder_whose_padded_rows_are_not_exact_reads_what_needs_none(tiny: Tiny) -> None:
