@@ -66,6 +66,16 @@ class _Dumper(yaml.SafeDumper):
 
 
 _FLOAT = re.compile(r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)[eE][-+]?[0-9]+$")
+# A date without quotes is text, and what JSON has no word for is refused: recipes and studies are handed on as JSON.
+_NOT_IN_JSON = {f"tag:yaml.org,2002:{name}" for name in ("binary", "omap", "pairs", "set", "timestamp")}
+_UniqueKeyLoader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in resolvers if tag not in _NOT_IN_JSON]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+_UniqueKeyLoader.yaml_constructors = {
+    tag: construct for tag, construct in yaml.SafeLoader.yaml_constructors.items() if tag not in _NOT_IN_JSON
+}
+
 for _class in (_UniqueKeyLoader, _Dumper):  # YAML 1.1 reads 1e-3 as text, YAML 1.2 as the number that is meant
     _class.add_implicit_resolver("tag:yaml.org,2002:float", _FLOAT, list("-+.0123456789"))
 
@@ -95,7 +105,7 @@ def parse_yaml(text: str, *, where: str) -> dict[str, Any]:
         mark = error.problem_mark
         place = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
         raise ConfigError(f"{where}{place}: not valid YAML: {error.problem}") from None
-    except (yaml.YAMLError, ValueError, OverflowError) as error:  # the last two from numbers and dates that are none
+    except (yaml.YAMLError, ValueError, OverflowError) as error:  # the last two from numbers that are none
         raise ConfigError(f"{where}: not valid YAML: {' '.join(str(error).split())}") from None
     except (LookupError, AttributeError, TypeError):  # what PyYAML stumbles over in `!!int _`, `!!bool x`
         raise ConfigError(
