@@ -9,7 +9,6 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -41,12 +40,6 @@ COMMANDS = [
 ]
 MANY_STEPS = 80  # enough for a signal to arrive in the middle
 CONSOLE = [sys.executable, "-m", "transferkit"]
-
-
-@pytest.fixture(name="call")
-def make_call(monkeypatch: pytest.MonkeyPatch) -> Callable[..., int]:
-    """Exit code of a command line, run in this process."""
-    return partial(call, monkeypatch)
 
 
 def environment() -> dict[str, str]:

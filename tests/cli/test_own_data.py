@@ -2,12 +2,10 @@
 
 import json
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers.command_line import call
 from helpers.parts import source_checkpoint
 from helpers.tiny import Tiny
 from zoo import WORDS
@@ -15,12 +13,6 @@ from zoo import WORDS
 from transferkit.cli.training.ending import show_ending
 from transferkit.config.recipes import read_recipe
 from transferkit.runs.folder import read_record
-
-
-@pytest.fixture(name="call")
-def make_call(monkeypatch: pytest.MonkeyPatch) -> Callable[..., int]:
-    """Exit code of a command line, run in this process."""
-    return partial(call, monkeypatch)
 
 
 @pytest.fixture(name="here")

@@ -3,13 +3,11 @@
 import json
 import re
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from helpers.command_line import call
 from helpers.parts import source_checkpoint
 from helpers.run_parts import Stopped
 from helpers.tiny import Tiny
@@ -17,12 +15,6 @@ from zoo import WORDS
 
 from transferkit.config.recipes import read_recipe
 from transferkit.runs.folder import read_record, read_run
-
-
-@pytest.fixture(name="call")
-def make_call(monkeypatch: pytest.MonkeyPatch) -> Callable[..., int]:
-    """Exit code of a command line, run in this process."""
-    return partial(call, monkeypatch)
 
 
 @pytest.fixture(name="here")

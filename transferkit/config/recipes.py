@@ -1,5 +1,6 @@
 """Recipes by name: ``recipes/<family>/<task>.yaml`` are the built-in ones; a file may build on a base."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -168,6 +169,11 @@ def drop_retired(mapping: dict[str, Any], *, where: str) -> None:
                 f"{where}: {path}: {value!r} is no longer offered, it was worth nothing; remove this key, or use the "
                 "version of transferkit that wrote it"
             )
+
+
+def change(key: str, value: Any) -> str:
+    """``key=value`` as :func:`set_key` reads it: JSON, which is YAML whatever text it holds."""
+    return f"{key}={json.dumps(value, ensure_ascii=False)}"
 
 
 def set_key(mapping: dict[str, Any], override: str) -> None:

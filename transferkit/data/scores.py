@@ -19,6 +19,7 @@ Vectors: TypeAlias = "npt.NDArray[np.float32] | csr_matrix"
 Outcomes: TypeAlias = npt.NDArray[np.float64]  # (rows, c): c is 1 where a score is their mean, else 2
 BLOCK = 2**24  # similarities held at once, 64 MB in fp32
 _DRAWS = 200
+DECIDED = 2.0  # so many standard errors decide a difference: 95 % of draws of the same rows
 
 
 @dataclass(frozen=True)

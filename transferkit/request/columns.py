@@ -62,6 +62,12 @@ class Found:
         return f"{self.path.name}: {named}{alone}{others}"
 
 
+def named_columns(given: Mapping[str, Any]) -> dict[str, str]:
+    """Role -> column, of options by their names in Python."""
+    named = {role: given.get(option.removeprefix("--")) for role, option in OPTION.items()}
+    return {role: column for role, column in named.items() if column is not None}
+
+
 def find_columns(path: Path, named: Mapping[str, str]) -> Found:
     """What the columns of ``path`` are.
 

@@ -1,10 +1,10 @@
 """A user's file as changes of a recipe: its data, and as many steps as suit so many rows."""
 
-import json
 from dataclasses import dataclass
 
 from transferkit.config.datasets import ROLES
 from transferkit.config.methods import Task
+from transferkit.config.recipes import change
 from transferkit.data.scored_rows import CHECKS
 from transferkit.data.split import held_out
 from transferkit.data.tables import TableReader, local_source
@@ -52,7 +52,7 @@ def own_data(found: Found, task: Task, *, instruction: str | None = None) -> Own
     if task == "adapt":
         sizes |= _steps(learned)
     return OwnData(
-        overrides=[f"{key}={json.dumps(value, ensure_ascii=False)}" for key, value in {**sets, **sizes}.items()],
+        overrides=[change(key, value) for key, value in {**sets, **sizes}.items()],
         said=[
             found.in_words(),
             f"{found.path.name}: {learned:,} rows to learn from, {out:,} held out, of which one half chooses and the "

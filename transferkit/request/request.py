@@ -6,7 +6,7 @@ from pathlib import Path
 
 from transferkit.config.methods import Task, baseline_methods
 from transferkit.config.recipe import Recipe, check_data_dir, check_target
-from transferkit.config.recipes import list_recipes, read_recipe
+from transferkit.config.recipes import change, list_recipes, read_recipe
 from transferkit.errors import ConfigError
 from transferkit.files.builtin import BUNDLED
 from transferkit.files.encoder_folder import is_encoder
@@ -94,9 +94,9 @@ class Request:
         changes = [] if self.unlabelled is None else _texts_alone(self.unlabelled, self.column)
         changes += [] if self.teacher is None else _taught_by(self.teacher)
         changes += self.changes
-        changes += [f"embedding.backbone={_quoted(self.target)}"] if self.target else []
-        changes += [f"embedding.quantization={_quoted(self.quantize)}"] if self.quantize else []
-        changes += [f"method={_quoted(self.method)}"] if self.method else []
+        changes += [change("embedding.backbone", self.target)] if self.target else []
+        changes += [change("embedding.quantization", self.quantize)] if self.quantize else []
+        changes += [change("method", self.method)] if self.method else []
         return changes
 
     def _usual_recipe(self) -> str:
@@ -130,17 +130,12 @@ def _recipe_of_family(task: Task, target: str | None) -> str:
 
 def _texts_alone(file: Path, column: str | None) -> list[str]:
     """Data of one file of texts: what is trained on, and a part that is held out of it."""
-    one = f"name: unlabelled, kind: texts, path: {_quoted(str(file.resolve()))}"
-    one += "" if column is None else f", columns: {{text: {_quoted(column)}}}"
-    return [f"data.{part}=[{{{one}, part: {part}}}]" for part in ("train", "dev")]
+    one = {"name": "unlabelled", "kind": "texts", "path": str(file.resolve())}
+    columns = {} if column is None else {"columns": {"text": column}}
+    return [change(f"data.{part}", [{**one, **columns, "part": part}]) for part in ("train", "dev")]
 
 
 def _taught_by(teacher: str) -> list[str]:
     if Path(teacher).suffix.lower() in SUFFIXES:
-        return [f"teacher.vectors={_quoted(str(Path(teacher).resolve()))}"]
-    return [f"teacher.model={_quoted(teacher)}"]
-
-
-def _quoted(text: str) -> str:
-    """As YAML text, whatever it looks like."""
-    return "'" + text.replace("'", "''") + "'"
+        return [change("teacher.vectors", str(Path(teacher).resolve()))]
+    return [change("teacher.model", teacher)]

@@ -1,6 +1,5 @@
 """`train`, `adapt` and `baseline` in Python: what the command line does, and the run that it leaves."""
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypedDict, Unpack
@@ -8,7 +7,9 @@ from typing import Any, TypedDict, Unpack
 from rich.console import Console
 
 from transferkit.config.methods import Task
+from transferkit.config.recipes import change
 from transferkit.progress import say
+from transferkit.request.columns import named_columns
 from transferkit.request.request import Request
 from transferkit.runner.prepare import Inputs
 from transferkit.runner.run import start
@@ -109,14 +110,13 @@ def baseline(
 
 def _run(task: Task, options: Options, **asked: Any) -> Run:
     console = Console(stderr=True, quiet=options.get("quiet", False))
-    roles = {"text": "text", "label": "label", "anchor": "query", "positive": "passage"}
     request = Request(
         task,
         recipe=str(options["recipe"]) if "recipe" in options else None,
-        columns={role: str(value) for role, name in roles.items() if (value := options.get(name)) is not None},
+        columns=named_columns(options),
         instruction=options.get("instruction"),
         quantize=options.get("quantize"),
-        changes=tuple(f"{key}={json.dumps(value)}" for key, value in options.get("changes", {}).items()),
+        changes=tuple(change(key, value) for key, value in options.get("changes", {}).items()),
         data=Path(options["data"]) if "data" in options else None,
         data_dir=Path(options["data_dir"]) if "data_dir" in options else None,
         **asked,

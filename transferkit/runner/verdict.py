@@ -5,15 +5,13 @@ from typing import Any
 
 import torch
 
-from transferkit.data.scores import Outcomes, difference_error
+from transferkit.data.scores import DECIDED, Outcomes, difference_error
 from transferkit.methods.base import Embedder
 from transferkit.readout.readout import Settings
 from transferkit.runs.folder import delivered
 from transferkit.training.loop import Fitted
 from transferkit.training.scoring import Evidence, Scorer
 
-# So many standard errors decide: 95 % of draws of the same rows.
-_DECIDED = 2.0
 _STILL = 1e-5  # 1 - cosine, below which rounding alone moved a vector
 
 
@@ -74,8 +72,8 @@ def _turned(start: Evidence, end: Evidence) -> float:
 def _word(turned: float, against: list[dict[str, Any]]) -> str:
     if turned < _STILL:
         return "NO EFFECT"
-    if any(one["difference"] < -_DECIDED * one["error"] for one in against):
+    if any(one["difference"] < -DECIDED * one["error"] for one in against):
         return "REGRESSION"
-    if all(one["difference"] > _DECIDED * one["error"] for one in against):
+    if all(one["difference"] > DECIDED * one["error"] for one in against):
         return "GAIN"
     return "MARGINAL"

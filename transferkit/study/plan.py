@@ -1,13 +1,12 @@
 """A study -> the runs that it stands for, every recipe read and checked before anything is run. No torch."""
 
-import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from transferkit.config.methods import baseline_methods, take_a_source
 from transferkit.config.recipe import Recipe, named_backbones, required_encoder
-from transferkit.config.recipes import read_recipe, recorded_recipe
+from transferkit.config.recipes import change, read_recipe, recorded_recipe
 from transferkit.config.specs import declared_spec, list_backbones
 from transferkit.errors import ConfigError, did_you_mean
 from transferkit.files.builtin import BUNDLED
@@ -131,7 +130,7 @@ def _planned(run: StudyRun, study: Study, runs: Path, beside: Path, seed: int) -
         if target is not None and target not in list_backbones() and _is_model(beside / target):
             target = str(beside / target)
         changes = {"seed": seed, **study.set, **run.set, **({"embedding.backbone": target} if target else {})}
-        overrides = [f"{key}={json.dumps(value)}" for key, value in changes.items()]
+        overrides = [change(key, value) for key, value in changes.items()]
         yield Planned(
             name=run.name,
             recipe=read_recipe(recipe_name, overrides=overrides),

@@ -7,10 +7,9 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from transferkit.data.scores import DECIDED
 from transferkit.progress import plain, say
 from transferkit.runs.folder import delivered
-
-_DECIDED = 2.0  # standard errors, as in the verdict
 
 
 def show_ending(
@@ -89,7 +88,7 @@ def _hurt(record: Mapping[str, Any], metrics: Sequence[Mapping[str, Any]], found
     """Where the scores fell by the end, which step was kept; errors are those of the difference to the start."""
     kept, last = record["best"], metrics[-1]
     lost = kept["score"] - delivered(last["score"])
-    if last["step"] == kept["step"] or lost <= _DECIDED * found["against"][0]["error"]:
+    if last["step"] == kept["step"] or lost <= DECIDED * found["against"][0]["error"]:
         return None
     return (
         f"Training on hurt: step {last['step']} has {lost:.1f} less than step {kept['step']}, which was kept; set "

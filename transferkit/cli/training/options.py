@@ -8,6 +8,7 @@ import typer
 
 from transferkit.cli.options import DataDir
 from transferkit.config.methods import Task, baseline_methods
+from transferkit.request.columns import named_columns
 from transferkit.request.request import Request
 
 METHODS = baseline_methods()
@@ -127,11 +128,10 @@ class Options:
 
     def asked(self, task: Task) -> Request:
         """The run that they describe."""
-        named = {"text": self.text, "label": self.label, "anchor": self.query, "positive": self.passage}
         same = ("recipe", "method", "source", "target", "quantize", "data", "instruction", "unlabelled", "column")
         return Request(
             task,
-            columns={role: column for role, column in named.items() if column is not None},
+            columns=named_columns(vars(self)),
             teacher=self.teacher,
             changes=tuple(self.set_ or ()),
             data_dir=self.data_dir,
