@@ -40,7 +40,9 @@ from transferkit.embed.files import embed_blocks, embed_file
 from transferkit.embed.search import Index, file_entries
 from transferkit.errors import CutTextWarning, TransferkitError
 from transferkit.files.builtin import BUNDLED, bundled_dir
-from transferkit.files.vector_files import Origin, VectorFile, read_vectors
+from transferkit.files.vectors.origin import Origin
+from transferkit.files.vectors.reading import read_vectors
+from transferkit.files.vectors.writing import VectorFile
 from transferkit.runner import run as runner
 from transferkit.runner.prepare import Inputs
 from transferkit.runs.folder import read_run

@@ -27,7 +27,8 @@ from transferkit.embed import files as embed_files
 from transferkit.embed.files import BATCHES_PER_BLOCK, embed_blocks, embed_file
 from transferkit.errors import ConfigError, RunError
 from transferkit.files.lock import sole_use
-from transferkit.files.vector_files import Origin, VectorFile, note_file
+from transferkit.files.vectors.origin import Origin, note_file
+from transferkit.files.vectors.writing import VectorFile
 from transferkit.methods.base import Embedder
 from transferkit.readout.fit import Fitter
 from transferkit.readout.readout import Readout, Settings

@@ -24,7 +24,8 @@ from transferkit.embed.kept_vectors import KeptIndex, read_kept
 from transferkit.embed.search import Entry, Index
 from transferkit.errors import ConfigError
 from transferkit.files.manifest import NAME, sha256_file
-from transferkit.files.vector_files import Origin, has_note, note_file, read_origin, read_vectors
+from transferkit.files.vectors.origin import Origin, has_note, note_file, read_origin
+from transferkit.files.vectors.reading import read_vectors
 
 TEXTS = [" ".join(WORDS[i : i + 4]) for i in range(12)]
 SUFFIXES = (".npy", ".jsonl", ".parquet")

@@ -20,7 +20,7 @@ from transferkit.data.installed_docs import Docstring
 from transferkit.embed.search import Entry, Index, docstring_entries, file_entries
 from transferkit.errors import ConfigError, RunError
 from transferkit.files.lock import sole_use
-from transferkit.files.vector_files import note_file
+from transferkit.files.vectors.origin import note_file
 from transferkit.methods.base import Embedder
 
 TEXTS = [" ".join(WORDS[i : i + 4]) for i in range(12)]

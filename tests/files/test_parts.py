@@ -9,7 +9,8 @@ import pytest
 
 from transferkit.errors import ConfigError, RunError
 from transferkit.files.parts import PartFile
-from transferkit.files.vector_files import Origin, VectorFile, read_origin
+from transferkit.files.vectors.origin import Origin, read_origin
+from transferkit.files.vectors.writing import VectorFile
 
 
 def part_file(folder: Path, **identity: str) -> PartFile:

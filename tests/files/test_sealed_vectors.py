@@ -9,7 +9,9 @@ import pyarrow.parquet
 import pytest
 
 from transferkit.errors import ConfigError, RunError
-from transferkit.files.vector_files import Origin, VectorFile, note_file, read_vectors
+from transferkit.files.vectors.origin import Origin, note_file
+from transferkit.files.vectors.reading import read_vectors
+from transferkit.files.vectors.writing import VectorFile
 
 TEXTS = ["a", "b", "c"]
 VECTORS = np.arange(12, dtype=np.float32).reshape(3, 4) / 7

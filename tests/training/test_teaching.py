@@ -22,7 +22,7 @@ from transferkit.checkpoints.open import open_model
 from transferkit.config.recipe import Recipe
 from transferkit.embed.files import embed_file
 from transferkit.errors import ConfigError, RunError
-from transferkit.files.vector_files import note_file
+from transferkit.files.vectors.origin import note_file
 from transferkit.runner.prepare import Inputs, prepare, resolved
 from transferkit.runner.provenance import lineage
 from transferkit.runner.run import resume, start

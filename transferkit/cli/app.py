@@ -17,13 +17,12 @@ from transferkit.cli import (
     compare,
     demo,
     doctor,
-    embed,
     evaluate,
     registries,
-    search,
     study,
 )
 from transferkit.cli.training import verbs as training
+from transferkit.cli.vectors import embed, search
 from transferkit.errors import ConfigError, CutTextWarning, RunError, TransferkitError
 from transferkit.files.writable import refusal
 from transferkit.progress import drop_kernel_message, say

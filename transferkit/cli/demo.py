@@ -66,8 +66,8 @@ def demo(
         )
     if offline and decoder is not None:
         raise ConfigError(f"--offline takes a bundled decoder, --decoder names {decoder}; leave one of them away")
-    from transferkit.cli.search import INDEX
     from transferkit.cli.study import taken_up_again
+    from transferkit.cli.vectors.search import INDEX
     from transferkit.convergence import compare
     from transferkit.convergence.report import write_comparison
     from transferkit.files.writable import check_writable

@@ -16,7 +16,8 @@ from transferkit.errors import ConfigError, RunError
 from transferkit.files.lock import sole_use
 from transferkit.files.manifest import NAME, sha256_file
 from transferkit.files.text_files import TextFile
-from transferkit.files.vector_files import SUFFIXES, Origin, VectorFile, has_note, note_file, read_origin
+from transferkit.files.vectors.origin import Origin, has_note, note_file, read_origin
+from transferkit.files.vectors.writing import SUFFIXES, VectorFile
 from transferkit.files.writable import check_new_file
 from transferkit.methods.base import Embedder
 from transferkit.methods.encoding import NotFiniteError, Side, check_finite, check_side

@@ -11,7 +11,9 @@ from transferkit.embed.files import embedder_digest
 from transferkit.embed.search import Entry, Nearest, file_entries
 from transferkit.errors import ConfigError
 from transferkit.files.text_files import STANDARD_INPUT, TextFile
-from transferkit.files.vector_files import Origin, Vectors, has_note, note_file, read_origin, read_vectors
+from transferkit.files.vectors.origin import Origin, has_note, note_file, read_origin
+from transferkit.files.vectors.reading import read_vectors
+from transferkit.files.vectors.writing import Vectors
 from transferkit.progress import warn
 from transferkit.runs.checkpoint_folder import as_sealed_now
 

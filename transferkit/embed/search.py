@@ -17,7 +17,9 @@ from transferkit.embed.files import embed_blocks, embedder_digest, origin_of
 from transferkit.errors import ConfigError, did_you_mean
 from transferkit.files.lock import sole_use
 from transferkit.files.text_files import TextFile
-from transferkit.files.vector_files import Origin, VectorFile, Vectors, read_origin, read_vectors
+from transferkit.files.vectors.origin import Origin, read_origin
+from transferkit.files.vectors.reading import read_vectors
+from transferkit.files.vectors.writing import VectorFile, Vectors
 from transferkit.files.writable import writing
 from transferkit.methods.base import Embedder
 from transferkit.progress import texts_bar

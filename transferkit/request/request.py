@@ -10,7 +10,7 @@ from transferkit.config.recipes import change, list_recipes, read_recipe
 from transferkit.errors import ConfigError
 from transferkit.files.builtin import BUNDLED
 from transferkit.files.encoder_folder import is_encoder
-from transferkit.files.vector_files import SUFFIXES
+from transferkit.files.vectors.writing import SUFFIXES
 from transferkit.request.columns import OPTION, find_columns
 from transferkit.request.own_data import own_data
 

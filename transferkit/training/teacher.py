@@ -20,7 +20,7 @@ from transferkit.data.tables import local_source, read_columns
 from transferkit.errors import ConfigError, RunError
 from transferkit.files.encoder_folder import is_encoder
 from transferkit.files.manifest import sha256_file
-from transferkit.files.vector_files import read_vectors
+from transferkit.files.vectors.reading import read_vectors
 from transferkit.methods.base import Embedder
 from transferkit.methods.encoding import NotFiniteError, check_finite
 from transferkit.runs.checkpoint_folder import is_checkpoint, read_description, source_facts

@@ -1,0 +1,1 @@
+"""Files of vectors: what made them, how they are written, how they are read."""
