@@ -5,6 +5,7 @@ from pathlib import Path
 import torch
 from safetensors.torch import save_file
 
+from transferkit.checkpoints.spaces import carry
 from transferkit.errors import ConfigError
 from transferkit.files.environment import environment
 from transferkit.files.json import Keys, write_json
@@ -61,16 +62,23 @@ def save(
         write_json(folder / DESCRIPTION, description)
 
 
-def load(folder: str | Path, *, backbone: str | None = None, device: str | None = None) -> Embedder:
+def load(
+    folder: str | Path,
+    *,
+    backbone: str | None = None,
+    device: str | None = None,
+    space: str | Path | None = None,
+) -> Embedder:
     """The embedder in a checkpoint or run folder, ready to ``encode``.
 
     Args:
         folder: checkpoint or run folder.
         backbone: where the same backbone lies now, if it has moved; anything else is refused.
         device: for example ``cuda``; default CPU.
+        space: an older embedder, to whose vectors `bridge` made a map: its vectors are given then.
 
     Raises:
-        ConfigError: damaged, or a backbone, tokenizer or embedding scale other than the checkpoint's own.
+        ConfigError: damaged, a backbone, tokenizer or embedding scale other than the checkpoint's own, or no such map.
     """
     folder = checkpoint_folder(Path(folder))
     description = read_description(folder)
@@ -95,4 +103,6 @@ def load(folder: str | Path, *, backbone: str | None = None, device: str | None 
     load_learned(readout, readout.state_dict() if plain and not fitted else fitted, where=str(learned))
     embedder.use_readout(readout)
     embedder.remember(description["instructions"], document_instructions(description))
+    if space is not None:
+        carry(embedder, folder, Path(space))
     return embedder.eval().requires_grad_(False)

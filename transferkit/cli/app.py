@@ -22,7 +22,7 @@ from transferkit.cli import (
     study,
 )
 from transferkit.cli.training import verbs as training
-from transferkit.cli.vectors import embed, search
+from transferkit.cli.vectors import bridge, embed, search
 from transferkit.errors import ConfigError, CutTextWarning, RunError, TransferkitError
 from transferkit.files.writable import refusal
 from transferkit.progress import drop_kernel_message, say
@@ -46,6 +46,7 @@ app.command("augment")(augment.augment)
 app.command("embed")(embed.embed)
 app.command("evaluate")(evaluate.evaluate)
 app.command("search")(search.search)
+app.command("bridge")(bridge.bridge)
 app.command("attention")(attention.attention)
 app.command("demo")(demo.demo)
 app.command("doctor")(doctor.doctor)

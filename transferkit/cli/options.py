@@ -22,6 +22,10 @@ Backbone = Annotated[
 DataDir = Annotated[Path | None, typer.Option("--data-dir", help="What relative data paths start from; default: here.")]
 BatchSize = Annotated[int, typer.Option("--batch-size", min=1, help="Texts a forward pass.")]
 Device = Annotated[str | None, typer.Option("--device", help="For example cuda; default: cuda where there is one.")]
+Space = Annotated[
+    Path | None,
+    typer.Option("--space", help="An older embedder to whose vectors `bridge` made a map, or the map's folder."),
+]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")]
 
 _Options = TypeVar("_Options")

@@ -1,6 +1,7 @@
 """A file of texts -> a file of vectors, in the same order, streaming, and resumable after a kill."""
 
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 
@@ -11,10 +12,10 @@ from rich.console import Console
 
 from transferkit.checkpoints.checkpoint import load
 from transferkit.checkpoints.instructions import say_cut, warn_of_instruction
+from transferkit.checkpoints.spaces import read_space
 from transferkit.decoder.device import usable_device
 from transferkit.errors import ConfigError, RunError
 from transferkit.files.lock import sole_use
-from transferkit.files.manifest import NAME, sha256_file
 from transferkit.files.text_files import TextFile
 from transferkit.files.vectors.origin import Origin, has_note, note_file, read_origin
 from transferkit.files.vectors.writing import SUFFIXES, VectorFile
@@ -22,7 +23,7 @@ from transferkit.files.writable import check_new_file
 from transferkit.methods.base import Embedder
 from transferkit.methods.encoding import NotFiniteError, Side, check_finite, check_side
 from transferkit.progress import texts_bar
-from transferkit.runs.checkpoint_folder import checkpoint_folder
+from transferkit.runs.checkpoint_folder import embedder_digest
 
 BATCHES_PER_BLOCK = 16  # texts read, sorted by length, embedded and saved together; a kill loses one block at most
 
@@ -35,6 +36,7 @@ def embed_file(
     column: str = "text",
     instruction: str | None = None,
     side: Side | None = None,
+    space: Path | None = None,
     backbone: str | None = None,
     batch_size: int = 64,
     device: str | None = None,
@@ -55,6 +57,7 @@ def embed_file(
         column: holds the text, in files with columns.
         instruction: the task's; None: the checkpoint's on this side, where it was trained with one alone.
         side: of the texts, questions or what is to be found. None: questions, which is said where it counts.
+        space: an older embedder, or a map that `bridge` made: vectors in its space are written.
         backbone: where the checkpoint's backbone lies now, if it has moved.
         batch_size: texts a forward pass.
         device: default CUDA where there is one.
@@ -69,14 +72,15 @@ def embed_file(
     place = usable_device(device)
     _check_output(out, resume=resume)
     source = TextFile.named(texts, column=column)
-    made_from = _identity(checkpoint, instruction, side, source)
+    there = "" if space is None else read_space(checkpoint, space)[1].old
+    made_from = _identity(checkpoint, instruction, side, source) | ({"space": there} if there else {})
     file = VectorFile(out, identity=made_from, again="the same command and --resume")
     with sole_use(out, option="--out"):
         _check_output(out, resume=resume)  # again, for another process may have ended meanwhile
         if resume:
             file.resume()
         total = source.count()
-        embedder = load(checkpoint, backbone=backbone, device=place)
+        embedder = load(checkpoint, backbone=backbone, device=place, space=space)
         warn_of_instruction(embedder, instruction, console, side=side)
         if instruction is None:
             instruction = embedder.usual_instruction(side or "query")
@@ -85,7 +89,8 @@ def embed_file(
         say_cut(embedder, console)
         if not file.rows:
             raise source.without_texts()
-        file.finish(origin_of(embedder, checkpoint, side=side or "query", instruction=instruction, texts=source))
+        made = origin_of(embedder, checkpoint, side=side or "query", instruction=instruction, texts=source)
+        file.finish(replace(made, space=there))
     return file.rows
 
 
@@ -101,18 +106,6 @@ def origin_of(embedder: Embedder, checkpoint: Path, *, side: Side, instruction: 
         readout=embedder.readout.kind,
         input=texts if isinstance(texts, str) else texts.fingerprint(),
     )
-
-
-def embedder_digest(checkpoint: Path) -> str:
-    """What tells one checkpoint from all others: the hash of its manifest, which holds those of its files.
-
-    Empty where it has none, which loading refuses.
-
-    Raises:
-        ConfigError: no checkpoint there.
-    """
-    manifest = checkpoint_folder(checkpoint) / NAME
-    return sha256_file(manifest) if manifest.is_file() else ""
 
 
 def _write(file: VectorFile, blocks: Iterator[int], *, total: int | None, console: Console) -> None:

@@ -7,7 +7,7 @@ import numpy as np
 from rich.console import Console
 
 from transferkit.checkpoints.instructions import warn_of_instruction
-from transferkit.embed.files import embedder_digest
+from transferkit.checkpoints.spaces import Space, read_space
 from transferkit.embed.search import Entry, Nearest, file_entries
 from transferkit.errors import ConfigError
 from transferkit.files.text_files import STANDARD_INPUT, TextFile
@@ -15,7 +15,7 @@ from transferkit.files.vectors.origin import Origin, has_note, note_file, read_o
 from transferkit.files.vectors.reading import read_vectors
 from transferkit.files.vectors.writing import Vectors
 from transferkit.progress import warn
-from transferkit.runs.checkpoint_folder import as_sealed_now
+from transferkit.runs.checkpoint_folder import as_sealed_now, embedder_digest
 
 _ROUNDING = 0.01  # of lengths; half precision changes a thousandth
 
@@ -73,6 +73,7 @@ class KeptIndex(Nearest):
         checkpoint: checkpoint or run folder, or ``bundled``.
         kept: of texts that are to be found.
         instruction: as for :class:`transferkit.embed.search.Nearest`.
+        space: the same; then the vectors are those of the older embedder, or in its space.
         console: for a warning where an instruction is missing or not read, or where nothing says what made the vectors.
 
     Raises:
@@ -80,10 +81,16 @@ class KeptIndex(Nearest):
     """
 
     def __init__(
-        self, checkpoint: Path, kept: KeptVectors, *, instruction: str | None = None, console: Console
+        self,
+        checkpoint: Path,
+        kept: KeptVectors,
+        *,
+        instruction: str | None = None,
+        space: Path | None = None,
+        console: Console,
     ) -> None:
-        super().__init__(checkpoint, kept.entries, instruction=instruction)
-        self._check(checkpoint, kept)
+        super().__init__(checkpoint, kept.entries, instruction=instruction, space=space)
+        self._check(checkpoint, kept, None if space is None else read_space(checkpoint, space)[1])
         self.vectors = kept.vectors
         warn_of_instruction(self.embedder, instruction, console, side="query")
         if kept.origin is None:
@@ -93,14 +100,16 @@ class KeptIndex(Nearest):
                 console,
             )
 
-    def _check(self, checkpoint: Path, kept: KeptVectors) -> None:
+    def _check(self, checkpoint: Path, kept: KeptVectors, space: Space | None) -> None:
         """Refuse vectors of another embedder, length, side or instruction."""
         where, origin = f"--vectors {kept.path}", kept.origin
-        digest = embedder_digest(checkpoint)
-        if origin is not None and as_sealed_now(origin.embedder) != as_sealed_now(digest):
+        digest = embedder_digest(checkpoint) if space is None else space.old
+        made_by = "" if origin is None else origin.space or origin.embedder
+        if made_by and as_sealed_now(made_by) != as_sealed_now(digest):
+            asked = f"{checkpoint} ({digest[:12]})" if space is None else f"the one that --space names ({digest[:12]})"
             raise ConfigError(
-                f"{where}: made by another embedder ({origin.embedder[:12]}) than {checkpoint} ({digest[:12]}); give "
-                "the one that made it with --checkpoint, or embed the texts again with this one"
+                f"{where}: made by another embedder ({made_by[:12]}) than {asked}; give the one that made it with "
+                "--checkpoint, embed the texts again with this one, or keep them with `transferkit bridge`"
             )
         width = len(self.embedder.readout.mean)
         if kept.vectors.shape[1] != width:
@@ -114,13 +123,26 @@ class KeptIndex(Nearest):
                 f"{where}, row {wrong[0] + 1}: expected a vector of length 1, as those of {checkpoint} are, got one of "
                 f"length {lengths[wrong[0]]:.3g}; embed the texts again"
             )
-        if origin is not None and self.embedder.reads_instruction and origin.instruction != self.of_texts:
+        if space is not None:
+            self._check_bridged(where, origin, space)
+        elif origin is not None and self.embedder.reads_instruction and origin.instruction != self.of_texts:
             other_side = origin.side == "query" and self.of_texts != self.instruction
             read_as = "questions" if other_side else "texts"
             raise ConfigError(
                 f"{where}: was embedded as {read_as} with the instruction {origin.instruction!r}, and what is to be "
                 f"found is read with {self.of_texts!r} beside this question; ask with the --instruction that goes "
                 f"with it, or embed the texts again with --side document --instruction {self.of_texts!r}"
+            )
+
+    def _check_bridged(self, where: str, origin: Origin | None, space: Space) -> None:
+        """Refuse the older embedder's vectors of texts that it read in another way than the map knows."""
+        if origin is None or origin.space:
+            return
+        known = "; ".join(f"{side}: {one!r}" for side, one in space.instructions.items())
+        if space.instructions.get(origin.side) != origin.instruction:
+            raise ConfigError(
+                f"{where}: was embedded as {origin.side} with the instruction {origin.instruction!r}, and the map was "
+                f"fitted on vectors of another reading ({known}); make one from this file with `transferkit bridge`"
             )
 
 

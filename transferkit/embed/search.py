@@ -1,28 +1,21 @@
 """A question -> the nearest of many texts. Their vectors are made once and kept; each question reads all of them."""
 
-import hashlib
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from rich.console import Console
 
 from transferkit.checkpoints.checkpoint import load
-from transferkit.checkpoints.instructions import say_cut, warn_of_instruction
+from transferkit.checkpoints.instructions import warn_of_instruction
 from transferkit.data.installed_docs import kept_docs
 from transferkit.decoder.device import usable_device
-from transferkit.embed.files import embed_blocks, embedder_digest, origin_of
+from transferkit.embed.once import kept_vectors, written
 from transferkit.errors import ConfigError, did_you_mean
-from transferkit.files.lock import sole_use
 from transferkit.files.text_files import TextFile
-from transferkit.files.vectors.origin import Origin, read_origin
-from transferkit.files.vectors.reading import read_vectors
-from transferkit.files.vectors.writing import VectorFile, Vectors
-from transferkit.files.writable import writing
+from transferkit.files.vectors.writing import Vectors
 from transferkit.methods.base import Embedder
-from transferkit.progress import texts_bar
 
 
 @dataclass(frozen=True)
@@ -52,7 +45,7 @@ def docstring_entries(folder: Path, *, packages: Sequence[str] = ()) -> list[Ent
     Raises:
         ConfigError: a folder that cannot be written, or a package that has no docstrings here.
     """
-    with _written(folder):
+    with written(folder):
         docs = kept_docs(folder)
     known = sorted({doc.package for doc in docs})
     for package in packages:
@@ -85,6 +78,7 @@ class Nearest:
         entries: at least one.
         instruction: of questions; None: the checkpoint's, where it was trained with one alone. Texts are read with
             what the checkpoint read documents with beside such questions.
+        space: an older embedder, whose vectors are searched by way of the map that `bridge` made.
 
     Raises:
         ConfigError: no checkpoint there, or no entries.
@@ -92,11 +86,13 @@ class Nearest:
 
     vectors: Vectors
 
-    def __init__(self, checkpoint: Path, entries: Sequence[Entry], *, instruction: str | None) -> None:
+    def __init__(
+        self, checkpoint: Path, entries: Sequence[Entry], *, instruction: str | None, space: Path | None = None
+    ) -> None:
         if not entries:
             raise ConfigError("search: there are no texts to search; give a file with at least one")
         self.entries = entries
-        self.embedder: Embedder = load(checkpoint, device=usable_device(None))
+        self.embedder: Embedder = load(checkpoint, device=usable_device(None), space=space)
         self.instruction = self.embedder.usual_instruction() if instruction is None else instruction
         self.of_texts = self.embedder.document_instruction(self.instruction)
 
@@ -139,51 +135,15 @@ class Index(Nearest):
         console: Console,
     ) -> None:
         super().__init__(checkpoint, entries, instruction=instruction)
-        with _written(folder):  # nothing is said before what can be wrong with the input
+        with written(folder):  # nothing is said before what can be wrong with the input
             warn_of_instruction(self.embedder, instruction, console, side="query")
-        digest = hashlib.sha256(f"{embedder_digest(checkpoint)} {self.of_texts!r}".encode())
-        for entry in entries:
-            digest.update(hashlib.sha256(entry.embedded.encode()).digest())
-        file = folder / f"{digest.hexdigest()[:16]}.npy"
-        origin = origin_of(
-            self.embedder, checkpoint, side="document", instruction=self.of_texts, texts=f"index {file.stem}"
+        self.vectors = kept_vectors(
+            self.embedder,
+            checkpoint,
+            [entry.embedded for entry in entries],
+            instruction=self.of_texts,
+            folder=folder,
+            batch_size=batch_size,
+            again=again,
+            console=console,
         )
-        vectors = self._kept(file, origin)
-        if vectors is None:
-            self._embed(VectorFile(file, identity={"texts": file.stem}, again=again), origin, batch_size, console)
-            vectors = np.load(file, mmap_mode="r")
-        self.vectors = vectors
-
-    def _kept(self, file: Path, origin: Origin) -> Vectors | None:
-        """The vectors in a file; None where it is not there, or is damaged or another's and must be made again."""
-        if not file.is_file():
-            return None
-        try:
-            _, vectors = read_vectors(file, where=str(file))
-            said = read_origin(file, where=str(file))  # None: of an earlier version, whose name says it all
-        except ConfigError:
-            return None
-        shape = rows, width = len(self.entries), len(self.embedder.readout.mean)
-        is_own = said is None or said == replace(origin, rows=rows, width=width)
-        return vectors if is_own and vectors.shape == shape else None
-
-    def _embed(self, file: VectorFile, origin: Origin, batch_size: int, console: Console) -> None:
-        with _written(file.out.parent), sole_use(file.out, option="--index"):
-            file.resume()
-            texts = [entry.embedded for entry in self.entries]
-            with texts_bar(console) as bar:
-                task = bar.add_task("reading the texts", total=len(texts), completed=file.rows)
-                blocks = embed_blocks(self.embedder, texts, file, instruction=self.of_texts, batch_size=batch_size)
-                for rows in blocks:
-                    bar.update(task, completed=rows)
-            say_cut(self.embedder, console)
-            file.finish(origin)
-
-
-@contextmanager
-def _written(folder: Path) -> Iterator[None]:
-    """Make ``folder``, and say in one sentence why something cannot be written there."""
-    way_out = "mend that, or choose another folder with --index"
-    with writing(f"{folder}: the index cannot be written there", way_out=way_out):
-        folder.mkdir(parents=True, exist_ok=True)
-        yield

@@ -28,15 +28,15 @@ def check_writable(parent: Path, *, option: str = "--runs") -> None:
         raise ConfigError(f"{parent}: cannot write there ({there} is read-only); choose another with {option}")
 
 
-def check_new_file(out: Path) -> None:
-    """Check, without making anything, that ``out`` could be written and does not exist.
+def check_new_file(out: Path, *, option: str = "--out") -> None:
+    """Check, without making anything, that ``out`` could be written and does not exist; ``option`` names it.
 
     Raises:
         ConfigError: it does, or its folder is read-only or could not be made.
     """
-    check_writable(out.parent, option="--out")
+    check_writable(out.parent, option=option)
     if out.exists():
-        raise ConfigError(f"--out {out}: exists already; remove it or choose another name")
+        raise ConfigError(f"{option} {out}: exists already; remove it or choose another name")
 
 
 @contextmanager

@@ -175,7 +175,7 @@ class Encoding(Described):
             if result is None:
                 result = torch.empty(len(texts), vectors.shape[1])
             result[chosen] = vectors
-        return torch.zeros(0, len(self.readout.mean)) if result is None else result
+        return torch.zeros(0, self.readout.takes) if result is None else result
 
     @property
     def device(self) -> torch.device:

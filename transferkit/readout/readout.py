@@ -55,6 +55,11 @@ class Readout(nn.Module):
         """Of its settings."""
         return self.settings.kind
 
+    @property
+    def takes(self) -> int:
+        """Numbers of a pooled vector."""
+        return len(self.mean)
+
     def linear(self, vectors: Tensor) -> Tensor:
         """The map before the last normalisation: (n, d) -> (n, d) in fp32."""
         x = nn.functional.normalize(vectors.float(), dim=-1)

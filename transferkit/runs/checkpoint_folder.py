@@ -68,6 +68,18 @@ def checkpoint_folder(folder: Path) -> Path:
     return folder
 
 
+def embedder_digest(checkpoint: Path) -> str:
+    """What tells one checkpoint from all others: the hash of its manifest, which holds those of its files.
+
+    Empty where it has none, which loading refuses.
+
+    Raises:
+        ConfigError: no checkpoint there.
+    """
+    manifest = checkpoint_folder(checkpoint) / NAME
+    return sha256_file(manifest) if manifest.is_file() else ""
+
+
 def is_checkpoint(model: str) -> bool:
     """Whether ``model`` names a checkpoint or run folder, and not a decoder or a ready-made encoder.
 

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 import typer
 from rich.console import Console
 
-from transferkit.cli.options import Backbone, BatchSize, Column, Device, Instruction, Quiet, Texts
+from transferkit.cli.options import Backbone, BatchSize, Column, Device, Instruction, Quiet, Space, Texts
 from transferkit.progress import say
 
 Side = Literal["query", "document"]
@@ -22,6 +22,7 @@ def embed(
         Side | None,
         typer.Option("--side", help="What the texts are: query for questions, document for what is to be found."),
     ] = None,
+    space: Space = None,
     backbone: Backbone = None,
     batch_size: BatchSize = 64,
     device: Device = None,
@@ -42,6 +43,7 @@ def embed(
         column=column,
         instruction=instruction,
         side=side,
+        space=space,
         backbone=backbone,
         batch_size=batch_size,
         device=device,

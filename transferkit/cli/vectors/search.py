@@ -8,7 +8,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from transferkit.cli.options import BatchSize, Column, Instruction
+from transferkit.cli.options import BatchSize, Column, Instruction, Space
 from transferkit.errors import ConfigError
 from transferkit.progress import plain, say
 
@@ -33,6 +33,7 @@ def search(
         Path | None,
         typer.Option("--vectors", help="Search vectors that embed made; for .npy --texts names their texts."),
     ] = None,
+    space: Space = None,
     package: Annotated[
         list[str] | None,
         typer.Option("--package", help="Only this package's docstrings; repeatable; the standard library is python."),
@@ -62,13 +63,15 @@ def search(
     if package and (texts is not None or vectors is not None):
         given = f"--texts {texts} searches a file" if vectors is None else f"--vectors {vectors} searches that file"
         raise ConfigError(f"--package chooses among docstrings, and {given}; give one of them")
+    if space is not None and vectors is None:
+        raise ConfigError(f"--space {space}: searches vectors of an older embedder; name them with --vectors FILE")
     console = Console(stderr=True)
     checkpoint = checkpoint or adapted_checkpoint()
     checkpoint_folder(checkpoint)  # before the docstrings of this machine are read, which takes a minute
     nearest = (
         _index(checkpoint, texts, column, package or (), index, instruction, batch_size, console)
         if vectors is None
-        else _of_vectors(checkpoint, vectors, texts, column, instruction, console)
+        else _of_vectors(checkpoint, vectors, texts, column, instruction, space, console)
     )
     found = nearest.search(question, top=top)
     say_cut(nearest.embedder, console)
@@ -97,12 +100,18 @@ def _index(
 
 
 def _of_vectors(
-    checkpoint: Path, vectors: Path, texts: str | None, column: str, instruction: str | None, console: Console
+    checkpoint: Path,
+    vectors: Path,
+    texts: str | None,
+    column: str,
+    instruction: str | None,
+    space: Path | None,
+    console: Console,
 ) -> "Nearest":
     from transferkit.embed.kept_vectors import KeptIndex, read_kept
 
     kept = read_kept(vectors, texts=texts, column=column)
-    return KeptIndex(checkpoint, kept, instruction=instruction, console=console)
+    return KeptIndex(checkpoint, kept, instruction=instruction, space=space, console=console)
 
 
 def print_hits(hits: "list[Hit]", console: Console) -> None:

@@ -28,6 +28,7 @@ class Origin:
         input: what tells the texts from others.
         rows: vectors; 0 until the file is finished.
         width: numbers a vector; 0 until then.
+        space: digest of another embedder, in whose space they are; empty: in the own one.
     """
 
     embedder: str
@@ -37,6 +38,7 @@ class Origin:
     input: str
     rows: int = 0
     width: int = 0
+    space: str = ""
 
 
 def has_note(path: Path) -> bool:
@@ -78,7 +80,7 @@ def note(path: Path, *, where: str) -> tuple[Origin | None, str | None]:
         with suppress(ConfigError):
             said = parse_json(metadata, where=where)
     types = {field.name: int if field.name in ("rows", "width") else str for field in fields(Origin)}
-    said = said if isinstance(said, dict) else {}
+    said = {"space": "", **said} if isinstance(said, dict) else {}  # not written where it is their own
     wrong = [name for name, kind in types.items() if type(said.get(name)) is not kind]
     if said.get("format") != FORMAT or wrong or (has_note(path) and type(said.get("sha256")) is not str):
         raise ConfigError(
@@ -89,4 +91,5 @@ def note(path: Path, *, where: str) -> tuple[Origin | None, str | None]:
 
 def in_json(origin: Origin, **more: str) -> str:
     """What :func:`note` reads; ``more`` such as its sha256."""
-    return json.dumps({"format": FORMAT, **asdict(origin), **more}, indent=2)  # ASCII: an instruction may hold anything
+    said = {name: value for name, value in asdict(origin).items() if name != "space" or value}
+    return json.dumps({"format": FORMAT, **said, **more}, indent=2)  # ASCII: an instruction may hold anything

@@ -1,0 +1,190 @@
+"""Two embedders and texts -> the map from the new one's vectors to the old one's, measured on texts held out."""
+
+import random
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from rich.console import Console
+from torch.nn.functional import normalize
+
+from transferkit.bridge.ranking import agreement, percent, ten_nearest
+from transferkit.bridge.ridge import RIDGES, Ridge
+from transferkit.checkpoints.checkpoint import load
+from transferkit.checkpoints.spaces import Kept, Map, Space, bridge_folder, save_space, space_of
+from transferkit.decoder.device import usable_device
+from transferkit.embed.kept_vectors import read_kept
+from transferkit.embed.once import kept_vectors
+from transferkit.errors import ConfigError
+from transferkit.files.lock import sole_use
+from transferkit.files.text_files import TextFile
+from transferkit.files.vectors.writing import SUFFIXES, Vectors
+from transferkit.files.writable import check_new_file
+from transferkit.methods.base import Embedder
+from transferkit.methods.encoding import Side
+
+FEWEST = 100  # texts
+ENOUGH = 50  # percent of the ten nearest
+_MOST_HELD_OUT = 1000  # to choose the ridge, and as many to say what the map is worth; a tenth of fewer texts
+
+
+@dataclass(frozen=True)
+class Bridge:
+    """What was made, and where it lies."""
+
+    folder: Path
+    space: Space
+
+
+@dataclass(frozen=True)
+class _Sides:
+    """The same texts in both spaces: side -> vectors, a row a text."""
+
+    old: Mapping[Side, Vectors]
+    new: Mapping[Side, Vectors]
+    instructions: dict[str, str]  # side -> with which the old embedder read
+
+
+_Reads = Callable[[Path, Embedder, Sequence[str], str, Side], Vectors]
+
+
+def build_bridge(
+    old: Path,
+    new: Path,
+    *,
+    texts: str | None = None,
+    column: str = "text",
+    to: Path | None = None,
+    index: Path,
+    batch_size: int = 64,
+    device: str | None = None,
+    console: Console,
+) -> Bridge:
+    """Fit the map on texts that both embedders have read, and save it.
+
+    Both read them as what is to be found, and as questions too where that makes another vector of a text. Vectors are
+    kept in ``index``, so a call after an interruption goes on where it stopped.
+
+    Args:
+        old: checkpoint or run folder of the embedder whose index is kept, or a file of vectors that it made: then it
+            need not be there any more.
+        new: checkpoint or run folder of the one that reads from now on.
+        texts: a file of texts of the kind that is searched; None: those that the file of vectors carries.
+        column: holds them, in files with columns.
+        to: a new folder for the map; None: in the new run folder.
+        index: folder that keeps the vectors, as `search` keeps them.
+        batch_size: texts a forward pass.
+        device: default CUDA where there is one.
+        console: for progress.
+
+    Raises:
+        ConfigError: wrong input, too few texts, or a map that is there already.
+        RunError: the disk or the device's memory is full.
+    """
+    place = usable_device(device)
+    spaces = space_of(old), space_of(new)
+    if spaces[0] == spaces[1]:
+        raise ConfigError(f"bridge: {old} and {new} are the same embedder, whose vectors need no map")
+    folder = to or bridge_folder(new, old)
+    check_new_file(folder, option="--to")
+
+    def reads(checkpoint: Path, embedder: Embedder, some: Sequence[str], instruction: str, side: Side) -> Vectors:
+        return kept_vectors(
+            embedder,
+            checkpoint,
+            some,
+            instruction=instruction,
+            side=side,
+            folder=index,
+            batch_size=batch_size,
+            console=console,
+        )
+
+    with sole_use(folder, option="--to"):
+        check_new_file(folder, option="--to")  # again, for another process may have ended meanwhile
+        if old.suffix.lower() in SUFFIXES and not old.is_dir():
+            found = _with_file(old, new, texts, column, place, reads)
+        else:
+            found = _with_both(old, new, texts, column, place, reads)
+        fitted, ridge, kept, rows = _fitted(found)
+        space = Space(old=spaces[0], new=spaces[1], instructions=found.instructions, texts=rows, ridge=ridge, kept=kept)
+        save_space(folder, fitted, space)
+    return Bridge(folder, space)
+
+
+def advice(space: Space) -> str:
+    """Whether what is kept will do."""
+    if space.kept.nearest >= ENOUGH:
+        return "that will do: keep the index, and embed its texts again when there is time"
+    return (
+        f"below {ENOUGH} % of the ten nearest a search finds clearly less: embed the texts again, or give more of them"
+    )
+
+
+def _with_both(old: Path, new: Path, texts: str | None, column: str, place: str, reads: _Reads) -> _Sides:
+    if texts is None:
+        raise ConfigError(
+            f"bridge: {old} is an embedder; give texts that it and {new} shall read, with --texts FILE, or a file of "
+            "vectors that it made in its place"
+        )
+    some = _different(TextFile.named(texts, column=column), where=f"--texts {texts}")
+    embedders = [load(one, device=place) for one in (old, new)]
+    sided: Sequence[Side] = ("document", "query") if any(one.has_sides for one in embedders) else ("document",)
+    of_old, of_new = (
+        {side: reads(checkpoint, embedder, some, embedder.usual_instruction(side), side) for side in sided}
+        for checkpoint, embedder in zip((old, new), embedders, strict=True)
+    )
+    return _Sides(of_old, of_new, {side: embedders[0].usual_instruction(side) for side in sided})
+
+
+def _with_file(old: Path, new: Path, texts: str | None, column: str, place: str, reads: _Reads) -> _Sides:
+    kept = read_kept(old, texts=texts, column=column)
+    assert kept.origin is not None  # or its space would not have been known
+    row = {entry.embedded: number for number, entry in enumerate(kept.entries)}
+    some = _different(row, where=str(old))
+    embedder = load(new, device=place)
+    side: Side = "query" if kept.origin.side == "query" else "document"
+    vectors = reads(new, embedder, some, embedder.usual_instruction(side), side)
+    return _Sides(
+        old={side: kept.vectors[[row[text] for text in some]]},
+        new={side: vectors},
+        instructions={side: kept.origin.instruction},
+    )
+
+
+def _different(texts: Iterable[str], *, where: str) -> list[str]:
+    """Each text once: one on two sides of the split would be known to the map."""
+    found = list(dict.fromkeys(texts))
+    if len(found) < FEWEST:
+        raise ConfigError(f"{where}: expected at least {FEWEST} different texts to fit a map on, got {len(found)}")
+    return found
+
+
+def _fitted(found: _Sides) -> tuple[Map, float, Kept, int]:
+    """The map with the ridge that keeps the most, that ridge, what it keeps of texts that chose nothing, and texts."""
+    asked: Side = "query" if "query" in found.old else "document"
+    rows = len(found.old[asked])
+    order = random.Random(0).sample(range(rows), rows)
+    held_out = min(_MOST_HELD_OUT, rows // 10)
+    choosing, reporting, fitting = order[:held_out], order[held_out : 2 * held_out], sorted(order[2 * held_out :])
+    old, new = ([np.asarray(one[side][fitting]) for side in found.old] for one in (found.old, found.new))
+    fit = Ridge(np.concatenate(new), np.concatenate(old))
+    index = old[0]  # of documents, where there are any
+
+    def keeps(one: Map, some: Sequence[int]) -> Kept:
+        before = ten_nearest(found.old[asked][some], index)
+        same = agreement(before, ten_nearest(_carried(one, found.new[asked][some]), index))
+        (nearest, nearest_error), (first, first_error) = percent(same.nearest), percent(same.first)
+        return Kept(nearest=nearest, nearest_error=nearest_error, first=first, first_error=first_error, texts=len(some))
+
+    maps = {ridge: fit.map(ridge) for ridge in RIDGES}
+    best = max(maps, key=lambda ridge: keeps(maps[ridge], choosing).nearest)
+    return maps[best], best, keeps(maps[best], reporting), len(fitting)
+
+
+def _carried(one: Map, vectors: Vectors) -> Vectors:
+    moved = torch.addmm(one.mean, torch.from_numpy(vectors) - one.centre, one.matrix)
+    carried: Vectors = normalize(moved, dim=-1).numpy()
+    return carried

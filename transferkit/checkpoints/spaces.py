@@ -1,0 +1,151 @@
+"""Spaces of other embedders that a checkpoint's vectors can be carried into: a sealed folder each, beside it."""
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+from safetensors.torch import save_file
+from torch import Tensor
+
+from transferkit.config.schema import Strict, parse
+from transferkit.errors import ConfigError
+from transferkit.files.builtin import is_bundled
+from transferkit.files.json import read_json, write_json
+from transferkit.files.manifest import new_folder, verify
+from transferkit.files.vectors.origin import read_origin
+from transferkit.files.vectors.writing import SUFFIXES
+from transferkit.methods.base import Embedder
+from transferkit.prompting.saved import check_finite_tensors, load_tensors
+from transferkit.readout.bridged import Bridged
+from transferkit.runs.checkpoint_folder import as_sealed_now, checkpoint_folder, embedder_digest
+
+_DESCRIPTION = "bridge.json"
+_MAP = "map.safetensors"
+_SHAPES = {"centre": 1, "matrix": 2, "mean": 1}
+
+
+class Kept(Strict):
+    """How much of the old embedder's ranking is kept, in percent of texts held out, with the error of the mean.
+
+    Attributes:
+        nearest: of the ten nearest that the old one finds, how many are found.
+        first: how often the nearest of all is the same text.
+        texts: held out for this.
+    """
+
+    nearest: float
+    nearest_error: float
+    first: float
+    first_error: float
+    texts: Annotated[int, Field(ge=1)]
+
+
+class Space(Strict):
+    """What a bridge says of itself.
+
+    Attributes:
+        old: digest of the embedder whose space it is.
+        new: digest of the one whose vectors are carried there.
+        instructions: side -> with which the old one read; of ``document`` alone where its vectors came from a file.
+        texts: that the map was fitted on.
+        ridge: of the map, in units of the mean eigenvalue of the new vectors.
+        kept: measured on other texts.
+    """
+
+    format: Literal[1] = 1
+    old: str
+    new: str
+    instructions: dict[str, str]
+    texts: Annotated[int, Field(ge=1)]
+    ridge: float
+    kept: Kept
+
+
+@dataclass(frozen=True)
+class Map:
+    """From new vectors (n, d) to old ones (n, e): ``(x - centre) @ matrix + mean``, then unit norm."""
+
+    centre: Tensor
+    matrix: Tensor
+    mean: Tensor
+
+
+def space_of(old: Path) -> str:
+    """The digest of the embedder that ``old`` names: a checkpoint, a run folder, or a file of vectors that it made.
+
+    Raises:
+        ConfigError: none of these, or a file that does not say what made it.
+    """
+    if old.suffix.lower() not in SUFFIXES or old.is_dir():
+        return embedder_digest(old)
+    origin = read_origin(old, where=str(old)) if old.is_file() else None
+    if origin is None:
+        what = "does not say what made it" if old.is_file() else "no such file"
+        raise ConfigError(f"{old}: {what}; give a file that `transferkit embed` made, or the checkpoint that made it")
+    return origin.space or origin.embedder
+
+
+def bridge_folder(checkpoint: Path, old: Path) -> Path:
+    """Where the map from ``checkpoint`` into the space of ``old`` is kept unless ``--to`` says otherwise.
+
+    Raises:
+        ConfigError: a bare checkpoint, which is sealed, or the one that ships with the package.
+    """
+    folder = checkpoint_folder(checkpoint)
+    run = folder.parent
+    if folder.name != "checkpoint" or not (run / "record.json").is_file() or is_bundled(folder):
+        raise ConfigError(f"{checkpoint}: is no run folder of yours; say with --to where the map belongs")
+    return run / "spaces" / str(as_sealed_now(space_of(old)))[:16]
+
+
+def save_space(folder: Path, found: Map, space: Space) -> None:
+    """Write a bridge; the folder is whole or absent.
+
+    Raises:
+        RefusedError: nothing can be written there.
+    """
+    with new_folder(folder) as beside:
+        save_file({name: tensor.float().contiguous() for name, tensor in asdict(found).items()}, beside / _MAP)
+        write_json(beside / _DESCRIPTION, space.model_dump())
+
+
+def read_space(checkpoint: Path, given: Path) -> tuple[Path, Space]:
+    """The bridge that ``--space`` names, by its own folder or by the old embedder, and what it says of itself.
+
+    Raises:
+        ConfigError: there is none, it is damaged, or it was made for another checkpoint.
+    """
+    folder = given if (given / _DESCRIPTION).is_file() else bridge_folder(checkpoint, given)
+    if not folder.is_dir():
+        raise ConfigError(
+            f"--space {given}: {checkpoint} has no map into that space; `transferkit bridge {given} {checkpoint} "
+            "--texts FILE` makes one"
+        )
+    verify(folder)
+    file = folder / _DESCRIPTION
+    space = parse(Space, read_json(file), where=str(file))
+    if as_sealed_now(space.new) != as_sealed_now(embedder_digest(checkpoint)):
+        raise ConfigError(
+            f"--space {given}: the map in {folder} is of another embedder ({space.new[:12]}) than {checkpoint}; make "
+            f"one with `transferkit bridge {given} {checkpoint} --texts FILE`"
+        )
+    return folder, space
+
+
+def carry(embedder: Embedder, checkpoint: Path, given: Path) -> Space:
+    """Have ``embedder``, loaded from ``checkpoint``, give vectors in another embedder's space from now on.
+
+    Raises:
+        ConfigError: as :func:`read_space`, or a map of other widths.
+    """
+    folder, space = read_space(checkpoint, given)
+    tensors = load_tensors(folder / _MAP)
+    check_finite_tensors(tensors, where=str(folder / _MAP))
+    wrong = [name for name, dim in _SHAPES.items() if tensors[name].dim() != dim]
+    shape = (len(embedder.readout.mean), len(tensors["mean"]))
+    if wrong or len(tensors["centre"]) != shape[0] or tensors["matrix"].shape != shape:
+        raise ConfigError(f"{folder / _MAP}: expected a map of shape {shape}; make it again with `transferkit bridge`")
+    found: dict[str, Any] = {name: tensors[name].to(embedder.device) for name in _SHAPES}
+    embedder.use_readout(Bridged(embedder.readout, **found))
+    return space

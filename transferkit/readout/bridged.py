@@ -1,0 +1,36 @@
+"""A readout whose vectors are carried on into another embedder's space."""
+
+import torch
+from torch import Tensor, nn
+
+from transferkit.readout.readout import Readout
+
+
+class Bridged(Readout):
+    """A readout -> minus its mean -> times a matrix -> plus the other space's mean -> unit norm.
+
+    Args:
+        readout: of the embedder that reads.
+        centre: (d,) mean of its vectors.
+        matrix: (d, e) from there.
+        mean: (e,) mean of the other embedder's vectors.
+    """
+
+    centre: Tensor
+    inner: Readout
+
+    def __init__(self, readout: Readout, *, centre: Tensor, matrix: Tensor, mean: Tensor) -> None:
+        nn.Module.__init__(self)
+        self.settings, self.inner = readout.settings, readout
+        self.register_buffer("centre", centre)
+        self.register_buffer("matrix", matrix)
+        self.register_buffer("mean", mean)
+
+    @property
+    def takes(self) -> int:
+        """Numbers of a pooled vector, of the embedder that reads."""
+        return self.inner.takes
+
+    def linear(self, vectors: Tensor) -> Tensor:
+        """The map before the last normalisation: (n, d) pooled -> (n, e) in fp32."""
+        return torch.addmm(self.mean, self.inner(vectors) - self.centre, self.matrix)
