@@ -1,7 +1,7 @@
 """Two embedders and texts -> the map from the new one's vectors to the old one's, measured on texts held out."""
 
 import random
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -47,7 +47,29 @@ class _Sides:
     instructions: dict[str, str]  # side -> with which the old embedder read
 
 
-_Reads = Callable[[Path, Embedder, Sequence[str], str, Side], Vectors]
+@dataclass(frozen=True)
+class _Reading:
+    """How texts are read, and where their vectors are kept."""
+
+    index: Path
+    batch_size: int
+    device: str
+    console: Console
+
+    def vectors(
+        self, checkpoint: Path, embedder: Embedder, texts: Sequence[str], instruction: str, side: Side
+    ) -> Vectors:
+        """Of ``texts``, a row each."""
+        return kept_vectors(
+            embedder,
+            checkpoint,
+            texts,
+            instruction=instruction,
+            side=side,
+            folder=self.index,
+            batch_size=self.batch_size,
+            console=self.console,
+        )
 
 
 def build_bridge(
@@ -83,31 +105,18 @@ def build_bridge(
         ConfigError: wrong input, too few texts, or a map that is there already.
         RunError: the disk or the device's memory is full.
     """
-    place = usable_device(device)
+    reading = _Reading(index, batch_size, usable_device(device), console)
     spaces = space_of(old), space_of(new)
     if spaces[0] == spaces[1]:
         raise ConfigError(f"bridge: {old} and {new} are the same embedder, whose vectors need no map")
     folder = to or bridge_folder(new, old)
     check_new_file(folder, option="--to")
-
-    def reads(checkpoint: Path, embedder: Embedder, some: Sequence[str], instruction: str, side: Side) -> Vectors:
-        return kept_vectors(
-            embedder,
-            checkpoint,
-            some,
-            instruction=instruction,
-            side=side,
-            folder=index,
-            batch_size=batch_size,
-            console=console,
-        )
-
     with sole_use(folder, option="--to"):
         check_new_file(folder, option="--to")  # again, for another process may have ended meanwhile
         if old.suffix.lower() in SUFFIXES and not old.is_dir():
-            found = _with_file(old, new, texts, column, place, reads)
+            found = _with_file(old, new, texts, column, reading)
         else:
-            found = _with_both(old, new, texts, column, place, reads)
+            found = _with_both(old, new, texts, column, reading)
         fitted, ridge, kept, rows = _fitted(found)
         space = Space(old=spaces[0], new=spaces[1], instructions=found.instructions, texts=rows, ridge=ridge, kept=kept)
         save_space(folder, fitted, space)
@@ -123,30 +132,30 @@ def advice(space: Space) -> str:
     )
 
 
-def _with_both(old: Path, new: Path, texts: str | None, column: str, place: str, reads: _Reads) -> _Sides:
+def _with_both(old: Path, new: Path, texts: str | None, column: str, reading: _Reading) -> _Sides:
     if texts is None:
         raise ConfigError(
             f"bridge: {old} is an embedder; give texts that it and {new} shall read, with --texts FILE, or a file of "
             "vectors that it made in its place"
         )
     some = _different(TextFile.named(texts, column=column), where=f"--texts {texts}")
-    embedders = [load(one, device=place) for one in (old, new)]
+    embedders = [load(one, device=reading.device) for one in (old, new)]
     sided: Sequence[Side] = ("document", "query") if any(one.has_sides for one in embedders) else ("document",)
     of_old, of_new = (
-        {side: reads(checkpoint, embedder, some, embedder.usual_instruction(side), side) for side in sided}
+        {side: reading.vectors(checkpoint, embedder, some, embedder.usual_instruction(side), side) for side in sided}
         for checkpoint, embedder in zip((old, new), embedders, strict=True)
     )
     return _Sides(of_old, of_new, {side: embedders[0].usual_instruction(side) for side in sided})
 
 
-def _with_file(old: Path, new: Path, texts: str | None, column: str, place: str, reads: _Reads) -> _Sides:
+def _with_file(old: Path, new: Path, texts: str | None, column: str, reading: _Reading) -> _Sides:
     kept = read_kept(old, texts=texts, column=column)
     assert kept.origin is not None  # or its space would not have been known
     row = {entry.embedded: number for number, entry in enumerate(kept.entries)}
     some = _different(row, where=str(old))
-    embedder = load(new, device=place)
+    embedder = load(new, device=reading.device)
     side: Side = "query" if kept.origin.side == "query" else "document"
-    vectors = reads(new, embedder, some, embedder.usual_instruction(side), side)
+    vectors = reading.vectors(new, embedder, some, embedder.usual_instruction(side), side)
     return _Sides(
         old={side: kept.vectors[[row[text] for text in some]]},
         new={side: vectors},
