@@ -30,11 +30,13 @@ COMMANDS = [
         "embed",
         "evaluate",
         "search",
+        "bridge",
         "attention",
         "demo",
         "doctor",
         "templates",
     ),
+    *("study run", "study init"),
     *("backbones", "backbones list", "backbones show", "backbones probe"),
     *("recipes", "recipes list", "recipes show", "recipes check", "recipes copy", "recipes new"),
 ]

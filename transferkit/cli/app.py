@@ -18,6 +18,7 @@ from transferkit.cli import (
     demo,
     doctor,
     evaluate,
+    new_study,
     registries,
     study,
 )
@@ -41,7 +42,10 @@ app.command("train")(training.train)
 app.command("adapt")(training.adapt)
 app.command("baseline")(training.baseline)
 app.command("compare")(compare.compare)
-app.command("study")(study.study)
+studies = typer.Typer(cls=new_study.RunsByItself, help=study.HELP, no_args_is_help=True)
+studies.command("run")(study.study)
+studies.command("init")(new_study.init)
+app.add_typer(studies, name="study")
 app.command("augment")(augment.augment)
 app.command("embed")(embed.embed)
 app.command("evaluate")(evaluate.evaluate)

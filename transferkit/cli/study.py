@@ -11,6 +11,8 @@ from rich.console import Console
 from transferkit.cli.options import DataDir
 from transferkit.progress import say
 
+HELP = "Many runs from one file, and their tables: `study FILE` is `study run FILE`."
+
 
 def study(
     file: Annotated[Path, typer.Argument(metavar="STUDY", help="YAML file that lists runs.")],

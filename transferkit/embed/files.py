@@ -82,14 +82,9 @@ def embed_file(
         total = source.count()
         embedder = load(checkpoint, backbone=backbone, device=place, space=space)
         warn_of_instruction(embedder, instruction, console, side=side)
-        if instruction is None:
-            instruction = embedder.usual_instruction(side or "query")
-        blocks = embed_blocks(embedder, source, file, instruction=instruction, batch_size=batch_size)
-        _write(file, blocks, total=total, console=console)
-        say_cut(embedder, console)
-        if not file.rows:
-            raise source.without_texts()
-        made = origin_of(embedder, checkpoint, side=side or "query", instruction=instruction, texts=source)
+        asked = embedder.usual_instruction(side or "query") if instruction is None else instruction
+        _write(embedder, source, file, asked, total=total, batch_size=batch_size, console=console)
+        made = origin_of(embedder, checkpoint, side=side or "query", instruction=asked, texts=source)
         file.finish(replace(made, space=there))
     return file.rows
 
@@ -108,7 +103,17 @@ def origin_of(embedder: Embedder, checkpoint: Path, *, side: Side, instruction: 
     )
 
 
-def _write(file: VectorFile, blocks: Iterator[int], *, total: int | None, console: Console) -> None:
+def _write(
+    embedder: Embedder,
+    source: TextFile,
+    file: VectorFile,
+    instruction: str,
+    *,
+    total: int | None,
+    batch_size: int,
+    console: Console,
+) -> None:
+    blocks = embed_blocks(embedder, source, file, instruction=instruction, batch_size=batch_size)
     try:
         with texts_bar(console) as bar:
             task = bar.add_task(file.out.name, total=total, completed=file.rows)
@@ -116,6 +121,9 @@ def _write(file: VectorFile, blocks: Iterator[int], *, total: int | None, consol
                 bar.update(task, completed=rows)
     except KeyboardInterrupt:
         raise KeyboardInterrupt(f"interrupted; {file.rows} vectors are kept, go on with {file.again}") from None
+    say_cut(embedder, console)
+    if not file.rows:
+        raise source.without_texts()
 
 
 def embed_blocks(

@@ -58,13 +58,7 @@ def search(
     from transferkit.runs.checkpoint_folder import checkpoint_folder
     from transferkit.study.demo import adapted_checkpoint
 
-    if not question.strip():
-        raise ConfigError("search: the question is empty; write what to look for")
-    if package and (texts is not None or vectors is not None):
-        given = f"--texts {texts} searches a file" if vectors is None else f"--vectors {vectors} searches that file"
-        raise ConfigError(f"--package chooses among docstrings, and {given}; give one of them")
-    if space is not None and vectors is None:
-        raise ConfigError(f"--space {space}: searches vectors of an older embedder; name them with --vectors FILE")
+    _check(question, texts, vectors, package, space)
     console = Console(stderr=True)
     checkpoint = checkpoint or adapted_checkpoint()
     checkpoint_folder(checkpoint)  # before the docstrings of this machine are read, which takes a minute
@@ -81,6 +75,19 @@ def search(
         return
     say(f"{len(nearest.entries):,} texts, read by {checkpoint}", console, style="dim")
     print_hits(found, Console())
+
+
+def _check(
+    question: str, texts: str | None, vectors: Path | None, package: Sequence[str] | None, space: Path | None
+) -> None:
+    """Refuse what does not go together."""
+    if not question.strip():
+        raise ConfigError("search: the question is empty; write what to look for")
+    if package and (texts is not None or vectors is not None):
+        given = f"--texts {texts} searches a file" if vectors is None else f"--vectors {vectors} searches that file"
+        raise ConfigError(f"--package chooses among docstrings, and {given}; give one of them")
+    if space is not None and vectors is None:
+        raise ConfigError(f"--space {space}: searches vectors of an older embedder; name them with --vectors FILE")
 
 
 def _index(
