@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import torch
 from helpers.parts import relative, source_checkpoint
@@ -42,7 +43,8 @@ def one_taught_step(tiny: Tiny, source: Path) -> tuple[float, dict[str, Tensor]]
     recipe = resolved(tiny.recipe("adapt", data=data, teacher={"weight": 0.5}, optim={"steps": 8}), source=source)
     one = prepare(recipe, Inputs(source=source, data_dir=tiny.data))
     assert one.teacher is not None
-    lessons, _ = teach(one.teacher, recipe, one.data, [], Quiet())
+    with TemporaryDirectory() as folder:
+        lessons, *_ = teach(one.teacher, recipe, one.data, [], Quiet(), folder=Path(folder))
     losses, seen = 0.0, set()
     for step in range(recipe.optim.steps):
         batch = one.data.batch(step).slice(*world())

@@ -4,6 +4,7 @@ import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -71,7 +72,8 @@ def taught(tiny: Tiny, source: Path | None, recipe: Recipe) -> tuple[Trial, Less
     """A trial of the recipe, and what its teacher said."""
     one = trial(tiny, recipe, source=source)
     teacher = teacher_of(tiny, source, recipe)
-    lessons, _ = teach(teacher, one.recipe, one.data, [], Quiet())
+    with TemporaryDirectory() as folder:
+        lessons, *_ = teach(teacher, one.recipe, one.data, [], Quiet(), folder=Path(folder))
     assert lessons is not None
     return one, lessons
 
@@ -287,6 +289,54 @@ def test_interrupted_and_resumed_equals_straight_bit_for_bit(
     first, second = (load_file(folder / "checkpoint" / LEARNED) for folder in (straight, halves))
     assert all(torch.equal(first[name], second[name]) for name in first)
     assert untimed(read_run(halves).metrics) == untimed(read_run(straight).metrics)
+
+
+def test_a_teacher_that_was_interrupted_reads_what_is_missing_alone(
+    tiny: Tiny, source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = {"train": [*HELD_OUT[:1], PAIRS], "dev": HELD_OUT[1:], "teacher": {"weight": 0.5}}
+    recipe = recipe_of(tiny, eval={"every": 3, "batch_size": 1}, **data)
+    real, read = Teacher.vectors, list[list[str]]()
+
+    def noted(self: Teacher, texts: list[str], *args: Any, **options: Any) -> np.ndarray:
+        read.append(texts)
+        if stop_at is not None and len(read) == stop_at:
+            raise KeyboardInterrupt
+        return real(self, texts, *args, **options)
+
+    monkeypatch.setattr(Teacher, "vectors", noted)
+    monkeypatch.setattr("transferkit.training.lessons._BATCHES_A_BLOCK", 4)
+    stop_at: int | None = None
+    straight = start(recipe, inputs(tiny, source), runs=tmp_path, name="straight", console=QUIET)
+    everything, read = read, []
+    assert len(everything) > 4  # the premise
+    stop_at = len(everything) - 1  # in the texts that are scored
+    with pytest.raises((KeyboardInterrupt, Interrupted)):
+        start(recipe, inputs(tiny, source), runs=tmp_path, name="halves", console=QUIET)
+    stop_at, read = None, []
+    halves = resume(tmp_path / "halves", console=QUIET)
+    assert read == everything[-2:]
+    first, second = (load_file(folder / "checkpoint" / LEARNED) for folder in (straight, halves))
+    assert all(torch.equal(first[name], second[name]) for name in first)
+    assert untimed(read_run(halves).metrics) == untimed(read_run(straight).metrics)
+    assert read_record(halves)["timings"]["teacher_seconds"] > 0
+    assert not list(halves.glob(".teacher*"))
+
+
+def test_what_a_teacher_said_of_other_texts_is_not_taken(tiny: Tiny, source: Path, tmp_path: Path) -> None:
+    one = trial(tiny, recipe_of(tiny), source=source)
+    said = []
+    for steps in (6, 5, 5):
+        recipe = resolved(recipe_of(tiny, optim={"steps": steps, "batch_size": 8}), source=source)
+        teacher = teacher_of(tiny, source, recipe_of(tiny))
+        lessons, *_ = teach(teacher, recipe, one.data, [], Quiet(), folder=tmp_path)
+        assert lessons is not None
+        said.append(lessons)
+        (part,) = tmp_path.glob(".teacher-0.part")
+        part.write_bytes(part.read_bytes()[:-4])  # damaged: all is read again
+    assert len(said[1].places) < len(said[0].places)
+    for lessons in said[1:]:
+        torch.testing.assert_close(lessons.rows, said[0].rows[: len(lessons.rows)], rtol=0, atol=1e-6)
 
 
 def test_another_teacher_is_refused_when_a_run_goes_on(

@@ -177,7 +177,7 @@ def _scorer(prepared: Prepared) -> Scorer:
 
 
 def _train(prepared: Prepared, folder: Path, progress: Progress) -> dict[str, Any]:
-    teacher_seconds, lessons = _taught(prepared, progress)
+    teacher_seconds, lessons = _taught(prepared, folder, progress)
     recipe, embedder, scorer = prepared.recipe, prepared.embedder, _scorer(prepared)
     tracker = _tracker(prepared, folder)
     fitted = fit(
@@ -216,7 +216,7 @@ def _train(prepared: Prepared, folder: Path, progress: Progress) -> dict[str, An
 
 def _measure(prepared: Prepared, folder: Path, progress: Progress) -> dict[str, Any]:
     """Score every way to read a method that learns nothing; the best one becomes the checkpoint."""
-    teacher_seconds, _ = _taught(prepared, progress)
+    teacher_seconds, _ = _taught(prepared, folder, progress)
     started, scorer = perf_counter(), _scorer(prepared)
     rows: list[dict[str, Any]] = []
     best: dict[str, Any] = {}
@@ -248,14 +248,15 @@ def _kept(step: int, row: dict[str, Any]) -> dict[str, Any]:
     return {"step": step, "score": score, "choosing": chosen, "readout": row["readout"]}
 
 
-def _taught(prepared: Prepared, progress: Progress) -> tuple[dict[str, float], Lessons | None]:
+def _taught(prepared: Prepared, folder: Path, progress: Progress) -> tuple[dict[str, float], Lessons | None]:
     """What the teacher says of the texts, where there is one, and the seconds that it took; then it is let go."""
     if prepared.teacher is None:
         return {}, None
-    started = perf_counter()
-    lessons, prepared.dev_sets = teach(prepared.teacher, prepared.recipe, prepared.data, prepared.dev_sets, progress)
+    lessons, prepared.dev_sets, seconds = teach(
+        prepared.teacher, prepared.recipe, prepared.data, prepared.dev_sets, progress, folder=folder
+    )
     prepared.teacher.dismiss()
-    return {"teacher_seconds": perf_counter() - started}, lessons
+    return {"teacher_seconds": seconds}, lessons
 
 
 def _save(prepared: Prepared, embedder: Embedder, folder: Path) -> None:

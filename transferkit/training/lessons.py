@@ -1,7 +1,10 @@
 """What a teacher says of the texts that a run really uses: its vectors, made once before the first step."""
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
 from time import perf_counter
 
 import numpy as np
@@ -12,6 +15,8 @@ from transferkit.config.resolve import ResolvedRecipe
 from transferkit.data.dev_sets import DevSetData
 from transferkit.data.examples import Batch
 from transferkit.data.training_sets import TrainingData
+from transferkit.errors import ConfigError
+from transferkit.files.parts import PartFile
 from transferkit.progress import Progress
 from transferkit.training.distributed import world
 from transferkit.training.teacher import Teacher
@@ -63,63 +68,110 @@ def lesson_texts(recipe: ResolvedRecipe, data: TrainingData, *, rank: int = 0, p
 
 
 def teach(
-    teacher: Teacher, recipe: ResolvedRecipe, data: TrainingData, dev_sets: Sequence[DevSetData], progress: Progress
-) -> tuple[Lessons | None, list[DevSetData]]:
+    teacher: Teacher,
+    recipe: ResolvedRecipe,
+    data: TrainingData,
+    dev_sets: Sequence[DevSetData],
+    progress: Progress,
+    *,
+    folder: Path,
+) -> tuple[Lessons | None, list[DevSetData], float]:
     """Let the teacher read what this process trains on, and what it is scored on; it is not needed afterwards.
 
-    Everything is read in one fixed order, in blocks of one size, so a resumed run gets the same bits.
+    Everything is read in one fixed order, in blocks of one size, and kept in ``folder``, so a resumed run gets the same
+    bits and reads what is missing alone.
+
+    Args:
+        teacher: who reads.
+        recipe: of the run.
+        data: what it trains on.
+        dev_sets: what it is scored on.
+        progress: is told how far the teacher is.
+        folder: of the run.
 
     Returns:
-        None where nothing learns, and the dev sets, those of texts alone with the teacher's vectors.
+        None where nothing learns; the dev sets, those of texts alone with the teacher's vectors; and the seconds that
+        all of it took.
 
     Raises:
-        RunError: a vector that is not finite.
+        RunError: a vector that is not finite, or a disk that is full.
     """
     assert recipe.teacher is not None  # it has a teacher
     rank, processes = world()
     pairs = lesson_texts(recipe, data, rank=rank, processes=processes)
     dev_pairs = [list(zip(dev.texts, dev.instructions, strict=True)) for dev in dev_sets if dev.kind == "texts"]
-    reading = _Reading(teacher, progress, batch_size=recipe.eval.batch_size)
-    reading.total = len(pairs) + sum(map(len, dev_pairs))
-    started = perf_counter()
-    rows = reading.vectors(pairs)
-    seconds = perf_counter() - started
-    golds = iter([reading.vectors(one) for one in dev_pairs])
-    scored = [dev.taught(next(golds)) if dev.kind == "texts" else dev for dev in dev_sets]
-    progress.taught(teacher.name, reading.done, perf_counter() - started)
+    reading = _Reading(teacher, [pairs, *dev_pairs], kept_file(folder, rank), batch_size=recipe.eval.batch_size)
+    (rows, *golds), seconds = reading.vectors(progress)
+    gold = iter(golds)
+    scored = [dev.taught(next(gold)) if dev.kind == "texts" else dev for dev in dev_sets]
     if not recipe.facts.learns:
-        return None, scored
+        return None, scored, sum(seconds)
     lessons = Lessons(
         temperature=recipe.teacher.temperature,
         beside_pairs=recipe.teacher.weight,
         alone=recipe.teacher.alone,
         rows=torch.from_numpy(rows),
         places={pair: place for place, pair in enumerate(pairs)},
-        seconds=seconds,
+        seconds=seconds[0],
     )
-    return lessons, scored
+    return lessons, scored, sum(seconds)
 
 
 class _Reading:
-    """The teacher at work, block by block."""
+    """The teacher at work: lists of texts, block by block, each block on the disk before the next is read.
 
-    def __init__(self, teacher: Teacher, progress: Progress, *, batch_size: int) -> None:
-        self.teacher = teacher
-        self.progress = progress
-        self.batch_size = batch_size
-        self.total = self.done = 0
+    Args:
+        teacher: who reads.
+        lists: what it reads, in this order.
+        file: keeps its vectors while the run is under way.
+        batch_size: texts a forward pass.
+    """
 
-    def vectors(self, pairs: Sequence[Pair]) -> np.ndarray:
-        """(n, d_t) fp32; (0, 0) of nothing."""
-        parts = []
-        size = _BATCHES_A_BLOCK * self.batch_size
-        for start in range(0, len(pairs), size):
-            block = pairs[start : start + size]
-            texts, instructions = [text for text, _ in block], [task for _, task in block]
-            parts.append(self.teacher.vectors(texts, instructions, batch_size=self.batch_size))
-            self.done += len(block)
-            self.progress.reading(self.done, self.total)
-        return np.concatenate(parts) if parts else np.zeros((0, 0), dtype=np.float32)
+    def __init__(self, teacher: Teacher, lists: Sequence[Sequence[Pair]], file: Path, *, batch_size: int) -> None:
+        self.teacher, self.lists, self.batch_size = teacher, lists, batch_size
+        texts = sha256(json.dumps(lists).encode()).hexdigest()
+        identity = {"teacher": teacher.digest, "texts": texts, "batch_size": str(batch_size)}
+        self.kept = PartFile(file, identity=identity, unit="vectors", again="--resume")
+        try:
+            self.kept.resume()
+        except ConfigError:  # damaged, or of a recipe that was changed by force: all is read again
+            self.kept.discard()
+
+    def vectors(self, progress: Progress) -> tuple[list[np.ndarray], list[float]]:
+        """(n, d_t) fp32 of each list, (0, 0) of nothing; and the seconds that each took, in whatever process."""
+        total, done, spent = sum(map(len, self.lists)), 0, []
+        for number, pairs in enumerate(self.lists):
+            size = _BATCHES_A_BLOCK * self.batch_size
+            for start in range(0, len(pairs), size):
+                block = pairs[start : start + size]
+                done += len(block)
+                if done > self.kept.rows:
+                    self._read(block, number)
+                    progress.reading(done, total)
+            spent.append(float(self.kept.facts.get("seconds", {}).get(str(number), 0.0)))
+        progress.taught(self.teacher.name, total, sum(spent))
+        return self._from_disk(), spent
+
+    def _read(self, block: Sequence[Pair], number: int) -> None:
+        started = perf_counter()
+        texts, instructions = [text for text, _ in block], [task for _, task in block]
+        vectors = self.teacher.vectors(texts, instructions, batch_size=self.batch_size)
+        seconds = dict(self.kept.facts.get("seconds", {}))
+        seconds[str(number)] = seconds.get(str(number), 0.0) + perf_counter() - started
+        self.kept.write(vectors.astype("<f4").tobytes(), rows=len(block), seconds=seconds)
+
+    def _from_disk(self) -> list[np.ndarray]:
+        lengths = [len(pairs) for pairs in self.lists]
+        if not self.kept.rows:
+            return [np.zeros((0, 0), dtype=np.float32) for _ in lengths]
+        every = np.fromfile(self.kept.part, dtype="<f4", count=self.kept.bytes // 4)
+        rows = every.astype(np.float32).reshape(self.kept.rows, -1)
+        return np.split(rows, np.cumsum(lengths)[:-1])
+
+
+def kept_file(folder: Path, rank: int) -> Path:
+    """What the part that keeps the vectors of a process's teacher is called after, in a run folder."""
+    return folder / f"teacher-{rank}"
 
 
 def _weight(batch: Batch, beside_pairs: float) -> float:

@@ -37,7 +37,9 @@ _COUNTERS = (
 _LISTED = ("metrics", "warnings")
 _FACTS, _TENSORS = "state.json", "tensors.safetensors"
 _MOMENTS = ("step", "exp_avg", "exp_avg_sq")
-_HALF_WRITTEN = re.compile(rf"\.({_PREFIX}\d+|checkpoint|record\.json|metrics\.jsonl|recipe\.yaml)\.(\d+|old)")
+_HALF_WRITTEN = re.compile(
+    rf"\.({_PREFIX}\d+|checkpoint|record\.json|metrics\.jsonl|recipe\.yaml)\.(\d+|old)|\.teacher-\d+\.part(\.json)?"
+)
 
 
 class _Settings(Open):
@@ -201,7 +203,10 @@ def recipe_of_states(folder: Path) -> dict[str, Any] | None:
 
 
 def drop_states(folder: Path) -> None:
-    """Remove the states of a finished run, and what a kill left half-written; what else lies there is the user's."""
+    """Remove the states of a finished run, its teacher's vectors, and what a kill left half-written.
+
+    What else lies there is the user's.
+    """
     for state in _states(folder):
         shutil.rmtree(state, ignore_errors=True)
     for half in folder.glob(".*"):
