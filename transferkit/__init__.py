@@ -8,6 +8,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from transferkit.bridges.build import Bridge, bridge
     from transferkit.checkpoints.checkpoint import load
     from transferkit.config.recipe import Recipe
     from transferkit.config.recipes import list_recipes, read_recipe
@@ -25,6 +26,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "BackboneSpec",
+    "Bridge",
     "ConfigError",
     "Decoder",
     "Embedder",
@@ -36,6 +38,7 @@ __all__ = [
     "__version__",
     "adapt",
     "baseline",
+    "bridge",
     "compare",
     "find_spec",
     "list_backbones",
@@ -48,6 +51,7 @@ __all__ = [
 
 _HOME = {
     "BackboneSpec": "config.specs",
+    "Bridge": "bridges.build",
     "ConfigError": "errors",
     "Decoder": "decoder.decoder",
     "Embedder": "methods.base",
@@ -58,6 +62,7 @@ _HOME = {
     "RunError": "errors",
     "adapt": "runner.functions",
     "baseline": "runner.functions",
+    "bridge": "bridges.build",
     "compare": "convergence",
     "find_spec": "config.specs",
     "list_backbones": "config.specs",

@@ -9,13 +9,12 @@ from rich.console import Console
 from rich.table import Table
 
 from transferkit.cli.options import BatchSize, Column, Instruction, Space
+from transferkit.embed import INDEX
 from transferkit.errors import ConfigError
 from transferkit.progress import plain, say
 
 if TYPE_CHECKING:
     from transferkit.embed.search import Hit, Nearest
-
-INDEX = Path("runs/search")  # where vectors are kept unless --index says otherwise
 
 
 def search(

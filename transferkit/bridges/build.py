@@ -10,11 +10,12 @@ import torch
 from rich.console import Console
 from torch.nn.functional import normalize
 
-from transferkit.bridge.ranking import agreement, percent, ten_nearest
-from transferkit.bridge.ridge import RIDGES, Ridge
+from transferkit.bridges.ranking import agreement, percent, ten_nearest
+from transferkit.bridges.ridge import RIDGES, Ridge
 from transferkit.checkpoints.checkpoint import load
 from transferkit.checkpoints.spaces import Kept, Map, Space, bridge_folder, save_space, space_of
 from transferkit.decoder.device import usable_device
+from transferkit.embed import INDEX
 from transferkit.embed.kept_vectors import read_kept
 from transferkit.embed.once import kept_vectors
 from transferkit.errors import ConfigError
@@ -72,17 +73,17 @@ class _Reading:
         )
 
 
-def build_bridge(
-    old: Path,
-    new: Path,
+def bridge(
+    old: str | Path,
+    new: str | Path,
     *,
-    texts: str | None = None,
+    texts: str | Path | None = None,
     column: str = "text",
-    to: Path | None = None,
-    index: Path,
+    to: str | Path | None = None,
+    index: str | Path = INDEX,
     batch_size: int = 64,
     device: str | None = None,
-    console: Console,
+    console: Console | None = None,
 ) -> Bridge:
     """Fit the map on texts that both embedders have read, and save it.
 
@@ -99,24 +100,25 @@ def build_bridge(
         index: folder that keeps the vectors, as `search` keeps them.
         batch_size: texts a forward pass.
         device: default CUDA where there is one.
-        console: for progress.
+        console: for progress; None: there is none.
 
     Raises:
         ConfigError: wrong input, too few texts, or a map that is there already.
         RunError: the disk or the device's memory is full.
     """
-    reading = _Reading(index, batch_size, usable_device(device), console)
+    old, new, named = Path(old), Path(new), None if texts is None else str(texts)
+    reading = _Reading(Path(index), batch_size, usable_device(device), console or Console(quiet=True))
     spaces = space_of(old), space_of(new)
     if spaces[0] == spaces[1]:
         raise ConfigError(f"bridge: {old} and {new} are the same embedder, whose vectors need no map")
-    folder = to or bridge_folder(new, old)
+    folder = bridge_folder(new, old) if to is None else Path(to)
     check_new_file(folder, option="--to")
     with sole_use(folder, option="--to"):
         check_new_file(folder, option="--to")  # again, for another process may have ended meanwhile
         if old.suffix.lower() in SUFFIXES and not old.is_dir():
-            found = _with_file(old, new, texts, column, reading)
+            found = _with_file(old, new, named, column, reading)
         else:
-            found = _with_both(old, new, texts, column, reading)
+            found = _with_both(old, new, named, column, reading)
         fitted, ridge, kept, rows = _fitted(found)
         space = Space(old=spaces[0], new=spaces[1], instructions=found.instructions, texts=rows, ridge=ridge, kept=kept)
         save_space(folder, fitted, space)
