@@ -1,19 +1,14 @@
 """Two embedders and texts -> the map from the new one's vectors to the old one's, measured on texts held out."""
 
-import random
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-import torch
 from rich.console import Console
-from torch.nn.functional import normalize
 
-from transferkit.bridges.ranking import agreement, percent, ten_nearest
-from transferkit.bridges.ridge import RIDGES, Ridge
+from transferkit.bridges.fit import Sides, fit
 from transferkit.checkpoints.checkpoint import load
-from transferkit.checkpoints.spaces import Kept, Map, Space, bridge_folder, save_space, space_of
+from transferkit.checkpoints.spaces import Space, bridge_folder, save_space, space_of
 from transferkit.decoder.device import usable_device
 from transferkit.embed import INDEX
 from transferkit.embed.kept_vectors import read_kept
@@ -28,7 +23,6 @@ from transferkit.methods.encoding import Side
 
 FEWEST = 100  # texts
 ENOUGH = 50  # percent of the ten nearest
-_MOST_HELD_OUT = 1000  # to choose the ridge, and as many to say what the map is worth; a tenth of fewer texts
 
 
 @dataclass(frozen=True)
@@ -37,15 +31,6 @@ class Bridge:
 
     folder: Path
     space: Space
-
-
-@dataclass(frozen=True)
-class _Sides:
-    """The same texts in both spaces: side -> vectors, a row a text."""
-
-    old: Mapping[Side, Vectors]
-    new: Mapping[Side, Vectors]
-    instructions: dict[str, str]  # side -> with which the old embedder read
 
 
 @dataclass(frozen=True)
@@ -119,9 +104,16 @@ def bridge(
             found = _with_file(old, new, named, column, reading)
         else:
             found = _with_both(old, new, named, column, reading)
-        fitted, ridge, kept, rows = _fitted(found)
-        space = Space(old=spaces[0], new=spaces[1], instructions=found.instructions, texts=rows, ridge=ridge, kept=kept)
-        save_space(folder, fitted, space)
+        made = fit(found)
+        space = Space(
+            old=spaces[0],
+            new=spaces[1],
+            instructions=found.instructions,
+            texts=made.texts,
+            ridge=made.ridge,
+            kept=made.kept,
+        )
+        save_space(folder, made.map, space)
     return Bridge(folder, space)
 
 
@@ -134,7 +126,7 @@ def advice(space: Space) -> str:
     )
 
 
-def _with_both(old: Path, new: Path, texts: str | None, column: str, reading: _Reading) -> _Sides:
+def _with_both(old: Path, new: Path, texts: str | None, column: str, reading: _Reading) -> Sides:
     if texts is None:
         raise ConfigError(
             f"bridge: {old} is an embedder; give texts that it and {new} shall read, with --texts FILE, or a file of "
@@ -147,10 +139,10 @@ def _with_both(old: Path, new: Path, texts: str | None, column: str, reading: _R
         {side: reading.vectors(checkpoint, embedder, some, embedder.usual_instruction(side), side) for side in sided}
         for checkpoint, embedder in zip((old, new), embedders, strict=True)
     )
-    return _Sides(of_old, of_new, {side: embedders[0].usual_instruction(side) for side in sided})
+    return Sides(of_old, of_new, {side: embedders[0].usual_instruction(side) for side in sided})
 
 
-def _with_file(old: Path, new: Path, texts: str | None, column: str, reading: _Reading) -> _Sides:
+def _with_file(old: Path, new: Path, texts: str | None, column: str, reading: _Reading) -> Sides:
     kept = read_kept(old, texts=texts, column=column)
     assert kept.origin is not None  # or its space would not have been known
     row = {entry.embedded: number for number, entry in enumerate(kept.entries)}
@@ -158,7 +150,7 @@ def _with_file(old: Path, new: Path, texts: str | None, column: str, reading: _R
     embedder = load(new, device=reading.device)
     side: Side = "query" if kept.origin.side == "query" else "document"
     vectors = reading.vectors(new, embedder, some, embedder.usual_instruction(side), side)
-    return _Sides(
+    return Sides(
         old={side: kept.vectors[[row[text] for text in some]]},
         new={side: vectors},
         instructions={side: kept.origin.instruction},
@@ -171,31 +163,3 @@ def _different(texts: Iterable[str], *, where: str) -> list[str]:
     if len(found) < FEWEST:
         raise ConfigError(f"{where}: expected at least {FEWEST} different texts to fit a map on, got {len(found)}")
     return found
-
-
-def _fitted(found: _Sides) -> tuple[Map, float, Kept, int]:
-    """The map with the ridge that keeps the most, that ridge, what it keeps of texts that chose nothing, and texts."""
-    asked: Side = "query" if "query" in found.old else "document"
-    rows = len(found.old[asked])
-    order = random.Random(0).sample(range(rows), rows)
-    held_out = min(_MOST_HELD_OUT, rows // 10)
-    choosing, reporting, fitting = order[:held_out], order[held_out : 2 * held_out], sorted(order[2 * held_out :])
-    old, new = ([np.asarray(one[side][fitting]) for side in found.old] for one in (found.old, found.new))
-    fit = Ridge(np.concatenate(new), np.concatenate(old))
-    index = old[0]  # of documents, where there are any
-
-    def keeps(one: Map, some: Sequence[int]) -> Kept:
-        before = ten_nearest(found.old[asked][some], index)
-        same = agreement(before, ten_nearest(_carried(one, found.new[asked][some]), index))
-        (nearest, nearest_error), (first, first_error) = percent(same.nearest), percent(same.first)
-        return Kept(nearest=nearest, nearest_error=nearest_error, first=first, first_error=first_error, texts=len(some))
-
-    maps = {ridge: fit.map(ridge) for ridge in RIDGES}
-    best = max(maps, key=lambda ridge: keeps(maps[ridge], choosing).nearest)
-    return maps[best], best, keeps(maps[best], reporting), len(fitting)
-
-
-def _carried(one: Map, vectors: Vectors) -> Vectors:
-    moved = torch.addmm(one.mean, torch.from_numpy(vectors) - one.centre, one.matrix)
-    carried: Vectors = normalize(moved, dim=-1).numpy()
-    return carried
