@@ -33,14 +33,19 @@ class Readout(nn.Module):
 
     ``mean`` (d,) and ``matrix`` (d, d) are buffers: they are saved with a checkpoint and never trained. ``center`` has
     no matrix, and with ``none`` only the unit norm is left. :mod:`transferkit.readout.fit` fits them.
+
+    Attributes:
+        descending: whether the matrix has the directions that count most first, as every fit gives them; checkpoints of
+            earlier versions have them last.
     """
 
     mean: Tensor
     matrix: Tensor
 
-    def __init__(self, settings: Settings, width: int) -> None:
+    def __init__(self, settings: Settings, width: int, *, descending: bool = True) -> None:
         super().__init__()
         self.settings = settings
+        self.descending = descending
         has_matrix = settings.kind in ("whiten", "pairs")
         self.register_buffer("mean", torch.zeros(width))
         self.register_buffer("matrix", torch.eye(width) if has_matrix else torch.zeros(0))
@@ -54,6 +59,16 @@ class Readout(nn.Module):
     def kind(self) -> ReadoutKind:
         """Of its settings."""
         return self.settings.kind
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What a checkpoint keeps beside the tensors."""
+        ordered = {"descending": True} if len(self.matrix) and self.descending else {}
+        return self.settings.as_facts() | {"width": len(self.mean)} | ordered
+
+    def strongest(self, vectors: Tensor, count: int) -> Tensor:
+        """The ``count`` columns of vectors (n, d) that count most: the first ones, where nothing orders them."""
+        return vectors[:, :count] if self.descending or not len(self.matrix) else vectors.flip(1)[:, :count]
 
     def linear(self, vectors: Tensor) -> Tensor:
         """The map before the last normalisation: (n, d) -> (n, d) in fp32."""
