@@ -16,11 +16,12 @@ from transferkit.errors import ConfigError, RunError
 from transferkit.files.lock import sole_use
 from transferkit.files.manifest import NAME, sha256_file
 from transferkit.files.text_files import TextFile
+from transferkit.files.vectors.finite import NotFiniteError, check_finite
 from transferkit.files.vectors.origin import Origin, has_note, note_file, read_origin
 from transferkit.files.vectors.writing import SUFFIXES, VectorFile
 from transferkit.files.writable import check_new_file
 from transferkit.methods.base import Embedder
-from transferkit.methods.encoding import NotFiniteError, Side, check_finite, check_side
+from transferkit.methods.described import Side, check_side
 from transferkit.progress import texts_bar
 from transferkit.runs.checkpoint_folder import checkpoint_folder
 

@@ -81,3 +81,17 @@ class Readout(nn.Module):
     def forward(self, vectors: Tensor) -> Tensor:
         """(n, d) pooled vectors -> (n, d) unit vectors."""
         return nn.functional.normalize(self.linear(vectors), dim=-1)
+
+    def finished(self, vectors: Tensor, *, count: int | None, normalize: bool) -> Tensor:
+        """Pooled vectors (n, d) -> (n, count) of unit length, or as they are before that.
+
+        Args:
+            vectors: of any norm.
+            count: of the strongest columns that are kept; None: all. What is kept has unit length again.
+            normalize: False: with ``none`` the pooled vectors, else those of :meth:`linear`.
+        """
+        if not normalize and self.kind == "none":
+            return vectors.float() if count is None else self.strongest(vectors.float(), count)
+        x = self.linear(vectors)
+        x = x if count is None else self.strongest(x, count)
+        return nn.functional.normalize(x, dim=-1) if normalize else x
