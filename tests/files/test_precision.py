@@ -8,11 +8,12 @@ from transferkit.errors import ConfigError
 from transferkit.files.vectors.precision import (
     Precision,
     Stored,
+    calibrated,
     check_precision,
     check_truncation,
+    count_clipped,
     quantize,
     ranges_of,
-    share_clipped,
 )
 
 
@@ -40,9 +41,17 @@ def test_steps_are_undone_to_their_middle(precision: Precision) -> None:
     numbers = quantize(x, precision, ranges)
     whole = Stored(numbers, precision, 16, ranges).whole()
     step = (ranges[1] - ranges[0]) / 255
-    assert (np.abs(whole - x) <= 0.51 * np.where(step == 0, 1, step)).all()
+    assert (np.abs(whole - x) <= 0.51 * step).all()
     lower = _dequantize_embeddings(numbers, precision, ranges)  # theirs is the lower edge
-    np.testing.assert_allclose(whole, lower + np.where(step == 0, 1, step) / 2, atol=1e-6)
+    np.testing.assert_allclose(whole, lower + step / 2, atol=1e-6)
+
+
+def test_a_calibration_of_a_few_leaves_room_for_others() -> None:
+    x = unit(5_000, 16)
+    few = calibrated(x[:32])
+    assert count_clipped(x, few) < 0.002 * x.size < 0.02 * x.size < count_clipped(x, ranges_of(x[:32]))
+    assert (few[0] <= x[:32].min(0)).all()
+    assert (few[1] >= x[:32].max(0)).all()
 
 
 @pytest.mark.parametrize("precision", ["float32", "float16", "int8", "uint8", "binary", "ubinary"])
@@ -70,8 +79,8 @@ def test_packed_signs_rank_as_their_rescoring_does() -> None:
 
 def test_what_lies_outside_is_counted() -> None:
     x = np.array([[0.0, 1.0], [2.0, 0.5], [1.0, 3.0], [-1.0, 0.5]], dtype=np.float32)
-    assert share_clipped(x, ranges_of(x[:2])) == 2 / 8
-    assert share_clipped(x[:0], ranges_of(x)) == 0
+    assert count_clipped(x, ranges_of(x[:2])) == 2
+    assert count_clipped(x[:0], ranges_of(x)) == 0
 
 
 def test_what_there_is_not_is_refused() -> None:

@@ -18,8 +18,9 @@ from transferkit.errors import ConfigError, did_you_mean
 from transferkit.files.lock import sole_use
 from transferkit.files.text_files import TextFile
 from transferkit.files.vectors.origin import Origin, read_origin
+from transferkit.files.vectors.precision import Stored, Vectors
 from transferkit.files.vectors.reading import read_vectors
-from transferkit.files.vectors.writing import VectorFile, Vectors
+from transferkit.files.vectors.writing import VectorFile
 from transferkit.files.writable import writing
 from transferkit.methods.base import Embedder
 from transferkit.progress import texts_bar
@@ -75,10 +76,11 @@ def file_entries(texts: str, *, column: str) -> list[Entry]:
 
 
 class Nearest:
-    """A checkpoint that reads questions, and entries with their vectors, which a subclass gives as ``vectors`` (n, d).
+    """A checkpoint that reads questions, and entries with their vectors, which a subclass gives as ``stored``.
 
     A question is compared with all of them: one pass over n x d numbers, exact, milliseconds for 100,000 texts. An
-    approximate index takes longer to build than thousands of such passes.
+    approximate index takes longer to build than thousands of such passes. The question itself loses no bits: of vectors
+    that did, the steps are undone, and signs are taken as +-1.
 
     Args:
         checkpoint: checkpoint or run folder, or ``bundled``.
@@ -90,7 +92,7 @@ class Nearest:
         ConfigError: no checkpoint there, or no entries.
     """
 
-    vectors: Vectors
+    stored: Stored
 
     def __init__(self, checkpoint: Path, entries: Sequence[Entry], *, instruction: str | None) -> None:
         if not entries:
@@ -102,10 +104,16 @@ class Nearest:
 
     def search(self, question: str, *, top: int = 5) -> list[Hit]:
         """The ``top`` entries with the highest cosine, best first."""
-        vector = self.embedder.encode([question], instruction=self.instruction)[0]
-        scores = self.vectors @ vector
+        width = self.stored.width
+        cut = None if width == self.embedder.get_embedding_dimension() else width
+        scores = self.stored.cosines(self.embedder.encode(question, instruction=self.instruction, truncate_dim=cut))
         order = np.argsort(-scores, kind="stable")[:top]
         return [Hit(float(scores[i]), self.entries[i]) for i in order]
+
+    @property
+    def vectors(self) -> Vectors:
+        """(n, d) of the entries."""
+        return self.stored.whole()
 
 
 class Index(Nearest):
@@ -152,7 +160,7 @@ class Index(Nearest):
         if vectors is None:
             self._embed(VectorFile(file, identity={"texts": file.stem}, again=again), origin, batch_size, console)
             vectors = np.load(file, mmap_mode="r")
-        self.vectors = vectors
+        self.stored = Stored(vectors, "float32", vectors.shape[1])
 
     def _kept(self, file: Path, origin: Origin) -> Vectors | None:
         """The vectors in a file; None where it is not there, or is damaged or another's and must be made again."""
@@ -163,7 +171,7 @@ class Index(Nearest):
             said = read_origin(file, where=str(file))  # None: of an earlier version, whose name says it all
         except ConfigError:
             return None
-        shape = rows, width = len(self.entries), len(self.embedder.readout.mean)
+        shape = rows, width = len(self.entries), self.embedder.get_embedding_dimension()
         is_own = said is None or said == replace(origin, rows=rows, width=width)
         return vectors if is_own and vectors.shape == shape else None
 

@@ -68,7 +68,8 @@ class Readout(nn.Module):
 
     def strongest(self, vectors: Tensor, count: int) -> Tensor:
         """The ``count`` columns of vectors (n, d) that count most: the first ones, where nothing orders them."""
-        return vectors[:, :count] if self.descending or not len(self.matrix) else vectors.flip(1)[:, :count]
+        ordered = self.descending or not len(self.matrix) or count == vectors.shape[1]
+        return vectors[:, :count] if ordered else vectors.flip(1)[:, :count]
 
     def linear(self, vectors: Tensor) -> Tensor:
         """The map before the last normalisation: (n, d) -> (n, d) in fp32."""

@@ -56,6 +56,21 @@ def ranges_of(vectors: Vectors) -> Vectors:
     return np.stack([vectors.min(axis=0), vectors.max(axis=0)]).astype(np.float32)
 
 
+def calibrated(vectors: Vectors) -> Vectors:
+    """(2, d) for vectors that are still to come: the range of these, and four standard deviations about their mean.
+
+    A range of a few rows alone would clip many others.
+    """
+    middle, reach = vectors.mean(axis=0), 4 * vectors.std(axis=0)
+    low, high = ranges_of(vectors)
+    return np.stack([np.minimum(low, middle - reach), np.maximum(high, middle + reach)]).astype(np.float32)
+
+
+def stored_width(width: int, precision: Precision) -> int:
+    """Numbers that a vector of ``width`` takes."""
+    return -(-width // 8) if precision in PACKED else width
+
+
 def quantize(vectors: Vectors, precision: Precision, ranges: Vectors | None = None) -> npt.NDArray[Any]:
     """Vectors (n, d) as numbers (n, d) of a precision; packed ones are (n, d / 8), rounded up.
 
@@ -75,9 +90,9 @@ def quantize(vectors: Vectors, precision: Precision, ranges: Vectors | None = No
     return numbers.astype(np.uint8) if precision == "uint8" else (numbers - 128).astype(np.int8)
 
 
-def share_clipped(vectors: Vectors, ranges: Vectors) -> float:
-    """The share of the numbers that lie outside of ``ranges``."""
-    return float(((vectors < ranges[0]) | (vectors > ranges[1])).mean()) if vectors.size else 0.0
+def count_clipped(vectors: Vectors, ranges: Vectors) -> int:
+    """How many of the numbers lie outside of ``ranges``."""
+    return int(((vectors < ranges[0]) | (vectors > ranges[1])).sum())
 
 
 def _steps(ranges: Vectors) -> tuple[Vectors, Vectors]:
@@ -105,13 +120,13 @@ class Stored:
         return len(self.numbers)
 
     def whole(self) -> Vectors:
-        """(n, d): floating-point numbers as they are, the middle of each step, and signs as +-1 / sqrt(d)."""
+        """(n, d): numbers as they are, each step's middle, or signs as +-1 / sqrt(d), which have unit length."""
         if self.precision in PACKED:
             signs = np.unpackbits(self._bytes(), axis=-1, count=self.width)
             return (signs.astype(np.float32) * 2 - 1) / np.float32(np.sqrt(self.width))
         if self.ranges is None:
             return self.numbers
-        low, step = _steps(self.ranges)
+        low, step = self.ranges[0], (self.ranges[1] - self.ranges[0]) / np.float32(255)
         return (self._bytes().astype(np.float32) + np.float32(0.5)) * step + low
 
     def cosines(self, vector: Vectors) -> Vectors:
