@@ -226,9 +226,7 @@ def test_a_cut_that_there_is_not_and_a_precision_that_there_is_not(
     checkpoint: Path, texts: list[str], tmp_path: Path
 ) -> None:
     source, out = write(tmp_path, ".txt", texts), tmp_path / "vectors.npy"
-    with pytest.raises(
-        ConfigError, match="--truncate-dim: expected a whole number from 1 to 48, the vectors'"
-    ):
+    with pytest.raises(ConfigError, match="--truncate-dim: expected a whole number from 1 to 48, the vectors'"):
         embed(checkpoint, source, out, truncate_dim=49)
     with pytest.raises(ConfigError, match=r"^--precision: expected one of float32, .*, got 'int4'"):
         embed(checkpoint, source, out, precision="int4")
