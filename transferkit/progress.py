@@ -142,7 +142,7 @@ class _Rate(ProgressColumn):
         return Text("" if task.speed is None else f"{task.speed:,.0f} texts/s")
 
 
-def texts_bar(console: Console) -> RichProgress:
+def texts_bar(console: Console, *, show: bool = True) -> RichProgress:
     """A bar with texts a second, shown in a terminal alone."""
     return RichProgress(
         _Words(),
@@ -151,7 +151,7 @@ def texts_bar(console: Console) -> RichProgress:
         _Rate(),
         TimeRemainingColumn(),
         console=console,
-        disable=not console.is_terminal,
+        disable=not (show and console.is_terminal),
         transient=True,
     )
 

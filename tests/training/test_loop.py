@@ -27,7 +27,7 @@ from transferkit.decoder.tokens import Rows
 from transferkit.errors import ConfigError
 from transferkit.files.json import read_json, write_json
 from transferkit.files.manifest import NAME, new_folder
-from transferkit.methods.encoding import NotFiniteError
+from transferkit.files.vectors.finite import NotFiniteError
 from transferkit.methods.transfer import PromptEmbedder
 from transferkit.progress import Progress
 from transferkit.prompting.llm import collapse

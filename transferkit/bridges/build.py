@@ -19,7 +19,7 @@ from transferkit.files.text_files import TextFile
 from transferkit.files.vectors.writing import SUFFIXES, Vectors
 from transferkit.files.writable import check_new_file
 from transferkit.methods.base import Embedder
-from transferkit.methods.encoding import Side
+from transferkit.methods.described import Side
 
 FEWEST = 100  # texts
 ENOUGH = 50  # percent of the ten nearest
@@ -111,6 +111,7 @@ def bridge(
             instructions=found.instructions,
             texts=made.texts,
             ridge=made.ridge,
+            descending=found.descending,
             kept=made.kept,
         )
         save_space(folder, made.map, space)
@@ -139,7 +140,8 @@ def _with_both(old: Path, new: Path, texts: str | None, column: str, reading: _R
         {side: reading.vectors(checkpoint, embedder, some, embedder.usual_instruction(side), side) for side in sided}
         for checkpoint, embedder in zip((old, new), embedders, strict=True)
     )
-    return Sides(of_old, of_new, {side: embedders[0].usual_instruction(side) for side in sided})
+    instructions: dict[str, str] = {side: embedders[0].usual_instruction(side) for side in sided}
+    return Sides(of_old, of_new, instructions, descending=embedders[0].readout.descending)
 
 
 def _with_file(old: Path, new: Path, texts: str | None, column: str, reading: _Reading) -> Sides:

@@ -12,7 +12,7 @@ from transferkit.bridges.ranking import agreement, percent, ten_nearest
 from transferkit.bridges.ridge import RIDGES, Ridge
 from transferkit.checkpoints.spaces import Kept, Map
 from transferkit.files.vectors.writing import Vectors
-from transferkit.methods.encoding import Side
+from transferkit.methods.described import Side
 
 _MOST_HELD_OUT = 1000  # to choose the ridge, and as many to say what the map is worth; a tenth of fewer texts
 
@@ -25,11 +25,13 @@ class Sides:
         old: of the embedder whose space is kept.
         new: of the one that reads from now on.
         instructions: side -> with which the old embedder read.
+        descending: whether the first numbers of its vectors count most; so all files are that were cut.
     """
 
     old: Mapping[Side, Vectors]
     new: Mapping[Side, Vectors]
     instructions: dict[str, str]
+    descending: bool = True
 
 
 @dataclass(frozen=True)

@@ -92,13 +92,13 @@ def load(
     except ConfigError as error:  # one of a method may know no file
         raise error if str(folder) in str(error) else ConfigError(f"{folder}: {error}") from None
     own = dict(description["readout"])
-    width, plain = own.pop("width"), own["kind"] == "none"
+    width, descending, plain = own.pop("width"), own.pop("descending", False), own["kind"] == "none"
     if width != len(embedder.readout.mean):
         raise ConfigError(
             f"{folder / DESCRIPTION}: readout.width: expected {len(embedder.readout.mean)}, which its model gives, got "
             f"{width}; restore the checkpoint from a copy"
         )
-    readout = Readout(Settings(**own), width).to(place)
+    readout = Readout(Settings(**own), width, descending=descending).to(place)
     fitted = saved.below("readout")
     load_learned(readout, readout.state_dict() if plain and not fitted else fitted, where=str(learned))
     embedder.use_readout(readout)

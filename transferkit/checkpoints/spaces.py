@@ -50,6 +50,7 @@ class Space(Strict):
         instructions: side -> with which the old one read; of ``document`` alone where its vectors came from a file.
         texts: that the map was fitted on.
         ridge: of the map, in units of the mean eigenvalue of the new vectors.
+        descending: whether the first numbers of the old vectors count most; else the last ones do.
         kept: measured on other texts.
     """
 
@@ -59,6 +60,7 @@ class Space(Strict):
     instructions: dict[str, str]
     texts: Annotated[int, Field(ge=1)]
     ridge: float
+    descending: bool
     kept: Kept
 
 
@@ -143,9 +145,9 @@ def carry(embedder: Embedder, checkpoint: Path, given: Path) -> Space:
     tensors = load_tensors(folder / _MAP)
     check_finite_tensors(tensors, where=str(folder / _MAP))
     wrong = [name for name, dim in _SHAPES.items() if tensors[name].dim() != dim]
-    shape = (len(embedder.readout.mean), len(tensors["mean"]))
+    shape = (embedder.get_embedding_dimension(), len(tensors["mean"]))
     if wrong or len(tensors["centre"]) != shape[0] or tensors["matrix"].shape != shape:
         raise ConfigError(f"{folder / _MAP}: expected a map of shape {shape}; make it again with `transferkit bridge`")
     found: dict[str, Any] = {name: tensors[name].to(embedder.device) for name in _SHAPES}
-    embedder.use_readout(Bridged(embedder.readout, **found))
+    embedder.use_readout(Bridged(embedder.readout, descending=space.descending, **found))
     return space

@@ -18,7 +18,7 @@ from transferkit.files.vectors.reading import read_vectors
 from transferkit.files.vectors.writing import VectorFile, Vectors
 from transferkit.files.writable import writing
 from transferkit.methods.base import Embedder
-from transferkit.methods.encoding import Side
+from transferkit.methods.described import Side
 from transferkit.progress import texts_bar
 from transferkit.runs.checkpoint_folder import embedder_digest
 
@@ -61,7 +61,7 @@ def kept_vectors(
         digest.update(hashlib.sha256(text.encode()).digest())
     file = folder / f"{digest.hexdigest()[:16]}.npy"
     origin = origin_of(embedder, checkpoint, side=side, instruction=instruction, texts=f"index {file.stem}")
-    origin = replace(origin, rows=len(texts), width=len(embedder.readout.mean))
+    origin = replace(origin, rows=len(texts), width=embedder.get_embedding_dimension())
     if (vectors := _there(file, origin)) is not None:
         return vectors
     making = VectorFile(file, identity={"texts": file.stem}, again=again)

@@ -14,7 +14,7 @@ from transferkit.decoder.device import usable_device
 from transferkit.embed.once import kept_vectors, written
 from transferkit.errors import ConfigError, did_you_mean
 from transferkit.files.text_files import TextFile
-from transferkit.files.vectors.writing import Vectors
+from transferkit.files.vectors.precision import Stored, Vectors
 from transferkit.methods.base import Embedder
 
 
@@ -68,10 +68,11 @@ def file_entries(texts: str, *, column: str) -> list[Entry]:
 
 
 class Nearest:
-    """A checkpoint that reads questions, and entries with their vectors, which a subclass gives as ``vectors`` (n, d).
+    """A checkpoint that reads questions, and entries with their vectors, which a subclass gives as ``stored``.
 
     A question is compared with all of them: one pass over n x d numbers, exact, milliseconds for 100,000 texts. An
-    approximate index takes longer to build than thousands of such passes.
+    approximate index takes longer to build than thousands of such passes. The question itself loses no bits: of vectors
+    that did, the steps are undone, and signs are taken as +-1.
 
     Args:
         checkpoint: checkpoint or run folder, or ``bundled``.
@@ -84,7 +85,7 @@ class Nearest:
         ConfigError: no checkpoint there, or no entries.
     """
 
-    vectors: Vectors
+    stored: Stored
 
     def __init__(
         self, checkpoint: Path, entries: Sequence[Entry], *, instruction: str | None, space: Path | None = None
@@ -98,10 +99,16 @@ class Nearest:
 
     def search(self, question: str, *, top: int = 5) -> list[Hit]:
         """The ``top`` entries with the highest cosine, best first."""
-        vector = self.embedder.encode([question], instruction=self.instruction)[0]
-        scores = self.vectors @ vector
+        width = self.stored.width
+        cut = None if width == self.embedder.get_embedding_dimension() else width
+        scores = self.stored.cosines(self.embedder.encode(question, instruction=self.instruction, truncate_dim=cut))
         order = np.argsort(-scores, kind="stable")[:top]
         return [Hit(float(scores[i]), self.entries[i]) for i in order]
+
+    @property
+    def vectors(self) -> Vectors:
+        """(n, d) of the entries."""
+        return self.stored.whole()
 
 
 class Index(Nearest):
@@ -137,7 +144,7 @@ class Index(Nearest):
         super().__init__(checkpoint, entries, instruction=instruction)
         with written(folder):  # nothing is said before what can be wrong with the input
             warn_of_instruction(self.embedder, instruction, console, side="query")
-        self.vectors = kept_vectors(
+        vectors = kept_vectors(
             self.embedder,
             checkpoint,
             [entry.embedded for entry in entries],
@@ -147,3 +154,4 @@ class Index(Nearest):
             again=again,
             console=console,
         )
+        self.stored = Stored(vectors, "float32", vectors.shape[1])

@@ -146,8 +146,7 @@ class Embedder(Encoding):
 
     def describe(self) -> dict[str, Any]:
         """What a checkpoint says of it: method, settings and, where it has one, its backbone."""
-        readout = self.readout.settings.as_facts() | {"width": len(self.readout.mean)}
-        return {"kind": self.facts.kind, "readout": readout}
+        return {"kind": self.facts.kind, "readout": self.readout.facts}
 
     def tensors(self) -> dict[str, Tensor]:
         """What it learned, by name; the readout left aside."""

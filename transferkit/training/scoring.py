@@ -9,6 +9,7 @@ import numpy as np
 
 from transferkit.config.sections import ReadoutSection
 from transferkit.data.training_sets import TextSample
+from transferkit.files.vectors.finite import check_finite
 from transferkit.runs.folder import delivered
 
 if TYPE_CHECKING:
@@ -272,8 +273,6 @@ def _name(kind: str) -> str:
 
 
 def _check_finite(vectors: Any) -> None:
-    from transferkit.methods.encoding import check_finite
-
     if hasattr(vectors, "numpy"):  # TF-IDF gives a sparse matrix
         check_finite(vectors.numpy(), what="dev text")
 

@@ -20,9 +20,9 @@ from transferkit.data.tables import local_source, read_columns
 from transferkit.errors import ConfigError, RunError
 from transferkit.files.encoder_folder import is_encoder
 from transferkit.files.manifest import sha256_file
+from transferkit.files.vectors.finite import NotFiniteError, check_finite
 from transferkit.files.vectors.reading import read_vectors
 from transferkit.methods.base import Embedder
-from transferkit.methods.encoding import NotFiniteError, check_finite
 from transferkit.runs.checkpoint_folder import is_checkpoint, read_description, source_facts
 
 Encode = Callable[[list[str], list[str], int], np.ndarray]  # texts, instructions, texts a pass -> (n, d_t)

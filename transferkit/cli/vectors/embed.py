@@ -7,6 +7,7 @@ import typer
 from rich.console import Console
 
 from transferkit.cli.options import Backbone, BatchSize, Column, Device, Instruction, Quiet, Space, Texts
+from transferkit.files.vectors.precision import Precision
 from transferkit.progress import say
 
 Side = Literal["query", "document"]
@@ -26,12 +27,21 @@ def embed(
     backbone: Backbone = None,
     batch_size: BatchSize = 64,
     device: Device = None,
+    truncate_dim: Annotated[
+        int | None,
+        typer.Option("--truncate-dim", min=1, help="Keep so many numbers of each vector, those that count most."),
+    ] = None,
+    precision: Annotated[
+        Precision, typer.Option("--precision", help="Of the numbers; binary and ubinary pack eight signs into a byte.")
+    ] = "float32",
     resume: Annotated[bool, typer.Option("--resume", help="Continue an interrupted output.")] = False,
     quiet: Quiet = False,
 ) -> None:
     """Embed texts, in their order, streaming. The file says what made it; search and --resume refuse another.
 
     Example: transferkit embed runs/adapt-... questions.txt --out questions.npy
+
+    Example: transferkit embed runs/adapt-... texts.csv --out texts.parquet --truncate-dim 128 --precision int8
     """
     from transferkit.embed.files import embed_file
 
@@ -47,6 +57,8 @@ def embed(
         backbone=backbone,
         batch_size=batch_size,
         device=device,
+        truncate_dim=truncate_dim,
+        precision=precision,
         resume=resume,
         console=console,
     )
