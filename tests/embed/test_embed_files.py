@@ -55,8 +55,8 @@ def load_once(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @cache
-def _load_once(folder: Path, *, backbone: str | None, device: str) -> Embedder:
-    return load(folder, backbone=backbone, device=device)
+def _load_once(folder: Path, *, backbone: str | None, device: str, readout: str | None = None) -> Embedder:
+    return load(folder, backbone=backbone, device=device, readout=readout)
 
 
 @pytest.fixture(scope="module")

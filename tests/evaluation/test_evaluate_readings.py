@@ -206,6 +206,40 @@ def test_a_checkpoint_behind_another_template(
     assert trained["method"] == method
 
 
+def test_a_checkpoint_without_its_readout(
+    tiny: Tiny,
+    sets: Path,
+    tmp_path: Path,
+    read: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    folder = checkpoint(tiny, tmp_path / "lora", "lora")
+    common = ["--tasks-from", sets, "--tasks", "likeness", "--out", tmp_path / "out", "--json", "--quiet"]
+    rows = []
+    for options in ([], ["--readout", "whiten"], ["--readout", "none"], ["--templates", "plain", "--poolings", "mean"]):
+        assert evaluate(monkeypatch, folder, *common, *options) == 0
+        rows += evaluated(capsys)["rows"]
+    own, named, without, reread = rows
+    assert named == own
+    assert (own["method"], without["method"]) == ("lora", "lora without readout")
+    assert without["revision"] != own["revision"]
+    assert without["score"] == pytest.approx(reread["score"], abs=1e-4)  # the same vectors, by another way
+    assert without["score"] != pytest.approx(own["score"], abs=1e-2)  # the premise
+    read.clear()
+    assert evaluate(monkeypatch, folder, *common, "--readout", "none") == 0
+    assert evaluated(capsys)["rows"] == [without]
+    assert read == []  # its score was kept beside the other one
+
+    for wrong, said in (
+        ([tiny.target, "--readout", "none"], "--readout none is for checkpoints, got none"),
+        ([folder, "--readout", "pairs"], "holds a readout of kind whiten and none of kind pairs"),
+        ([folder, "--readout", "whiten", "--templates", "plain"], "with --templates checkpoints are read without"),
+    ):
+        assert evaluate(monkeypatch, *wrong, *common) == 2
+        assert said in " ".join(capsys.readouterr().err.split())
+
+
 @pytest.mark.parametrize("method", ["lora", "transfer"])
 def test_rereading_equals_a_method_that_was_made_so(tiny: Tiny, tmp_path: Path, method: str) -> None:
     embedder = load(checkpoint(tiny, tmp_path / "checkpoint", method))

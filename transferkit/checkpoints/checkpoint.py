@@ -19,6 +19,7 @@ from transferkit.runs.checkpoint_folder import (
     LEARNED,
     checkpoint_folder,
     document_instructions,
+    is_without_readout,
     read_description,
 )
 
@@ -61,19 +62,24 @@ def save(
         write_json(folder / DESCRIPTION, description)
 
 
-def load(folder: str | Path, *, backbone: str | None = None, device: str | None = None) -> Embedder:
+def load(
+    folder: str | Path, *, backbone: str | None = None, device: str | None = None, readout: str | None = None
+) -> Embedder:
     """The embedder in a checkpoint or run folder, ready to ``encode``.
 
     Args:
         folder: checkpoint or run folder.
         backbone: where the same backbone lies now, if it has moved; anything else is refused.
         device: for example ``cuda``; default CPU.
+        readout: ``none`` takes the readout away; None, or the kind that the checkpoint holds: its own.
 
     Raises:
-        ConfigError: damaged, or a backbone, tokenizer or embedding scale other than the checkpoint's own.
+        ConfigError: damaged, a backbone, tokenizer or embedding scale other than the checkpoint's own, or a readout
+            that it does not hold.
     """
     folder = checkpoint_folder(Path(folder))
     description = read_description(folder)
+    is_plain = is_without_readout(description, readout, where=f"{folder}: readout")
     place = torch.device(device or "cpu")
     learned = folder / LEARNED
     tensors = load_tensors(learned) if learned.is_file() else Keys({}, where=f"{learned}: tensor")
@@ -90,9 +96,9 @@ def load(folder: str | Path, *, backbone: str | None = None, device: str | None 
             f"{folder / DESCRIPTION}: readout.width: expected {len(embedder.readout.mean)}, which its model gives, got "
             f"{width}; restore the checkpoint from a copy"
         )
-    readout = Readout(Settings(**own), width).to(place)
+    own_readout = Readout(Settings(**own), width).to(place)
     fitted = saved.below("readout")
-    load_learned(readout, readout.state_dict() if plain and not fitted else fitted, where=str(learned))
-    embedder.use_readout(readout)
+    load_learned(own_readout, own_readout.state_dict() if plain and not fitted else fitted, where=str(learned))
+    embedder.use_readout(Readout.plain(width).to(place) if is_plain else own_readout)
     embedder.remember(description["instructions"], document_instructions(description))
     return embedder.eval().requires_grad_(False)

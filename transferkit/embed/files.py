@@ -22,7 +22,7 @@ from transferkit.files.writable import check_new_file
 from transferkit.methods.base import Embedder
 from transferkit.methods.encoding import NotFiniteError, Side, check_finite, check_side
 from transferkit.progress import texts_bar
-from transferkit.runs.checkpoint_folder import checkpoint_folder
+from transferkit.runs.checkpoint_folder import checkpoint_folder, is_without_readout, read_description
 
 BATCHES_PER_BLOCK = 16  # texts read, sorted by length, embedded and saved together; a kill loses one block at most
 
@@ -38,14 +38,15 @@ def embed_file(
     backbone: str | None = None,
     batch_size: int = 64,
     device: str | None = None,
+    readout: str | None = None,
     resume: bool = False,
     console: Console,
 ) -> int:
     """Embed every text of a file into ``out``; returns the number of vectors.
 
     What can be wrong with arguments and rows is found before the model is loaded. With ``resume`` blocks on disk are
-    kept and their texts skipped, on standard input too: pipe the same texts again. With the same batch size and device
-    the file then equals an uninterrupted one byte for byte.
+    kept and their texts skipped (standard input: pipe them again). With the same batch size and device the file then
+    equals an uninterrupted one byte for byte.
 
     Args:
         checkpoint: checkpoint or run folder.
@@ -58,28 +59,27 @@ def embed_file(
         backbone: where the checkpoint's backbone lies now, if it has moved.
         batch_size: texts a forward pass.
         device: default CUDA where there is one.
+        readout: as for :func:`load`.
         resume: go on after an interruption; without one it starts afresh.
         console: for progress.
 
     Raises:
-        ConfigError: wrong input, an output that exists or that another process writes, or a part that was begun with
-            something else.
+        ConfigError: wrong input, an output that exists or is being written, or a part that was begun with other things.
         RunError: the disk or the device's memory is full; what was done is kept.
     """
     place = usable_device(device)
     _check_output(out, resume=resume)
     source = TextFile.named(texts, column=column)
-    made_from = _identity(checkpoint, instruction, side, source)
-    file = VectorFile(out, identity=made_from, again="the same command and --resume")
+    identity = _identity(checkpoint, instruction, side, source, readout)
+    file = VectorFile(out, identity=identity, again="the same command and --resume")
     with sole_use(out, option="--out"):
         _check_output(out, resume=resume)  # again, for another process may have ended meanwhile
         if resume:
             file.resume()
         total = source.count()
-        embedder = load(checkpoint, backbone=backbone, device=place)
+        embedder = load(checkpoint, backbone=backbone, device=place, readout=readout)
         warn_of_instruction(embedder, instruction, console, side=side)
-        if instruction is None:
-            instruction = embedder.usual_instruction(side or "query")
+        instruction = embedder.usual_instruction(side or "query") if instruction is None else instruction
         blocks = embed_blocks(embedder, source, file, instruction=instruction, batch_size=batch_size)
         _write(file, blocks, total=total, console=console)
         say_cut(embedder, console)
@@ -211,7 +211,17 @@ def _check_output(out: Path, *, resume: bool) -> None:
         )
 
 
-def _identity(checkpoint: Path, instruction: str | None, side: Side | None, source: TextFile) -> dict[str, str]:
+def readout_note(checkpoint: Path, readout: str | None) -> dict[str, str]:
+    """What tells vectors from those with the checkpoint's own readout; nothing where that finishes them."""
+    if readout is None:
+        return {}
+    plain = is_without_readout(read_description(checkpoint), readout, where=f"{checkpoint}: readout")
+    return {"readout": "none"} if plain else {}
+
+
+def _identity(
+    checkpoint: Path, instruction: str | None, side: Side | None, source: TextFile, readout: str | None
+) -> dict[str, str]:
     """What the vectors come from."""
     check_side(side or "query")
     return {
@@ -219,4 +229,5 @@ def _identity(checkpoint: Path, instruction: str | None, side: Side | None, sour
         "instruction": repr(instruction),
         "side": side or "query",
         "input": source.fingerprint(),
+        **readout_note(checkpoint, readout),
     }

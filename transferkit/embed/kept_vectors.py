@@ -73,6 +73,7 @@ class KeptIndex(Nearest):
         checkpoint: checkpoint or run folder, or ``bundled``.
         kept: of texts that are to be found.
         instruction: as for :class:`transferkit.embed.search.Nearest`.
+        readout: as for that.
         console: for a warning where an instruction is missing or not read, or where nothing says what made the vectors.
 
     Raises:
@@ -80,9 +81,15 @@ class KeptIndex(Nearest):
     """
 
     def __init__(
-        self, checkpoint: Path, kept: KeptVectors, *, instruction: str | None = None, console: Console
+        self,
+        checkpoint: Path,
+        kept: KeptVectors,
+        *,
+        instruction: str | None = None,
+        readout: str | None = None,
+        console: Console,
     ) -> None:
-        super().__init__(checkpoint, kept.entries, instruction=instruction)
+        super().__init__(checkpoint, kept.entries, instruction=instruction, readout=readout)
         self._check(checkpoint, kept)
         self.vectors = kept.vectors
         warn_of_instruction(self.embedder, instruction, console, side="query")
@@ -94,13 +101,19 @@ class KeptIndex(Nearest):
             )
 
     def _check(self, checkpoint: Path, kept: KeptVectors) -> None:
-        """Refuse vectors of another embedder, length, side or instruction."""
+        """Refuse vectors of another embedder, readout, length, side or instruction."""
         where, origin = f"--vectors {kept.path}", kept.origin
         digest = embedder_digest(checkpoint)
         if origin is not None and as_sealed_now(origin.embedder) != as_sealed_now(digest):
             raise ConfigError(
                 f"{where}: made by another embedder ({origin.embedder[:12]}) than {checkpoint} ({digest[:12]}); give "
                 "the one that made it with --checkpoint, or embed the texts again with this one"
+            )
+        kind = self.embedder.readout.kind
+        if origin is not None and origin.readout != kind:
+            raise ConfigError(
+                f"{where}: was made with the readout {origin.readout}, and a question is read with {kind}; search it "
+                f"with --readout {origin.readout}, or embed the texts again"
             )
         width = len(self.embedder.readout.mean)
         if kept.vectors.shape[1] != width:

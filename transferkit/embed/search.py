@@ -13,7 +13,7 @@ from transferkit.checkpoints.checkpoint import load
 from transferkit.checkpoints.instructions import say_cut, warn_of_instruction
 from transferkit.data.installed_docs import kept_docs
 from transferkit.decoder.device import usable_device
-from transferkit.embed.files import embed_blocks, embedder_digest, origin_of
+from transferkit.embed.files import embed_blocks, embedder_digest, origin_of, readout_note
 from transferkit.errors import ConfigError, did_you_mean
 from transferkit.files.lock import sole_use
 from transferkit.files.text_files import TextFile
@@ -85,18 +85,21 @@ class Nearest:
         entries: at least one.
         instruction: of questions; None: the checkpoint's, where it was trained with one alone. Texts are read with
             what the checkpoint read documents with beside such questions.
+        readout: as :func:`transferkit.checkpoints.checkpoint.load` takes it.
 
     Raises:
-        ConfigError: no checkpoint there, or no entries.
+        ConfigError: no checkpoint there, no entries, or a readout that the checkpoint does not hold.
     """
 
     vectors: Vectors
 
-    def __init__(self, checkpoint: Path, entries: Sequence[Entry], *, instruction: str | None) -> None:
+    def __init__(
+        self, checkpoint: Path, entries: Sequence[Entry], *, instruction: str | None, readout: str | None = None
+    ) -> None:
         if not entries:
             raise ConfigError("search: there are no texts to search; give a file with at least one")
         self.entries = entries
-        self.embedder: Embedder = load(checkpoint, device=usable_device(None))
+        self.embedder: Embedder = load(checkpoint, device=usable_device(None), readout=readout)
         self.instruction = self.embedder.usual_instruction() if instruction is None else instruction
         self.of_texts = self.embedder.document_instruction(self.instruction)
 
@@ -114,9 +117,10 @@ class Index(Nearest):
     Args:
         checkpoint: as for :class:`Nearest`.
         entries: as for :class:`Nearest`.
-        folder: keeps the vectors, in a file named after checkpoint, instruction and texts: another one of these is
-            another file, so nothing stale is ever served.
+        folder: keeps the vectors, in a file named after checkpoint, readout, instruction and texts: another one of
+            these is another file, so nothing stale is ever served.
         instruction: as for :class:`Nearest`.
+        readout: as for :class:`Nearest`.
         batch_size: texts a forward pass.
         again: what one gives to go on after an interruption, for messages.
         console: for progress, and for a warning where an instruction is missing or not read.
@@ -134,14 +138,16 @@ class Index(Nearest):
         *,
         folder: Path,
         instruction: str | None = None,
+        readout: str | None = None,
         batch_size: int = 64,
         again: str = "the same command",
         console: Console,
     ) -> None:
-        super().__init__(checkpoint, entries, instruction=instruction)
+        super().__init__(checkpoint, entries, instruction=instruction, readout=readout)
         with _written(folder):  # nothing is said before what can be wrong with the input
             warn_of_instruction(self.embedder, instruction, console, side="query")
-        digest = hashlib.sha256(f"{embedder_digest(checkpoint)} {self.of_texts!r}".encode())
+        other = "".join(f" {key}={value}" for key, value in readout_note(checkpoint, readout).items())
+        digest = hashlib.sha256(f"{embedder_digest(checkpoint)} {self.of_texts!r}{other}".encode())
         for entry in entries:
             digest.update(hashlib.sha256(entry.embedded.encode()).digest())
         file = folder / f"{digest.hexdigest()[:16]}.npy"

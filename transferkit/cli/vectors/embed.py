@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 import typer
 from rich.console import Console
 
-from transferkit.cli.options import Backbone, BatchSize, Column, Device, Instruction, Quiet, Texts
+from transferkit.cli.options import Backbone, BatchSize, Column, Device, Instruction, Quiet, Readout, Texts
 from transferkit.progress import say
 
 Side = Literal["query", "document"]
@@ -25,6 +25,7 @@ def embed(
     backbone: Backbone = None,
     batch_size: BatchSize = 64,
     device: Device = None,
+    readout: Readout = None,
     resume: Annotated[bool, typer.Option("--resume", help="Continue an interrupted output.")] = False,
     quiet: Quiet = False,
 ) -> None:
@@ -45,6 +46,7 @@ def embed(
         backbone=backbone,
         batch_size=batch_size,
         device=device,
+        readout=readout,
         resume=resume,
         console=console,
     )
