@@ -58,8 +58,8 @@ def load_once(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @cache
-def _load_once(folder: Path, *, backbone: str | None, device: str, space: Path | None = None) -> Embedder:
-    return load(folder, backbone=backbone, device=device, space=space)
+def _load_once(folder: Path, *, backbone: str | None = None, **opening: Any) -> Embedder:
+    return load(folder, backbone=backbone, **opening)
 
 
 @pytest.fixture(scope="module")

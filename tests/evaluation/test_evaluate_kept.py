@@ -23,8 +23,8 @@ from zoo import WORDS
 from transferkit.errors import ConfigError
 from transferkit.evaluation import run as mteb_run
 from transferkit.evaluation.encoder import MtebEncoder, TextEncoder
-from transferkit.evaluation.rows import TaskRow
 from transferkit.evaluation.run import run_tasks
+from transferkit.evaluation.tables.rows import TaskRow
 from transferkit.evaluation.tasks import local_tasks
 from transferkit.evaluation.tfidf import TfidfEncoder
 

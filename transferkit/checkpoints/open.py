@@ -74,6 +74,7 @@ def open_model(
     pooling: str | None = None,
     backbone: str | None = None,
     device: str = "cpu",
+    readout: str | None = None,
 ) -> Embedder:
     """The embedder in a checkpoint or run folder, or a ready-made encoder or a plain decoder as one.
 
@@ -86,6 +87,7 @@ def open_model(
         pooling: for a decoder.
         backbone: where a checkpoint's decoder lies now.
         device: such as ``cpu``.
+        readout: of a checkpoint, as :func:`transferkit.checkpoints.checkpoint.load` takes it.
 
     Raises:
         ConfigError: not to be found, or an option that belongs to the other kind.
@@ -95,9 +97,11 @@ def open_model(
             raise ConfigError(
                 f"{model}: --template and --pooling are for a decoder alone; a checkpoint reads as it was trained to"
             )
-        return load(model, backbone=backbone, device=device)
+        return load(model, backbone=backbone, device=device, readout=readout)
     if backbone is not None:
         raise ConfigError(f"{model}: --backbone says where a checkpoint's decoder lies; {model} is a model itself")
+    if readout not in (None, "none"):
+        raise ConfigError(f"{model}: readout {readout}: a model without a checkpoint holds none; leave it away")
     if is_encoder(model) and template is None and pooling is None:
         return EncoderEmbedder.load(model, device=torch.device(device)).eval()
     return find_decoder(model, template=template, pooling=pooling).load(device=device)

@@ -66,6 +66,7 @@ class Row:
     best_high: float
     choosing: float  # of the same evaluation, on the rows that chose it
     best_step: float
+    kept: bool  # whether that is what the checkpoints of all its runs are, readout and variant included
     last: float  # score of the last evaluation, which nothing chose
     share: float | None  # percent of the reference's best
     other: float | None  # at each seed's best step, mean over the dev sets that select nothing
@@ -184,6 +185,7 @@ def _row(series: Series, *, reference: Series | None, targets: tuple[Target, ...
         best_high=max(scores),
         choosing=_choosing(series),
         best_step=_best_step(series),
+        kept=series.is_delivered,
         last=median(curve[-1].score for curve in series.curves),
         share=None if reference is None else 100 * median(scores) / _best(reference),
         other=_median(point.other_score for point in best),

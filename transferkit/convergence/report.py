@@ -22,6 +22,8 @@ DEFINITIONS = {
     "Best": "The highest score of a run over all its evaluations, by the dev sets that select; under eval.keep: last "
     "the score of its last evaluation, whose weights such a run keeps. At step, range and other sets follow it. It is "
     "the highest of several on the very texts that it is reported on, which flatters what was evaluated often.",
+    "At step ●": "This step, read in this way and with this readout, became the checkpoint of every run of the row: "
+    "it is what `embed` and `search` load. A row without the mark shows what its runs measured beside that.",
     "Last": "The score of the last evaluation, which nothing chose.",
     "% of LoRA": "Best score over the reference's. The reference is the LoRA row with the highest best "
     "score, plain or with readout, so all other learning rates and poolings of LoRA stay rows.",

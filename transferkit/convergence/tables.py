@@ -28,6 +28,7 @@ FORMAT = 1
 # The other columns of the scores would be cut by a narrow terminal.
 _DISPENSABLE = ("Last", "Memory", *dict.fromkeys(name.capitalize() for name in KIND_NAMES.values()))
 _RANGE = "Best (range)"
+_KEPT = "●"
 _WIDE = 96  # characters of a terminal that hold all columns
 
 
@@ -80,9 +81,14 @@ def to_csv(comparison: Comparison) -> str:
 
 
 def to_json(comparison: Comparison) -> str:
-    """The table with its targets, reference, dev sets and notes; null is unknown or not reached."""
+    """What :func:`as_facts` gives, as text."""
+    return json_text(as_facts(comparison))
+
+
+def as_facts(comparison: Comparison) -> dict[str, Any]:
+    """The table with its targets, reference, dev sets and notes; None is unknown or not reached."""
     reference = comparison.reference
-    value = {
+    return {
         "format": FORMAT,
         "reference": None
         if reference is None
@@ -95,7 +101,6 @@ def to_json(comparison: Comparison) -> str:
         "findings": findings(comparison),
         "notes": list(comparison.notes),
     }
-    return json_text(value)
 
 
 def flat_rows(comparison: Comparison) -> list[dict[str, Any]]:
@@ -119,6 +124,7 @@ def _flat_row(row: Row, *, kinds: list[str]) -> dict[str, Any]:
         "best_score_min": number(row.best_low),
         "best_score_max": number(row.best_high),
         "best_step": number(row.best_step),
+        "kept": row.kept,
         "last_score": number(row.last),
         "percent_of_lora_best": number(row.share),
         "other_sets_score": number(row.other),
@@ -150,7 +156,7 @@ def _scores(comparison: Comparison) -> View:
         ("Trained", lambda row: count(row.trainable)),
         ("Step 0", lambda row: score(row.initial)),
         (_RANGE, _best_with_range),
-        ("At step", lambda row: count(row.best_step)),
+        ("At step", lambda row: count(row.best_step) + (f" {_KEPT}" if row.kept else "")),
         ("Last", lambda row: score(row.last)),
         ("% of LoRA", lambda row: score(row.share)),
         ("Other sets", lambda row: score(row.other)),
@@ -163,6 +169,8 @@ def _scores(comparison: Comparison) -> View:
         columns = [column for column in columns if column[0] != "Other sets"]
     best = _what_best_is(comparison)
     caption = f"Score: mean over {', '.join(comparison.selecting)}; medians over seeds. Best is {best}"
+    if any(row.kept for row in comparison.rows):
+        caption += f" {_KEPT}: this step, with this readout, is what the checkpoints of the row's runs are."
     if comparison.others:
         caption += f" Other sets: {', '.join(comparison.others)}; they choose nothing."
     return View(

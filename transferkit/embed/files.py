@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 import numpy.typing as npt
@@ -13,7 +13,7 @@ from rich.console import Console
 
 from transferkit.checkpoints.checkpoint import load
 from transferkit.checkpoints.instructions import say_cut, warn_of_instruction
-from transferkit.checkpoints.spaces import read_space
+from transferkit.checkpoints.opening import Opening, what_differs
 from transferkit.decoder.device import usable_device
 from transferkit.errors import ConfigError, RunError
 from transferkit.files.lock import sole_use
@@ -40,14 +40,12 @@ def embed_file(
     column: str = "text",
     instruction: str | None = None,
     side: Side | None = None,
-    space: Path | None = None,
-    backbone: str | None = None,
     batch_size: int = 64,
-    device: str | None = None,
-    resume: bool = False,
     truncate_dim: int | None = None,
     precision: Precision = "float32",
+    resume: bool = False,
     console: Console,
+    **opening: Unpack[Opening],
 ) -> int:
     """Embed every text of a file into ``out``; returns the number of vectors.
 
@@ -63,39 +61,36 @@ def embed_file(
         column: holds the text, in files with columns.
         instruction: the task's; None: the checkpoint's on this side, where it was trained with one alone.
         side: of the texts, questions or what is to be found. None: questions, which is said where it counts.
-        space: an older embedder, or a map that `bridge` made: vectors in its space are written.
-        backbone: where the checkpoint's backbone lies now, if it has moved.
         batch_size: texts a forward pass.
-        device: default CUDA where there is one.
-        resume: go on after an interruption; without one it starts afresh.
         truncate_dim: numbers of each vector that are kept, see :meth:`Embedder.encode`; None: all.
         precision: of the numbers; ``int8`` and ``uint8`` are calibrated with the first block.
+        resume: go on after an interruption; without one it starts afresh.
         console: for progress.
+        **opening: see :class:`transferkit.checkpoints.opening.Opening`.
 
     Raises:
         ConfigError: wrong input, an output that is there or in another's hands, or a part begun with something else.
         RunError: the disk or the device's memory is full; what was done is kept.
     """
     check_precision(precision, where="--precision")
-    place = usable_device(device)
+    opening["device"] = usable_device(opening.get("device"))
     _check_output(out, resume=resume)
     source = TextFile.named(texts, column=column)
-    there = "" if space is None else read_space(checkpoint, space)[1].old
     identity = _identity(checkpoint, instruction, side, source, truncate_dim, precision)
-    identity |= {"space": there} if there else {}
+    identity |= (differs := what_differs(checkpoint, opening))
     file = VectorFile(out, identity=identity, again="the same command and --resume", precision=precision)
     with sole_use(out, option="--out"):
         _check_output(out, resume=resume)  # again, for another process may have ended meanwhile
         if resume:
             file.resume()
         total = source.count()
-        embedder = load(checkpoint, backbone=backbone, device=place, space=space)
+        embedder = load(checkpoint, **opening)
         warn_of_instruction(embedder, instruction, console, side=side)
         instruction = embedder.usual_instruction(side or "query") if instruction is None else instruction
         options = {"instruction": instruction, "batch_size": batch_size, "truncate_dim": truncate_dim}
         _fill(file, embedder, source, options, total=total, console=console)
         made = origin_of(embedder, checkpoint, side=side or "query", instruction=instruction, texts=source)
-        file.finish(replace(made, space=there))
+        file.finish(replace(made, space=differs.get("space", "")))
     return file.rows
 
 

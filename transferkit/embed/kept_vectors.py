@@ -2,11 +2,13 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Unpack
 
 import numpy as np
 from rich.console import Console
 
 from transferkit.checkpoints.instructions import warn_of_instruction
+from transferkit.checkpoints.opening import Opening
 from transferkit.checkpoints.spaces import Space, read_space
 from transferkit.embed.search import Entry, Nearest, file_entries
 from transferkit.errors import ConfigError
@@ -78,8 +80,8 @@ class KeptIndex(Nearest):
         checkpoint: checkpoint or run folder, or ``bundled``.
         kept: of texts that are to be found.
         instruction: as for :class:`transferkit.embed.search.Nearest`.
-        space: the same; then the vectors are those of the older embedder, or in its space.
         console: for a warning where an instruction is missing or not read, or where nothing says what made the vectors.
+        **opening: the same. In another space the vectors are those of the older embedder, or in its space.
 
     Raises:
         ConfigError: no checkpoint there, or vectors that its own of a question cannot be compared with.
@@ -91,10 +93,11 @@ class KeptIndex(Nearest):
         kept: KeptVectors,
         *,
         instruction: str | None = None,
-        space: Path | None = None,
         console: Console,
+        **opening: Unpack[Opening],
     ) -> None:
-        super().__init__(checkpoint, kept.entries, instruction=instruction, space=space)
+        super().__init__(checkpoint, kept.entries, instruction=instruction, **opening)
+        space = opening.get("space")
         self._check(checkpoint, kept, None if space is None else read_space(checkpoint, space)[1])
         self.stored = kept.stored
         warn_of_instruction(self.embedder, instruction, console, side="query")
@@ -106,7 +109,7 @@ class KeptIndex(Nearest):
             )
 
     def _check(self, checkpoint: Path, kept: KeptVectors, space: Space | None) -> None:
-        """Refuse vectors of another embedder, length, side or instruction."""
+        """Refuse vectors of another embedder, readout, length, side or instruction."""
         where, origin = f"--vectors {kept.path}", kept.origin
         digest = embedder_digest(checkpoint) if space is None else space.old
         made_by = "" if origin is None else origin.space or origin.embedder
@@ -115,6 +118,12 @@ class KeptIndex(Nearest):
             raise ConfigError(
                 f"{where}: made by another embedder ({made_by[:12]}) than {asked}; give the one that made it with "
                 "--checkpoint, embed the texts again with this one, or keep them with `transferkit bridge`"
+            )
+        kind = self.embedder.readout.kind
+        if origin is not None and space is None and origin.readout != kind:
+            raise ConfigError(
+                f"{where}: was made with the readout {origin.readout}, and a question is read with {kind}; search it "
+                f"with --readout {origin.readout}, or embed the texts again"
             )
         width, found = self.embedder.get_embedding_dimension(), kept.stored.width
         if found > width or (found < width and origin is None):  # one that says what made it may have been cut

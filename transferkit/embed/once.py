@@ -1,7 +1,7 @@
 """The vectors of some texts, made once and kept in a folder for whoever needs them again."""
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -30,6 +30,7 @@ def kept_vectors(
     *,
     instruction: str,
     side: Side = "document",
+    differs: Mapping[str, str] | None = None,
     folder: Path,
     batch_size: int = 64,
     again: str = "the same command",
@@ -37,8 +38,8 @@ def kept_vectors(
 ) -> Vectors:
     """Vectors (n, d) of ``texts``, from ``folder`` where they lie there; a kill loses one block at most.
 
-    The file there is named after checkpoint, instruction and texts: another one of these is another file, so nothing
-    stale is ever served.
+    The file there is named after checkpoint, readout, instruction and texts: another one of these is another file, so
+    nothing stale is ever served.
 
     Args:
         embedder: loaded from ``checkpoint``.
@@ -46,6 +47,7 @@ def kept_vectors(
         texts: at least one.
         instruction: with which they are read.
         side: what they are taken for.
+        differs: what tells its vectors from those of the checkpoint as it stands.
         folder: made where it is missing.
         batch_size: texts a forward pass.
         again: what one gives to go on after an interruption, for messages.
@@ -56,7 +58,8 @@ def kept_vectors(
         RefusedError: nothing can be written there.
         RunError: the device's memory is full; what was done is kept.
     """
-    digest = hashlib.sha256(f"{embedder_digest(checkpoint)} {instruction!r}".encode())
+    other = "".join(f" {key}={value}" for key, value in (differs or {}).items())
+    digest = hashlib.sha256(f"{embedder_digest(checkpoint)} {instruction!r}{other}".encode())
     for text in texts:
         digest.update(hashlib.sha256(text.encode()).digest())
     file = folder / f"{digest.hexdigest()[:16]}.npy"

@@ -3,12 +3,14 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Unpack
 
 import numpy as np
 from rich.console import Console
 
 from transferkit.checkpoints.checkpoint import load
 from transferkit.checkpoints.instructions import warn_of_instruction
+from transferkit.checkpoints.opening import Opening, what_differs
 from transferkit.data.installed_docs import kept_docs
 from transferkit.decoder.device import usable_device
 from transferkit.embed.once import kept_vectors, written
@@ -79,21 +81,22 @@ class Nearest:
         entries: at least one.
         instruction: of questions; None: the checkpoint's, where it was trained with one alone. Texts are read with
             what the checkpoint read documents with beside such questions.
-        space: an older embedder, whose vectors are searched by way of the map that `bridge` made.
+        **opening: see :class:`transferkit.checkpoints.opening.Opening`. In another space the questions are.
 
     Raises:
-        ConfigError: no checkpoint there, or no entries.
+        ConfigError: no checkpoint there, no entries, or a readout that the checkpoint does not hold.
     """
 
     stored: Stored
 
     def __init__(
-        self, checkpoint: Path, entries: Sequence[Entry], *, instruction: str | None, space: Path | None = None
+        self, checkpoint: Path, entries: Sequence[Entry], *, instruction: str | None, **opening: Unpack[Opening]
     ) -> None:
         if not entries:
             raise ConfigError("search: there are no texts to search; give a file with at least one")
         self.entries = entries
-        self.embedder: Embedder = load(checkpoint, device=usable_device(None), space=space)
+        opening["device"] = usable_device(opening.get("device"))
+        self.embedder: Embedder = load(checkpoint, **opening)
         self.instruction = self.embedder.usual_instruction() if instruction is None else instruction
         self.of_texts = self.embedder.document_instruction(self.instruction)
 
@@ -117,12 +120,13 @@ class Index(Nearest):
     Args:
         checkpoint: as for :class:`Nearest`.
         entries: as for :class:`Nearest`.
-        folder: keeps the vectors, in a file named after checkpoint, instruction and texts: another one of these is
-            another file, so nothing stale is ever served.
+        folder: keeps the vectors, in a file named after checkpoint, readout, instruction and texts: another one of
+            these is another file, so nothing stale is ever served.
         instruction: as for :class:`Nearest`.
         batch_size: texts a forward pass.
         again: what one gives to go on after an interruption, for messages.
         console: for progress, and for a warning where an instruction is missing or not read.
+        **opening: as for :class:`Nearest`.
 
     Raises:
         ConfigError: no checkpoint there, no entries, a folder that cannot be written, or vectors that another process
@@ -140,8 +144,9 @@ class Index(Nearest):
         batch_size: int = 64,
         again: str = "the same command",
         console: Console,
+        **opening: Unpack[Opening],
     ) -> None:
-        super().__init__(checkpoint, entries, instruction=instruction)
+        super().__init__(checkpoint, entries, instruction=instruction, **opening)
         with written(folder):  # nothing is said before what can be wrong with the input
             warn_of_instruction(self.embedder, instruction, console, side="query")
         vectors = kept_vectors(
@@ -149,6 +154,7 @@ class Index(Nearest):
             checkpoint,
             [entry.embedded for entry in entries],
             instruction=self.of_texts,
+            differs=what_differs(checkpoint, opening),
             folder=folder,
             batch_size=batch_size,
             again=again,

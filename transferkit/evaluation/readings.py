@@ -42,6 +42,7 @@ class ReadingOptions:
         quantization: of frozen backbones; None: none.
         max_length: tokens of a text that a frozen backbone reads; None: :data:`MAX_LENGTH`.
         layers: last ones of frozen backbones, whose states are averaged before pooling; None: the last alone.
+        readout: of checkpoints: ``none`` takes it away; None, or the kind that they hold: their own.
     """
 
     template: tuple[str, ...] = ()
@@ -52,6 +53,7 @@ class ReadingOptions:
     quantization: Quantization | None = None
     max_length: int | None = None
     layers: int | None = None
+    readout: str | None = None
 
     @property
     def several(self) -> str | None:
@@ -106,6 +108,7 @@ def parse_reading(
     quantize: str | None,
     max_length: int | None,
     layers: int | None,
+    readout: str | None = None,
 ) -> ReadingOptions:
     """A reading from the options of the same names.
 
@@ -134,6 +137,7 @@ def parse_reading(
         quantization=_one_of("--quantize", quantize),
         max_length=max_length,
         layers=layers,
+        readout=readout,
     )
 
 

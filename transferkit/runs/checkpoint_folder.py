@@ -2,11 +2,12 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from transferkit.config.methods import leaves_checkpoint
+from transferkit.config.sections import ReadoutKind
 from transferkit.config.specs import list_backbones
-from transferkit.errors import ConfigError
+from transferkit.errors import ConfigError, did_you_mean, one_of
 from transferkit.files.builtin import BUNDLED, bundled_dir
 from transferkit.files.encoder_folder import is_encoder
 from transferkit.files.json import Keys, read_json
@@ -111,6 +112,30 @@ def read_description(folder: Path) -> dict[str, Any]:
         raise ConfigError(f"{file}: checkpoint format {description.get('format')!r}, expected {FORMAT}")
     check(Description, description, where=str(file))
     return Keys(description, where=f"{file}: key")
+
+
+def is_without_readout(description: Mapping[str, Any], asked: str | None, *, where: str) -> bool:
+    """Whether a checkpoint is to be read without the readout that it holds.
+
+    Args:
+        description: of the checkpoint.
+        asked: ``none``, or the kind of its own; None: its own.
+        where: opens messages.
+
+    Raises:
+        ConfigError: no kind, or one that it does not hold.
+    """
+    own, kinds = description["readout"]["kind"], get_args(ReadoutKind)
+    if asked is not None and asked not in kinds:
+        raise ConfigError(f"{where}: expected {one_of(kinds)}, got {asked!r}{did_you_mean(asked, kinds)}")
+    if asked not in (None, "none", own):
+        holds = "holds no readout" if own == "none" else f"holds a readout of kind {own}"
+        ways = "leave it away" if own == "none" else f"give none or {own}"
+        raise ConfigError(
+            f"{where}: the checkpoint {holds} and none of kind {asked}; {ways}, or fit that one in a run with "
+            f"readout.kind={asked}"
+        )
+    return asked == "none" and own != "none"
 
 
 def document_instructions(description: Mapping[str, Any]) -> dict[str, str]:

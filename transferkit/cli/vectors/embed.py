@@ -6,7 +6,18 @@ from typing import Annotated, Literal
 import typer
 from rich.console import Console
 
-from transferkit.cli.options import Backbone, BatchSize, Column, Device, Instruction, Quiet, Space, Texts
+from transferkit.cli.options import (
+    Backbone,
+    BatchSize,
+    Column,
+    Device,
+    Instruction,
+    Json,
+    Quiet,
+    Readout,
+    Space,
+    Texts,
+)
 from transferkit.files.vectors.precision import Precision
 from transferkit.progress import say
 
@@ -34,7 +45,9 @@ def embed(
     precision: Annotated[
         Precision, typer.Option("--precision", help="Of the numbers; binary and ubinary pack eight signs into a byte.")
     ] = "float32",
+    readout: Readout = None,
     resume: Annotated[bool, typer.Option("--resume", help="Continue an interrupted output.")] = False,
+    json: Json = False,
     quiet: Quiet = False,
 ) -> None:
     """Embed texts, in their order, streaming. The file says what made it; search and --resume refuse another.
@@ -59,7 +72,21 @@ def embed(
         device=device,
         truncate_dim=truncate_dim,
         precision=precision,
+        readout=readout,
         resume=resume,
         console=console,
     )
+    if json:
+        _print_json(out)
     say(f"{count} vectors in {out}", console)
+
+
+def _print_json(out: Path) -> None:
+    """The file, and what it says of itself."""
+    from dataclasses import asdict
+
+    from transferkit.files.vectors.origin import read_origin
+    from transferkit.report.raw import json_text
+
+    origin = read_origin(out, where=str(out))
+    print(json_text({"out": str(out), **({} if origin is None else asdict(origin))}), end="")

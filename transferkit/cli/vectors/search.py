@@ -1,6 +1,7 @@
 """``search``: a question -> the nearest docstrings of this machine, or lines of a file."""
 
 from collections.abc import Sequence
+from json import dumps
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -8,12 +9,13 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from transferkit.cli.options import BatchSize, Column, Instruction, Space
+from transferkit.cli.options import BatchSize, Column, Instruction, Readout, Space
 from transferkit.embed import INDEX
 from transferkit.errors import ConfigError
 from transferkit.progress import plain, say
 
 if TYPE_CHECKING:
+    from transferkit.checkpoints.opening import Opening
     from transferkit.embed.search import Hit, Nearest
 
 
@@ -38,6 +40,7 @@ def search(
         typer.Option("--package", help="Only this package's docstrings; repeatable; the standard library is python."),
     ] = None,
     instruction: Instruction = None,
+    readout: Readout = None,
     top: Annotated[int, typer.Option("--top", min=1, help="Results to show.")] = 5,
     index: Annotated[Path, typer.Option("--index", help="Folder that keeps the vectors.")] = INDEX,
     batch_size: BatchSize = 64,
@@ -51,8 +54,6 @@ def search(
 
     Example: transferkit search "a broken invoice" --checkpoint runs/adapt-... --vectors passages.parquet
     """
-    import json as json_module
-
     from transferkit.checkpoints.instructions import say_cut
     from transferkit.runs.checkpoint_folder import checkpoint_folder
     from transferkit.study.demo import adapted_checkpoint
@@ -62,15 +63,14 @@ def search(
     checkpoint = checkpoint or adapted_checkpoint()
     checkpoint_folder(checkpoint)  # before the docstrings of this machine are read, which takes a minute
     nearest = (
-        _index(checkpoint, texts, column, package or (), index, instruction, batch_size, console)
+        _index(checkpoint, texts, column, package or (), index, instruction, readout, batch_size, console)
         if vectors is None
-        else _of_vectors(checkpoint, vectors, texts, column, instruction, space, console)
+        else _of_vectors(checkpoint, vectors, texts, column, instruction, {"readout": readout, "space": space}, console)
     )
     found = nearest.search(question, top=top)
     say_cut(nearest.embedder, console)
     if json:
-        for hit in found:
-            print(json_module.dumps({"score": round(hit.score, 4), "name": hit.entry.name, "text": hit.entry.text}))
+        _print_json(found)
         return
     say(f"{len(nearest.entries):,} texts, read by {checkpoint}", console, style="dim")
     print_hits(found, Console())
@@ -96,13 +96,22 @@ def _index(
     packages: Sequence[str],
     folder: Path,
     instruction: str | None,
+    readout: str | None,
     batch_size: int,
     console: Console,
 ) -> "Nearest":
     from transferkit.embed.search import Index, docstring_entries, file_entries
 
     entries = docstring_entries(folder, packages=packages) if texts is None else file_entries(texts, column=column)
-    return Index(checkpoint, entries, folder=folder, instruction=instruction, batch_size=batch_size, console=console)
+    return Index(
+        checkpoint,
+        entries,
+        folder=folder,
+        instruction=instruction,
+        readout=readout,
+        batch_size=batch_size,
+        console=console,
+    )
 
 
 def _of_vectors(
@@ -111,13 +120,18 @@ def _of_vectors(
     texts: str | None,
     column: str,
     instruction: str | None,
-    space: Path | None,
+    opening: "Opening",
     console: Console,
 ) -> "Nearest":
     from transferkit.embed.kept_vectors import KeptIndex, read_kept
 
     kept = read_kept(vectors, texts=texts, column=column)
-    return KeptIndex(checkpoint, kept, instruction=instruction, space=space, console=console)
+    return KeptIndex(checkpoint, kept, instruction=instruction, console=console, **opening)
+
+
+def _print_json(hits: "list[Hit]") -> None:
+    for hit in hits:
+        print(dumps({"score": round(hit.score, 4), "name": hit.entry.name, "text": hit.entry.text}))
 
 
 def print_hits(hits: "list[Hit]", console: Console) -> None:
