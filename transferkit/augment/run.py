@@ -16,7 +16,7 @@ from transferkit import __version__
 from transferkit.augment.candidates import Candidate, Maker, Source, Way
 from transferkit.augment.filters import Filters
 from transferkit.augment.pair_file import Block, PairFile, Tally, texts_sha256
-from transferkit.augment.settings import Limits, Setup
+from transferkit.augment.settings import Limits, Setup, check_output, check_ways
 from transferkit.augment.similarity import Similarity, embedder_sha256
 from transferkit.checkpoints.open import open_model
 from transferkit.config.schema import dump_yaml
@@ -65,7 +65,8 @@ def augment_file(
         RunError: no pair is left, or the disk or the device's memory is full; finished blocks are kept.
     """
     setup, limits = setup or Setup(), limits or Limits()
-    _check(out, ways, limits)
+    check_output(out, limits)
+    check_ways([way.name for way in ways])
     source = TextFile.named(texts, column=column)
     settings = _settings(source, ways, setup=setup, limits=limits, limit=limit)
     file = PairFile(out, identity={name: json.dumps(value, sort_keys=True) for name, value in settings.items()})
@@ -119,27 +120,6 @@ def train_set_yaml(out: Path) -> str:
     """The same as lines that go below ``train:`` of a recipe."""
     first, *rest = dump_yaml(train_set(out)).splitlines()
     return "\n".join([f"    - {first}", *(f"      {line}" for line in rest)]) + "\n"
-
-
-def _check(out: Path, ways: Sequence[Way], limits: Limits) -> None:
-    if not ways:
-        raise ConfigError(
-            "augment needs a way to make pairs: --llm MODEL (paraphrases), --forward MODEL --backward MODEL "
-            "(back-translations) or --noise deletion|swap"
-        )
-    names = [way.name for way in ways]
-    if len(set(names)) < len(names):
-        raise ConfigError(f"augment: a way is given twice ({', '.join(names)}); write two files instead")
-    if limits.min_overlap >= limits.max_overlap:
-        raise ConfigError(
-            f"--min-overlap {limits.min_overlap:g}: expected less than --max-overlap ({limits.max_overlap:g}), or "
-            "nothing could pass"
-        )
-    if limits.min_similarity is not None and limits.embedder is None:
-        raise ConfigError("--min-similarity: a cosine needs an embedder; name one with --embedder")
-    if out.suffix.lower() != ".parquet":
-        raise ConfigError(f"--out {out}: expected a file ending in .parquet, got {out.suffix or out.name!r}")
-    check_new_file(out)
 
 
 def _settings(

@@ -17,9 +17,9 @@ from transferkit.decoder.device import usable_device
 from transferkit.errors import ConfigError, RunError
 from transferkit.files.lock import sole_use
 from transferkit.files.text_files import TextFile
-from transferkit.files.vectors.origin import Origin, has_note, note_file, read_origin
-from transferkit.files.vectors.writing import SUFFIXES, VectorFile
-from transferkit.files.writable import check_new_file
+from transferkit.files.vectors.origin import Origin
+from transferkit.files.vectors.output import check_output
+from transferkit.files.vectors.writing import VectorFile
 from transferkit.methods.base import Embedder
 from transferkit.methods.encoding import NotFiniteError, Side, check_finite, check_side
 from transferkit.progress import texts_bar
@@ -70,13 +70,13 @@ def embed_file(
         RunError: the disk or the device's memory is full; what was done is kept.
     """
     place = usable_device(device)
-    _check_output(out, resume=resume)
+    check_output(out, resume=resume)
     source = TextFile.named(texts, column=column)
     there = "" if space is None else read_space(checkpoint, space)[1].old
     made_from = _identity(checkpoint, instruction, side, source) | ({"space": there} if there else {})
     file = VectorFile(out, identity=made_from, again="the same command and --resume")
     with sole_use(out, option="--out"):
-        _check_output(out, resume=resume)  # again, for another process may have ended meanwhile
+        check_output(out, resume=resume)  # again, for another process may have ended meanwhile
         if resume:
             file.resume()
         total = source.count()
@@ -181,27 +181,6 @@ def in_blocks(
             raise NotFiniteError(error.row, name=f"{where}text {text}") from None
         yield block, vectors
         done += len(block)
-
-
-def _check_output(out: Path, *, resume: bool) -> None:
-    if out.suffix.lower() not in SUFFIXES:
-        raise ConfigError(
-            f"--out {out}: expected a file ending in {', '.join(SUFFIXES)}, got {out.suffix or out.name!r}"
-        )
-    check_new_file(out)
-    if has_note(out) and (beside := note_file(out)).exists():
-        try:
-            read_origin(out, where=str(beside))  # of vectors that are gone: it is written anew
-        except ConfigError:
-            raise ConfigError(
-                f"--out {out}: {beside} is there already, where the file would say what made it; move it away, or "
-                "choose another name"
-            ) from None
-    part = VectorFile(out, identity={}).part
-    if part.exists() and not resume:
-        raise ConfigError(
-            f"--out {out}: an interrupted output lies there ({part.name}); go on with --resume, or remove it"
-        )
 
 
 def _identity(checkpoint: Path, instruction: str | None, side: Side | None, source: TextFile) -> dict[str, str]:

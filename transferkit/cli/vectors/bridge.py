@@ -8,7 +8,12 @@ from rich.console import Console
 
 from transferkit.cli.options import BatchSize, Column, Device, Quiet
 from transferkit.cli.vectors.search import INDEX
+from transferkit.files.vectors.reading import check_vector_file
+from transferkit.files.vectors.writing import SUFFIXES
+from transferkit.files.writable import check_new_file
 from transferkit.progress import say
+from transferkit.request.named import check_texts
+from transferkit.runs.checkpoint_folder import checkpoint_folder
 
 if TYPE_CHECKING:
     from transferkit.bridge.build import Bridge
@@ -43,6 +48,15 @@ def bridge(
     """
     import json as json_module
 
+    if old.suffix.lower() not in SUFFIXES or old.is_dir():
+        checkpoint_folder(old)
+    elif not old.is_file():
+        check_vector_file(old, where=str(old))
+    checkpoint_folder(new)
+    if texts is not None:
+        check_texts(texts, column=column)
+    if to is not None:
+        check_new_file(to, option="--to")
     from transferkit.bridge.build import build_bridge
 
     console = Console(stderr=True, quiet=quiet)

@@ -7,7 +7,10 @@ import typer
 from rich.console import Console
 
 from transferkit.cli.options import Backbone, BatchSize, Column, Device, Instruction, Quiet, Space, Texts
+from transferkit.files.vectors.output import check_output
 from transferkit.progress import say
+from transferkit.request.named import check_decoder, check_texts
+from transferkit.runs.checkpoint_folder import checkpoint_folder
 
 Side = Literal["query", "document"]
 
@@ -33,6 +36,11 @@ def embed(
 
     Example: transferkit embed runs/adapt-... questions.txt --out questions.npy
     """
+    check_output(out, resume=resume)
+    check_texts(texts, column=column)
+    checkpoint_folder(checkpoint)
+    if backbone is not None:
+        check_decoder(backbone)
     from transferkit.embed.files import embed_file
 
     console = Console(stderr=True, quiet=quiet)
