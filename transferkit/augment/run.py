@@ -10,7 +10,6 @@ from typing import Any
 
 import torch
 from rich.console import Console
-from rich.progress import Progress, TaskID
 
 from transferkit import __version__
 from transferkit.augment.candidates import Candidate, Maker, Source, Way
@@ -24,7 +23,7 @@ from transferkit.errors import ConfigError, RunError
 from transferkit.files.lock import sole_use
 from transferkit.files.text_files import TextFile
 from transferkit.files.writable import check_new_file
-from transferkit.progress import texts_bar
+from transferkit.progress import Work
 
 BATCHES_PER_BLOCK = 16  # texts that are read, sorted by length, augmented and saved together
 
@@ -57,7 +56,7 @@ def augment_file(
         limits: what candidates must keep to.
         column: holds the text, in files with columns.
         limit: use only the first texts.
-        console: for progress, shown in a terminal alone.
+        console: for progress.
 
     Raises:
         ConfigError: wrong input, an output that exists or that another process writes, or blocks that were begun with
@@ -177,13 +176,12 @@ def _fill(
 ) -> None:
     """Append the pairs of every block, with progress out of ``total`` texts."""
     try:
-        with texts_bar(console) as bar:
-            done = file.tally().texts
-            task = bar.add_task(file.out.name, total=total, completed=done)
+        done = file.tally().texts
+        with Work(console, file.out.name, total=total, done=done, counts=False) as work:
             for block in blocks:
-                _append(file, block, makers, filters, setup=setup, advance=_advancer(bar, task, makers))
+                _append(file, block, makers, filters, setup=setup, advance=_advancer(work, makers))
                 done += len(block)
-                bar.update(task, completed=done)
+                work.update(done)
     except KeyboardInterrupt:
         raise KeyboardInterrupt(
             f"interrupted; {file.rows} pairs are kept, the same command goes on where this one stopped"
@@ -225,10 +223,10 @@ def _append(
     file.append([candidate for candidate, reason in judged if reason is None], block)
 
 
-def _advancer(bar: Progress, task: TaskID, makers: Sequence[Maker]) -> Callable[[], None]:
-    """Moves the bar by a candidate's share of a text: a block may take minutes."""
+def _advancer(work: Work, makers: Sequence[Maker]) -> Callable[[], None]:
+    """Counts a candidate's share of a text: a block may take minutes."""
     share = 1 / sum(maker.per_text for maker in makers)
-    return lambda: bar.advance(task, share)
+    return lambda: work.advance(share)
 
 
 def _reasons(tally: Tally) -> str:

@@ -55,7 +55,9 @@ def find_decoder(model: str, *, template: str | None = None, pooling: str | None
     """
     spec = resolve(model)
     own_template, own_pooling = without_soft_tokens(spec.template, spec.pooling)
-    chosen = parse(FrozenReading, {"template": template or own_template, "pooling": pooling or own_pooling}, where=model)
+    chosen = parse(
+        FrozenReading, {"template": template or own_template, "pooling": pooling or own_pooling}, where=model
+    )
     return FoundDecoder(spec, chosen.template, chosen.pooling)
 
 

@@ -73,8 +73,8 @@ def attention(
     if out is not None:
         check_writable(out, option="--out")
     _check_model(model, template, pooling)
-    words = english_stop_words() if stop_words is None else read_stop_words(stop_words)
     rows = [text] if text is not None else _texts_of(texts or "", column=column)
+    words = english_stop_words() if stop_words is None else read_stop_words(stop_words)
     from transferkit.attention.report import measure
     from transferkit.checkpoints.instructions import warn_of_instruction
     from transferkit.checkpoints.open import open_model

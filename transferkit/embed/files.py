@@ -22,7 +22,7 @@ from transferkit.files.vectors.output import check_output
 from transferkit.files.vectors.writing import VectorFile
 from transferkit.methods.base import Embedder
 from transferkit.methods.encoding import NotFiniteError, Side, check_finite, check_side
-from transferkit.progress import texts_bar
+from transferkit.progress import Work
 from transferkit.runs.checkpoint_folder import embedder_digest
 
 BATCHES_PER_BLOCK = 16  # texts read, sorted by length, embedded and saved together; a kill loses one block at most
@@ -110,10 +110,9 @@ def origin_of(embedder: Embedder, checkpoint: Path, *, side: Side, instruction: 
 
 def _write(file: VectorFile, blocks: Iterator[int], *, total: int | None, console: Console) -> None:
     try:
-        with texts_bar(console) as bar:
-            task = bar.add_task(file.out.name, total=total, completed=file.rows)
-            for rows in blocks:
-                bar.update(task, completed=rows)
+        with Work(console, file.out.name, total=total, done=file.rows):
+            for _ in blocks:
+                pass
     except KeyboardInterrupt:
         raise KeyboardInterrupt(f"interrupted; {file.rows} vectors are kept, go on with {file.again}") from None
 

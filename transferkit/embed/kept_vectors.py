@@ -74,6 +74,7 @@ class KeptIndex(Nearest):
         kept: of texts that are to be found.
         instruction: as for :class:`transferkit.embed.search.Nearest`.
         space: the same; then the vectors are those of the older embedder, or in its space.
+        device: the same.
         console: for a warning where an instruction is missing or not read, or where nothing says what made the vectors.
 
     Raises:
@@ -87,9 +88,10 @@ class KeptIndex(Nearest):
         *,
         instruction: str | None = None,
         space: Path | None = None,
+        device: str | None = None,
         console: Console,
     ) -> None:
-        super().__init__(checkpoint, kept.entries, instruction=instruction, space=space)
+        super().__init__(checkpoint, kept.entries, instruction=instruction, space=space, device=device)
         self._check(checkpoint, kept, None if space is None else read_space(checkpoint, space)[1])
         self.vectors = kept.vectors
         warn_of_instruction(self.embedder, instruction, console, side="query")

@@ -1,8 +1,9 @@
 """A question -> the nearest of many texts. Their vectors are made once and kept; each question reads all of them."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from rich.console import Console
@@ -11,7 +12,9 @@ from transferkit.checkpoints.checkpoint import load
 from transferkit.checkpoints.instructions import warn_of_instruction
 from transferkit.data.installed_docs import kept_docs
 from transferkit.decoder.device import usable_device
+from transferkit.embed.entries import other_columns
 from transferkit.embed.once import kept_vectors, written
+from transferkit.embed.standing_out import limit
 from transferkit.errors import ConfigError, did_you_mean
 from transferkit.files.text_files import TextFile
 from transferkit.files.vectors.writing import Vectors
@@ -20,19 +23,28 @@ from transferkit.methods.base import Embedder
 
 @dataclass(frozen=True)
 class Entry:
-    """Something that can be found: what is shown as its name and text, and what is embedded."""
+    """Something that can be found: what is shown as its name and text, and what is embedded.
+
+    ``columns``: what else its row holds.
+    """
 
     name: str
     text: str
     embedded: str
+    columns: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Hit:
-    """An entry and its cosine with the question."""
+    """An entry and its cosine with the question.
+
+    ``stands_out``: whether that is above what unrelated texts reach (:mod:`transferkit.embed.standing_out`); None
+    where there are too few to tell.
+    """
 
     score: float
     entry: Entry
+    stands_out: bool | None = None
 
 
 def docstring_entries(folder: Path, *, packages: Sequence[str] = ()) -> list[Entry]:
@@ -63,8 +75,10 @@ def file_entries(texts: str, *, column: str) -> list[Entry]:
     Raises:
         ConfigError: see :class:`transferkit.files.text_files.TextFile`.
     """
-    rows = enumerate(TextFile.named(texts, column=column), start=1)
-    return [Entry(f"row {number}", text, text) for number, text in rows]
+    found = list(TextFile.named(texts, column=column))
+    others = other_columns(texts, column=column) or [{}] * len(found)
+    rows = enumerate(zip(found, others, strict=True), start=1)
+    return [Entry(f"row {number}", text, text, columns) for number, (text, columns) in rows]
 
 
 class Nearest:
@@ -79,6 +93,7 @@ class Nearest:
         instruction: of questions; None: the checkpoint's, where it was trained with one alone. Texts are read with
             what the checkpoint read documents with beside such questions.
         space: an older embedder, whose vectors are searched by way of the map that `bridge` made.
+        device: default CUDA where there is one.
 
     Raises:
         ConfigError: no checkpoint there, or no entries.
@@ -87,12 +102,18 @@ class Nearest:
     vectors: Vectors
 
     def __init__(
-        self, checkpoint: Path, entries: Sequence[Entry], *, instruction: str | None, space: Path | None = None
+        self,
+        checkpoint: Path,
+        entries: Sequence[Entry],
+        *,
+        instruction: str | None,
+        space: Path | None = None,
+        device: str | None = None,
     ) -> None:
         if not entries:
             raise ConfigError("search: there are no texts to search; give a file with at least one")
         self.entries = entries
-        self.embedder: Embedder = load(checkpoint, device=usable_device(None), space=space)
+        self.embedder: Embedder = load(checkpoint, device=usable_device(device), space=space)
         self.instruction = self.embedder.usual_instruction() if instruction is None else instruction
         self.of_texts = self.embedder.document_instruction(self.instruction)
 
@@ -101,7 +122,9 @@ class Nearest:
         vector = self.embedder.encode([question], instruction=self.instruction)[0]
         scores = self.vectors @ vector
         order = np.argsort(-scores, kind="stable")[:top]
-        return [Hit(float(scores[i]), self.entries[i]) for i in order]
+        needed = limit(scores)
+        marks = [None if needed is None else bool(scores[i] > needed) for i in order]
+        return [Hit(float(scores[i]), self.entries[i], mark) for i, mark in zip(order, marks, strict=True)]
 
 
 class Index(Nearest):
@@ -114,6 +137,7 @@ class Index(Nearest):
             another file, so nothing stale is ever served.
         instruction: as for :class:`Nearest`.
         batch_size: texts a forward pass.
+        device: as for :class:`Nearest`.
         again: what one gives to go on after an interruption, for messages.
         console: for progress, and for a warning where an instruction is missing or not read.
 
@@ -131,10 +155,11 @@ class Index(Nearest):
         folder: Path,
         instruction: str | None = None,
         batch_size: int = 64,
+        device: str | None = None,
         again: str = "the same command",
         console: Console,
     ) -> None:
-        super().__init__(checkpoint, entries, instruction=instruction)
+        super().__init__(checkpoint, entries, instruction=instruction, device=device)
         with written(folder):  # nothing is said before what can be wrong with the input
             warn_of_instruction(self.embedder, instruction, console, side="query")
         self.vectors = kept_vectors(

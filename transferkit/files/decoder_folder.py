@@ -9,14 +9,15 @@ from transferkit.errors import ConfigError
 from transferkit.files.encoder_folder import is_encoder
 
 # Model types of transformers whose texts see what comes after a token too, unless their config says is_decoder.
-BOTH_WAYS = frozenset(
+_BOTH_WAYS = (
     "albert align altclip bert big_bird bros camembert canine chinese_clip clip clip_text_model convbert data2vec-text "
     "deberta deberta-v2 distilbert dpr electra ernie esm esmc eurobert flaubert fnet funnel gte ibert "
     "jina_embeddings_v3 layoutlm layoutlmv2 layoutlmv3 lilt longformer luke markuplm megatron-bert metaclip_2 "
     "mobilebert modernbert modernvbert mpnet mra neomme nomic_bert nystromformer perceiver reformer rembert roberta "
     "roberta-prelayernorm roc_bert roformer siglip siglip2 siglip_text_model splinter squeezebert t5gemma2_encoder "
-    "tapas tipsv2 tipsv2_text_model ultrabert ultravbert visual_bert xlm xlm-roberta xlm-roberta-xl xmod yoso".split()
+    "tapas tipsv2 tipsv2_text_model ultrabert ultravbert visual_bert xlm xlm-roberta xlm-roberta-xl xmod yoso"
 )
+BOTH_WAYS = frozenset(_BOTH_WAYS.split())
 _OF_PICTURES_AND_SOUND = ("image_size", "patch_size", "num_mel_bins", "num_channels")
 _EXPECTED = "expected a decoder, such as those of `transferkit backbones list`"
 

@@ -15,6 +15,7 @@ from transferkit.decoder.text_states import TextStateMemory
 from transferkit.decoder.tokens import cut_in_words
 from transferkit.errors import ConfigError, CutTextWarning, RunError
 from transferkit.methods.described import Described
+from transferkit.progress import texts_read
 from transferkit.readout.readout import Readout
 
 Side = Literal["query", "document"]  # of a training set: the anchors, or what belongs to them
@@ -175,6 +176,7 @@ class Encoding(Described):
             if result is None:
                 result = torch.empty(len(texts), vectors.shape[1])
             result[chosen] = vectors
+            texts_read(len(chosen))
         return torch.zeros(0, self.readout.takes) if result is None else result
 
     @property

@@ -12,8 +12,9 @@ from transferkit.files.builtin import BUNDLED
 from transferkit.files.decoder_folder import check_is_decoder
 from transferkit.files.encoder_folder import check_encoder, is_encoder
 from transferkit.files.text_files import TextFile
-from transferkit.runs.checkpoint_folder import checkpoint_folder, is_checkpoint
-
+from transferkit.files.vectors.reading import check_vector_file
+from transferkit.files.vectors.writing import SUFFIXES
+from transferkit.runs.checkpoint_folder import MAP, checkpoint_folder, is_checkpoint
 
 _WHO_TEACHES = (
     "; a teacher is a run or checkpoint, a decoder or a folder of sentence-transformers, and teacher.vectors takes a "
@@ -131,3 +132,15 @@ def check_folder(folder: Path, *, option: str) -> None:
     if not folder.is_dir():
         what = "is a file, expected a folder" if folder.exists() else "no such folder"
         raise ConfigError(f"{option} {folder}: {what}")
+
+
+def check_embedder(old: Path) -> None:
+    """Refuse what is no checkpoint, no run folder, no map that `bridge` made and no file of vectors.
+
+    Raises:
+        ConfigError: says which.
+    """
+    if old.suffix.lower() in SUFFIXES and not old.is_dir():
+        check_vector_file(old, where=str(old))
+    elif not (old / MAP).is_file():
+        checkpoint_folder(old)

@@ -11,7 +11,7 @@ from transferkit.config.specs import declared_spec
 from transferkit.errors import ConfigError
 from transferkit.files.builtin import BUNDLED
 from transferkit.files.encoder_folder import is_encoder
-from transferkit.files.tables import PLAIN_COLUMN, STREAMED
+from transferkit.files.tables import PLAIN, PLAIN_COLUMN, STREAMED, no_column
 from transferkit.files.vectors.writing import SUFFIXES
 from transferkit.request.columns import OPTION, find_columns
 from transferkit.request.named import check_decoder, check_named, check_source, check_texts
@@ -141,7 +141,9 @@ def _recipe_of_family(task: Task, target: str | None) -> str:
 
 def _texts_alone(file: Path, column: str | None) -> list[str]:
     """Data of one file of texts: what is trained on, and a part that is held out of it."""
-    if file.suffix.lower() in STREAMED and file.is_file():
+    if file.suffix.lower() == PLAIN and column not in (None, PLAIN_COLUMN):
+        raise no_column(f"--unlabelled {file}", str(column), [PLAIN_COLUMN], way_out="; a text file has this one alone")
+    if file.suffix.lower() in STREAMED and file.is_file():  # what else is wrong with it is told with its set
         check_texts(str(file), column=column or PLAIN_COLUMN)
     one = {"name": "unlabelled", "kind": "texts", "path": str(file.resolve())}
     columns = {} if column is None else {"columns": {"text": column}}

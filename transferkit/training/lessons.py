@@ -16,7 +16,7 @@ from transferkit.progress import Progress
 from transferkit.training.distributed import world
 from transferkit.training.teacher import Teacher
 
-_BATCHES_A_BLOCK = 16  # read between two signs of progress
+_BATCHES_A_BLOCK = 16  # sorted by length and read together
 
 Pair = tuple[str, str]  # a text and its instruction
 
@@ -79,14 +79,13 @@ def teach(
     rank, processes = world()
     pairs = lesson_texts(recipe, data, rank=rank, processes=processes)
     dev_pairs = [list(zip(dev.texts, dev.instructions, strict=True)) for dev in dev_sets if dev.kind == "texts"]
-    reading = _Reading(teacher, progress, batch_size=recipe.eval.batch_size)
-    reading.total = len(pairs) + sum(map(len, dev_pairs))
-    started = perf_counter()
-    rows = reading.vectors(pairs)
-    seconds = perf_counter() - started
-    golds = iter([reading.vectors(one) for one in dev_pairs])
+    total, started = len(pairs) + sum(map(len, dev_pairs)), perf_counter()
+    with progress.reading("the teacher reads", total):
+        rows = _vectors(teacher, pairs, batch_size=recipe.eval.batch_size)
+        seconds = perf_counter() - started
+        golds = iter([_vectors(teacher, one, batch_size=recipe.eval.batch_size) for one in dev_pairs])
     scored = [dev.taught(next(golds)) if dev.kind == "texts" else dev for dev in dev_sets]
-    progress.taught(teacher.name, reading.done, perf_counter() - started)
+    progress.taught(teacher.name, total, perf_counter() - started)
     if not recipe.facts.learns:
         return None, scored
     lessons = Lessons(
@@ -100,26 +99,15 @@ def teach(
     return lessons, scored
 
 
-class _Reading:
-    """The teacher at work, block by block."""
-
-    def __init__(self, teacher: Teacher, progress: Progress, *, batch_size: int) -> None:
-        self.teacher = teacher
-        self.progress = progress
-        self.batch_size = batch_size
-        self.total = self.done = 0
-
-    def vectors(self, pairs: Sequence[Pair]) -> np.ndarray:
-        """(n, d_t) fp32; (0, 0) of nothing."""
-        parts = []
-        size = _BATCHES_A_BLOCK * self.batch_size
-        for start in range(0, len(pairs), size):
-            block = pairs[start : start + size]
-            texts, instructions = [text for text, _ in block], [task for _, task in block]
-            parts.append(self.teacher.vectors(texts, instructions, batch_size=self.batch_size))
-            self.done += len(block)
-            self.progress.reading(self.done, self.total)
-        return np.concatenate(parts) if parts else np.zeros((0, 0), dtype=np.float32)
+def _vectors(teacher: Teacher, pairs: Sequence[Pair], *, batch_size: int) -> np.ndarray:
+    """(n, d_t) fp32, read block by block; (0, 0) of nothing."""
+    parts = []
+    size = _BATCHES_A_BLOCK * batch_size
+    for start in range(0, len(pairs), size):
+        block = pairs[start : start + size]
+        texts, instructions = [text for text, _ in block], [task for _, task in block]
+        parts.append(teacher.vectors(texts, instructions, batch_size=batch_size))
+    return np.concatenate(parts) if parts else np.zeros((0, 0), dtype=np.float32)
 
 
 def _weight(batch: Batch, beside_pairs: float) -> float:

@@ -8,11 +8,9 @@ from rich.console import Console
 
 from transferkit.cli.options import BatchSize, Column, Device, Quiet
 from transferkit.cli.vectors.search import INDEX
-from transferkit.files.vectors.reading import check_vector_file
-from transferkit.files.vectors.writing import SUFFIXES
 from transferkit.files.writable import check_new_file
 from transferkit.progress import say
-from transferkit.request.named import check_texts
+from transferkit.request.named import check_embedder, check_texts
 from transferkit.runs.checkpoint_folder import checkpoint_folder
 
 if TYPE_CHECKING:
@@ -48,10 +46,7 @@ def bridge(
     """
     import json as json_module
 
-    if old.suffix.lower() not in SUFFIXES or old.is_dir():
-        checkpoint_folder(old)
-    elif not old.is_file():
-        check_vector_file(old, where=str(old))
+    check_embedder(old)
     checkpoint_folder(new)
     if texts is not None:
         check_texts(texts, column=column)

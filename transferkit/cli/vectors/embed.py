@@ -9,7 +9,7 @@ from rich.console import Console
 from transferkit.cli.options import Backbone, BatchSize, Column, Device, Instruction, Quiet, Space, Texts
 from transferkit.files.vectors.output import check_output
 from transferkit.progress import say
-from transferkit.request.named import check_decoder, check_texts
+from transferkit.request.named import check_decoder, check_embedder, check_texts
 from transferkit.runs.checkpoint_folder import checkpoint_folder
 
 Side = Literal["query", "document"]
@@ -39,6 +39,8 @@ def embed(
     check_output(out, resume=resume)
     check_texts(texts, column=column)
     checkpoint_folder(checkpoint)
+    if space is not None:
+        check_embedder(space)
     if backbone is not None:
         check_decoder(backbone)
     from transferkit.embed.files import embed_file
