@@ -176,7 +176,7 @@ class Progress:
         """One optimizer step is done of so many as the run is expected to take."""
         if not self.begun:  # what comes before the first step says nothing of how long one takes
             self.begun = True
-            self.steps.begin(step - 1)
+            self.steps.begin(step)
         self.steps.update(step, total=of, note=f"loss {loss:.3f} · {tokens_per_second:,.0f} tokens/s")
 
     def reading(self, doing: str, texts: int | None) -> Work:

@@ -376,7 +376,7 @@ CASES = {
     ),
     "search with an index below a file": Case(
         "search cat --checkpoint $SOURCE --texts a.txt --index a.txt/index",
-        ("a.txt/index: the index cannot be written there", "choose another folder"),
+        ("a.txt/index: cannot write there", "choose another with --index"),
         spoil.write("a.txt", "a\n"),
     ),
     "study that is not there": Case("study none.yaml", ("none.yaml: no such file; check its name and folder",)),
@@ -440,7 +440,7 @@ CASES = {
     "probe what has no width": Case(
         "backbones probe ./model",
         ("./model: its config names no hidden_size, so it is no decoder",),
-        spoil.write("model/config.json", '{"model_type": "perceiver"}'),
+        spoil.write("model/config.json", '{"model_type": "segformer"}'),
     ),
     "new recipes for an unknown backbone": Case(
         "recipes new --family other --backbone qwen3-0.6 --to to", ("unknown backbone 'qwen3-0.6'", "'qwen3-0.6b'")

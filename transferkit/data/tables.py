@@ -41,12 +41,16 @@ def local_source(set_key: str, path: str, data_dir: Path | None) -> Source:
 
 
 def check_file(source: Source) -> None:
-    """Refuse a local table that is not there.
+    """Refuse a local table of another kind, or that is not there.
 
     Raises:
-        ConfigError: says where it was looked for.
+        ConfigError: says which, and where it was looked for.
     """
     path = source.path
+    if path is not None and path.suffix.lower() not in (*SUFFIXES, PLAIN):
+        raise ConfigError(
+            f"{source}: expected a file ending in {', '.join((*SUFFIXES, PLAIN))}, got {path.suffix or path.name!r}"
+        )
     if path is None or path.is_file():
         return
     what = "is a folder, expected a file" if path.is_dir() else "no such file"
@@ -191,10 +195,6 @@ def _read(source: Source, columns: set[str], limit: int | None) -> tuple[list[st
 
 
 def _read_local(source: Source, path: Path, columns: set[str]) -> tuple[list[str], Columns]:
-    if path.suffix.lower() not in (*SUFFIXES, PLAIN):
-        raise ConfigError(
-            f"{source}: expected a file ending in {', '.join((*SUFFIXES, PLAIN))}, got {path.suffix or path.name!r}"
-        )
     check_file(source)
     return read_table(path, columns, where=str(source))
 

@@ -61,7 +61,8 @@ def cannot_teach(model: str, error: ConfigError) -> ConfigError:
 
 def _check_teacher(section: TeacherSection, data_dir: Path | None) -> None:
     if section.vectors is not None:
-        check_file(local_source("teacher.vectors", section.vectors, data_dir))
+        path = (data_dir or Path()) / section.vectors
+        check_vector_file(path, where=f"teacher.vectors: {path}")
     if section.model is not None:
         try:
             check_model(section.model)

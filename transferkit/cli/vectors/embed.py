@@ -37,8 +37,8 @@ def embed(
     Example: transferkit embed runs/adapt-... questions.txt --out questions.npy
     """
     check_output(out, resume=resume)
-    check_texts(texts, column=column)
     checkpoint_folder(checkpoint)
+    check_texts(texts, column=column)
     if space is not None:
         check_embedder(space)
     if backbone is not None:
