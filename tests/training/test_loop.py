@@ -733,7 +733,7 @@ def test_the_end_of_training_says_which_step_is_kept(
 )
 def test_only_where_training_changed_nothing_it_is_said(step: int, line: str) -> None:
     console = Console(file=StringIO(), width=40)
-    Progress(console, steps=50, title="x", live=False).kept(step, 58.26, steps=50)
+    Progress(console, steps=50, title="x").kept(step, 58.26, steps=50)
     assert isinstance(console.file, StringIO)
     assert console.file.getvalue() == f"{line}\n"
 

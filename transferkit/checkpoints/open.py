@@ -1,16 +1,13 @@
 """What a user may call a model: a checkpoint, a run folder, a ready-made encoder or a plain decoder -> an embedder."""
 
 from dataclasses import dataclass
-from typing import Annotated
 
 import torch
-from pydantic import AfterValidator
 
 from transferkit.checkpoints.checkpoint import load
-from transferkit.config.poolings import FrozenPooling, Pooling, without_soft_tokens
-from transferkit.config.schema import Strict, parse
+from transferkit.config.poolings import FrozenReading, Pooling, without_soft_tokens
+from transferkit.config.schema import parse
 from transferkit.config.specs import BackboneSpec, Quantization
-from transferkit.config.template import frozen_template
 from transferkit.decoder.decoder import Decoder
 from transferkit.decoder.probe import resolve
 from transferkit.decoder.reader import Reader
@@ -20,11 +17,6 @@ from transferkit.methods.base import Embedder
 from transferkit.methods.encoder import EncoderEmbedder
 from transferkit.methods.frozen import FrozenEmbedder
 from transferkit.runs.checkpoint_folder import is_checkpoint
-
-
-class _Reading(Strict):
-    template: Annotated[str, AfterValidator(frozen_template)]
-    pooling: FrozenPooling
 
 
 @dataclass(frozen=True)
@@ -63,7 +55,9 @@ def find_decoder(model: str, *, template: str | None = None, pooling: str | None
     """
     spec = resolve(model)
     own_template, own_pooling = without_soft_tokens(spec.template, spec.pooling)
-    chosen = parse(_Reading, {"template": template or own_template, "pooling": pooling or own_pooling}, where=model)
+    chosen = parse(
+        FrozenReading, {"template": template or own_template, "pooling": pooling or own_pooling}, where=model
+    )
     return FoundDecoder(spec, chosen.template, chosen.pooling)
 
 

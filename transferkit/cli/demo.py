@@ -68,20 +68,25 @@ def demo(
         )
     if offline and decoder is not None:
         raise ConfigError(f"--offline takes a bundled decoder, --decoder names {decoder}; leave one of them away")
-    from transferkit.cli.study import taken_up_again
     from transferkit.cli.vectors.search import INDEX
-    from transferkit.convergence import compare, tables
-    from transferkit.convergence.report import write_comparison
     from transferkit.files.writable import check_writable
-    from transferkit.report.raw import json_text
-    from transferkit.report.terminal import rich_table
-    from transferkit.study.demo import RUNS, adapted, planned_runs, run_demo, summary
-    from transferkit.training.distributed import is_main
+    from transferkit.request.named import check_decoder
+    from transferkit.study.demo import RUNS
 
-    console, out = Console(stderr=True), Console(stderr=json)
     index = INDEX if runs == RUNS else runs / "search"
     for folder in (runs, index):  # before the runs, which take minutes
         check_writable(folder)
+    if decoder is not None:
+        check_decoder(decoder)
+    from transferkit.cli.study import taken_up_again
+    from transferkit.convergence import compare, tables
+    from transferkit.convergence.report import write_comparison
+    from transferkit.report.raw import json_text
+    from transferkit.report.terminal import rich_table
+    from transferkit.study.demo import adapted, planned_runs, run_demo, summary
+    from transferkit.training.distributed import is_main
+
+    console, out = Console(stderr=True), Console(stderr=json)
     planned = planned_runs(runs, decoder=None if offline else decoder or _brought(console), train=train)
     with taken_up_again(console):
         comparison = compare(run_demo(planned, data_dir=data_dir, console=console))

@@ -29,6 +29,7 @@ from transferkit.cli.evaluate_options import (
 from transferkit.cli.options import Backbone, BatchSize, Device, Quiet, Readout
 from transferkit.errors import ConfigError, RunError
 from transferkit.progress import say, warn
+from transferkit.request.named import check_folder, check_model
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -78,7 +79,7 @@ def evaluate(
     Example: transferkit evaluate runs/lora-... my-backbone --template plain --template prompteol --tasks-from my-data
     """
     _check_can_run(out, dry_run=dry_run, json=json)
-    from transferkit.evaluation.readings import parse_reading
+    from transferkit.evaluation.readings import TFIDF, parse_reading
 
     reading = parse_reading(
         template=template or [],
@@ -91,6 +92,9 @@ def evaluate(
         layers=layers,
         readout=readout,
     )
+    for model in models:
+        if model != TFIDF:
+            check_model(model)
     console = Console(stderr=True, quiet=quiet)
     chosen = _tasks(tasks, benchmark, tasks_from, console)
     found = _models(models, reading, instruction or [], chosen, device, backbone, prompting_alone=prompting_alone)
@@ -148,6 +152,8 @@ def _tasks(names: str | None, benchmark: str | None, folder: Path | None, consol
         raise ConfigError("evaluate needs tasks: --tasks A,B or --benchmark NAME or --tasks-from DIR")
     if wanted is not None and len(set(wanted)) < len(wanted):
         raise ConfigError(f"--tasks {names}: a task stands twice; give every one once")
+    if folder is not None:
+        check_folder(folder, option="--tasks-from")
     from transferkit.evaluation.tasks import benchmark_tasks, local_tasks, named_tasks, other_folders
 
     if folder is not None:

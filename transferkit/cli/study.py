@@ -48,15 +48,20 @@ def study(
     if list_:
         _list(planned, json=json)
         return
+    from transferkit.files.writable import check_writable
+    from transferkit.request.named import check_named
+
+    if out is not None:
+        check_writable(out, option="--out")  # before the runs, which take hours
+    for one in planned:
+        if state_of(one.folder) is None:
+            check_named(one.recipe, data_dir=data_dir)
     from transferkit.convergence import compare
     from transferkit.convergence.report import write_comparison
-    from transferkit.files.writable import check_writable
     from transferkit.study.run import run_all
     from transferkit.training.distributed import is_main
 
     console = Console(stderr=True)
-    if out is not None:
-        check_writable(out, option="--out")  # before the runs, which take hours
     with taken_up_again(console):
         run_all(planned, data_dir=data_dir, console=console, whole=everything, records=records)
     if not is_main():

@@ -19,13 +19,13 @@ from transferkit.errors import ConfigError, RunError
 from transferkit.files.lock import sole_use
 from transferkit.files.text_files import TextFile
 from transferkit.files.vectors.finite import NotFiniteError, check_finite
-from transferkit.files.vectors.origin import Origin, has_note, note_file, read_origin
+from transferkit.files.vectors.origin import Origin
+from transferkit.files.vectors.output import check_output
 from transferkit.files.vectors.precision import Precision, check_precision, check_truncation
-from transferkit.files.vectors.writing import SUFFIXES, VectorFile
-from transferkit.files.writable import check_new_file
+from transferkit.files.vectors.writing import VectorFile
 from transferkit.methods.base import Embedder
 from transferkit.methods.described import Side, check_side
-from transferkit.progress import texts_bar, warn
+from transferkit.progress import Work, warn
 from transferkit.runs.checkpoint_folder import embedder_digest
 
 _CLIPPED = 0.01  # share of numbers from which on it is said
@@ -74,13 +74,13 @@ def embed_file(
     """
     check_precision(precision, where="--precision")
     opening["device"] = usable_device(opening.get("device"))
-    _check_output(out, resume=resume)
+    check_output(out, resume=resume)
     source = TextFile.named(texts, column=column)
     identity = _identity(checkpoint, instruction, side, source, truncate_dim, precision)
     identity |= (differs := what_differs(checkpoint, opening))
     file = VectorFile(out, identity=identity, again="the same command and --resume", precision=precision)
     with sole_use(out, option="--out"):
-        _check_output(out, resume=resume)  # again, for another process may have ended meanwhile
+        check_output(out, resume=resume)  # again, for another process may have ended meanwhile
         if resume:
             file.resume()
         total = source.count()
@@ -134,10 +134,9 @@ def origin_of(embedder: Embedder, checkpoint: Path, *, side: Side, instruction: 
 
 def _write(file: VectorFile, blocks: Iterator[int], *, total: int | None, console: Console) -> None:
     try:
-        with texts_bar(console) as bar:
-            task = bar.add_task(file.out.name, total=total, completed=file.rows)
-            for rows in blocks:
-                bar.update(task, completed=rows)
+        with Work(console, file.out.name, total=total, done=file.rows):
+            for _ in blocks:
+                pass
     except KeyboardInterrupt:
         raise KeyboardInterrupt(f"interrupted; {file.rows} vectors are kept, go on with {file.again}") from None
 
@@ -211,27 +210,6 @@ def in_blocks(
             raise NotFiniteError(error.row, name=f"{where}text {text}") from None
         yield block, vectors
         done += len(block)
-
-
-def _check_output(out: Path, *, resume: bool) -> None:
-    if out.suffix.lower() not in SUFFIXES:
-        raise ConfigError(
-            f"--out {out}: expected a file ending in {', '.join(SUFFIXES)}, got {out.suffix or out.name!r}"
-        )
-    check_new_file(out)
-    if has_note(out) and (beside := note_file(out)).exists():
-        try:
-            read_origin(out, where=str(beside))  # of vectors that are gone: it is written anew
-        except ConfigError:
-            raise ConfigError(
-                f"--out {out}: {beside} is there already, where the file would say what made it; move it away, or "
-                "choose another name"
-            ) from None
-    part = VectorFile(out, identity={}).part
-    if part.exists() and not resume:
-        raise ConfigError(
-            f"--out {out}: an interrupted output lies there ({part.name}); go on with --resume, or remove it"
-        )
 
 
 def _identity(

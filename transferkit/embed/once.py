@@ -19,7 +19,7 @@ from transferkit.files.vectors.writing import VectorFile, Vectors
 from transferkit.files.writable import writing
 from transferkit.methods.base import Embedder
 from transferkit.methods.described import Side
-from transferkit.progress import texts_bar
+from transferkit.progress import Work
 from transferkit.runs.checkpoint_folder import embedder_digest
 
 
@@ -70,10 +70,9 @@ def kept_vectors(
     making = VectorFile(file, identity={"texts": file.stem}, again=again)
     with written(folder), sole_use(file, option="--index"):
         making.resume()
-        with texts_bar(console) as bar:
-            task = bar.add_task("reading the texts", total=len(texts), completed=making.rows)
-            for rows in embed_blocks(embedder, texts, making, instruction=instruction, batch_size=batch_size):
-                bar.update(task, completed=rows)
+        with Work(console, "reading the texts", total=len(texts), done=making.rows):
+            for _ in embed_blocks(embedder, texts, making, instruction=instruction, batch_size=batch_size):
+                pass
         say_cut(embedder, console)
         making.finish(origin)
     made: Vectors = np.load(file, mmap_mode="r")

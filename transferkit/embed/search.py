@@ -1,9 +1,9 @@
 """A question -> the nearest of many texts. Their vectors are made once and kept; each question reads all of them."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Unpack
+from typing import Any, Unpack
 
 import numpy as np
 from rich.console import Console
@@ -13,7 +13,9 @@ from transferkit.checkpoints.instructions import warn_of_instruction
 from transferkit.checkpoints.opening import Opening, what_differs
 from transferkit.data.installed_docs import kept_docs
 from transferkit.decoder.device import usable_device
+from transferkit.embed.entries import other_columns
 from transferkit.embed.once import kept_vectors, written
+from transferkit.embed.standing_out import limit
 from transferkit.errors import ConfigError, did_you_mean
 from transferkit.files.text_files import TextFile
 from transferkit.files.vectors.precision import Stored, Vectors
@@ -22,19 +24,28 @@ from transferkit.methods.base import Embedder
 
 @dataclass(frozen=True)
 class Entry:
-    """Something that can be found: what is shown as its name and text, and what is embedded."""
+    """Something that can be found: what is shown as its name and text, and what is embedded.
+
+    ``columns``: what else its row holds.
+    """
 
     name: str
     text: str
     embedded: str
+    columns: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Hit:
-    """An entry and its cosine with the question."""
+    """An entry and its cosine with the question.
+
+    ``stands_out``: whether that is above what unrelated texts reach (:mod:`transferkit.embed.standing_out`); None
+    where there are too few to tell.
+    """
 
     score: float
     entry: Entry
+    stands_out: bool | None = None
 
 
 def docstring_entries(folder: Path, *, packages: Sequence[str] = ()) -> list[Entry]:
@@ -65,8 +76,10 @@ def file_entries(texts: str, *, column: str) -> list[Entry]:
     Raises:
         ConfigError: see :class:`transferkit.files.text_files.TextFile`.
     """
-    rows = enumerate(TextFile.named(texts, column=column), start=1)
-    return [Entry(f"row {number}", text, text) for number, text in rows]
+    found = list(TextFile.named(texts, column=column))
+    others = other_columns(texts, column=column) or [{}] * len(found)
+    rows = enumerate(zip(found, others, strict=True), start=1)
+    return [Entry(f"row {number}", text, text, columns) for number, (text, columns) in rows]
 
 
 class Nearest:
@@ -106,7 +119,9 @@ class Nearest:
         cut = None if width == self.embedder.get_embedding_dimension() else width
         scores = self.stored.cosines(self.embedder.encode(question, instruction=self.instruction, truncate_dim=cut))
         order = np.argsort(-scores, kind="stable")[:top]
-        return [Hit(float(scores[i]), self.entries[i]) for i in order]
+        needed = limit(scores)
+        marks = [None if needed is None else bool(scores[i] > needed) for i in order]
+        return [Hit(float(scores[i]), self.entries[i], mark) for i, mark in zip(order, marks, strict=True)]
 
     @property
     def vectors(self) -> Vectors:

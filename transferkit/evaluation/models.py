@@ -17,9 +17,9 @@ from transferkit.errors import ConfigError
 from transferkit.evaluation.encoder import MtebEncoder, TextEncoder
 from transferkit.evaluation.instructions import Instructions
 from transferkit.evaluation.meta import state_sha256
-from transferkit.evaluation.readings import MAX_LENGTH, ReadingOptions, TemplateAndPooling
+from transferkit.evaluation.readings import MAX_LENGTH, TFIDF, ReadingOptions, TemplateAndPooling
 from transferkit.evaluation.shared_pass import SharedPass
-from transferkit.evaluation.tfidf import TFIDF, TfidfEncoder
+from transferkit.evaluation.tfidf import TfidfEncoder
 from transferkit.files.builtin import BUNDLED
 from transferkit.files.encoder_folder import check_encoder, is_encoder
 from transferkit.files.json import read_json

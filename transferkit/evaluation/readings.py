@@ -11,6 +11,7 @@ from transferkit.config.specs import Quantization
 from transferkit.config.template import Template, find_template, list_templates, template_text
 from transferkit.errors import ConfigError, did_you_mean
 
+TFIDF = "tfidf"  # as a model of ``evaluate``
 MAX_LENGTH = 512  # tokens of a text that a frozen backbone reads unless more or fewer are asked for
 _ALL = "all"
 _VALUES = {

@@ -17,8 +17,6 @@ import sentence_transformers  # noqa: F401 - mteb imports it at its first task, 
 from mteb.abstasks import AbsTask, AbsTaskClustering, AbsTaskMultilabelClassification
 from mteb.results.task_result import TaskResult
 from rich.console import Console
-from rich.progress import Progress as Bar
-from rich.progress import TaskID
 
 from transferkit.data.hub import quiet_datasets
 from transferkit.decoder.tokens import cut_in_words
@@ -33,7 +31,7 @@ from transferkit.evaluation.tables.rows import TaskRow
 from transferkit.evaluation.tables.written import write_tables
 from transferkit.files.manifest import sha256_file
 from transferkit.files.writable import disk_refused, refusal, writing
-from transferkit.progress import say, texts_bar, warn
+from transferkit.progress import Work, say, warn
 from transferkit.report.formats import count, percent, score, seconds
 
 # Their subsets draw from one random state one after the other: a part that lies there cannot be gone on from.
@@ -77,8 +75,8 @@ def run_tasks(
                 group.append(encoder)
             seen.add(key)
         for task, encoder in itertools.product(tasks, group):
-            with _quiet_mteb(), columns_in_blocks(), texts_bar(console) as bar:
-                _show_progress(encoder, bar, bar.add_task(task.metadata.name, total=None))
+            with _quiet_mteb(), columns_in_blocks(), _work(console, encoder, task) as work:
+                encoder.on_progress = lambda done, total, shown=work: shown.update(done, total=total)
                 row = _run_task(encoder, task, cache, batch_size, console)
             rows.append(row)
             _say(row, console)
@@ -250,8 +248,9 @@ def _name(encoder: TextEncoder, task: AbsTask) -> dict[str, Any]:
     }
 
 
-def _show_progress(encoder: TextEncoder, bar: Bar, shown: TaskID) -> None:
-    encoder.on_progress = lambda done, total: bar.update(shown, completed=done, total=total)
+def _work(console: Console, encoder: TextEncoder, task: AbsTask) -> Work:
+    """What is read; mteb asks for the vectors of one part of a task after the other."""
+    return Work(console, f"{encoder.name}  {task.metadata.name}", total=None)
 
 
 def _say(row: TaskRow, console: Console) -> None:

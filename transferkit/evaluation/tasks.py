@@ -12,6 +12,7 @@ from mteb.abstasks.task_metadata import TaskMetadata
 from transferkit.errors import ConfigError, did_you_mean
 from transferkit.evaluation.local_sets import KINDS, OPTION, Kind, SetFolder
 from transferkit.evaluation.notes import OWN_PROTOCOL
+from transferkit.request.named import check_folder
 
 _LANGUAGE = "und-Latn"  # mteb wants one; a folder does not say which
 _TAKEN = "model_meta"  # no name of a task
@@ -111,9 +112,7 @@ def _letters(name: str) -> str:
 
 def _find(folder: Path) -> dict[str, Path]:
     """Name -> folder of every set."""
-    if not folder.is_dir():
-        what = "is a file, expected a folder" if folder.exists() else "no such folder"
-        raise ConfigError(f"{OPTION} {folder}: {what}")
+    check_folder(folder, option=OPTION)
     found: dict[str, Path] = {}
     for kind in KINDS:
         for path in sorted((folder / kind).iterdir() if (folder / kind).is_dir() else []):

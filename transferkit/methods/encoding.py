@@ -3,7 +3,8 @@
 import os
 import threading
 import warnings
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
+from contextlib import nullcontext
 from typing import Any, Literal, TypedDict, Unpack, overload
 
 import numpy as np
@@ -19,7 +20,7 @@ from transferkit.files.text_files import listed_texts
 from transferkit.files.vectors.finite import check_finite
 from transferkit.files.vectors.precision import Precision
 from transferkit.methods.described import Described, Side, check_side
-from transferkit.progress import texts_bar
+from transferkit.progress import Work, texts_read
 from transferkit.readout.form import Form, Kind, cosines
 from transferkit.readout.readout import Readout
 
@@ -168,9 +169,8 @@ class Encoding(Described):
         if len(each) != len(texts):
             got = f"{len(each)} instructions for {len(texts)} texts"
             raise ConfigError(f"encode: got {got}; pass one for all, or one for each")
-        with texts_bar(Console(stderr=True), show=show) as bar:
-            task = bar.add_task("encode", total=len(texts))
-            pooled = self.pooled(texts, each, batch_size=batch_size, done=lambda rows: bar.update(task, completed=rows))
+        with Work(Console(stderr=True), "encode", total=len(texts)) if show else nullcontext():
+            pooled = self.pooled(texts, each, batch_size=batch_size)
         vectors = self._finished(pooled, form, readout=readout)
         check_finite(vectors)
         if not self._told_of_cut and (said := cut_in_words(self.cut_texts())):
@@ -230,19 +230,15 @@ class Encoding(Described):
         *,
         batch_size: int,
         memory: TextStateMemory | None = None,
-        done: Callable[[int], None] | None = None,
     ) -> Any:
-        """Pooled vectors (n, d) on the CPU, without gradient, in the order of ``texts``; one thread at a time.
-
-        ``done`` is told after each batch how many texts were read.
-        """
+        """Pooled vectors (n, d) on the CPU, without gradient, in the order of ``texts``; one thread at a time."""
         if os.getpid() != self._process and torch.get_num_threads() > 1:
             raise RunError(
                 "this embedder came to this process by fork, where torch's threads do not run and it would wait for "
                 "them for ever; start workers with spawn, load it in each, or call torch.set_num_threads(1) in them"
             )
         with self._one_at_a_time:
-            return self._pooled(texts, instructions, batch_size, memory, done or (lambda _: None))
+            return self._pooled(texts, instructions, batch_size, memory)
 
     def _pooled(
         self,
@@ -250,7 +246,6 @@ class Encoding(Described):
         instructions: Sequence[str],
         batch_size: int,
         memory: TextStateMemory | None,
-        done: Callable[[int], None],
     ) -> Any:
         order = sorted(range(len(texts)), key=lambda i: len(texts[i]), reverse=True)
         result: Tensor | None = None
@@ -261,7 +256,7 @@ class Encoding(Described):
             if result is None:
                 result = torch.empty(len(texts), vectors.shape[1])
             result[chosen] = vectors
-            done(start + len(chosen))
+            texts_read(len(chosen))
         return torch.zeros(0, self.readout.takes) if result is None else result
 
     @property

@@ -129,7 +129,7 @@ def _recorded(prepared: Prepared, folder: Path, record: dict[str, Any], console:
     console = console if is_main() else Console(quiet=True)
     say(_summary(prepared), console)
     steps = prepared.recipe.optim.steps
-    with Progress(console, steps=steps, title=folder.name, live=console.is_terminal) as progress:
+    with Progress(console, steps=steps, title=folder.name) as progress:
         for warning in record["data"]["warnings"]:
             progress.warn(warning)
         try:
@@ -186,12 +186,14 @@ def _train(prepared: Prepared, folder: Path, progress: Progress) -> dict[str, An
     started = perf_counter()
     embedder.eval()
     if (settings := fitted.best.row["readout"]) is not None:
-        embedder.use_readout(fitted.best.readout or scorer.fit(embedder, Settings(**settings)))
+        with progress.reading("fits the readout", len(scorer.sample.texts)):
+            embedder.use_readout(fitted.best.readout or scorer.fit(embedder, Settings(**settings)))
     readout_seconds = perf_counter() - started
     _save(prepared, embedder, folder)
     progress.kept(fitted.best.step, delivered(fitted.best.row["score"]), steps=recipe.optim.steps)
     given = Given(source=None, device=prepared.accelerator.device, data=prepared.data)
-    found = verdict(embedder, fitted, scorer, floors={one.facts.title: one.build(recipe, given) for one in floors()})
+    with progress.reading("reads the texts without what was trained", None):
+        found = verdict(embedder, fitted, scorer, floors={o.facts.title: o.build(recipe, given) for o in floors()})
     if found is not None:
         progress.judged(in_words(found))
     if tracker is not None:
@@ -222,7 +224,8 @@ def _measure(prepared: Prepared, folder: Path, progress: Progress) -> dict[str, 
     best: dict[str, Any] = {}
     cut: list[list[CutTexts]] = []
     for reader, variants in prepared.embedder.variants(prepared.recipe):
-        vectors = scorer.read(reader)
+        with progress.reading("reads the texts", scorer.texts):
+            vectors = scorer.read(reader)
         cut.append(reader.cut_texts())
         for sentence in cut_in_words(cut[0]) if len(cut) == 1 else ():
             progress.warn(sentence)

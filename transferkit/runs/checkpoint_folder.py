@@ -20,6 +20,7 @@ FORMAT = 1
 DESCRIPTION = "embedder.json"
 LEARNED = "learned.safetensors"
 PROMPTING = "prompting"
+MAP = "bridge.json"  # in the folder of a map that `bridge` made
 # The bundled source as it was sealed before -> as it is: its lineage was written anew, then W was told in tokens too,
 # and no weight or setting changed.
 _BUNDLED_NOW = "5e3366a4200bfcc77cbb56170e98f087fb9d960f5da8add19481c136bf07b2c1"

@@ -169,7 +169,8 @@ def evaluate(
         NotFiniteError: a vector holds NaN or infinity, though nothing was trained yet.
     """
     try:
-        evaluation = scorer(embedder)
+        with progress.reading(f"evaluates step {state.step}", scorer.texts):
+            evaluation = scorer(embedder)
     except NotFiniteError:
         if state.best is None:  # nothing was trained yet
             raise

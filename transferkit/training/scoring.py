@@ -130,6 +130,11 @@ class Scorer:
         self._selecting = [i for i, dev in enumerate(dev_sets) if dev.select]
         self._judges = [dev_sets[i].choosing_rows() for i in self._selecting]
 
+    @property
+    def texts(self) -> int:
+        """That one evaluation reads."""
+        return len(self.unique) + (0 if self.readout.kind == "none" else len(self.sample.texts))
+
     def __call__(self, embedder: "Embedder") -> Evaluation:
         """Embed, fit and choose the readout, score."""
         return self.score(self.read(embedder))

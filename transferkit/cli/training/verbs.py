@@ -14,6 +14,7 @@ from transferkit.cli.training.ending import show_ending
 from transferkit.cli.training.options import Options
 from transferkit.errors import ConfigError, RunError, UnreachableError, with_article
 from transferkit.files.builtin import BUNDLED
+from transferkit.files.writable import check_writable
 from transferkit.progress import say
 
 if TYPE_CHECKING:
@@ -71,6 +72,7 @@ def _run(task: "Task", options: Options) -> None:
     if options.force_resume:
         raise ConfigError("--force-resume goes on with a run; name its folder with --resume")
     recipe = options.asked(task).read(partial(say, console=console))  # before the seconds that libraries take
+    check_writable(options.runs or Path("runs"))
     from transferkit.runner.prepare import Inputs
 
     inputs = Inputs(source=options.source, data_dir=options.data_dir)

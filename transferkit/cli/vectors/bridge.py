@@ -8,7 +8,10 @@ from rich.console import Console
 
 from transferkit.cli.options import BatchSize, Column, Device, Quiet
 from transferkit.embed import INDEX
+from transferkit.files.writable import check_new_file
 from transferkit.progress import say
+from transferkit.request.named import check_embedder, check_texts
+from transferkit.runs.checkpoint_folder import checkpoint_folder
 
 if TYPE_CHECKING:
     from transferkit.bridges.build import Bridge
@@ -43,6 +46,12 @@ def bridge(
     """
     import json as json_module
 
+    check_embedder(old)
+    checkpoint_folder(new)
+    if texts is not None:
+        check_texts(texts, column=column)
+    if to is not None:
+        check_new_file(to, option="--to")
     from transferkit.bridges.build import bridge as build
 
     console = Console(stderr=True, quiet=quiet)

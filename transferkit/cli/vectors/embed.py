@@ -18,8 +18,11 @@ from transferkit.cli.options import (
     Space,
     Texts,
 )
+from transferkit.files.vectors.output import check_output
 from transferkit.files.vectors.precision import Precision
 from transferkit.progress import say
+from transferkit.request.named import check_decoder, check_embedder, check_texts
+from transferkit.runs.checkpoint_folder import checkpoint_folder
 
 Side = Literal["query", "document"]
 
@@ -56,6 +59,13 @@ def embed(
 
     Example: transferkit embed runs/adapt-... texts.csv --out texts.parquet --truncate-dim 128 --precision int8
     """
+    check_output(out, resume=resume)
+    checkpoint_folder(checkpoint)
+    check_texts(texts, column=column)
+    if space is not None:
+        check_embedder(space)
+    if backbone is not None:
+        check_decoder(backbone)
     from transferkit.embed.files import embed_file
 
     console = Console(stderr=True, quiet=quiet)

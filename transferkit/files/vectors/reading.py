@@ -13,6 +13,18 @@ from transferkit.files.vectors.precision import DTYPES, Precision, Stored, Vecto
 from transferkit.files.vectors.writing import SUFFIXES, Numbers
 
 
+def check_vector_file(path: Path, *, where: str) -> None:
+    """Refuse a file that is not there, or of another kind.
+
+    Raises:
+        ConfigError: says which.
+    """
+    if (suffix := path.suffix.lower()) not in SUFFIXES:
+        raise ConfigError(f"{where}: expected a file ending in {', '.join(SUFFIXES)}, got {suffix or path.name!r}")
+    if not path.is_file():
+        raise ConfigError(f"{where}: no such file; `transferkit embed CHECKPOINT TEXTS --out {path.name}` makes one")
+
+
 def read_vectors(path: Path, *, where: str) -> tuple[list[str] | None, Vectors]:
     """As :func:`read_stored`, with vectors (n, d) that are whole again."""
     texts, stored = read_stored(path, where=where)
@@ -30,10 +42,8 @@ def read_stored(path: Path, *, where: str) -> tuple[list[str] | None, Stored]:
         ConfigError: no such file, one of another kind, rows that are no vectors of one length, or a file that was
             changed since it said what made it.
     """
-    if (suffix := path.suffix.lower()) not in SUFFIXES:
-        raise ConfigError(f"{where}: expected a file ending in {', '.join(SUFFIXES)}, got {suffix or path.name!r}")
-    if not path.is_file():
-        raise ConfigError(f"{where}: no such file; `transferkit embed CHECKPOINT TEXTS --out {path.name}` makes one")
+    check_vector_file(path, where=where)
+    suffix = path.suffix.lower()
     origin, sha256 = note(path, where=where)
     if sha256 is not None and has_note(path) and sha256_file(path) != sha256:
         raise ConfigError(
