@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from transferkit.decoder.decoder import Decoder
     from transferkit.decoder.reader import Reader
     from transferkit.errors import ConfigError, RunError
+    from transferkit.exports.export import export
     from transferkit.methods.base import Embedder
     from transferkit.methods.transfer import PromptEmbedder
     from transferkit.runner.functions import adapt, baseline, train
@@ -37,6 +38,7 @@ __all__ = [
     "adapt",
     "baseline",
     "compare",
+    "export",
     "find_spec",
     "list_backbones",
     "list_recipes",
@@ -59,6 +61,7 @@ _HOME = {
     "adapt": "runner.functions",
     "baseline": "runner.functions",
     "compare": "convergence",
+    "export": "exports.export",
     "find_spec": "config.specs",
     "list_backbones": "config.specs",
     "list_recipes": "config.recipes",

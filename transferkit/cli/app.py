@@ -22,7 +22,7 @@ from transferkit.cli import (
     study,
 )
 from transferkit.cli.training import verbs as training
-from transferkit.cli.vectors import embed, search
+from transferkit.cli.vectors import embed, export, search
 from transferkit.errors import ConfigError, CutTextWarning, RunError, TransferkitError
 from transferkit.files.writable import refusal
 from transferkit.progress import drop_kernel_message, say
@@ -44,6 +44,7 @@ app.command("compare")(compare.compare)
 app.command("study")(study.study)
 app.command("augment")(augment.augment)
 app.command("embed")(embed.embed)
+app.command("export")(export.export)
 app.command("evaluate")(evaluate.evaluate)
 app.command("search")(search.search)
 app.command("attention")(attention.attention)
