@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -15,7 +16,6 @@ from helpers.command_line import call
 from helpers.parts import TEXTS, flip_bit, source_checkpoint
 from helpers.tiny import Tiny
 from packaging.requirements import Requirement
-from sentence_transformers import SentenceTransformer
 
 import transferkit
 from transferkit import load
@@ -32,7 +32,9 @@ ROOT = Path(transferkit.__file__).parents[1]
 NAMES = [facts.name for facts in KINDS]
 
 
-def opened(folder: Path, **options: Any) -> SentenceTransformer:
+def opened(folder: Path, **options: Any) -> Any:
+    from sentence_transformers import SentenceTransformer  # seconds
+
     return SentenceTransformer(str(folder), trust_remote_code=True, device="cpu", **options)
 
 
@@ -197,10 +199,9 @@ def test_the_command(
     said = capsys.readouterr()
     assert said.out == "a/mine\n"
     assert 'SentenceTransformer("a/mine", trust_remote_code=True)' in said.err
-    assert sorted(os.listdir("a")) == ["mine"]
-    assert sorted(os.listdir("a/mine")) == sorted(
-        ["README.md", "checkpoint", CONFIG, "manifest.json", "modules.json", "transferkit.json"]
-    )
+    assert [path.name for path in Path("a").iterdir()] == ["mine"]
+    found = {path.name for path in Path("a/mine").iterdir()}
+    assert found == {"README.md", "checkpoint", CONFIG, "manifest.json", "modules.json", "transferkit.json"}
     refused = {
         ("export", checkpoints["lora"], "--to", "a/mine"): "--to a/mine: exists already",
         ("export", "nowhere", "--to", "b"): "nowhere: no such checkpoint or run folder",
@@ -224,6 +225,20 @@ def test_a_method_without_a_checkpoint_is_refused(tmp_path: Path) -> None:
     (tmp_path / "record.json").write_text('{"method": "tfidf"}')
     with pytest.raises(ConfigError, match="a tfidf run has no checkpoint"):
         transferkit.export(tmp_path, tmp_path / "out")
+
+
+@pytest.mark.slow
+def test_the_python_of_the_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every block of it, in a folder of its own; of libraries that are not installed the test says so."""
+    page = (ROOT / "docs" / "export.md").read_text(encoding="utf-8")
+    blocks = [block for block in re.findall(r"```python\n(.*?)```", page, re.DOTALL) if "/models/" not in block]
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, Any] = {}
+    for block in blocks:
+        for library in re.findall(r"^(?:import|from) (\w+)", block, re.MULTILINE):
+            pytest.importorskip(library)
+        exec(compile(block, "docs/export.md", "exec"), names)
+    assert len(names["vector"]) == names["model"].model.get_embedding_dimension()
 
 
 @pytest.mark.slow

@@ -8,15 +8,15 @@ from typing import Any
 from transferkit.config.methods import facts_of_kind
 from transferkit.config.schema import dump_yaml
 from transferkit.config.specs import BackboneSpec
-from transferkit.exports.requirements import NEEDS
+from transferkit.exports.requirements import NEEDS, STOCK
 from transferkit.report.formats import count, score, signed
 from transferkit.report.markdown import escape_markdown
 from transferkit.runs.checkpoint_folder import document_instructions
 from transferkit.runs.folder import Run, delivered, read_run
 
 _FLAG = (
-    "The flag lets sentence-transformers 6 import a module of the installed package `transferkit`; this folder holds no "
-    "code."
+    "The flag lets sentence-transformers 6 import a module of the installed package `transferkit`; this folder holds "
+    "no code."
 )
 
 
@@ -30,13 +30,15 @@ def run_of(model: Path) -> Run | None:
     return read_run(folder) if (folder / "record.json").is_file() else None
 
 
-def card_of(model: Path, description: Mapping[str, Any], *, name: str) -> str:
+def card_of(model: Path, description: Mapping[str, Any], *, name: str, constant: str | None = None) -> str:
     """The whole card.
 
     Args:
         model: checkpoint or run folder that is exported.
         description: of its checkpoint.
         name: of the exported folder.
+        constant: of an export that holds the decoder and stands without transferkit: the instruction that it reads
+            every text with.
 
     Raises:
         ConfigError: a damaged record.
@@ -46,26 +48,31 @@ def card_of(model: Path, description: Mapping[str, Any], *, name: str) -> str:
         f"# {escape_markdown(name)}",
         _what_it_is(description, run),
         "## Load it",
-        *_loading(name),
+        *(_loading(name) if constant is None else _loading_alone(name)),
         "## What it reads",
-        _table(("", ""), _reading(description)),
-        *_sides(description),
+        _table(("", ""), _reading(description, constant=constant)),
+        *_sides(description, constant=constant),
         "## Training",
         *_training(description, run),
         *([] if run is None else _scores(run)),
     ]
-    return f"---\n{dump_yaml(_metadata(description))}---\n\n" + "\n\n".join(parts) + "\n"
+    metadata = _metadata(description, holds_decoder=constant is not None)
+    return f"---\n{dump_yaml(metadata)}---\n\n" + "\n\n".join(parts) + "\n"
 
 
-def _metadata(description: Mapping[str, Any]) -> dict[str, Any]:
-    """What the hub reads."""
+def _metadata(description: Mapping[str, Any], *, holds_decoder: bool) -> dict[str, Any]:
+    """What the hub reads; weights of the decoder are under its licence."""
     spec = _spec(description)
     found: dict[str, Any] = {
         "library_name": "sentence-transformers",
         "pipeline_tag": "sentence-similarity",
         "tags": ["sentence-transformers", "feature-extraction", "transferkit"],
     }
-    return found if spec is None or spec.hub_id is None else found | {"base_model": spec.hub_id}
+    if spec is not None and spec.hub_id is not None:
+        found["base_model"] = spec.hub_id
+    if spec is not None and spec.license is not None and holds_decoder:
+        found["license"] = spec.license
+    return found
 
 
 def _spec(description: Mapping[str, Any]) -> BackboneSpec | None:
@@ -82,32 +89,48 @@ def _what_it_is(description: Mapping[str, Any], run: Run | None) -> str:
 
 
 def _loading(name: str) -> Iterator[str]:
-    packages = " ".join(f"'{package}{versions}'" for package, versions in NEEDS.items())
-    yield f"It needs `pip install {packages}`."
     place = json.dumps(name, ensure_ascii=False)
+    yield _installing(NEEDS)
+    yield _code(f"model = SentenceTransformer({place}, trust_remote_code=True)")
+    moved = 'Where the decoder lies elsewhere now, say so with `model_kwargs={"backbone": PLACE}`.'
+    yield f"{_FLAG} {moved} Without sentence-transformers:"
+    yield "\n".join(["```python", "import transferkit", "", f"embedder = transferkit.load({place})", "```"])
+
+
+def _loading_alone(name: str) -> Iterator[str]:
+    yield f"{_installing(STOCK)} It does not need transferkit."
+    yield _code(f"model = SentenceTransformer({json.dumps(name, ensure_ascii=False)})")
+
+
+def _installing(needs: Mapping[str, str]) -> str:
+    packages = " ".join(f"'{package}{versions}'" for package, versions in needs.items())
+    return f"It needs `pip install {packages}`."
+
+
+def _code(opening: str) -> str:
     lines = [
         "from sentence_transformers import SentenceTransformer",
         "",
-        f"model = SentenceTransformer({place}, trust_remote_code=True)",
+        opening,
         'questions = model.encode_query(["a question"])',
         'passages = model.encode_document(["a passage"])',
         "print(model.similarity(questions, passages))",
     ]
-    yield "\n".join(["```python", *lines, "```"])
-    yield f"{_FLAG} Where the decoder lies elsewhere now, say so with `model_kwargs={{\"backbone\": PLACE}}`. In Python alone:"
-    yield "\n".join(["```python", "import transferkit", "", f"embedder = transferkit.load({place})", "```"])
+    return "\n".join(["```python", *lines, "```"])
 
 
-def _reading(description: Mapping[str, Any]) -> list[tuple[str, str]]:
+def _reading(description: Mapping[str, Any], *, constant: str | None) -> list[tuple[str, str]]:
     """How a text becomes a vector, and what from."""
     own, spec = description.get("backbone"), _spec(description)
     rows: list[tuple[str, str]] = []
     if own is not None and spec is not None:
         where = spec.hub_id or spec.name
+        quantized = "" if own["quantization"] == "none" else f", {own['quantization']}"
+        inside = "which is not in this folder" if constant is None else "whose weights this folder holds"
         rows += [
-            ("decoder, which is not in this folder", where if spec.revision is None else f"{where} at {spec.revision}"),
+            (f"decoder, {inside}", where if spec.revision is None else f"{where} at {spec.revision}"),
             ("licence of the decoder", spec.license or "not known; see where it comes from"),
-            ("computed in", own["dtype"] if own["quantization"] == "none" else f"{own['dtype']}, {own['quantization']}"),
+            ("computed in", own["dtype"] + quantized),
             ("template", own["template"]),
             ("pooling", own["pooling"]),
             ("tokens of a text that are read, at most", count(own["max_length"])),
@@ -119,12 +142,17 @@ def _reading(description: Mapping[str, Any]) -> list[tuple[str, str]]:
     return [*rows, ("readout", ", ".join([readout["kind"], *options]))]
 
 
-def _sides(description: Mapping[str, Any]) -> Iterator[str]:
-    """Instructions of questions and of documents, a row a training set."""
+def _sides(description: Mapping[str, Any], *, constant: str | None) -> Iterator[str]:
+    """Instructions of questions and of documents, a row a training set; or the one that is in the folder."""
     questions, documents = description["instructions"], document_instructions(description)
     rows = [(name, questions[name], documents[name]) for name in questions if questions[name] or documents[name]]
-    if rows:
+    if constant:
+        yield f"Every text is read with the instruction *{escape_markdown(constant)}*; it takes no prompt."
+    elif constant is not None:
+        yield "It reads no instruction and takes no prompt."
+    elif rows:
         yield "Instructions that it was trained with. `prompt=` gives one; `prompt_name=` names one that is kept."
+    if rows:
         yield _table(("training set", "instruction of questions", "instruction of documents"), rows)
 
 

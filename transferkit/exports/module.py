@@ -18,6 +18,7 @@ from transferkit.exports.folder import CHECKPOINT, copy_checkpoint
 from transferkit.exports.requirements import NEEDS, check_versions
 from transferkit.files.json import write_json
 from transferkit.methods.base import Embedder
+from transferkit.methods.encoding import Side
 from transferkit.progress import drop_kernel_message
 from transferkit.runs.checkpoint_folder import EXPORTED, read_description
 
@@ -49,33 +50,53 @@ class CheckpointModule(InputModule):
 
     @classmethod
     def load(
-        cls, model_name_or_path: str, subfolder: str = "", *, model_kwargs: dict[str, Any] | None = None, **given: Any
+        cls,
+        model_name_or_path: str,
+        subfolder: str = "",
+        token: bool | str | None = None,
+        cache_folder: str | None = None,
+        revision: str | None = None,
+        local_files_only: bool = False,
+        init_defaults: dict[str, Any] | None = None,
+        **given: Any,
     ) -> Self:
         """The module of an export, a folder or a repository of the hub.
 
         Args:
             model_name_or_path: which.
             subfolder: of it.
-            model_kwargs: ``{"backbone": PLACE}`` says where the decoder lies now.
-            **given: as sentence-transformers gives them to every module.
+            token: for the hub.
+            cache_folder: of the hub's files.
+            revision: on the hub.
+            local_files_only: ask no hub.
+            init_defaults: none are read.
+            **given: ``model_kwargs``, in which ``backbone`` says where the decoder lies now; what else
+                sentence-transformers gives to every module changes nothing.
 
         Raises:
             ConfigError: other versions than it needs, other ``model_kwargs``, or a damaged checkpoint.
         """
         drop_kernel_message()
-        names = ("token", "cache_folder", "revision", "local_files_only")
-        hub = {name: given[name] for name in names if name in given}
+        hub: dict[str, Any] = {
+            "token": token,
+            "cache_folder": cache_folder,
+            "revision": revision,
+            "local_files_only": local_files_only,
+        }
         config = cls.load_config(model_name_or_path, subfolder=subfolder, **hub)
         check_versions(config.get("needs", {}), where=model_name_or_path)
-        others = sorted((model_kwargs or {}).keys() - {"backbone"})
-        if others:
+        options = dict(given.get("model_kwargs") or {})
+        backbone = options.pop("backbone", None)
+        if options:
             raise ConfigError(
-                f"{model_name_or_path}: model_kwargs: expected backbone, got {', '.join(others)}; a checkpoint is "
-                "computed as it was trained"
+                f"{model_name_or_path}: model_kwargs: expected backbone, got {', '.join(sorted(options))}; a "
+                "checkpoint is computed as it was trained"
             )
         inner = f"{subfolder}/{CHECKPOINT}" if subfolder else CHECKPOINT
         folder = cls.load_dir_path(model_name_or_path, inner, **hub)
-        return cls(folder, backbone=(model_kwargs or {}).get("backbone"))
+        if folder is None or not Path(folder).is_dir():
+            raise ConfigError(f"{model_name_or_path}: no {inner} in it; export the checkpoint again")
+        return cls(folder, backbone=backbone)
 
     def save(self, output_path: str, *args: Any, safe_serialization: bool = True, **kwargs: Any) -> None:
         """Write what :meth:`load` reads; the checkpoint is copied as it is."""
@@ -92,7 +113,7 @@ class CheckpointModule(InputModule):
         self, inputs: Sequence[Any], prompt: str | None = None, task: str | None = None, **kwargs: Any
     ) -> dict[str, Any]:
         """Texts, and the instruction that goes with them."""
-        side = "document" if task == "document" else "query"
+        side: Side = "document" if task == "document" else "query"
         instruction = self.embedder.usual_instruction(side) if prompt is None else prompt
         return {"texts": list(inputs), "instruction": instruction}
 
