@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from transferkit.decoder.decoder import Decoder
     from transferkit.decoder.reader import Reader
     from transferkit.errors import ConfigError, RunError
+    from transferkit.exports.export import export
     from transferkit.methods.base import Embedder
     from transferkit.methods.transfer import PromptEmbedder
     from transferkit.runner.functions import adapt, baseline, train
@@ -40,6 +41,7 @@ __all__ = [
     "baseline",
     "bridge",
     "compare",
+    "export",
     "find_spec",
     "list_backbones",
     "list_recipes",
@@ -64,6 +66,7 @@ _HOME = {
     "baseline": "runner.functions",
     "bridge": "bridges.build",
     "compare": "convergence",
+    "export": "exports.export",
     "find_spec": "config.specs",
     "list_backbones": "config.specs",
     "list_recipes": "config.recipes",

@@ -28,6 +28,7 @@ COMMANDS = [
         "study",
         "augment",
         "embed",
+        "export",
         "evaluate",
         "search",
         "bridge",
