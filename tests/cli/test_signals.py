@@ -70,7 +70,7 @@ def test_before_the_run_folder_nothing_is_left(
     ("target", "when"),
     [
         ("transferkit.training.loop.save_state", is_last),
-        ("transferkit.runner.run._save", always),
+        ("transferkit.runner.work._save", always),
         ("transferkit.runner.run.write_record", is_done),
     ],
     ids=["in the last state", "before the checkpoint", "before the run is done"],

@@ -223,7 +223,7 @@ def test_a_run_on_a_disk_that_is_really_full_goes_on_when_there_is_room(
     assert call(monkeypatch, "baseline", "--resume", folder, "--quiet") == 0
 
 
-@pytest.mark.parametrize("target", ["transferkit.training.loop.save_state", "transferkit.runner.run._save"])
+@pytest.mark.parametrize("target", ["transferkit.training.loop.save_state", "transferkit.runner.work._save"])
 def test_a_run_folder_that_went_away_is_not_made_anew(
     target: str, tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -54,7 +54,7 @@ def test_every_key_is_documented(tiny: Tiny, tmp_path: Path, monkeypatch: pytest
     def fail(*_: object, **__: object) -> None:
         raise RunError("no more of this")
 
-    monkeypatch.setattr("transferkit.runner.run.fit", fail)
+    monkeypatch.setattr("transferkit.runner.work.fit", fail)
     with pytest.raises(RunError, match="no more of this"):
         start(tiny.recipe("adapt"), inputs, runs=tmp_path, name="failed", console=QUIET)
     assert record(tmp_path / "failed")["error"] == "no more of this"

@@ -59,25 +59,15 @@ def demo(
     """
     from time import perf_counter
 
-    from transferkit.errors import ConfigError
-
     started = perf_counter()
-    if train and data_dir is None:
-        raise ConfigError(
-            "--train: the source was trained on files; name their folder with --data-dir (results/README.md lists them)"
-        )
-    if offline and decoder is not None:
-        raise ConfigError(f"--offline takes a bundled decoder, --decoder names {decoder}; leave one of them away")
+    _check(decoder, data_dir, offline=offline, train=train)
     from transferkit.cli.vectors.search import INDEX
     from transferkit.files.writable import check_writable
-    from transferkit.request.named import check_decoder
     from transferkit.study.demo import RUNS
 
     index = INDEX if runs == RUNS else runs / "search"
     for folder in (runs, index):  # before the runs, which take minutes
         check_writable(folder)
-    if decoder is not None:
-        check_decoder(decoder)
     from transferkit.cli.study import taken_up_again
     from transferkit.convergence import compare, tables
     from transferkit.convergence.report import write_comparison
@@ -101,6 +91,21 @@ def demo(
     if json:
         checkpoint = str(adapted(planned).folder)
         print(json_text({"checkpoint": checkpoint, "questions": found, "table": tables.as_facts(comparison)}), end="")
+
+
+def _check(decoder: str | None, data_dir: Path | None, *, offline: bool, train: bool) -> None:
+    """Refuse options that do not go together, and a decoder that is not there."""
+    from transferkit.errors import ConfigError
+    from transferkit.request.named import check_decoder
+
+    if train and data_dir is None:
+        raise ConfigError(
+            "--train: the source was trained on files; name their folder with --data-dir (results/README.md lists them)"
+        )
+    if offline and decoder is not None:
+        raise ConfigError(f"--offline takes a bundled decoder, --decoder names {decoder}; leave one of them away")
+    if decoder is not None:
+        check_decoder(decoder)
 
 
 def _brought(console: Console) -> str:

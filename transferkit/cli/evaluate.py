@@ -79,7 +79,7 @@ def evaluate(
     Example: transferkit evaluate runs/lora-... my-backbone --template plain --template prompteol --tasks-from my-data
     """
     _check_can_run(out, dry_run=dry_run, json=json)
-    from transferkit.evaluation.readings import TFIDF, parse_reading
+    from transferkit.evaluation.readings import parse_reading
 
     reading = parse_reading(
         template=template or [],
@@ -92,9 +92,7 @@ def evaluate(
         layers=layers,
         readout=readout,
     )
-    for model in models:
-        if model != TFIDF:
-            check_model(model)
+    _check_models(models)
     console = Console(stderr=True, quiet=quiet)
     chosen = _tasks(tasks, benchmark, tasks_from, console)
     found = _models(models, reading, instruction or [], chosen, device, backbone, prompting_alone=prompting_alone)
@@ -103,6 +101,15 @@ def evaluate(
         return
     rows = _run(found, chosen, out=out, batch_size=batch_size, console=console)
     _finish(rows, out=out, types=[task.metadata.type for task in chosen], console=console, json=json)
+
+
+def _check_models(models: list[str]) -> None:
+    """Refuse those that are not there."""
+    from transferkit.evaluation.readings import TFIDF
+
+    for model in models:
+        if model != TFIDF:
+            check_model(model)
 
 
 def _check_can_run(out: Path, *, dry_run: bool, json: bool) -> None:

@@ -60,12 +60,8 @@ def embed(
     Example: transferkit embed runs/adapt-... texts.csv --out texts.parquet --truncate-dim 128 --precision int8
     """
     check_output(out, resume=resume)
-    checkpoint_folder(checkpoint)
     check_texts(texts, column=column)
-    if space is not None:
-        check_embedder(space)
-    if backbone is not None:
-        check_decoder(backbone)
+    _check_models(checkpoint, space, backbone)
     from transferkit.embed.files import embed_file
 
     console = Console(stderr=True, quiet=quiet)
@@ -89,6 +85,15 @@ def embed(
     if json:
         _print_json(out)
     say(f"{count} vectors in {out}", console)
+
+
+def _check_models(checkpoint: Path, space: Path | None, backbone: str | None) -> None:
+    """Refuse those that are not there."""
+    checkpoint_folder(checkpoint)
+    if space is not None:
+        check_embedder(space)
+    if backbone is not None:
+        check_decoder(backbone)
 
 
 def _print_json(out: Path) -> None:

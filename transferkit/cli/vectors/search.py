@@ -77,17 +77,23 @@ def search(
     checkpoint = checkpoint or adapted_checkpoint()
     checkpoint_folder(checkpoint)  # before the docstrings of this machine are read, which takes a minute
     check_writable(index, option="--index")
-    console, out = Console(stderr=True), Console()
+    console = Console(stderr=True)
     opening: Opening = {"device": device, "readout": readout, "space": space}
     nearest = (
         _index(checkpoint, texts, column, package or (), index, instruction, batch_size, opening, console)
         if vectors is None
         else _of_vectors(checkpoint, vectors, texts, column, instruction, opening, console)
     )
-    from transferkit.checkpoints.instructions import say_cut
-
     if not json:
         say(f"{len(nearest.entries):,} texts, read by {checkpoint}", console, style="dim")
+    _answer(nearest, question, top=top, json=json, console=console)
+
+
+def _answer(nearest: "Nearest", question: str | None, *, top: int, json: bool, console: Console) -> None:
+    """The question given, or one after the other."""
+    from transferkit.checkpoints.instructions import say_cut
+
+    out = Console()
     for one in questions(question, console):
         found = nearest.search(one, top=top)
         say_cut(nearest.embedder, console)
