@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from helpers.checkpoints import DOCUMENTS, KINDS, QUESTIONS
 from helpers.command_line import call
 from helpers.parts import TEXTS, flip_bit, source_checkpoint
 from helpers.tiny import Tiny
@@ -25,8 +26,6 @@ from transferkit.errors import ConfigError
 from transferkit.exports import requirements
 from transferkit.exports.requirements import NEEDS
 from transferkit.files.lock import sole_use
-
-from .conftest import DOCUMENTS, KINDS, QUESTIONS
 
 ROOT = Path(transferkit.__file__).parents[1]
 NAMES = [facts.name for facts in KINDS]
