@@ -1,5 +1,6 @@
 """Exports: the vectors of ``encode`` through sentence-transformers, what the folder holds, and what is refused."""
 
+import importlib
 import json
 import os
 import re
@@ -12,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from helpers.checkpoints import DOCUMENTS, KINDS, QUESTIONS
 from helpers.command_line import call
 from helpers.parts import TEXTS, flip_bit, source_checkpoint
 from helpers.tiny import Tiny
@@ -25,8 +27,6 @@ from transferkit.errors import ConfigError
 from transferkit.exports import requirements
 from transferkit.exports.requirements import NEEDS
 from transferkit.files.lock import sole_use
-
-from .conftest import DOCUMENTS, KINDS, QUESTIONS
 
 ROOT = Path(transferkit.__file__).parents[1]
 NAMES = [facts.name for facts in KINDS]
@@ -162,6 +162,16 @@ def test_versions_are_stated_as_the_package_has_them_and_checked(
     says = r"out: expected transferkit>=0.1.0, got none, torch>=2.6, got 2.5, sentence-transformers>=5.4, got broken; "
     with pytest.raises(ConfigError, match=f"{says}pip install 'transferkit>=0.1.0' 'torch>=2.6' 'sent"):
         requirements.check_versions(NEEDS, where="out")
+
+
+def test_a_library_that_is_too_old_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its modules lie elsewhere, so nothing of the export could be imported."""
+    found = dict.fromkeys(NEEDS, "5.20") | {"sentence-transformers": "5.3.0"}
+    monkeypatch.setattr(requirements.metadata, "version", found.__getitem__)
+    monkeypatch.setitem(sys.modules, "sentence_transformers.base.modules", None)
+    monkeypatch.delitem(sys.modules, "transferkit.exports.module", raising=False)
+    with pytest.raises(ConfigError, match=r"this export: expected sentence-transformers>=5\.4, got 5\.3\.0; pip"):
+        importlib.import_module("transferkit.exports.module")
 
 
 def test_a_damaged_export_is_refused(checkpoints: dict[str, Path], tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from helpers.checkpoints import random_readout, unlike_its_start
 from helpers.command_line import call
 from helpers.parts import TEXTS, load_reader, source_checkpoint
 from helpers.run_parts import build
@@ -26,8 +27,6 @@ from transferkit.errors import ConfigError, RunError
 from transferkit.exports.stock import ids_around
 from transferkit.runner.prepare import resolved
 
-from .conftest import random_readout, unlike_its_start
-
 READ = [*TEXTS, "a cat </s> in <s> the <pad> water", "  two cars ", f"{TEXTS[4]} " * 4]
 PROMPT = "{instruction} see: {text} is{soft} now"
 CASES = [
@@ -43,7 +42,7 @@ CASES = [
     pytest.param("frozen", None, {}, id="frozen", marks=pytest.mark.slow),
     pytest.param("prompt-tuning", "gpt2", {}, id="learned positions", marks=pytest.mark.slow),
     pytest.param("prompt-tuning", "gemma3-window", {}, id="a window", marks=pytest.mark.slow),
-    pytest.param("prompt-tuning", "opt", {"embedding": {"pooling": "mean"}}, id="a mean", marks=pytest.mark.slow),
+    pytest.param("prompt-tuning", "olmo2", {"embedding": {"pooling": "mean"}}, id="a mean", marks=pytest.mark.slow),
     pytest.param("lora", None, {"precision": "bfloat16"}, id="half precision", marks=pytest.mark.slow),
     pytest.param("lora", None, {"readout": {"kind": "center"}}, id="centred", marks=pytest.mark.slow),
     pytest.param("lora", None, {"readout": {"kind": "none"}}, id="no readout", marks=pytest.mark.slow),

@@ -99,7 +99,7 @@ def ready_made(folder: Path) -> Path:
     BertModel(BertConfig(vocab_size=len(own), intermediate_size=32, **sizes)).save_pretrained(parts)
     own.save_pretrained(parts)
     body = Transformer(str(parts), max_seq_length=32)
-    SentenceTransformer(modules=[body, Pooling(32)], device="cpu").save(str(folder), create_model_card=False)
+    SentenceTransformer(modules=[body, Pooling(32)], device="cpu").save(str(folder))
     return folder
 
 

@@ -7,6 +7,8 @@ from typing import Any
 from transferkit.errors import ConfigError
 from transferkit.exports.card import card_of
 from transferkit.exports.folder import check_new, write_checkpoint_export
+from transferkit.exports.push import check_push
+from transferkit.exports.push import push as upload
 from transferkit.files.json import write_text
 from transferkit.files.lock import sole_use
 from transferkit.files.manifest import new_folder
@@ -26,6 +28,7 @@ def export(
     baked: bool = False,
     instruction: str | None = None,
     backbone: str | None = None,
+    push: str | None = None,
 ) -> Path:
     """Write a folder that sentence-transformers loads, with prompts and a model card.
 
@@ -40,15 +43,17 @@ def export(
         baked: write the decoder with soft tokens, where they are the same for every text, as rows of its vocabulary.
         instruction: of all texts, for ``merge`` and ``baked``; left out: the checkpoint's, where it has one alone.
         backbone: where the decoder lies now, for ``merge`` and ``baked``.
+        push: ``NAME/REPOSITORY`` of the hub, to which the folder is uploaded when it is whole; made private where there
+            is none.
 
     Returns:
         The folder.
 
     Raises:
         ConfigError: no checkpoint there, a damaged one, a folder that exists or cannot be made, or what cannot be
-            merged or baked.
-        RunError: stock modules give other vectors than the checkpoint.
-        RefusedError: the disk refused. Nothing is left of an export that failed.
+            merged, baked or pushed.
+        RunError: stock modules give other vectors than the checkpoint; or the hub did not take the folder, which stays.
+        RefusedError: the disk refused. Nothing is left of a folder that could not be made.
     """
     given, to = given_folder(Path(model)), Path(to)
     if merge and baked:
@@ -61,6 +66,8 @@ def export(
     checkpoint = checkpoint_folder(given)
     description = read_description(checkpoint)
     check_new(to, checkpoint=checkpoint)
+    if push is not None:
+        check_push(push)
     if merge or baked:
         fill = _stock(given, description, name=to.name, merge=merge, instruction=instruction, backbone=backbone)
     else:
@@ -71,6 +78,8 @@ def export(
 
     with sole_use(to, option="--to"), new_folder(to) as folder:
         fill(folder)
+    if push is not None:
+        upload(to, push)
     return to
 
 

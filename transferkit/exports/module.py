@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any, Self
 
 import torch
-from sentence_transformers.base.modules import InputModule
 from torch import Tensor
 
 from transferkit.checkpoints.checkpoint import load
@@ -21,6 +20,12 @@ from transferkit.methods.base import Embedder
 from transferkit.methods.encoding import Side
 from transferkit.progress import drop_kernel_message
 from transferkit.runs.checkpoint_folder import EXPORTED, read_description
+
+try:
+    from sentence_transformers.base.modules import InputModule
+except ImportError:
+    check_versions(NEEDS, where="this export")  # one that is too old has its modules elsewhere
+    raise
 
 
 class CheckpointModule(InputModule):

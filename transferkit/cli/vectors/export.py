@@ -24,6 +24,9 @@ def export(
         str | None, typer.Option("--instruction", help="For --merge and --baked: what all texts are read with.")
     ] = None,
     backbone: Backbone = None,
+    push: Annotated[
+        str | None, typer.Option("--push", help="Upload it to this repository of the hub, NAME/REPOSITORY.")
+    ] = None,
     quiet: Quiet = False,
 ) -> None:
     """Write a folder that sentence-transformers loads, and all that loads through it, with prompts and a model card.
@@ -35,6 +38,8 @@ def export(
     from transferkit.exports.export import export as write
 
     console = Console(stderr=True, quiet=quiet)
-    print(write(model, to, merge=merge, baked=baked, instruction=instruction, backbone=backbone))
+    print(write(model, to, merge=merge, baked=baked, instruction=instruction, backbone=backbone, push=push))
     flag = "" if merge or baked else ", trust_remote_code=True"
+    if push is not None:
+        say(f"uploaded to {push}", console)
     say(f'load it: SentenceTransformer("{to}"{flag}); its README.md says more', console)
