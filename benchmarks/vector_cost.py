@@ -122,7 +122,9 @@ def measured(model: str, one: Set, given: argparse.Namespace) -> list[dict[str, 
     for kind, settings in reversed(USUAL.items()):
         readout = fitter.fit(settings)
         scores = {
-            f"{width or 'all'} {precision}": scored(readout, documents, questions, one, width, precision)
+            f"{width or 'all'} {precision}".removesuffix(" float32"): scored(
+                readout, documents, questions, one, width, precision
+            )
             for width, precision in FORMS
             if width is None or width <= documents.shape[1]
         }

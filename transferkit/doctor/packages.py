@@ -19,11 +19,7 @@ from transferkit.files.builtin import checkout
 
 _PACKAGE = "transferkit"
 _TESTED = "extra_metadata/constraints.txt"  # among the metadata
-_OPTIONAL = (
-    "tracking",
-    "mteb",
-    "gguf",
-)  # extras that transferkit imports; others are for development, and vector stores
+_OPTIONAL = ("tracking", "mteb", "gguf")  # extras that a user may want; the others are for development
 
 
 def examine_packages() -> Iterator[Finding]:

@@ -117,7 +117,8 @@ class Nearest:
         """The ``top`` entries with the highest cosine, best first."""
         width = self.stored.width
         cut = None if width == self.embedder.get_embedding_dimension() else width
-        scores = self.stored.cosines(self.embedder.encode(question, instruction=self.instruction, truncate_dim=cut))
+        (vector,) = self.embedder.encode([question], instruction=self.instruction, truncate_dim=cut)
+        scores = self.stored.cosines(vector)
         order = np.argsort(-scores, kind="stable")[:top]
         needed = limit(scores)
         marks = [None if needed is None else bool(scores[i] > needed) for i in order]
