@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -117,13 +118,17 @@ class Nearest:
         self.instruction = self.embedder.usual_instruction() if instruction is None else instruction
         self.of_texts = self.embedder.document_instruction(self.instruction)
 
+    @cached_property
+    def needed(self) -> float | None:
+        """The cosine above which a hit stands out; None of too few texts."""
+        return limit(self.vectors)
+
     def search(self, question: str, *, top: int = 5) -> list[Hit]:
         """The ``top`` entries with the highest cosine, best first."""
         vector = self.embedder.encode([question], instruction=self.instruction)[0]
         scores = self.vectors @ vector
         order = np.argsort(-scores, kind="stable")[:top]
-        needed = limit(scores)
-        marks = [None if needed is None else bool(scores[i] > needed) for i in order]
+        marks = [None if self.needed is None else bool(scores[i] > self.needed) for i in order]
         return [Hit(float(scores[i]), self.entries[i], mark) for i, mark in zip(order, marks, strict=True)]
 
 
