@@ -125,7 +125,7 @@ REFUSED = {  # command line -> how the sentence goes
     # what is no decoder
     "train mixture/train --target ready-made --data data.csv": "an encoder (bert) and no decoder",
     "adapt --source bundled --target ready-made --data data.csv": "an encoder (bert) and no decoder",
-    "baseline --method lora --target ready-made --data data.csv": "baseline --method encoder --target ready-made",
+    "baseline --method lora --target ready-made --data data.csv": "RECIPE --method encoder --target ready-made`",
     "baseline --method frozen --target bert --data data.csv": "SentenceTransformer('bert').save(FOLDER)",
     f"train mixture/train {OWN} --set prompting.backbone=bert": "an encoder (bert) and no decoder",
     "adapt --source bundled --target t5 --data data.csv": "an encoder-decoder (t5)",

@@ -75,9 +75,7 @@ def test_it_begins_with_what_would_run(tiny: Tiny, source: Path) -> None:
     assert row(text, "would train").endswith("transfer, W + offsets, source start, on target")
     assert row(text, "with") == "intents (40 rows), pairs (32 rows); 4 steps of 8"
     assert row(text, "scored on") == "intents (72 texts), sts (24 texts)"
-    assert re.fullmatch(
-        r"about \d+ s here, by 16 of its texts read just now; less where what was read is kept", row(text, "would take")
-    )
+    assert re.fullmatch(r"about \d+ s here, by 16 of its texts read just now", row(text, "would take"))
     assert row(text, "would write") == "runs/adapt-target-DATE: checkpoint, record and metrics"
     sections = [block.splitlines()[0] for block in text.split("\n\n")]
     assert sections.index("recipe, resolved") == len(sections) - 2  # the rest comes after what matters
