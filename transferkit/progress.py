@@ -83,22 +83,22 @@ class Work:
         self.counts = counts
         self.before = done
         self.began = self.said = monotonic()
-        self.is_part = inside is not None
+        self.inside = inside
         self.bar: RichProgress = _bar(console) if inside is None else inside.bar
         self.task = self.bar.add_task(doing, total=total, completed=int(done), note="", unit=unit)
 
     def __enter__(self) -> "Work":
-        if not self.is_part:
+        if self.inside is None:
             self.bar.start()
         self._token = _READING.set(self if self.counts else None)
         return self
 
     def __exit__(self, *_: object) -> None:
         _READING.reset(self._token)
-        if self.is_part:
-            self.bar.remove_task(self.task)
-        else:
+        if self.inside is None:
             self.bar.stop()
+        else:
+            self.bar.remove_task(self.task)
 
     def begin(self, done: float) -> None:
         """Take the rate from now on, with so much done before."""
@@ -117,6 +117,8 @@ class Work:
         self.bar.update(self.task, completed=done, total=self.total, note=self.note)
         if not self.console.is_terminal and monotonic() - self.said >= EVERY:
             self.said = monotonic()
+            if self.inside is not None:  # a line of its part is a line of it
+                self.inside.said = self.said
             say("  ".join(self._line()), self.console)
 
     def _line(self) -> Iterator[str]:
