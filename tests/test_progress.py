@@ -64,11 +64,12 @@ def test_of_what_nobody_knows_the_end_no_time_is_told(clock: Clock, pipe: Consol
 
 def test_training_says_step_loss_rate_and_time_left(clock: Clock, pipe: Console) -> None:
     with Progress(pipe, steps=7200, title="adapt-x") as progress:
-        clock.now += 500  # what came before the first step says nothing of how long one takes
+        clock.now += 500  # says nothing of how long a step takes
         for step in range(11, 72):  # it was resumed
             progress.step(step, of=7211, loss=1 / step, tokens_per_second=5000.4)
             clock.now += 1
     assert lines(pipe) == [
+        "adapt-x  step 11 of 7,211  loss 0.091 · 5,000 tokens/s",
         "adapt-x  step 41 of 7,211  loss 0.024 · 5,000 tokens/s  1.0 steps/s  2.0 h left",
         "adapt-x  step 71 of 7,211  loss 0.014 · 5,000 tokens/s  1.0 steps/s  2.0 h left",
     ]

@@ -83,27 +83,27 @@ class Work:
         self.counts = counts
         self.before = done
         self.began = self.said = monotonic()
-        self.is_part = inside is not None
-        self.bar = _bar(console) if inside is None else inside.bar
-        self.task = self.bar.add_task(doing, total=total, completed=done, note="", unit=unit)
+        self.inside = inside
+        self.bar: RichProgress = _bar(console) if inside is None else inside.bar
+        self.task = self.bar.add_task(doing, total=total, completed=int(done), note="", unit=unit)
 
     def __enter__(self) -> "Work":
-        if not self.is_part:
+        if self.inside is None:
             self.bar.start()
         self._token = _READING.set(self if self.counts else None)
         return self
 
     def __exit__(self, *_: object) -> None:
         _READING.reset(self._token)
-        if self.is_part:
-            self.bar.remove_task(self.task)
-        else:
+        if self.inside is None:
             self.bar.stop()
+        else:
+            self.bar.remove_task(self.task)
 
     def begin(self, done: float) -> None:
-        """Take the time from now on, with so much done before."""
+        """Take the rate from now on, with so much done before."""
         self.before = self.done = done
-        self.began = self.said = monotonic()
+        self.began = monotonic()
 
     def advance(self, more: float = 1) -> None:
         """So much more is done."""
@@ -117,6 +117,8 @@ class Work:
         self.bar.update(self.task, completed=done, total=self.total, note=self.note)
         if not self.console.is_terminal and monotonic() - self.said >= EVERY:
             self.said = monotonic()
+            if self.inside is not None:  # a line of its part is a line of it
+                self.inside.said = self.said
             say("  ".join(self._line()), self.console)
 
     def _line(self) -> Iterator[str]:
@@ -128,7 +130,7 @@ class Work:
         if (rate := (self.done - self.before) / max(self.said - self.began, 1e-9)) > 0:
             yield _rate(rate, self.unit)
             if self.total is not None:
-                yield f"{_duration(max(self.total - self.done, 0) / rate)} left"
+                yield f"{in_words(max(self.total - self.done, 0) / rate)} left"
 
 
 _READING: ContextVar[Work | None] = ContextVar("what counts the texts that are read", default=None)
@@ -144,7 +146,8 @@ def _rate(rate: float, unit: str) -> str:
     return f"{rate:,.{0 if rate >= 10 else 1}f} {unit}/s" if rate >= 0.1 else f"{1 / rate:,.0f} s a {unit[:-1]}"
 
 
-def _duration(seconds: float) -> str:
+def in_words(seconds: float) -> str:
+    """A duration, as ``12 s``, ``4 min`` or ``2.5 h``."""
     if seconds < 100:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 100 * 60 else f"{seconds / 3600:.1f} h"
@@ -191,7 +194,7 @@ class Progress:
         """One evaluation is done; ``figures`` are those of the method."""
         parts = [f"step {row['step']:>5}"]
         parts.append("loss     -" if row["loss"] is None else f"loss {row['loss']:.3f}")
-        parts.append(f"dev {_in_words(row)}")
+        parts.append(f"dev {_score_of(row)}")
         parts += [f"{name} {value:.3f}" for name, value in (figures or {}).items()]
         if row["variant"] is not None:
             parts.append(row["variant"])
@@ -218,7 +221,7 @@ class Progress:
 _SHOWN = {"none": "plain", "center": "centred", "whiten": "whitened", "pairs": "from pairs"}
 
 
-def _in_words(row: Mapping[str, Any]) -> str:
+def _score_of(row: Mapping[str, Any]) -> str:
     """The dev score as it is delivered, and of the other readouts."""
     score, readout = row["score"], row["readout"]
     if readout is None:

@@ -125,7 +125,7 @@ REFUSED = {  # command line -> how the sentence goes
     # what is no decoder
     "train mixture/train --target ready-made --data data.csv": "an encoder (bert) and no decoder",
     "adapt --source bundled --target ready-made --data data.csv": "an encoder (bert) and no decoder",
-    "baseline --method lora --target ready-made --data data.csv": "transferkit baseline --method encoder --target ready-made",
+    "baseline --method lora --target ready-made --data data.csv": "RECIPE --method encoder --target ready-made`",
     "baseline --method frozen --target bert --data data.csv": "SentenceTransformer('bert').save(FOLDER)",
     f"train mixture/train {OWN} --set prompting.backbone=bert": "an encoder (bert) and no decoder",
     "adapt --source bundled --target t5 --data data.csv": "an encoder-decoder (t5)",
@@ -146,7 +146,7 @@ def make_here(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (here / "data.csv").write_text("text,label\n" + "".join(rows))
     (here / "texts.txt").write_text("a b c\nd e f\n")
     (here / "study.yaml").write_text(
-        "seeds: [1]\nruns:\n  - {name: a, recipe: mixture/baseline, targets: [bundled-lama-5m], set: {method: frozen}}\n"
+        "seeds: [1]\nruns: [{name: a, recipe: mixture/baseline, targets: [bundled-lama-5m], set: {method: frozen}}]\n"
     )
     for name, config in {
         "bert": {"model_type": "bert", "vocab_size": 9, "hidden_size": 4},

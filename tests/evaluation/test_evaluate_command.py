@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 import shutil
 import weakref
 from collections.abc import Callable, Iterator
@@ -470,6 +471,15 @@ def test_benchmarks(call: Call, capsys: pytest.CaptureFixture[str]) -> None:
     ):
         assert call(*command, *wrong) == 2
         assert says in capsys.readouterr().err
+
+
+def test_in_a_pipe_it_says_how_far_it_is(
+    tiny: Tiny, sets: Path, call: Call, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("transferkit.progress.EVERY", 0.0)
+    assert call(tiny.target, "--tasks-from", sets, "--tasks", "likeness", "--out", "scores") == 0
+    said = capsys.readouterr().err
+    assert re.search(r"^target  likeness  (\d+) of \1 texts  .* texts/s", said, flags=re.MULTILINE)
 
 
 def test_means_are_those_of_mtebs_leaderboard() -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Unpack
 
@@ -113,6 +114,11 @@ class Nearest:
         self.instruction = self.embedder.usual_instruction() if instruction is None else instruction
         self.of_texts = self.embedder.document_instruction(self.instruction)
 
+    @cached_property
+    def needed(self) -> float | None:
+        """The cosine above which a hit stands out; None of too few texts."""
+        return limit(self.vectors)
+
     def search(self, question: str, *, top: int = 5) -> list[Hit]:
         """The ``top`` entries with the highest cosine, best first."""
         width = self.stored.width
@@ -120,8 +126,7 @@ class Nearest:
         (vector,) = self.embedder.encode([question], instruction=self.instruction, truncate_dim=cut)
         scores = self.stored.cosines(vector)
         order = np.argsort(-scores, kind="stable")[:top]
-        needed = limit(scores)
-        marks = [None if needed is None else bool(scores[i] > needed) for i in order]
+        marks = [None if self.needed is None else bool(scores[i] > self.needed) for i in order]
         return [Hit(float(scores[i]), self.entries[i], mark) for i, mark in zip(order, marks, strict=True)]
 
     @property

@@ -8,6 +8,7 @@ import math
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -76,7 +77,7 @@ def run_tasks(
             seen.add(key)
         for task, encoder in itertools.product(tasks, group):
             with _quiet_mteb(), columns_in_blocks(), _work(console, encoder, task) as work:
-                encoder.on_progress = lambda done, total, shown=work: shown.update(done, total=total)
+                encoder.on_progress = partial(_read, work)
                 row = _run_task(encoder, task, cache, batch_size, console)
             rows.append(row)
             _say(row, console)
@@ -246,6 +247,12 @@ def _name(encoder: TextEncoder, task: AbsTask) -> dict[str, Any]:
         "type": task.metadata.type,
         "metric": task.metadata.main_score,
     }
+
+
+def _read(work: Work, done: int, total: int) -> None:
+    if not done:
+        work.begin(0)
+    work.update(done, total=total)
 
 
 def _work(console: Console, encoder: TextEncoder, task: AbsTask) -> Work:

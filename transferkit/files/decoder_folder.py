@@ -61,11 +61,11 @@ def reads_no_text(location: str, kind: object) -> ConfigError:
 
 def _is_encoder(location: str, kind: str) -> ConfigError:
     if is_encoder(location):
-        instead = f"`transferkit baseline --method encoder --target {location}`"
+        instead = f"`transferkit baseline RECIPE --method encoder --target {location}`"
     else:
         instead = (
             f"save it as one of sentence-transformers, `SentenceTransformer({location!r}).save(FOLDER)`, and give that "
-            "to `transferkit baseline --method encoder --target FOLDER`"
+            "to `transferkit baseline RECIPE --method encoder --target FOLDER`"
         )
     return ConfigError(
         f"{location}: an encoder ({kind}) and no decoder: its tokens see what comes after them, so soft tokens have no "

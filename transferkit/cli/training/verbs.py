@@ -80,7 +80,7 @@ def _run(task: "Task", options: Options) -> None:
         if options.dry_run:
             from transferkit.runner.dry_run import describe
 
-            print(describe(recipe, inputs))
+            print(describe(recipe, inputs, runs=options.runs or Path("runs")))
         else:
             _start(recipe, inputs, options.runs or Path("runs"), task, console, json=options.json)
     except UnreachableError as error:

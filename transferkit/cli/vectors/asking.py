@@ -91,8 +91,8 @@ def said_of(hits: "list[Hit]") -> str | None:
     if not hits or hits[0].stands_out is None:
         return None
     if hits[0].stands_out:
-        return "* stands out: unrelated texts come so near to a question one time in twenty"
-    return "none stands out: unrelated texts come as near, so what was asked for may not be there"
+        return "* stands out: nearer than texts come to each other here that are unrelated"
+    return "none stands out: unrelated texts come as near to each other here, so what was asked for may be missing"
 
 
 def as_json(question: str, hit: "Hit") -> str:

@@ -63,8 +63,8 @@ def search(
     The first search reads all texts, which takes minutes with a real decoder; later ones read only the question.
     Without QUESTION the model stays loaded for one question after the other; Ctrl-D ends.
 
-    A result with * stands out: it is nearer than the best of so many unrelated texts comes to a question one time in
-    twenty, judged by how near all texts are to this one. Without any * what you look for may not be there.
+    A result with * stands out: so near the nearest of as many unrelated texts comes one time in twenty, by the cosines
+    of these texts two by two. Without any * what you look for may not be there; of fewer than 20 texts none is marked.
 
     Example: transferkit search "merge two tables on a key"
 
