@@ -1,7 +1,7 @@
 """``augment``: raw texts -> synthetic positive pairs in a parquet file, and the lines that put it into a recipe."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 from rich.console import Console
@@ -142,16 +142,10 @@ def augment(
     from transferkit.decoder.device import usable_device
 
     console = Console(stderr=True, quiet=quiet)
-    tally = augment_file(
-        texts,
-        out,
-        ways,
-        setup=Setup(Sampling(samples, temperature, top_p, max_tokens), seed, batch_size, dtype, usable_device(device)),
-        limits=limits,
-        column=column,
-        limit=limit,
-        console=console,
-    )
+    sampling = Sampling(samples, temperature, top_p, max_tokens)
+    setup = Setup(sampling, seed, batch_size, dtype, usable_device(device))
+    rest: dict[str, Any] = {"column": column, "limit": limit, "console": console}
+    tally = augment_file(texts, out, ways, setup=setup, limits=limits, **rest)
     console.print(_table(tally))
     _print_train_set(tally, out, console, json=json)
 

@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from statistics import median
+from typing import Any
 
 from transferkit.convergence.caveats import comparison_notes, seconds_compare
 from transferkit.convergence.comparable import check_comparable, run_id, with_target
@@ -129,6 +130,14 @@ def compare(
 def decoders(comparison: Comparison) -> list[str]:
     """Names of the decoders that embed in these runs; rows that use none have no part in it."""
     return sorted({run.record["backbone"]["name"] for run in with_target(comparison.runs)})
+
+
+def scored_rows(comparison: Comparison, name: str) -> int | None:
+    """How many rows of a dev set are in its scores; None where the records are older than that."""
+    dev: list[dict[str, Any]] = comparison.runs[0].record["data"]["dev"]
+    entry = next((one for one in dev if one["name"] == name), {})
+    number: int | None = entry.get("reported_rows")
+    return number
 
 
 def best_up_to(series: Series, step: int) -> float:

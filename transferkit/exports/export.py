@@ -63,8 +63,7 @@ def export(
             "--instruction and --backbone are for --merge and --baked; any other export takes prompts, and is told "
             "where the decoder lies when it is loaded"
         )
-    checkpoint = checkpoint_folder(given)
-    description = read_description(checkpoint)
+    description = read_description(checkpoint := checkpoint_folder(given))
     check_new(to, checkpoint=checkpoint)
     if push is not None:
         check_push(push)

@@ -15,7 +15,7 @@ from transferkit.progress import Progress
 from transferkit.readout.readout import Settings
 from transferkit.runner.prepare import Prepared
 from transferkit.runner.provenance import lineage
-from transferkit.runner.record import untrained_row
+from transferkit.runner.record import untrained_row, write_outcomes
 from transferkit.runner.verdict import in_words, verdict
 from transferkit.runs.checkpoint_folder import source_facts
 from transferkit.runs.folder import delivered, write_metrics
@@ -44,6 +44,8 @@ def train(prepared: Prepared, folder: Path, progress: Progress) -> dict[str, Any
     given = Given(source=None, device=prepared.accelerator.device, data=prepared.data)
     with progress.reading("reads the texts without what was trained", None):
         found = verdict(embedder, fitted, scorer, floors={o.facts.title: o.build(recipe, given) for o in floors()})
+    if fitted.best.evidence is not None:
+        write_outcomes(folder, prepared.dev_sets, fitted.best.evidence.outcomes)
     if found is not None:
         progress.judged(in_words(found))
     if tracker is not None:
@@ -90,6 +92,7 @@ def measure(prepared: Prepared, folder: Path, progress: Progress) -> dict[str, A
                 if evaluation.readout is not None:
                     variant.embedder.use_readout(evaluation.readout)
                 _save(prepared, variant.embedder, folder)
+                write_outcomes(folder, prepared.dev_sets, evaluation.outcomes)
     timings = {"cache_seconds": 0.0, "train_seconds": 0.0, "evaluation_seconds": perf_counter() - started}
     # Every method has one way at least.
     return {"best": best, "timings": teacher_seconds | timings, "cut_texts": [one.facts() for one in cut[0]]}

@@ -23,15 +23,17 @@ if TYPE_CHECKING:
     from transferkit.checkpoints.opening import Opening
     from transferkit.embed.search import Nearest
 
+Question = Annotated[
+    str | None,
+    typer.Argument(
+        help="What to look for, in words; left out: asked for in a loop, or read from a pipe, a line each.",
+        show_default=False,
+    ),
+]
+
 
 def search(
-    question: Annotated[
-        str | None,
-        typer.Argument(
-            help="What to look for, in words; left out: asked for in a loop, or read from a pipe, a line each.",
-            show_default=False,
-        ),
-    ] = None,
+    question: Question = None,
     checkpoint: Annotated[
         Path | None,
         typer.Option("--checkpoint", help="Checkpoint or run folder; default: the demo's, else the bundled one."),
