@@ -8,6 +8,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from transferkit.bridges.build import Bridge, bridge
     from transferkit.checkpoints.checkpoint import load
     from transferkit.config.recipe import Recipe
     from transferkit.config.recipes import list_recipes, read_recipe
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from transferkit.decoder.decoder import Decoder
     from transferkit.decoder.reader import Reader
     from transferkit.errors import ConfigError, RunError
+    from transferkit.exports.export import export
     from transferkit.methods.base import Embedder
     from transferkit.methods.transfer import PromptEmbedder
     from transferkit.runner.functions import adapt, baseline, train
@@ -25,6 +27,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "BackboneSpec",
+    "Bridge",
     "ConfigError",
     "Decoder",
     "Embedder",
@@ -36,7 +39,9 @@ __all__ = [
     "__version__",
     "adapt",
     "baseline",
+    "bridge",
     "compare",
+    "export",
     "find_spec",
     "list_backbones",
     "list_recipes",
@@ -48,6 +53,7 @@ __all__ = [
 
 _HOME = {
     "BackboneSpec": "config.specs",
+    "Bridge": "bridges.build",
     "ConfigError": "errors",
     "Decoder": "decoder.decoder",
     "Embedder": "methods.base",
@@ -58,7 +64,9 @@ _HOME = {
     "RunError": "errors",
     "adapt": "runner.functions",
     "baseline": "runner.functions",
+    "bridge": "bridges.build",
     "compare": "convergence",
+    "export": "exports.export",
     "find_spec": "config.specs",
     "list_backbones": "config.specs",
     "list_recipes": "config.recipes",

@@ -2,7 +2,9 @@
 
 import logging
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextvars import ContextVar
+from time import monotonic
 from typing import Any
 
 from rich.console import Console
@@ -46,6 +48,111 @@ class _Words(ProgressColumn):
         return plain(task.description if self.field is None else task.fields[self.field])
 
 
+EVERY = 30.0  # seconds between two lines of what is under way, where there is no terminal
+
+
+class Work:
+    """Something that takes long, counted: a bar in a terminal, a line every 30 seconds elsewhere, nothing when quiet.
+
+    Use it as a context manager. Texts that a model reads in its block are counted by themselves (:func:`texts_read`).
+
+    Args:
+        console: where to write.
+        doing: what is under way, as the lines begin.
+        total: how much there is; None: not known.
+        done: how much was done before.
+        unit: what is counted.
+        counts: whether texts are counted by themselves, and not by :meth:`update` and :meth:`advance` alone.
+        inside: of which this is a part: it then has a bar below that one's.
+    """
+
+    def __init__(
+        self,
+        console: Console,
+        doing: str,
+        *,
+        total: float | None,
+        done: float = 0,
+        unit: str = "texts",
+        counts: bool = True,
+        inside: "Work | None" = None,
+    ) -> None:
+        self.console = console
+        self.doing, self.total, self.done, self.unit = doing, total, done, unit
+        self.note = ""
+        self.counts = counts
+        self.before = done
+        self.began = self.said = monotonic()
+        self.inside = inside
+        self.bar: RichProgress = _bar(console) if inside is None else inside.bar
+        self.task = self.bar.add_task(doing, total=total, completed=int(done), note="", unit=unit)
+
+    def __enter__(self) -> "Work":
+        if self.inside is None:
+            self.bar.start()
+        self._token = _READING.set(self if self.counts else None)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        _READING.reset(self._token)
+        if self.inside is None:
+            self.bar.stop()
+        else:
+            self.bar.remove_task(self.task)
+
+    def begin(self, done: float) -> None:
+        """Take the rate from now on, with so much done before."""
+        self.before = self.done = done
+        self.began = monotonic()
+
+    def advance(self, more: float = 1) -> None:
+        """So much more is done."""
+        self.update(self.done + more)
+
+    def update(self, done: float, *, total: float | None = None, note: str | None = None) -> None:
+        """So much is done, of another ``total`` than before where one is given; ``note``: what else there is to say."""
+        self.done = done
+        self.total = self.total if total is None else total
+        self.note = self.note if note is None else note
+        self.bar.update(self.task, completed=done, total=self.total, note=self.note)
+        if not self.console.is_terminal and monotonic() - self.said >= EVERY:
+            self.said = monotonic()
+            if self.inside is not None:  # a line of its part is a line of it
+                self.inside.said = self.said
+            say("  ".join(self._line()), self.console)
+
+    def _line(self) -> Iterator[str]:
+        yield self.doing
+        of = "" if self.total is None else f" of {int(self.total):,}"
+        yield f"step {int(self.done):,}{of}" if self.unit == "steps" else f"{int(self.done):,}{of} {self.unit}"
+        if self.note:
+            yield self.note
+        if (rate := (self.done - self.before) / max(self.said - self.began, 1e-9)) > 0:
+            yield _rate(rate, self.unit)
+            if self.total is not None:
+                yield f"{in_words(max(self.total - self.done, 0) / rate)} left"
+
+
+_READING: ContextVar[Work | None] = ContextVar("what counts the texts that are read", default=None)
+
+
+def texts_read(count: int) -> None:
+    """A model has read so many texts: whatever shows how far it is counts them."""
+    if (work := _READING.get()) is not None:
+        work.advance(count)
+
+
+def _rate(rate: float, unit: str) -> str:
+    return f"{rate:,.{0 if rate >= 10 else 1}f} {unit}/s" if rate >= 0.1 else f"{1 / rate:,.0f} s a {unit[:-1]}"
+
+
+def in_words(seconds: float) -> str:
+    """A duration, as ``12 s``, ``4 min`` or ``2.5 h``."""
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 100 * 60 else f"{seconds / 3600:.1f} h"
+
+
 class Progress:
     """Progress of one training run. Use it as a context manager.
 
@@ -53,41 +160,31 @@ class Progress:
         console: where to write (stderr, so that stdout stays for results).
         steps: optimizer steps in all.
         title: what is running.
-        live: show a bar; False writes a line an evaluation instead.
     """
 
-    def __init__(self, console: Console, *, steps: int, title: str, live: bool) -> None:
+    def __init__(self, console: Console, *, steps: int, title: str) -> None:
         self.console = console
         self.title = title
-        self.bar = RichProgress(
-            _Words(),
-            BarColumn(bar_width=24),
-            MofNCompleteColumn(),
-            _Words("note"),
-            TimeElapsedColumn(),
-            TimeRemainingColumn(),
-            console=console,
-            disable=not live,
-            transient=True,
-        )
-        self.task = self.bar.add_task(title, total=steps, note="")
+        self.steps = Work(console, title, total=steps, unit="steps", counts=False)
+        self.begun = False
 
     def __enter__(self) -> "Progress":
-        self.bar.start()
+        self.steps.__enter__()
         return self
 
-    def __exit__(self, *_: object) -> None:
-        self.bar.stop()
+    def __exit__(self, *error: object) -> None:
+        self.steps.__exit__(*error)
 
     def step(self, step: int, *, of: int, loss: float, tokens_per_second: float) -> None:
         """One optimizer step is done of so many as the run is expected to take."""
-        self.bar.update(
-            self.task, completed=step, total=of, note=f"loss {loss:.3f} · {tokens_per_second:,.0f} tokens/s"
-        )
+        if not self.begun:  # what comes before the first step says nothing of how long one takes
+            self.begun = True
+            self.steps.begin(step)
+        self.steps.update(step, total=of, note=f"loss {loss:.3f} · {tokens_per_second:,.0f} tokens/s")
 
-    def reading(self, done: int, total: int) -> None:
-        """A teacher has read so many of the texts."""
-        self.bar.update(self.task, note=f"the teacher reads: {done:,} of {total:,} texts")
+    def reading(self, doing: str, texts: int | None) -> Work:
+        """Something for which so many texts are read, between two steps."""
+        return Work(self.console, f"{self.title}  {doing}", total=texts, inside=self.steps)
 
     def taught(self, name: str, texts: int, seconds: float) -> None:
         """A teacher has read all texts."""
@@ -97,7 +194,7 @@ class Progress:
         """One evaluation is done; ``figures`` are those of the method."""
         parts = [f"step {row['step']:>5}"]
         parts.append("loss     -" if row["loss"] is None else f"loss {row['loss']:.3f}")
-        parts.append(f"dev {_in_words(row)}")
+        parts.append(f"dev {_score_of(row)}")
         parts += [f"{name} {value:.3f}" for name, value in (figures or {}).items()]
         if row["variant"] is not None:
             parts.append(row["variant"])
@@ -124,7 +221,7 @@ class Progress:
 _SHOWN = {"none": "plain", "center": "centred", "whiten": "whitened", "pairs": "from pairs"}
 
 
-def _in_words(row: Mapping[str, Any]) -> str:
+def _score_of(row: Mapping[str, Any]) -> str:
     """The dev score as it is delivered, and of the other readouts."""
     score, readout = row["score"], row["readout"]
     if readout is None:
@@ -136,19 +233,21 @@ def _in_words(row: Mapping[str, Any]) -> str:
 
 
 class _Rate(ProgressColumn):
-    """Texts a second."""
+    """Of what is counted, a second."""
 
     def render(self, task: Task) -> Text:
-        return Text("" if task.speed is None else f"{task.speed:,.0f} texts/s")
+        return Text("" if task.speed is None else _rate(max(task.speed, 1e-3), task.fields["unit"]))
 
 
-def texts_bar(console: Console) -> RichProgress:
-    """A bar with texts a second, shown in a terminal alone."""
+def _bar(console: Console) -> RichProgress:
+    """Shown in a terminal alone."""
     return RichProgress(
         _Words(),
         BarColumn(bar_width=24),
         MofNCompleteColumn(),
+        _Words("note"),
         _Rate(),
+        TimeElapsedColumn(),
         TimeRemainingColumn(),
         console=console,
         disable=not console.is_terminal,

@@ -56,6 +56,7 @@ def test_one_file_is_enough(
         )
     assert "orth it" in said
     assert f"next: transferkit embed {folder} FILE" in said
+    assert f"or: transferkit export {folder} --to FOLDER" in said
     assert f"again: transferkit adapt {folder / 'recipe.yaml'} --source source" in said
     assert call("adapt", folder / "recipe.yaml", "--source", "source", "--runs", "again") == 0
     (again,) = Path("again").glob("[!.]*")

@@ -37,10 +37,11 @@ def test_a_probed_decoder_is_printed_or_written(
 ) -> None:
     assert call("backbones", "probe", tiny.target) == 0
     printed = capsys.readouterr().out
-    assert call("backbones", "probe", tiny.target, "--write", "target.yaml") == 0
-    assert capsys.readouterr().out == "target.yaml\n"
-    assert Path("target.yaml").read_text() == printed
-    assert read_spec(Path("target.yaml")).model_dump() == probe(str(tiny.target)).model_dump()
+    file = Path("specs/of/mine/target.yaml")  # in folders that are not there
+    assert call("backbones", "probe", tiny.target, "--write", file) == 0
+    assert capsys.readouterr().out == f"{file}\n"
+    assert file.read_text() == printed
+    assert read_spec(file).model_dump() == probe(str(tiny.target)).model_dump()
 
 
 def test_recipes_of_a_new_family_are_written_where_it_says(

@@ -70,7 +70,7 @@ def test_before_the_run_folder_nothing_is_left(
     ("target", "when"),
     [
         ("transferkit.training.loop.save_state", is_last),
-        ("transferkit.runner.run._save", always),
+        ("transferkit.runner.work._save", always),
         ("transferkit.runner.run.write_record", is_done),
     ],
     ids=["in the last state", "before the checkpoint", "before the run is done"],
@@ -97,7 +97,9 @@ def test_after_the_last_step_the_run_can_be_resumed(
     with pytest.MonkeyPatch.context() as patch:
         assert call(patch, "baseline", "--resume", folder, "--quiet") == 0
     assert json.loads((folder / "record.json").read_text())["status"] == "done"
-    assert {path.name for path in folder.iterdir()} == {"recipe.yaml", "record.json", "metrics.jsonl", "checkpoint"}
+    assert {path.name for path in folder.iterdir()} == {
+        *("recipe.yaml", "record.json", "metrics.jsonl", "outcomes.json", "checkpoint")
+    }
 
 
 def test_the_process_has_its_own_handlers_back_afterwards(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,7 +6,9 @@ from typing import Any
 from helpers.run_builder import Metric, make_run, metric
 
 from transferkit.convergence import compare
+from transferkit.convergence.report import to_page
 from transferkit.convergence.tables import flat_rows, to_markdown
+from transferkit.report.page import to_html
 
 KINDS = ("plain", "whiten", "pairs")
 
@@ -105,6 +107,35 @@ def test_runs_from_before_readouts_were_chosen_stand_in_two_rows(tmp_path: Path)
     rows = compare([make_run(tmp_path, "lora-1", [metric(0, 40.0, 45.0), metric(100, 80.0, 85.0)])]).rows
     assert [(row.readout, row.best) for row in rows] == [("plain", 80.0), ("whitened", 85.0)]
     assert all(row.by_kind == {} for row in rows)
+
+
+def test_what_the_checkpoints_are_is_marked(tmp_path: Path) -> None:
+    comparison = compare([lora(tmp_path, "lora-1", 10.0, 30.0), lora(tmp_path, "lora-2", 10.0, 30.0, seed=18)])
+    assert [row["kept"] for row in flat_rows(comparison)] == [True]
+    text = to_markdown(comparison)
+    assert "| 100 ● |" in text
+    assert "●: this step, with this readout, is what the checkpoints of the row's runs are." in text
+    page = to_html(to_page(comparison, curves="<svg></svg>", scores="<svg></svg>"))
+    assert "<td>100 ●</td>" in page
+    assert "<dt>At step ●</dt>" in page
+
+    stopped = lora(tmp_path, "lora-3", 10.0, 30.0, status="interrupted", best=None)
+    (row,) = compare([stopped], allow_unfinished=True).rows
+    assert not row.kept  # it left none
+    assert "●" not in to_markdown(compare([stopped], allow_unfinished=True))
+
+
+def test_of_two_rows_of_one_run_the_checkpoint_is_one(tmp_path: Path) -> None:
+    metrics = [metric(0, 40.0, 45.0), metric(100, 80.0, 85.0)]
+    old = make_run(tmp_path, "lora-1", metrics, best={"step": 100, "score": 85.0, "variant": None})
+    assert [(row.readout, row.kept) for row in compare([old]).rows] == [("plain", False), ("whitened", True)]
+    none = make_run(tmp_path, "lora-2", [metric(0, 40.0), metric(100, 80.0)])
+    assert [row.kept for row in compare([none]).rows] == [True]
+    read = [metric(0, 40.0, 45.0, variant="last"), metric(0, 50.0, 55.0, variant="mean")]
+    for variant, kept in (("last", False), ("mean", True)):  # the row is of the best one, "mean"
+        best = {"step": 0, "score": 55.0, "variant": variant}
+        run = make_run(tmp_path, f"frozen-{variant}", read, method="frozen", trainable=0, best=best)
+        assert [row.kept for row in compare([run]).rows] == [False, kept]
 
 
 def test_the_standard_error_is_of_the_rows_that_report(tmp_path: Path) -> None:

@@ -40,7 +40,7 @@ def test_csv_holds_raw_numbers_and_bounds(tmp_path: Path) -> None:
 
 
 def test_number_columns_hold_numbers_only(tmp_path: Path) -> None:
-    words = {"backbone", "method", "label", "variant", "readout", "runs"}
+    words = {"backbone", "method", "label", "variant", "readout", "kept", "runs"}
     for row in flat_rows(compare(every_method(tmp_path))):
         for name, value in row.items():
             if name not in words:
@@ -62,7 +62,7 @@ def test_markdown_shows_cost_speedup_and_not_reached(tmp_path: Path) -> None:
     assert "| Method | Readout | 90 % (72.0) | 95 % (76.0) | 98 % (78.4) | 100 % (80.0) |" in text
     assert "| transfer | plain | 50 (2.0x) | 50 (2.0x) | > 50 | > 50 |" in text
     assert "| transfer | plain | 10.0 (50.0x) | 10.0 (50.0x) | > 10.0 | > 10.0 |" in text
-    assert "| lora | plain | 1 | 1,234,567 | 40.0 | 80.0 | 100 | 80.0 | 100.0 | 50.0 | 300 MiB |" in text
+    assert "| lora | plain | 1 | 1,234,567 | 40.0 | 80.0 | 100 ● | 80.0 | 100.0 | 50.0 | 300 MiB |" in text
     assert "- transfer: adapt-1 (seed 17, commit 0123456789)" in text
 
 

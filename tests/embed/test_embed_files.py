@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -28,6 +29,8 @@ from transferkit.embed.files import BATCHES_PER_BLOCK, embed_blocks, embed_file
 from transferkit.errors import ConfigError, RunError
 from transferkit.files.lock import sole_use
 from transferkit.files.vectors.origin import Origin, note_file
+from transferkit.files.vectors.precision import Precision
+from transferkit.files.vectors.reading import read_vectors
 from transferkit.files.vectors.writing import VectorFile
 from transferkit.methods.base import Embedder
 from transferkit.readout.fit import Fitter
@@ -55,8 +58,8 @@ def load_once(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @cache
-def _load_once(folder: Path, *, backbone: str | None, device: str, space: Path | None = None) -> Embedder:
-    return load(folder, backbone=backbone, device=device, space=space)
+def _load_once(folder: Path, *, backbone: str | None = None, **opening: Any) -> Embedder:
+    return load(folder, backbone=backbone, **opening)
 
 
 @pytest.fixture(scope="module")
@@ -193,6 +196,56 @@ def test_resumed_file_equals_the_uninterrupted_one_byte_for_byte(
     notes = [] if suffix == ".parquet" else [note_file(whole), note_file(out)]
     assert sorted(tmp_path.iterdir()) == sorted([source, whole, out, *notes])
     assert len({note.read_bytes() for note in notes}) <= 1
+
+
+@pytest.mark.parametrize(("suffix", "precision"), [(".npy", "int8"), (".parquet", "int8"), (".jsonl", "ubinary")])
+def test_cut_vectors_in_fewer_bits_survive_a_kill_byte_for_byte(
+    suffix: str, precision: Precision, checkpoint: Path, texts: list[str], expected: np.ndarray, tmp_path: Path
+) -> None:
+    source, options = write(tmp_path, ".txt", texts), {"truncate_dim": 20, "precision": precision}
+    whole, out = tmp_path / f"whole{suffix}", tmp_path / f"resumed{suffix}"
+    embed(checkpoint, source, whole, **options)
+    with failing_block(2, SystemError("killed")), pytest.raises(SystemError):
+        embed(checkpoint, source, out, **options)
+    for other, says in (
+        ({"precision": "float32"}, rf"\(precision: {precision}, now float32\)"),
+        ({"truncate_dim": None}, r"\(truncate_dim: 20, now none\)"),
+    ):
+        with pytest.raises(ConfigError, match=f"was begun with other settings {says}"):
+            embed(checkpoint, source, out, resume=True, **(options | other))
+    embed(checkpoint, source, out, resume=True, **options)
+    assert out.read_bytes() == whole.read_bytes()
+    found = read_vectors(out, where="")[1]
+    cut = expected[:, :20] / np.linalg.norm(expected[:, :20], axis=1, keepdims=True)
+    cosines = (found * cut).sum(1) / np.linalg.norm(found, axis=1)
+    assert cosines.min() > (0.6 if precision == "ubinary" else 0.999)
+    assert suffix == ".parquet" or note_file(out).read_bytes() == note_file(whole).read_bytes()
+
+
+def test_a_cut_that_there_is_not_and_a_precision_that_there_is_not(
+    checkpoint: Path, texts: list[str], tmp_path: Path
+) -> None:
+    source, out = write(tmp_path, ".txt", texts), tmp_path / "vectors.npy"
+    with pytest.raises(ConfigError, match="--truncate-dim: expected a whole number from 1 to 48, the vectors'"):
+        embed(checkpoint, source, out, truncate_dim=49)
+    with pytest.raises(ConfigError, match=r"^--precision: expected one of float32, .*, got 'int4'"):
+        embed(checkpoint, source, out, precision="int4")
+    assert list(tmp_path.iterdir()) == [source]
+
+
+def test_texts_that_the_first_ones_did_not_foresee_are_said(checkpoint: Path, texts: list[str], tmp_path: Path) -> None:
+    """The first block holds one text alone, over and over."""
+    source = write(tmp_path, ".txt", ["a red cat"] * BLOCK + texts[:BLOCK])
+    said = Console(record=True, file=io.StringIO(), width=400)
+    embed(checkpoint, source, tmp_path / "vectors.npy", precision="int8", console=said)
+    assert re.search(
+        r"warning: \d\d\.\d% of the numbers lie outside of the ranges that the first texts gave, and int8 cuts them "
+        r"there; embed texts in random order, or with --precision float16",
+        said.export_text(),
+    )
+    said = Console(record=True, file=io.StringIO(), width=400)
+    embed(checkpoint, write(tmp_path, ".txt", texts), tmp_path / "other.npy", precision="int8", console=said)
+    assert "outside of the ranges" not in said.export_text()
 
 
 def test_resume_without_a_part_starts_afresh(checkpoint: Path, texts: list[str], tmp_path: Path) -> None:

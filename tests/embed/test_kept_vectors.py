@@ -25,6 +25,7 @@ from transferkit.embed.search import Entry, Index
 from transferkit.errors import ConfigError
 from transferkit.files.manifest import NAME, sha256_file
 from transferkit.files.vectors.origin import Origin, has_note, note_file, read_origin
+from transferkit.files.vectors.precision import Precision, Stored, calibrated, quantize
 from transferkit.files.vectors.reading import read_vectors
 
 TEXTS = [" ".join(WORDS[i : i + 4]) for i in range(12)]
@@ -302,3 +303,40 @@ def test_vectors_of_another_length_are_refused(made: Path, checkpoint: Path, tmp
     np.save(path, vectors * np.linspace(1, 3, len(vectors))[:, None])
     with pytest.raises(ConfigError, match=r"vectors\.npy, row 2: expected a vector of length 1, .* of length 1\.18; "):
         searched(checkpoint, path)
+
+
+@pytest.mark.parametrize("precision", ["float32", "float16", "int8", "uint8", "binary", "ubinary"])
+def test_a_search_in_fewer_bits_asks_with_a_whole_question(
+    precision: Precision, made: Path, checkpoint: Path, tmp_path: Path
+) -> None:
+    """Cut as the texts are; a score is the cosine with what the file holds of a text."""
+    path = embed(checkpoint, tmp_path / "vectors.parquet", made, truncate_dim=24, precision=precision)
+    embedder = load(checkpoint)
+    texts = embedder.encode(TEXTS, side="document", truncate_dim=24)
+    ranges = calibrated(texts) if "int8" in precision else None
+    held = Stored(quantize(texts, precision, ranges), precision, 24, ranges).whole().astype(np.float64)
+    for question in TEXTS[:3]:
+        scores = held @ embedder.encode(question, truncate_dim=24)
+        hits = searched(checkpoint, path).search(question, top=len(TEXTS))
+        np.testing.assert_allclose([hit.score for hit in hits], np.sort(scores)[::-1], atol=1e-5)
+        assert hits[0].entry.text == TEXTS[int(scores.argmax())]
+
+
+def test_a_cut_file_of_an_unknown_maker_is_refused(made: Path, checkpoint: Path, tmp_path: Path) -> None:
+    path = embed(checkpoint, tmp_path / "vectors.npy", made, truncate_dim=24)
+    note_file(path).unlink()
+    (tmp_path / "texts.txt").write_bytes((made / "texts.txt").read_bytes())
+    with pytest.raises(ConfigError, match=r"holds vectors of 24 numbers, and those of .* have 48"):
+        searched(checkpoint, path)
+
+
+def test_the_commands_cut_and_pack(made: Path, checkpoint: Path, tmp_path: Path) -> None:
+    out = tmp_path / "vectors.parquet"
+    options = ["--side", "document", "--truncate-dim", "40", "--precision", "ubinary", "--quiet"]
+    answer = CliRunner().invoke(app, ["embed", str(checkpoint), str(made / "texts.txt"), "--out", str(out), *options])
+    assert answer.exit_code == 0, answer.output
+    assert len(pd.read_parquet(out)["vector"][0]) == 5
+    asked = ["search", TEXTS[2], "--checkpoint", str(checkpoint), "--vectors", str(out), "--json"]
+    found = CliRunner().invoke(app, asked)
+    assert found.exit_code == 0, found.output
+    assert len(found.stdout.splitlines()) == 5

@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 import shutil
 import weakref
 from collections.abc import Callable, Iterator
@@ -29,9 +30,10 @@ from transferkit.config.sections import LoraSection
 from transferkit.evaluation.encoder import MtebEncoder
 from transferkit.evaluation.models import find_models
 from transferkit.evaluation.readings import MAX_LENGTH, parse_reading
-from transferkit.evaluation.rows import TaskRow, means
 from transferkit.evaluation.run import run_tasks
-from transferkit.evaluation.tables import throughput, to_csv, views
+from transferkit.evaluation.tables.rows import TaskRow, means
+from transferkit.evaluation.tables.views import throughput, views
+from transferkit.evaluation.tables.written import to_csv
 from transferkit.evaluation.tasks import local_tasks
 from transferkit.files.lock import sole_use
 from transferkit.methods.frozen import FrozenEmbedder
@@ -446,7 +448,9 @@ def test_dry_run_names_models_tasks_and_instructions_and_writes_nothing(
     precision = "precision float32 (measured: bfloat16 is 0.5x float32 here)"  # a checkpoint has its own
     assert lines[:3] == ["source: transfer", f"target: frozen, mean · plain, {precision}", "6 tasks"]
     assert "  Retrieval  answers  ndcg_at_10  query: 'find it'  document: 'a page'" in lines
-    assert "  Classification  intents  accuracy  query: 'find the cat'" in lines  # of the checkpoint's training set
+    assert (
+        "  Classification  intents  accuracy  8 texts a label  query: 'find the cat'" in lines
+    )  # of the checkpoint's training set
     assert list(tmp_path.iterdir()) == []
 
 
@@ -469,6 +473,15 @@ def test_benchmarks(call: Call, capsys: pytest.CaptureFixture[str]) -> None:
     ):
         assert call(*command, *wrong) == 2
         assert says in capsys.readouterr().err
+
+
+def test_in_a_pipe_it_says_how_far_it_is(
+    tiny: Tiny, sets: Path, call: Call, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("transferkit.progress.EVERY", 0.0)
+    assert call(tiny.target, "--tasks-from", sets, "--tasks", "likeness", "--out", "scores") == 0
+    said = capsys.readouterr().err
+    assert re.search(r"^target  likeness  (\d+) of \1 texts  .* texts/s", said, flags=re.MULTILINE)
 
 
 def test_means_are_those_of_mtebs_leaderboard() -> None:
@@ -510,7 +523,9 @@ def test_tables_fit_a_terminal_of_eighty_columns() -> None:
     times = {"seconds": 4000.0, "encoder_seconds": 3000.0, "texts": 60000, "problem": None}
     rows = [row("CQADupstackUnixRetrieval", "Retrieval", 12.3456789, **times)]
     rows.append(row("Banking77Classification", "Classification", None, problem="no network"))
-    for view in views(rows, types=[one.type for one in rows]):
+    for view in views(rows, types=[one.type for one in rows], width=80):
+        if not view.in_terminal:
+            continue
         console = Console(width=80, record=True, quiet=False, file=io.StringIO())
         console.print(rich_table(view))
         text = console.export_text()

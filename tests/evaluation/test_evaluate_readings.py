@@ -23,10 +23,11 @@ from transferkit.errors import ConfigError
 from transferkit.evaluation.encoder import MtebEncoder
 from transferkit.evaluation.meta import revision
 from transferkit.evaluation.readings import ReadingOptions
-from transferkit.evaluation.rows import TaskRow, spreads
 from transferkit.evaluation.run import run_tasks
 from transferkit.evaluation.shared_pass import SharedPass
-from transferkit.evaluation.tables import to_csv, views
+from transferkit.evaluation.tables.rows import TaskRow, spreads
+from transferkit.evaluation.tables.views import views
+from transferkit.evaluation.tables.written import to_csv
 from transferkit.evaluation.tasks import local_tasks
 from transferkit.methods.base import Embedder
 from transferkit.methods.frozen import FrozenEmbedder
@@ -204,6 +205,40 @@ def test_a_checkpoint_behind_another_template(
     distinct = {round(row["score"], 3) for row in [*rows, trained] if "static" not in row["pooling"]}
     assert len(distinct) == 2 * (4 if method == "lora" else 5) + 1  # the premise
     assert trained["method"] == method
+
+
+def test_a_checkpoint_without_its_readout(
+    tiny: Tiny,
+    sets: Path,
+    tmp_path: Path,
+    read: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    folder = checkpoint(tiny, tmp_path / "lora", "lora")
+    common = ["--tasks-from", sets, "--tasks", "likeness", "--out", tmp_path / "out", "--json", "--quiet"]
+    rows = []
+    for options in ([], ["--readout", "whiten"], ["--readout", "none"], ["--templates", "plain", "--poolings", "mean"]):
+        assert evaluate(monkeypatch, folder, *common, *options) == 0
+        rows += evaluated(capsys)["rows"]
+    own, named, without, reread = rows
+    assert named == own
+    assert (own["method"], without["method"]) == ("lora", "lora without readout")
+    assert without["revision"] != own["revision"]
+    assert without["score"] == pytest.approx(reread["score"], abs=1e-4)  # the same vectors, by another way
+    assert without["score"] != pytest.approx(own["score"], abs=1e-2)  # the premise
+    read.clear()
+    assert evaluate(monkeypatch, folder, *common, "--readout", "none") == 0
+    assert evaluated(capsys)["rows"] == [without]
+    assert read == []  # its score was kept beside the other one
+
+    for wrong, said in (
+        ([tiny.target, "--readout", "none"], "--readout none is for checkpoints, got none"),
+        ([folder, "--readout", "pairs"], "holds a readout of kind whiten and none of kind pairs"),
+        ([folder, "--readout", "whiten", "--templates", "plain"], "with --templates checkpoints are read without"),
+    ):
+        assert evaluate(monkeypatch, *wrong, *common) == 2
+        assert said in " ".join(capsys.readouterr().err.split())
 
 
 @pytest.mark.parametrize("method", ["lora", "transfer"])

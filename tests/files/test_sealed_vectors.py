@@ -1,6 +1,7 @@
 """Files of vectors and parts of them: a bit that flipped is another vector, and looks like one."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,8 +10,10 @@ import pyarrow.parquet
 import pytest
 
 from transferkit.errors import ConfigError, RunError
-from transferkit.files.vectors.origin import Origin, note_file
-from transferkit.files.vectors.reading import read_vectors
+from transferkit.files.manifest import sha256_rows
+from transferkit.files.vectors.origin import Origin, note_file, read_origin
+from transferkit.files.vectors.precision import Precision, Stored, calibrated, quantize
+from transferkit.files.vectors.reading import read_stored, read_vectors
 from transferkit.files.vectors.writing import VectorFile
 
 TEXTS = ["a", "b", "c"]
@@ -23,6 +26,15 @@ def written(file: Path) -> Path:
     vectors = VectorFile(file, identity=IDENTITY)
     vectors.append(TEXTS, VECTORS)
     vectors.finish(ORIGIN)
+    return file
+
+
+def stored(file: Path, precision: Precision, *, vectors: np.ndarray = VECTORS) -> Path:
+    """Written in two blocks."""
+    made = VectorFile(file, identity=IDENTITY, precision=precision)
+    for block in (slice(0, 2), slice(2, None)):
+        made.append([str(i) for i in range(len(vectors))][block], vectors[block])
+    made.finish(ORIGIN)
     return file
 
 
@@ -206,3 +218,109 @@ def test_a_part_is_not_continued_with_vectors_of_another_width(tmp_path: Path) -
     with pytest.raises(ConfigError, match="holds vectors of 4 numbers, and these have 2; give the checkpoint that"):
         vectors.append(TEXTS, VECTORS[:, :2])
     assert vectors.rows == 3
+
+
+# Fewer bits
+
+
+@pytest.mark.parametrize("suffix", [".npy", ".jsonl", ".parquet"])
+@pytest.mark.parametrize("precision", ["float16", "int8", "uint8", "binary", "ubinary"])
+def test_every_kind_holds_every_precision_and_what_undoes_it(suffix: str, precision: Precision, tmp_path: Path) -> None:
+    x = np.random.default_rng(0).normal(size=(40, 12)).astype(np.float32)
+    file = stored(tmp_path / f"vectors{suffix}", precision, vectors=x)
+    origin = read_origin(file, where="")
+    assert origin is not None
+    assert (origin.precision, origin.rows, origin.width) == (precision, 40, 12)
+    ranges = calibrated(x[:2]) if "int8" in precision else None
+    assert (origin.ranges is None) == (ranges is None)
+    expected = quantize(x, precision, ranges)
+    texts, found = read_stored(file, where="")
+    assert texts == (None if suffix == ".npy" else [str(i) for i in range(40)])
+    assert found.numbers.dtype == expected.dtype
+    np.testing.assert_array_equal(found.numbers, expected)
+    np.testing.assert_array_equal(read_vectors(file, where="")[1], Stored(expected, precision, 12, ranges).whole())
+
+
+def test_parquet_has_lists_of_one_size_as_data_bases_want_them(tmp_path: Path) -> None:
+    types = {
+        "float32": pyarrow.float32(),
+        "float16": pyarrow.float16(),
+        "int8": pyarrow.int8(),
+        "ubinary": pyarrow.uint8(),
+    }
+    for precision, kind in types.items():
+        file = stored(tmp_path / f"{precision}.parquet", precision)  # type: ignore[arg-type]
+        found = pyarrow.parquet.read_schema(file).field("vector").type
+        assert found == pyarrow.list_(kind, 1 if precision == "ubinary" else 4)
+
+
+def test_parquet_of_earlier_versions_is_read(tmp_path: Path) -> None:
+    """With lists of any size, and nothing on precision in its metadata."""
+    said = {"format": 1, "embedder": "1", "side": "document", "instruction": "", "readout": "none", "input": "2"}
+    said |= {"rows": 3, "width": 4, "sha256": sha256_rows([(TEXTS, VECTORS.tobytes())])}
+    vectors = pyarrow.array(VECTORS.tolist(), pyarrow.list_(pyarrow.float32()))
+    table = pyarrow.table({"text": TEXTS, "vector": vectors}).replace_schema_metadata({"transferkit": json.dumps(said)})
+    pyarrow.parquet.write_table(table, tmp_path / "old.parquet")
+    texts, found = read_vectors(tmp_path / "old.parquet", where="")
+    assert texts == TEXTS
+    np.testing.assert_array_equal(found, VECTORS)
+    assert read_origin(tmp_path / "old.parquet", where="") == replace(ORIGIN, rows=3, width=4)
+
+
+def test_a_flipped_bit_of_a_calibration_is_seen(tmp_path: Path) -> None:
+    file = stored(tmp_path / "vectors.npy", "int8")
+    whole = note_file(file).read_bytes()
+    start = whole.index(b'"ranges": ')
+    for at in range(start, start + 90, 3):
+        flip(note_file(file), at)
+        with pytest.raises(ConfigError, match=r"vectors\.npy\.json: "):
+            read_vectors(file, where="vectors")
+    other = stored(tmp_path / "vectors.parquet", "int8")
+    table = pyarrow.parquet.read_table(other)
+    said = json.loads(table.schema.metadata[b"transferkit"])
+    said["ranges"][0][0] += 1
+    pyarrow.parquet.write_table(table.replace_schema_metadata({"transferkit": json.dumps(said)}), other)
+    with pytest.raises(ConfigError, match="what it says of the vectors is damaged"):
+        read_vectors(other, where="vectors")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"precision": "int4"},
+        {"precision": "float32"},
+        {"ranges": None},
+        {"ranges": [[0], ["a"]]},
+        {"ranges": [[0, 0, 0, 0]]},
+        {"ranges_sha256": "0"},
+    ],
+)
+def test_a_calibration_that_is_none_is_refused(change: dict[str, object], tmp_path: Path) -> None:
+    file = stored(tmp_path / "vectors.npy", "int8")
+    note_file(file).write_text(json.dumps(json.loads(note_file(file).read_text()) | change))
+    with pytest.raises(ConfigError, match=r"vectors\.npy\.json: what it says of the vectors is damaged"):
+        read_vectors(file, where="vectors")
+
+
+def test_whole_numbers_that_nothing_explains_are_refused(tmp_path: Path) -> None:
+    file = stored(tmp_path / "vectors.npy", "int8")
+    note_file(file).unlink()
+    with pytest.raises(ConfigError, match=r"got int8 of shape .* or bring vectors\.npy\.json back, which says"):
+        read_vectors(file, where="vectors")
+
+
+def test_what_the_first_block_did_not_foresee_is_counted_over_a_kill(tmp_path: Path) -> None:
+    out = tmp_path / "vectors.npy"
+    one = VectorFile(out, identity=IDENTITY, precision="int8")
+    one.append(TEXTS[:2], VECTORS[:2])
+    assert one.share_clipped == 0
+    one.append(["far"], VECTORS[:1] + 100)
+    again = VectorFile(out, identity=IDENTITY, precision="int8")
+    again.resume()
+    again.append(["farther"], VECTORS[:1] - 100)
+    assert again.share_clipped == 0.5
+    again.finish(ORIGIN)
+    origin = read_origin(out, where="")
+    assert origin is not None
+    assert origin.ranges is not None
+    np.testing.assert_array_equal(np.float32(origin.ranges), calibrated(VECTORS[:2]))

@@ -152,6 +152,7 @@ COMMANDS = {
     "embed": "embed bundled {here}/texts.txt --out {out}/vectors.parquet --quiet",
     "search": "search cat --checkpoint bundled --texts {here}/texts.txt --index {out}",
     "compare": "compare {here}/lora {here}/frozen --out {out}",
+    "export": "export bundled --to {out}",
     "a recipe": "recipes copy bundled/adapt --to {out}",
     "a spec": "backbones probe {target} --write {here}/new.yaml",
 }
@@ -222,7 +223,7 @@ def test_a_run_on_a_disk_that_is_really_full_goes_on_when_there_is_room(
     assert call(monkeypatch, "baseline", "--resume", folder, "--quiet") == 0
 
 
-@pytest.mark.parametrize("target", ["transferkit.training.loop.save_state", "transferkit.runner.run._save"])
+@pytest.mark.parametrize("target", ["transferkit.training.loop.save_state", "transferkit.runner.work._save"])
 def test_a_run_folder_that_went_away_is_not_made_anew(
     target: str, tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

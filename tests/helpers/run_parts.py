@@ -31,7 +31,7 @@ class Quiet(Progress):
     """Keeps warnings and losses; ``on_step`` is called after each step."""
 
     def __init__(self, on_step: Callable[[int], None] | None = None) -> None:
-        super().__init__(QUIET, steps=1, title="test", live=False)
+        super().__init__(QUIET, steps=1, title="test")
         self.on_step = on_step
         self.warnings: list[str] = []
         self.losses: list[float] = []

@@ -13,6 +13,8 @@ from helpers.parts import TEXTS, digests, source_checkpoint
 from helpers.run_parts import Trial, build, learned, trial
 from helpers.tiny import Tiny
 from pydantic import ValidationError
+from sentence_transformers.util import cos_sim
+from sentence_transformers.util.quantization import quantize_embeddings
 
 from transferkit.checkpoints.checkpoint import load, save
 from transferkit.config.methods import MethodFacts, all_methods, heeded
@@ -126,6 +128,18 @@ def test_a_texts_vector_does_not_depend_on_its_batch(built: Built) -> None:
         order = [8, 4, 0, 4, 6]
         beside = way.encode([READ[i] for i in order], instruction=[TASKS[i] for i in order])
         np.testing.assert_allclose(beside, whole[order], atol=1e-5)
+
+
+def test_every_method_has_the_names_of_sentence_transformers(built: Built) -> None:
+    for way in built.ways:
+        whole = way.encode(TEXTS, instruction="see")
+        width = way.get_sentence_embedding_dimension()
+        assert whole.shape == (len(TEXTS), width)
+        cut = way.encode_query(TEXTS, instruction="see", truncate_dim=width // 2)
+        np.testing.assert_allclose(way.similarity(cut, cut), cos_sim(cut, whole[:, : width // 2]), atol=1e-5)
+        signs = way.encode_document(TEXTS, instruction="see", precision="ubinary")
+        np.testing.assert_array_equal(signs, quantize_embeddings(whole, "ubinary"))
+        assert way.encode(TEXTS[0], instruction="see", normalize_embeddings=False).shape == (width,)
 
 
 def test_what_learns_moves_and_nothing_else_does(built: Built) -> None:

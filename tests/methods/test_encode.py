@@ -1,5 +1,6 @@
 """``encode`` as users call it: whatever holds texts in an order, from several threads, and what it says or refuses."""
 
+import io
 import multiprocessing
 import pickle
 import warnings
@@ -16,10 +17,14 @@ import torch
 from datasets import Dataset
 from helpers.parts import TEXTS, load_prompting, load_reader, prompt_embedder
 from helpers.tiny import Tiny
+from rich.console import Console
+from sentence_transformers.util import normalize_embeddings, truncate_embeddings
+from sentence_transformers.util.quantization import quantize_embeddings
 from torch import nn
 
 from transferkit.checkpoints.checkpoint import load, save
 from transferkit.errors import ConfigError, CutTextWarning, RunError
+from transferkit.files.vectors.precision import Precision
 from transferkit.methods.frozen import FrozenEmbedder
 from transferkit.methods.transfer import PromptEmbedder
 from transferkit.prompting.writer import Writer
@@ -61,7 +66,6 @@ def test_a_vector_a_text_in_the_order_given_or_a_refusal(embedder: PromptEmbedde
 @pytest.mark.parametrize(
     ("texts", "says"),
     [
-        ("a cat", r"expected a list of texts, got one text; write encode\(\[text\]\)"),
         (b"a cat", "expected texts in an order, got a bytes"),
         (set(TEXTS), "expected texts in an order, got a set"),
         (
@@ -72,7 +76,7 @@ def test_a_vector_a_text_in_the_order_given_or_a_refusal(embedder: PromptEmbedde
         (["a cat", float("nan")], "text 1: expected text, got nan"),
         (np.array([["a"], ["b"]]), "text 0: expected text, got array"),
     ],
-    ids=["str", "bytes", "set", "table", "none", "nan", "matrix"],
+    ids=["bytes", "set", "table", "none", "nan", "matrix"],
 )
 def test_what_is_refused(embedder: PromptEmbedder, texts: Any, says: str) -> None:
     with pytest.raises(ConfigError, match=f"^encode: {says}"):
@@ -84,6 +88,81 @@ def test_options_that_there_are_not_are_refused(embedder: PromptEmbedder, option
     """A passage was read as a document, and a batch of less than one text gave no vector."""
     with pytest.raises(ConfigError, match=r"side: expected one of query, document, got|batch_size: expected a whole"):
         embedder.encode(["the cat"], **option)
+
+
+# The names of sentence-transformers
+
+
+def test_one_string_gives_one_vector(embedder: PromptEmbedder) -> None:
+    one = embedder.encode(TEXTS[1], instruction="see")
+    assert one.shape == (48,)
+    np.testing.assert_array_equal(one, embedder.encode([TEXTS[1]], instruction="see")[0])
+    np.testing.assert_array_equal(embedder.encode(np.str_(TEXTS[1]), instruction="see"), one)
+
+
+def test_a_tensor_a_list_or_an_array(embedder: PromptEmbedder) -> None:
+    array = embedder.encode(TEXTS)
+    tensor = embedder.encode(TEXTS, convert_to_tensor=True)
+    assert tensor.device == embedder.device
+    each = embedder.encode(TEXTS, convert_to_numpy=False)
+    for found in (tensor, torch.stack(each), embedder.encode(TEXTS, convert_to_tensor=True, convert_to_numpy=False)):
+        np.testing.assert_array_equal(found.numpy(), array)
+    assert embedder.encode(TEXTS, convert_to_tensor=True, precision="int8").dtype == torch.int8
+    assert embedder.encode(TEXTS[0], convert_to_tensor=True).shape == (48,)
+    half = embedder.encode(TEXTS, precision="float16")
+    assert half.dtype == np.float16
+    np.testing.assert_allclose(half, array, atol=1e-3)
+    assert embedder.encode([], precision="binary").shape == (0, 6)
+
+
+def test_precision_and_cut_are_those_of_sentence_transformers(embedder: PromptEmbedder) -> None:
+    whole = embedder.encode(TEXTS)
+    cut = embedder.encode(TEXTS, truncate_dim=20)
+    expected = normalize_embeddings(truncate_embeddings(torch.from_numpy(whole), 20))
+    torch.testing.assert_close(torch.from_numpy(cut), expected)
+    precisions: tuple[Precision, ...] = ("int8", "uint8", "binary", "ubinary")
+    for precision in precisions:
+        found = embedder.encode(TEXTS, precision=precision, truncate_dim=20)
+        np.testing.assert_array_equal(found, quantize_embeddings(cut, precision))
+    ranges = np.stack([cut.min(0), cut.max(0)])
+    again = embedder.encode(TEXTS[1], precision="int8", truncate_dim=20, ranges=ranges)
+    np.testing.assert_array_equal(again, embedder.encode(TEXTS, precision="int8", truncate_dim=20)[1])
+
+
+def test_without_unit_norm_they_are_as_the_readout_leaves_them(embedder: PromptEmbedder) -> None:
+    raw = embedder.encode(TEXTS, normalize_embeddings=False)
+    pooled = embedder.pooled(TEXTS, [""] * len(TEXTS), batch_size=64)
+    np.testing.assert_allclose(raw, pooled.numpy(), rtol=1e-5, atol=1e-6)
+    assert np.abs(np.linalg.norm(raw, axis=1) - 1).max() > 0.01  # the premise
+
+
+def test_what_cannot_be_had_is_refused_before_a_text_is_read(
+    embedder: PromptEmbedder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(PromptEmbedder, "embed", None)
+    for options, says in (
+        ({"precision": "int4"}, "precision: expected one of float32"),
+        ({"truncate_dim": 49}, "truncate_dim: expected a whole number from 1 to 48, the vectors' own width, got 49"),
+        ({"precision": "int8", "ranges": np.zeros((2, 3))}, "ranges: expected the smallest"),
+    ):
+        with pytest.raises(ConfigError, match=f"^encode: {says}"):
+            embedder.encode(TEXTS, **options)  # type: ignore[call-overload]
+    with pytest.raises(ConfigError, match="int8 takes its steps from the texts given, and one alone has none"):
+        embedder.encode("a cat", precision="int8")
+
+
+@pytest.mark.parametrize("show", [True, False, None])
+def test_a_bar_is_shown_in_a_terminal_where_one_is_asked_for(
+    embedder: PromptEmbedder, show: bool | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TERM", "xterm")
+    terminal = Console(file=io.StringIO(), force_terminal=True, width=100)
+    monkeypatch.setattr("transferkit.methods.encoding.Console", lambda **_: terminal)
+    expected = embedder.encode(TEXTS, batch_size=2)
+    found = embedder.encode(TEXTS, batch_size=2, show_progress_bar=show)
+    np.testing.assert_array_equal(found, expected)
+    assert isinstance(terminal.file, io.StringIO)
+    assert (f"{len(TEXTS)}/{len(TEXTS)}" in terminal.file.getvalue()) == bool(show)
 
 
 def test_instructions_of_a_column_too(embedder: PromptEmbedder) -> None:
@@ -120,6 +199,8 @@ def test_a_side_is_read_as_it_was_trained(sided: Path) -> None:
     np.testing.assert_array_equal(embedder.encode(TEXTS), asked)
     np.testing.assert_array_equal(embedder.encode(TEXTS, side="query"), asked)
     np.testing.assert_array_equal(embedder.encode(TEXTS, side="document"), found)
+    np.testing.assert_array_equal(embedder.encode_query(TEXTS), asked)
+    np.testing.assert_array_equal(embedder.encode_document(TEXTS, convert_to_tensor=True).numpy(), found)
     assert embedder.has_sides
 
 

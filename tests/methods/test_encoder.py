@@ -224,6 +224,14 @@ def test_where_a_decoder_or_a_recipe_is_asked_for_it_says_so(
             ["embed", tiny.encoder, "texts.txt", "--out", "x.npy"],
             "a ready-made encoder and no checkpoint; `transferkit base",
         ),
+        (
+            ["adapt", "--source", "bundled", "--target", tiny.encoder],
+            f"{tiny.encoder}: an encoder (bert) and no decoder: its tokens see what comes after them",
+        ),
+        (
+            ["baseline", "mixture/baseline", "--method", "lora", "--target", tiny.encoder],
+            f"`transferkit baseline RECIPE --method encoder --target {tiny.encoder}`",
+        ),
         (["attention", tiny.encoder, "--text", "cat"], "no decoder embeds in it, so there is none whose attention"),
     ):
         assert run(*command) == 2

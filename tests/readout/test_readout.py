@@ -1,5 +1,6 @@
 """The closed-form readout against float64 algebra, and on the samples on which algebra degenerates."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ from transferkit.checkpoints.checkpoint import load, save
 from transferkit.config.sections import ReadoutKind
 from transferkit.errors import RunError
 from transferkit.readout.fit import Fitter
-from transferkit.readout.readout import Settings
+from transferkit.readout.readout import Readout, Settings
 
 
 def vectors(n: int, width: int, *, seed: int = 0) -> Tensor:
@@ -114,6 +115,38 @@ def test_survives_a_checkpoint(tiny: Tiny, tmp_path: Path, kind: ReadoutKind) ->
     np.testing.assert_array_equal(again.encode(TEXTS), embedder.encode(TEXTS))
 
 
+# The order of columns
+
+
+@pytest.mark.parametrize("kind", ["whiten", "pairs"])
+def test_columns_stand_from_the_strongest_on(kind: ReadoutKind) -> None:
+    """By the variance that is left of each after the ridge, and by what pairs share."""
+    x, pairs = paired_vectors(300, 8)
+    y = Fitter(x, pairs).fit(Settings(kind, ridge=1.0, alpha=1.0)).linear(x).double()
+    spread = y.var(0) if kind == "whiten" else (y[::2] * y[1::2]).mean(0)
+    assert (spread.diff() <= 1e-6).all()
+    assert spread[0] > 2 * spread[-1]
+
+
+@pytest.mark.parametrize("kind", ["none", "center", "whiten", "pairs"])
+def test_a_checkpoint_of_an_earlier_version_has_the_strongest_last(
+    tiny: Tiny, tmp_path: Path, kind: ReadoutKind
+) -> None:
+    """Its file does not say how its columns are ordered, and its vectors are as they were."""
+    embedder = prompt_embedder(tiny)
+    width = embedder.backbone.output_width
+    readout = Fitter(vectors(30, width), torch.arange(30).view(-1, 2)).fit(Settings(kind, ridge=0.1, alpha=0.5))
+    before = Readout(readout.settings, width, descending=False)
+    before.mean.copy_(readout.mean)
+    before.matrix.copy_(readout.matrix.flip(-1))
+    embedder.use_readout(before)
+    save(embedder, tmp_path / "checkpoint", instructions={})
+    assert "descending" not in json.loads((tmp_path / "checkpoint" / "embedder.json").read_text())["readout"]
+    again, x = load(tmp_path / "checkpoint").readout, vectors(5, width, seed=1)
+    torch.testing.assert_close(again(x), before(x), rtol=0, atol=0)
+    torch.testing.assert_close(again.strongest(again(x), 7), readout.strongest(readout(x), 7), rtol=1e-5, atol=1e-6)
+
+
 # From pairs
 
 
@@ -147,7 +180,7 @@ def test_pairs_equal_canonical_correlation_analysis() -> None:
     correlations, scores = canonical_map(x, pairs)
     y = Fitter(x, pairs).fit(Settings("pairs", ridge=0.0, alpha=1.0)).linear(x).double().numpy()
     assert correlations.min() > 0.02  # all positive: else a direction would be cut
-    np.testing.assert_allclose(np.abs(y[:, ::-1]), np.abs(scores * correlations), rtol=1e-3, atol=1e-3)
+    np.testing.assert_allclose(np.abs(y), np.abs(scores * correlations), rtol=1e-3, atol=1e-3)
 
 
 def test_pairs_equal_scikit_learns_cca() -> None:
@@ -158,7 +191,7 @@ def test_pairs_equal_scikit_learns_cca() -> None:
     expected = reference.transform(rows)
     expected /= expected.std(0)
     y = Fitter(x, pairs).fit(Settings("pairs", ridge=0.0, alpha=0.0)).linear(x).double().numpy()
-    np.testing.assert_allclose(np.abs(y[:, ::-1]), np.abs(expected), atol=5e-3)
+    np.testing.assert_allclose(np.abs(y), np.abs(expected), atol=5e-3)
 
 
 @pytest.mark.parametrize("ridge", [0.0, 0.1, 3.0])

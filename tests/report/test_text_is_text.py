@@ -13,7 +13,7 @@ from rich.console import Console
 from transferkit.convergence import compare
 from transferkit.convergence.report import write_comparison
 from transferkit.convergence.tables import print_table, to_markdown
-from transferkit.progress import Progress, plain, say, texts_bar
+from transferkit.progress import Progress, Work, plain, say
 from transferkit.report.terminal import rich_table
 from transferkit.report.view import View
 
@@ -57,8 +57,7 @@ def test_words_of_every_script_stay() -> None:
 @pytest.mark.parametrize("text", SHOWN)
 def test_a_bar_is_called_as_its_run_or_file(text: str) -> None:
     console = on_terminal()
-    training, reading = Progress(console, steps=2, title=text, live=True).bar, texts_bar(console)
-    reading.add_task(text, total=1)
+    training, reading = Progress(console, steps=2, title=text).steps.bar, Work(console, text, total=1).bar
     for bar in (training, reading):
         console.print(bar.make_tasks_table(bar.tasks))
     assert printed(console).count(text) == 2

@@ -67,6 +67,26 @@ def files(*folders: Path) -> dict[Path, tuple[int, int]]:
     return {path: (path.stat().st_size, path.stat().st_mtime_ns) for path in everything}
 
 
+def test_it_begins_with_what_would_run(tiny: Tiny, source: Path) -> None:
+    text = plan(tiny, "adapt", source=source)
+    assert text.startswith("what would run\n")
+    learned = row(text, "trainable").split()[0]
+    assert row(text, "would train").startswith(f"{learned} of ")
+    assert row(text, "would train").endswith("transfer, W + offsets, source start, on target")
+    assert row(text, "with") == "intents (40 rows), pairs (32 rows); 4 steps of 8"
+    assert row(text, "scored on") == "intents (72 texts), sts (24 texts)"
+    assert re.fullmatch(r"about \d+ s here, by 16 of its texts read just now", row(text, "would take"))
+    assert row(text, "would write") == "runs/adapt-target-DATE: checkpoint, record and metrics"
+    sections = [block.splitlines()[0] for block in text.split("\n\n")]
+    assert sections.index("recipe, resolved") == len(sections) - 2  # the rest comes after what matters
+
+
+def test_of_what_learns_nothing_it_says_so(tiny: Tiny) -> None:
+    text = plan(tiny, "baseline", method="tfidf")
+    assert row(text, "would train").startswith("nothing: it is measured")
+    assert row(text, "would write").endswith("-DATE: record and metrics")
+
+
 def test_train_counts_everything_that_learns(tiny: Tiny) -> None:
     text = plan(tiny, "train")
     prompting, backbone = count(AutoModelForCausalLM, tiny.prompting), count(AutoModel, tiny.source)

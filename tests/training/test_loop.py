@@ -27,7 +27,7 @@ from transferkit.decoder.tokens import Rows
 from transferkit.errors import ConfigError
 from transferkit.files.json import read_json, write_json
 from transferkit.files.manifest import NAME, new_folder
-from transferkit.methods.encoding import NotFiniteError
+from transferkit.files.vectors.finite import NotFiniteError
 from transferkit.methods.transfer import PromptEmbedder
 from transferkit.progress import Progress
 from transferkit.prompting.llm import collapse
@@ -733,7 +733,7 @@ def test_the_end_of_training_says_which_step_is_kept(
 )
 def test_only_where_training_changed_nothing_it_is_said(step: int, line: str) -> None:
     console = Console(file=StringIO(), width=40)
-    Progress(console, steps=50, title="x", live=False).kept(step, 58.26, steps=50)
+    Progress(console, steps=50, title="x").kept(step, 58.26, steps=50)
     assert isinstance(console.file, StringIO)
     assert console.file.getvalue() == f"{line}\n"
 

@@ -296,7 +296,7 @@ CASES = {
     ),
     "augment with an encoder-decoder as LLM": Case(
         "augment data/intents.csv --out x.parquet --llm ./model",
-        ("./model: an encoder-decoder (t5); expected a decoder",),
+        ("./model: an encoder-decoder (t5)", "expected a decoder"),
         spoil.encoder_decoder,
     ),
     "augment with a decoder as translator": Case(
@@ -376,7 +376,7 @@ CASES = {
     ),
     "search with an index below a file": Case(
         "search cat --checkpoint $SOURCE --texts a.txt --index a.txt/index",
-        ("a.txt/index: the index cannot be written there", "choose another folder"),
+        ("a.txt/index: cannot write there", "choose another with --index"),
         spoil.write("a.txt", "a\n"),
     ),
     "study that is not there": Case("study none.yaml", ("none.yaml: no such file; check its name and folder",)),
@@ -432,15 +432,15 @@ CASES = {
     "show an unknown backbone": Case("backbones show qwen3-0.6", ("unknown backbone 'qwen3-0.6'", "'qwen3-0.6b'")),
     "probe an unknown backbone": Case("backbones probe none", ("none: no such model folder", "backbones list")),
     "probe onto a file": Case(
-        "backbones probe $MODEL --write a.yaml", ("--write a.yaml: expected a new file",), spoil.write("a.yaml")
+        "backbones probe $MODEL --write a.yaml", ("--write a.yaml: exists already",), spoil.write("a.yaml")
     ),
-    "probe into a folder that is not there": Case(
-        "backbones probe $MODEL --write no/a.yaml", ("--write no/a.yaml: the folder no does not exist",)
+    "probe to another kind of file": Case(
+        "backbones probe $MODEL --write a.csv", ("--write a.csv: expected a new file ending in .yaml",)
     ),
     "probe what has no width": Case(
         "backbones probe ./model",
         ("./model: its config names no hidden_size, so it is no decoder",),
-        spoil.write("model/config.json", '{"model_type": "perceiver"}'),
+        spoil.write("model/config.json", '{"model_type": "segformer"}'),
     ),
     "new recipes for an unknown backbone": Case(
         "recipes new --family other --backbone qwen3-0.6 --to to", ("unknown backbone 'qwen3-0.6'", "'qwen3-0.6b'")

@@ -17,7 +17,7 @@ from transferkit.data.words import StopWords
 from transferkit.errors import RunError
 from transferkit.methods.described import one_line
 from transferkit.methods.on_backbone import BackboneEmbedder
-from transferkit.progress import texts_bar
+from transferkit.progress import Work
 
 FORMAT = 1
 CONTENT_OF_WORDS = "content words, of all words"  # what they have of the attention that any word gets
@@ -150,7 +150,7 @@ def measure(
         texts: at least one, none of them blank.
         instruction: of the task, for all texts; not used by a method that reads none.
         stop_words: all other words of a text are content words.
-        console: for progress, shown in a terminal alone.
+        console: for progress.
 
     Raises:
         ConfigError: the decoder hands out no attention weights, or its tokenizer no offsets.
@@ -159,13 +159,12 @@ def measure(
     check_readable(embedder, texts[0], instruction)
     adapted = embedder.facts.learns
     after = None
-    with texts_bar(console) as bar, eager(embedder.backbone):
-        task = bar.add_task("attention", total=len(texts) * (1 + adapted))
+    with Work(console, "attention", total=len(texts) * (1 + adapted)) as work, eager(embedder.backbone):
 
         def looks(one: BackboneEmbedder) -> Iterator[Look]:
             for text in texts:
                 yield look(one, text, instruction, stop_words=stop_words)
-                bar.advance(task)
+                work.advance()
 
         with before_adaptation(embedder) as frozen:
             before = _side(frozen, looks(frozen))

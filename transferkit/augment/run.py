@@ -10,13 +10,12 @@ from typing import Any
 
 import torch
 from rich.console import Console
-from rich.progress import Progress, TaskID
 
 from transferkit import __version__
 from transferkit.augment.candidates import Candidate, Maker, Source, Way
 from transferkit.augment.filters import Filters
 from transferkit.augment.pair_file import Block, PairFile, Tally, texts_sha256
-from transferkit.augment.settings import Limits, Setup
+from transferkit.augment.settings import Limits, Setup, check_output, check_ways
 from transferkit.augment.similarity import Similarity, embedder_sha256
 from transferkit.checkpoints.open import open_model
 from transferkit.config.schema import dump_yaml
@@ -24,7 +23,7 @@ from transferkit.errors import ConfigError, RunError
 from transferkit.files.lock import sole_use
 from transferkit.files.text_files import TextFile
 from transferkit.files.writable import check_new_file
-from transferkit.progress import texts_bar
+from transferkit.progress import Work
 
 BATCHES_PER_BLOCK = 16  # texts that are read, sorted by length, augmented and saved together
 
@@ -57,7 +56,7 @@ def augment_file(
         limits: what candidates must keep to.
         column: holds the text, in files with columns.
         limit: use only the first texts.
-        console: for progress, shown in a terminal alone.
+        console: for progress.
 
     Raises:
         ConfigError: wrong input, an output that exists or that another process writes, or blocks that were begun with
@@ -65,7 +64,8 @@ def augment_file(
         RunError: no pair is left, or the disk or the device's memory is full; finished blocks are kept.
     """
     setup, limits = setup or Setup(), limits or Limits()
-    _check(out, ways, limits)
+    check_output(out, limits)
+    check_ways([way.name for way in ways])
     source = TextFile.named(texts, column=column)
     settings = _settings(source, ways, setup=setup, limits=limits, limit=limit)
     file = PairFile(out, identity={name: json.dumps(value, sort_keys=True) for name, value in settings.items()})
@@ -119,27 +119,6 @@ def train_set_yaml(out: Path) -> str:
     """The same as lines that go below ``train:`` of a recipe."""
     first, *rest = dump_yaml(train_set(out)).splitlines()
     return "\n".join([f"    - {first}", *(f"      {line}" for line in rest)]) + "\n"
-
-
-def _check(out: Path, ways: Sequence[Way], limits: Limits) -> None:
-    if not ways:
-        raise ConfigError(
-            "augment needs a way to make pairs: --llm MODEL (paraphrases), --forward MODEL --backward MODEL "
-            "(back-translations) or --noise deletion|swap"
-        )
-    names = [way.name for way in ways]
-    if len(set(names)) < len(names):
-        raise ConfigError(f"augment: a way is given twice ({', '.join(names)}); write two files instead")
-    if limits.min_overlap >= limits.max_overlap:
-        raise ConfigError(
-            f"--min-overlap {limits.min_overlap:g}: expected less than --max-overlap ({limits.max_overlap:g}), or "
-            "nothing could pass"
-        )
-    if limits.min_similarity is not None and limits.embedder is None:
-        raise ConfigError("--min-similarity: a cosine needs an embedder; name one with --embedder")
-    if out.suffix.lower() != ".parquet":
-        raise ConfigError(f"--out {out}: expected a file ending in .parquet, got {out.suffix or out.name!r}")
-    check_new_file(out)
 
 
 def _settings(
@@ -197,13 +176,12 @@ def _fill(
 ) -> None:
     """Append the pairs of every block, with progress out of ``total`` texts."""
     try:
-        with texts_bar(console) as bar:
-            done = file.tally().texts
-            task = bar.add_task(file.out.name, total=total, completed=done)
+        done = file.tally().texts
+        with Work(console, file.out.name, total=total, done=done, counts=False) as work:
             for block in blocks:
-                _append(file, block, makers, filters, setup=setup, advance=_advancer(bar, task, makers))
+                _append(file, block, makers, filters, setup=setup, advance=_advancer(work, makers))
                 done += len(block)
-                bar.update(task, completed=done)
+                work.update(done)
     except KeyboardInterrupt:
         raise KeyboardInterrupt(
             f"interrupted; {file.rows} pairs are kept, the same command goes on where this one stopped"
@@ -245,10 +223,10 @@ def _append(
     file.append([candidate for candidate, reason in judged if reason is None], block)
 
 
-def _advancer(bar: Progress, task: TaskID, makers: Sequence[Maker]) -> Callable[[], None]:
-    """Moves the bar by a candidate's share of a text: a block may take minutes."""
+def _advancer(work: Work, makers: Sequence[Maker]) -> Callable[[], None]:
+    """Counts a candidate's share of a text: a block may take minutes."""
     share = 1 / sum(maker.per_text for maker in makers)
-    return lambda: bar.advance(task, share)
+    return lambda: work.advance(share)
 
 
 def _reasons(tally: Tally) -> str:

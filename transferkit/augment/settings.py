@@ -1,7 +1,12 @@
 """What decides a run beside its texts and models: plain values and their defaults, readable without torch."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
+
+from transferkit.errors import ConfigError
+from transferkit.files.writable import check_new_file
 
 
 @dataclass(frozen=True)
@@ -61,3 +66,36 @@ class Limits:
     min_overlap: float = 0.15
     embedder: str | None = None
     min_similarity: float | None = None
+
+
+def check_output(out: Path, limits: Limits) -> None:
+    """Refuse limits that nothing could keep to, and a file that could not be written.
+
+    Raises:
+        ConfigError: says which.
+    """
+    if limits.min_overlap >= limits.max_overlap:
+        raise ConfigError(
+            f"--min-overlap {limits.min_overlap:g}: expected less than --max-overlap ({limits.max_overlap:g}), or "
+            "nothing could pass"
+        )
+    if limits.min_similarity is not None and limits.embedder is None:
+        raise ConfigError("--min-similarity: a cosine needs an embedder; name one with --embedder")
+    if out.suffix.lower() != ".parquet":
+        raise ConfigError(f"--out {out}: expected a file ending in .parquet, got {out.suffix or out.name!r}")
+    check_new_file(out)
+
+
+def check_ways(names: Sequence[str]) -> None:
+    """Refuse no way to make pairs, and the same one twice.
+
+    Raises:
+        ConfigError: says which.
+    """
+    if not names:
+        raise ConfigError(
+            "augment needs a way to make pairs: --llm MODEL (paraphrases), --forward MODEL --backward MODEL "
+            "(back-translations) or --noise deletion|swap"
+        )
+    if len(set(names)) < len(names):
+        raise ConfigError(f"augment: a way is given twice ({', '.join(names)}); write two files instead")

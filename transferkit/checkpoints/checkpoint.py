@@ -20,6 +20,7 @@ from transferkit.runs.checkpoint_folder import (
     LEARNED,
     checkpoint_folder,
     document_instructions,
+    is_without_readout,
     read_description,
 )
 
@@ -67,6 +68,7 @@ def load(
     *,
     backbone: str | None = None,
     device: str | None = None,
+    readout: str | None = None,
     space: str | Path | None = None,
 ) -> Embedder:
     """The embedder in a checkpoint or run folder, ready to ``encode``.
@@ -75,13 +77,16 @@ def load(
         folder: checkpoint or run folder.
         backbone: where the same backbone lies now, if it has moved; anything else is refused.
         device: for example ``cuda``; default CPU.
+        readout: ``none`` takes the readout away; None, or the kind that the checkpoint holds: its own.
         space: an older embedder, to whose vectors `bridge` made a map: its vectors are given then.
 
     Raises:
-        ConfigError: damaged, a backbone, tokenizer or embedding scale other than the checkpoint's own, or no such map.
+        ConfigError: damaged, a backbone, tokenizer or embedding scale other than the checkpoint's own, a readout that
+            it does not hold, or no such map.
     """
     folder = checkpoint_folder(Path(folder))
     description = read_description(folder)
+    is_plain = is_without_readout(description, readout, where=f"{folder}: readout")
     place = torch.device(device or "cpu")
     learned = folder / LEARNED
     tensors = load_tensors(learned) if learned.is_file() else Keys({}, where=f"{learned}: tensor")
@@ -92,17 +97,19 @@ def load(
     except ConfigError as error:  # one of a method may know no file
         raise error if str(folder) in str(error) else ConfigError(f"{folder}: {error}") from None
     own = dict(description["readout"])
-    width, plain = own.pop("width"), own["kind"] == "none"
+    width, descending, plain = own.pop("width"), own.pop("descending", False), own["kind"] == "none"
     if width != len(embedder.readout.mean):
         raise ConfigError(
             f"{folder / DESCRIPTION}: readout.width: expected {len(embedder.readout.mean)}, which its model gives, got "
             f"{width}; restore the checkpoint from a copy"
         )
-    readout = Readout(Settings(**own), width).to(place)
+    own_readout = Readout(Settings(**own), width, descending=descending).to(place)
     fitted = saved.below("readout")
-    load_learned(readout, readout.state_dict() if plain and not fitted else fitted, where=str(learned))
-    embedder.use_readout(readout)
+    load_learned(own_readout, own_readout.state_dict() if plain and not fitted else fitted, where=str(learned))
+    embedder.use_readout(Readout.plain(width).to(place) if is_plain else own_readout)
     embedder.remember(description["instructions"], document_instructions(description))
     if space is not None:
+        if is_plain:
+            raise ConfigError(f"{folder}: its map into another space starts from its own readout; leave readout away")
         carry(embedder, folder, Path(space))
     return embedder.eval().requires_grad_(False)

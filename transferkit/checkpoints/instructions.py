@@ -4,7 +4,7 @@ from rich.console import Console
 
 from transferkit.decoder.tokens import cut_in_words
 from transferkit.methods.base import Embedder
-from transferkit.methods.encoding import Side
+from transferkit.methods.described import Side
 from transferkit.progress import warn
 
 

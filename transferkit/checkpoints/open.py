@@ -1,16 +1,13 @@
 """What a user may call a model: a checkpoint, a run folder, a ready-made encoder or a plain decoder -> an embedder."""
 
 from dataclasses import dataclass
-from typing import Annotated
 
 import torch
-from pydantic import AfterValidator
 
 from transferkit.checkpoints.checkpoint import load
-from transferkit.config.poolings import FrozenPooling, Pooling, without_soft_tokens
-from transferkit.config.schema import Strict, parse
+from transferkit.config.poolings import FrozenReading, Pooling, without_soft_tokens
+from transferkit.config.schema import parse
 from transferkit.config.specs import BackboneSpec, Quantization
-from transferkit.config.template import frozen_template
 from transferkit.decoder.decoder import Decoder
 from transferkit.decoder.probe import resolve
 from transferkit.decoder.reader import Reader
@@ -20,11 +17,6 @@ from transferkit.methods.base import Embedder
 from transferkit.methods.encoder import EncoderEmbedder
 from transferkit.methods.frozen import FrozenEmbedder
 from transferkit.runs.checkpoint_folder import is_checkpoint
-
-
-class _Reading(Strict):
-    template: Annotated[str, AfterValidator(frozen_template)]
-    pooling: FrozenPooling
 
 
 @dataclass(frozen=True)
@@ -63,7 +55,9 @@ def find_decoder(model: str, *, template: str | None = None, pooling: str | None
     """
     spec = resolve(model)
     own_template, own_pooling = without_soft_tokens(spec.template, spec.pooling)
-    chosen = parse(_Reading, {"template": template or own_template, "pooling": pooling or own_pooling}, where=model)
+    chosen = parse(
+        FrozenReading, {"template": template or own_template, "pooling": pooling or own_pooling}, where=model
+    )
     return FoundDecoder(spec, chosen.template, chosen.pooling)
 
 
@@ -74,6 +68,7 @@ def open_model(
     pooling: str | None = None,
     backbone: str | None = None,
     device: str = "cpu",
+    readout: str | None = None,
 ) -> Embedder:
     """The embedder in a checkpoint or run folder, or a ready-made encoder or a plain decoder as one.
 
@@ -86,6 +81,7 @@ def open_model(
         pooling: for a decoder.
         backbone: where a checkpoint's decoder lies now.
         device: such as ``cpu``.
+        readout: of a checkpoint, as :func:`transferkit.checkpoints.checkpoint.load` takes it.
 
     Raises:
         ConfigError: not to be found, or an option that belongs to the other kind.
@@ -95,9 +91,11 @@ def open_model(
             raise ConfigError(
                 f"{model}: --template and --pooling are for a decoder alone; a checkpoint reads as it was trained to"
             )
-        return load(model, backbone=backbone, device=device)
+        return load(model, backbone=backbone, device=device, readout=readout)
     if backbone is not None:
         raise ConfigError(f"{model}: --backbone says where a checkpoint's decoder lies; {model} is a model itself")
+    if readout not in (None, "none"):
+        raise ConfigError(f"{model}: readout {readout}: a model without a checkpoint holds none; leave it away")
     if is_encoder(model) and template is None and pooling is None:
         return EncoderEmbedder.load(model, device=torch.device(device)).eval()
     return find_decoder(model, template=template, pooling=pooling).load(device=device)

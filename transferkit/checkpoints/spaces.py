@@ -18,10 +18,9 @@ from transferkit.files.vectors.writing import SUFFIXES
 from transferkit.methods.base import Embedder
 from transferkit.prompting.saved import check_finite_tensors, load_tensors
 from transferkit.readout.bridged import Bridged
-from transferkit.runs.checkpoint_folder import as_sealed_now, checkpoint_folder, embedder_digest
+from transferkit.runs.checkpoint_folder import MAP, as_sealed_now, checkpoint_folder, embedder_digest
 
-_DESCRIPTION = "bridge.json"
-_MAP = "map.safetensors"
+_TENSORS = "map.safetensors"
 _SHAPES = {"centre": 1, "matrix": 2, "mean": 1}
 
 
@@ -50,6 +49,7 @@ class Space(Strict):
         instructions: side -> with which the old one read; of ``document`` alone where its vectors came from a file.
         texts: that the map was fitted on.
         ridge: of the map, in units of the mean eigenvalue of the new vectors.
+        descending: whether the first numbers of the old vectors count most; else the last ones do.
         kept: measured on other texts.
     """
 
@@ -59,6 +59,7 @@ class Space(Strict):
     instructions: dict[str, str]
     texts: Annotated[int, Field(ge=1)]
     ridge: float
+    descending: bool
     kept: Kept
 
 
@@ -106,8 +107,8 @@ def save_space(folder: Path, found: Map, space: Space) -> None:
         RefusedError: nothing can be written there.
     """
     with new_folder(folder) as beside:
-        save_file({name: tensor.float().contiguous() for name, tensor in asdict(found).items()}, beside / _MAP)
-        write_json(beside / _DESCRIPTION, space.model_dump())
+        save_file({name: tensor.float().contiguous() for name, tensor in asdict(found).items()}, beside / _TENSORS)
+        write_json(beside / MAP, space.model_dump())
 
 
 def read_space(checkpoint: Path, given: Path) -> tuple[Path, Space]:
@@ -116,14 +117,14 @@ def read_space(checkpoint: Path, given: Path) -> tuple[Path, Space]:
     Raises:
         ConfigError: there is none, it is damaged, or it was made for another checkpoint.
     """
-    folder = given if (given / _DESCRIPTION).is_file() else bridge_folder(checkpoint, given)
+    folder = given if (given / MAP).is_file() else bridge_folder(checkpoint, given)
     if not folder.is_dir():
         raise ConfigError(
             f"--space {given}: {checkpoint} has no map into that space; `transferkit bridge {given} {checkpoint} "
             "--texts FILE` makes one"
         )
     verify(folder)
-    file = folder / _DESCRIPTION
+    file = folder / MAP
     space = parse(Space, read_json(file), where=str(file))
     if as_sealed_now(space.new) != as_sealed_now(embedder_digest(checkpoint)):
         raise ConfigError(
@@ -140,12 +141,14 @@ def carry(embedder: Embedder, checkpoint: Path, given: Path) -> Space:
         ConfigError: as :func:`read_space`, or a map of other widths.
     """
     folder, space = read_space(checkpoint, given)
-    tensors = load_tensors(folder / _MAP)
-    check_finite_tensors(tensors, where=str(folder / _MAP))
+    tensors = load_tensors(folder / _TENSORS)
+    check_finite_tensors(tensors, where=str(folder / _TENSORS))
     wrong = [name for name, dim in _SHAPES.items() if tensors[name].dim() != dim]
-    shape = (len(embedder.readout.mean), len(tensors["mean"]))
+    shape = (embedder.get_embedding_dimension(), len(tensors["mean"]))
     if wrong or len(tensors["centre"]) != shape[0] or tensors["matrix"].shape != shape:
-        raise ConfigError(f"{folder / _MAP}: expected a map of shape {shape}; make it again with `transferkit bridge`")
+        raise ConfigError(
+            f"{folder / _TENSORS}: expected a map of shape {shape}; make it again with `transferkit bridge`"
+        )
     found: dict[str, Any] = {name: tensors[name].to(embedder.device) for name in _SHAPES}
-    embedder.use_readout(Bridged(embedder.readout, **found))
+    embedder.use_readout(Bridged(embedder.readout, descending=space.descending, **found))
     return space

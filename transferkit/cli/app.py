@@ -23,7 +23,7 @@ from transferkit.cli import (
     study,
 )
 from transferkit.cli.training import verbs as training
-from transferkit.cli.vectors import bridge, embed, search
+from transferkit.cli.vectors import bridge, embed, export, search
 from transferkit.errors import ConfigError, CutTextWarning, RunError, TransferkitError
 from transferkit.files.writable import refusal
 from transferkit.progress import drop_kernel_message, say
@@ -48,6 +48,7 @@ studies.command("init")(new_study.init)
 app.add_typer(studies, name="study")
 app.command("augment")(augment.augment)
 app.command("embed")(embed.embed)
+app.command("export")(export.export)
 app.command("evaluate")(evaluate.evaluate)
 app.command("search")(search.search)
 app.command("bridge")(bridge.bridge)

@@ -9,8 +9,11 @@ from rich.console import Console
 from rich.table import Table
 
 from transferkit.cli.options import Backbone, Column, Device, Instruction, Quiet
+from transferkit.config.poolings import FrozenReading
+from transferkit.config.schema import parse
 from transferkit.errors import ConfigError
 from transferkit.progress import plain, say
+from transferkit.request.named import check_model
 
 if TYPE_CHECKING:
     from transferkit.attention.report import Report
@@ -69,8 +72,9 @@ def attention(
     _check_text(text, texts)
     if out is not None:
         check_writable(out, option="--out")
-    words = english_stop_words() if stop_words is None else read_stop_words(stop_words)
+    _check_model(model, template, pooling)
     rows = [text] if text is not None else _texts_of(texts or "", column=column)
+    words = english_stop_words() if stop_words is None else read_stop_words(stop_words)
     from transferkit.attention.report import measure
     from transferkit.checkpoints.instructions import warn_of_instruction
     from transferkit.checkpoints.open import open_model
@@ -94,6 +98,12 @@ def attention(
 
         for path in write_report(report, out):
             say(f"wrote {path}", console)
+
+
+def _check_model(model: str, template: str | None, pooling: str | None) -> None:
+    check_model(model)
+    if template is not None or pooling is not None:
+        parse(FrozenReading, {"template": template or "{text}", "pooling": pooling or "mean"}, where=model)
 
 
 def _check_text(text: str | None, texts: str | None) -> None:

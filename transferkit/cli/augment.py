@@ -1,16 +1,18 @@
 """``augment``: raw texts -> synthetic positive pairs in a parquet file, and the lines that put it into a recipe."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 from rich.console import Console
 from rich.table import Table
 
-from transferkit.augment.settings import Limits, Sampling, Setup
+from transferkit.augment.settings import Limits, Sampling, Setup, check_output, check_ways
 from transferkit.cli.options import BatchSize, Column, Device, Texts
 from transferkit.errors import ConfigError, did_you_mean
+from transferkit.files.locations import check_location
 from transferkit.progress import plain, say
+from transferkit.request.named import check_decoder, check_model, check_texts
 
 if TYPE_CHECKING:
     from transferkit.augment.candidates import Way
@@ -125,25 +127,25 @@ def augment(
     Example: transferkit augment texts.txt --out pairs.parquet --llm Qwen/Qwen3-0.6B --noise deletion
     """
     _check_heeded(context, written=llm is not None or forward is not None, noise=bool(noise))
-    from transferkit.augment.run import augment_file
-    from transferkit.decoder.device import usable_device
-
+    limits = Limits(max_overlap, min_overlap, embedder, min_similarity)
+    check_output(out, limits)
+    check_texts(texts, column=column)
+    if embedder is not None:
+        check_model(embedder)
     ways = [
         *_paraphrases(llm, names=prompt or [], file=prompts, chat=chat),
         *_back_translations(forward, backward, forward_prefix, backward_prefix),
         *_noise(noise or [], rate=noise_rate),
     ]
+    check_ways([way.name for way in ways])
+    from transferkit.augment.run import augment_file
+    from transferkit.decoder.device import usable_device
+
     console = Console(stderr=True, quiet=quiet)
-    tally = augment_file(
-        texts,
-        out,
-        ways,
-        setup=Setup(Sampling(samples, temperature, top_p, max_tokens), seed, batch_size, dtype, usable_device(device)),
-        limits=Limits(max_overlap, min_overlap, embedder, min_similarity),
-        column=column,
-        limit=limit,
-        console=console,
-    )
+    sampling = Sampling(samples, temperature, top_p, max_tokens)
+    setup = Setup(sampling, seed, batch_size, dtype, usable_device(device))
+    rest: dict[str, Any] = {"column": column, "limit": limit, "console": console}
+    tally = augment_file(texts, out, ways, setup=setup, limits=limits, **rest)
     console.print(_table(tally))
     _print_train_set(tally, out, console, json=json)
 
@@ -173,10 +175,13 @@ def _paraphrases(llm: str | None, *, names: list[str], file: Path | None, chat: 
         if names or file is not None or chat is not None:
             raise ConfigError("--prompt, --prompts and --chat are for --llm, which is not given")
         return []
-    from transferkit.augment.paraphrase import ParaphraseWay
     from transferkit.augment.prompts import read_prompts
 
-    return [ParaphraseWay(llm, prompts=read_prompts(file, names=names), chat=chat)]
+    chosen = read_prompts(file, names=names)
+    check_decoder(llm)
+    from transferkit.augment.paraphrase import ParaphraseWay
+
+    return [ParaphraseWay(llm, prompts=chosen, chat=chat)]
 
 
 def _back_translations(
@@ -188,6 +193,8 @@ def _back_translations(
         return []
     if forward is None or backward is None:
         raise ConfigError("back-translation needs both --forward and --backward; one model may do both")
+    for model in (forward, backward):
+        check_location(model)
     from transferkit.augment.backtranslate import BackTranslationWay
 
     return [BackTranslationWay(forward, backward, forward_prefix=forward_prefix, backward_prefix=backward_prefix)]

@@ -2,14 +2,34 @@
 
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
 import typer
 from rich.console import Console
 
-from transferkit.cli.options import Backbone, BatchSize, Device, Quiet
+from transferkit.cli.evaluate_options import (
+    Benchmark,
+    DryRun,
+    Instruction,
+    Json,
+    Layers,
+    MaxLength,
+    Models,
+    Out,
+    Pooling,
+    Poolings,
+    Precision,
+    PromptingAlone,
+    Quantize,
+    Tasks,
+    TasksFrom,
+    Template,
+    Templates,
+)
+from transferkit.cli.options import Backbone, BatchSize, Device, Quiet, Readout
 from transferkit.errors import ConfigError, RunError
 from transferkit.progress import say, warn
+from transferkit.request.named import check_folder, check_model
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -18,96 +38,7 @@ if TYPE_CHECKING:
 
     from transferkit.evaluation.models import Model
     from transferkit.evaluation.readings import ReadingOptions
-    from transferkit.evaluation.rows import TaskRow
-
-Models = Annotated[
-    list[str],
-    typer.Argument(
-        metavar="MODEL...",
-        help="Checkpoint or run folder, `bundled`, a folder of sentence-transformers, a backbone to read as it is "
-        "(registry name, folder, .gguf file, hub id), or `tfidf`, the floor.",
-    ),
-]
-Tasks = Annotated[
-    str | None,
-    typer.Option(
-        "--tasks", metavar="A,B", help="mteb's tasks by name; beside the two below: only these of their tasks."
-    ),
-]
-Benchmark = Annotated[
-    str | None, typer.Option("--benchmark", help='One of mteb\'s benchmarks, for example "MTEB(eng, v2)".')
-]
-TasksFrom = Annotated[
-    Path | None,
-    typer.Option("--tasks-from", metavar="DIR", help="Folder KIND/SET/test.parquet with your own sets."),
-]
-Out = Annotated[
-    Path,
-    typer.Option(
-        "--out", help="Gets scores in mteb's layout, which are kept, and table.md and table.csv of the last call."
-    ),
-]
-Instruction = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--instruction",
-        metavar="TASK=TEXT",
-        help="Instead of the task's own; a task, a type of task, or either with -document; repeatable.",
-    ),
-]
-PromptingAlone = Annotated[
-    bool, typer.Option("--prompting-alone", help="Also the Prompting LLM alone of every transfer checkpoint.")
-]
-Template = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--template",
-        help="What frozen backbones read: a template's name, or text with {text}; repeatable, a row each.",
-    ),
-]
-Pooling = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--pooling",
-        help="Of frozen backbones: last, mean, weighted_mean, max, static, X+static; repeatable, a row each.",
-    ),
-]
-Templates = Annotated[
-    str | None,
-    typer.Option(
-        "--templates",
-        metavar="all|A,B",
-        help="Named templates: a row each for every model with a decoder, and the spread over them.",
-    ),
-]
-Poolings = Annotated[
-    str | None,
-    typer.Option(
-        "--poolings",
-        metavar="all|A,B",
-        help="A row each for every model with a decoder: last, mean, weighted_mean, max, static, X+static, soft.",
-    ),
-]
-MaxLength = Annotated[
-    int | None,
-    typer.Option("--max-length", min=8, help="Of frozen backbones: tokens of a text that are read; default: 512."),
-]
-Layers = Annotated[
-    int | None,
-    typer.Option("--layers", min=1, help="Of frozen backbones: last ones, whose states are averaged; default: 1."),
-]
-Precision = Annotated[
-    str | None,
-    typer.Option(
-        "--precision",
-        help="Of frozen backbones: auto, the default (bfloat16 where it is faster here), float32 or bfloat16.",
-    ),
-]
-Quantize = Annotated[
-    str | None, typer.Option("--quantize", help="Of frozen backbones: nf4 loads them in 4 bits; default: none.")
-]
-DryRun = Annotated[bool, typer.Option("--dry-run", "--list", help="Show what would run, run nothing, write nothing.")]
-Json = Annotated[bool, typer.Option("--json", help="Print rows and means as JSON.")]
+    from transferkit.evaluation.tables.rows import TaskRow
 
 
 def evaluate(
@@ -126,6 +57,7 @@ def evaluate(
     layers: Layers = None,
     precision: Precision = None,
     quantize: Quantize = None,
+    readout: Readout = None,
     backbone: Backbone = None,
     batch_size: BatchSize = 64,
     device: Device = None,
@@ -146,7 +78,7 @@ def evaluate(
 
     Example: transferkit evaluate runs/lora-... my-backbone --template plain --template prompteol --tasks-from my-data
     """
-    _check_can_run(out)
+    _check_can_run(out, dry_run=dry_run, json=json)
     from transferkit.evaluation.readings import parse_reading
 
     reading = parse_reading(
@@ -158,9 +90,9 @@ def evaluate(
         quantize=quantize,
         max_length=max_length,
         layers=layers,
+        readout=readout,
     )
-    if dry_run and json:
-        raise ConfigError("--dry-run and --json were both given; there are no rows before something ran")
+    _check_models(models)
     console = Console(stderr=True, quiet=quiet)
     chosen = _tasks(tasks, benchmark, tasks_from, console)
     found = _models(models, reading, instruction or [], chosen, device, backbone, prompting_alone=prompting_alone)
@@ -171,7 +103,18 @@ def evaluate(
     _finish(rows, out=out, types=[task.metadata.type for task in chosen], console=console, json=json)
 
 
-def _check_can_run(out: Path) -> None:
+def _check_models(models: list[str]) -> None:
+    """Refuse those that are not there."""
+    from transferkit.evaluation.readings import TFIDF
+
+    for model in models:
+        if model != TFIDF:
+            check_model(model)
+
+
+def _check_can_run(out: Path, *, dry_run: bool, json: bool) -> None:
+    if dry_run and json:
+        raise ConfigError("--dry-run and --json were both given; there are no rows before something ran")
     from importlib.util import find_spec
 
     if find_spec("mteb") is None:
@@ -216,6 +159,8 @@ def _tasks(names: str | None, benchmark: str | None, folder: Path | None, consol
         raise ConfigError("evaluate needs tasks: --tasks A,B or --benchmark NAME or --tasks-from DIR")
     if wanted is not None and len(set(wanted)) < len(wanted):
         raise ConfigError(f"--tasks {names}: a task stands twice; give every one once")
+    if folder is not None:
+        check_folder(folder, option="--tasks-from")
     from transferkit.evaluation.tasks import benchmark_tasks, local_tasks, named_tasks, other_folders
 
     if folder is not None:
@@ -235,8 +180,9 @@ def _show(models: "Sequence[Model]", tasks: "Sequence[AbsTask]") -> None:
     for task in tasks:
         found = _instructions_of(task, models)
         different = len({text for _, text in found}) > 1
-        one = task.metadata
-        print(f"  {one.type}  {one.name}  {one.main_score}{found[0][1] if found and not different else ''}")
+        one, number = task.metadata, getattr(task, "samples_per_label", None)
+        learned = "" if number is None else f"  {number} texts a label"
+        print(f"  {one.type}  {one.name}  {one.main_score}{learned}{found[0][1] if found and not different else ''}")
         for who, text in found if different else []:
             print(f"    {who}{text}")
 
@@ -281,17 +227,19 @@ def _run(
 
 
 def _finish(rows: "list[TaskRow]", *, out: Path, types: "Sequence[str]", console: Console, json: bool) -> None:
-    from transferkit.evaluation.tables import throughput, to_json, views
+    from transferkit.evaluation.tables.views import throughput, views
+    from transferkit.evaluation.tables.written import to_json
     from transferkit.report.terminal import rich_table
 
     if json:
         print(to_json(rows, types=types), end="")
     else:
-        for view in views(rows, types=types):
+        terminal = Console()
+        for view in views(rows, types=types, width=terminal.width):
             if view.in_terminal:
-                Console().print(rich_table(view))
+                terminal.print(rich_table(view))
     say(throughput(rows), console)
-    say(f"wrote {out / 'table.md'} and table.csv", console)
+    say(f"wrote {out / 'table.md'}, table.csv, matrix.csv and matrix.json", console)
     failed = list(dict.fromkeys(row.task for row in rows if row.problem is not None))
     if failed:
         names = ", ".join(failed)

@@ -20,12 +20,21 @@ Backbone = Annotated[
     str | None, typer.Option("--backbone", help="Where the checkpoint's backbone lies now, if it moved.")
 ]
 DataDir = Annotated[Path | None, typer.Option("--data-dir", help="What relative data paths start from; default: here.")]
+Readout = Annotated[
+    str | None,
+    typer.Option(
+        "--readout",
+        metavar="none|KIND",
+        help="none leaves the checkpoint's readout away; its own kind is the default.",
+    ),
+]
 BatchSize = Annotated[int, typer.Option("--batch-size", min=1, help="Texts a forward pass.")]
 Device = Annotated[str | None, typer.Option("--device", help="For example cuda; default: cuda where there is one.")]
 Space = Annotated[
     Path | None,
     typer.Option("--space", help="An older embedder to whose vectors `bridge` made a map, or the map's folder."),
 ]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object instead.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")]
 
 _Options = TypeVar("_Options")

@@ -48,6 +48,9 @@ def show(
         if name in list_backbones():
             from transferkit.config.specs import find_spec as find
         else:
+            from transferkit.request.named import check_decoder
+
+            check_decoder(name)
             from transferkit.decoder.probe import resolve as find
     from transferkit.config.schema import dump_yaml
 
@@ -61,21 +64,27 @@ def probe(
     write: Annotated[Path | None, typer.Option("--write", help="Write the spec to this .yaml file.")] = None,
 ) -> None:
     """Derive a spec from config and tokenizer."""
+    from transferkit.errors import ConfigError
+    from transferkit.files.decoder_folder import check_is_decoder
+    from transferkit.files.json import write_text
+    from transferkit.files.locations import check_location
+    from transferkit.files.writable import check_new_file, writing
+
+    if write is not None and write.suffix != ".yaml":
+        raise ConfigError(f"--write {write}: expected a new file ending in .yaml")
+    if write is not None:
+        check_new_file(write, option="--write")
+    check_location(location)
+    check_is_decoder(location)
     from transferkit.decoder.probe import probe as derive
     from transferkit.decoder.probe import spec_yaml
-    from transferkit.errors import ConfigError
-    from transferkit.files.json import write_text
-    from transferkit.files.writable import writing
 
     spec = derive(location, revision=revision)
     if write is None:
         print(spec_yaml(spec), end="")
         return
-    if write.suffix != ".yaml" or write.exists():
-        raise ConfigError(f"--write {write}: expected a new file ending in .yaml")
-    if not write.parent.is_dir():
-        raise ConfigError(f"--write {write}: the folder {write.parent} does not exist")
     with writing(f"--write {write}: cannot be written", way_out="mend that, or choose another folder"):
+        write.parent.mkdir(parents=True, exist_ok=True)
         write_text(write, spec_yaml(spec.model_copy(update={"name": write.stem})))
     print(write)
 

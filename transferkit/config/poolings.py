@@ -1,8 +1,11 @@
 """Poolings: which states become one vector, which of them a template allows, and where soft tokens must stand."""
 
-from typing import Literal, cast, get_args
+from typing import Annotated, Literal, cast, get_args
 
-from transferkit.config.template import Template
+from pydantic import AfterValidator
+
+from transferkit.config.schema import Strict
+from transferkit.config.template import Template, frozen_template
 
 STATIC = "static"  # the text's mean token embedding; X+static: beside what X makes of the hidden states
 FrozenPooling = Literal[
@@ -17,6 +20,13 @@ FrozenPooling = Literal[
     "max+static",
 ]
 Pooling = Literal["soft", "soft+static", FrozenPooling]
+
+
+class FrozenReading(Strict):
+    """How a decoder alone is read; a template may be given by its name."""
+
+    template: Annotated[str, AfterValidator(frozen_template)]
+    pooling: FrozenPooling
 
 
 def parts_of(pooling: str) -> list[str]:

@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from statistics import median
+from typing import Any
 
 from transferkit.convergence.caveats import comparison_notes, seconds_compare
 from transferkit.convergence.comparable import check_comparable, run_id, with_target
@@ -66,6 +67,7 @@ class Row:
     best_high: float
     choosing: float  # of the same evaluation, on the rows that chose it
     best_step: float
+    kept: bool  # whether that is what the checkpoints of all its runs are, readout and variant included
     last: float  # score of the last evaluation, which nothing chose
     share: float | None  # percent of the reference's best
     other: float | None  # at each seed's best step, mean over the dev sets that select nothing
@@ -130,6 +132,14 @@ def decoders(comparison: Comparison) -> list[str]:
     return sorted({run.record["backbone"]["name"] for run in with_target(comparison.runs)})
 
 
+def scored_rows(comparison: Comparison, name: str) -> int | None:
+    """How many rows of a dev set are in its scores; None where the records are older than that."""
+    dev: list[dict[str, Any]] = comparison.runs[0].record["data"]["dev"]
+    entry = next((one for one in dev if one["name"] == name), {})
+    number: int | None = entry.get("reported_rows")
+    return number
+
+
 def best_up_to(series: Series, step: int) -> float:
     """Median over seeds of the score that a row would show if its runs had ended at ``step``."""
     return median(point.score for point in series.kept(up_to=step))
@@ -184,6 +194,7 @@ def _row(series: Series, *, reference: Series | None, targets: tuple[Target, ...
         best_high=max(scores),
         choosing=_choosing(series),
         best_step=_best_step(series),
+        kept=series.is_delivered,
         last=median(curve[-1].score for curve in series.curves),
         share=None if reference is None else 100 * median(scores) / _best(reference),
         other=_median(point.other_score for point in best),

@@ -63,6 +63,26 @@ class Series:
         """
         return [reached(curve, score, self.keep) for curve in self.curves]
 
+    @property
+    def is_delivered(self) -> bool:
+        """Whether what it stands with is what the checkpoints of all its runs are: step, variant and readout."""
+        return all(
+            run.record["status"] == "done" and run.record["best"]["step"] == point.step and self._has_its_readout(run)
+            for run, point in zip(self.runs, self.kept(), strict=True)
+        )
+
+    def _has_its_readout(self, run: Run) -> bool:
+        """Runs from before readouts were chosen stand in two series, and their checkpoint is of one of them."""
+        if self.readout == "delivered":
+            return True
+        best = run.record["best"]
+        has = any(
+            row["score"].get("readout") is not None
+            for row in run.metrics
+            if (row["step"], row.get("variant")) == (best["step"], best.get("variant"))
+        )
+        return best.get("variant") == self.variant and has == (self.readout != "plain")
+
     def uneven_pace(self) -> float:
         """How many times longer a step took in the slowest of its runs than in the fastest; 1 where nothing trains."""
         paces = [curve[-1].seconds / curve[-1].step for curve in self.curves if curve[-1].step]

@@ -5,7 +5,7 @@ numbers as a few narrow tables (``views``), because forty columns cannot be read
 differences, examples and tokens.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -13,7 +13,7 @@ from typing import Any
 from rich.console import Console
 
 from transferkit.convergence.comparable import run_id
-from transferkit.convergence.comparison import Cell, Comparison, Crossing, Row, decoders
+from transferkit.convergence.comparison import Cell, Comparison, Crossing, Row, decoders, scored_rows
 from transferkit.convergence.differences import differences_view, flat_differences
 from transferkit.convergence.findings import findings
 from transferkit.convergence.series import KIND_NAMES
@@ -28,6 +28,7 @@ FORMAT = 1
 # The other columns of the scores would be cut by a narrow terminal.
 _DISPENSABLE = ("Last", "Memory", *dict.fromkeys(name.capitalize() for name in KIND_NAMES.values()))
 _RANGE = "Best (range)"
+_KEPT = "●"
 _WIDE = 96  # characters of a terminal that hold all columns
 
 
@@ -80,9 +81,14 @@ def to_csv(comparison: Comparison) -> str:
 
 
 def to_json(comparison: Comparison) -> str:
-    """The table with its targets, reference, dev sets and notes; null is unknown or not reached."""
+    """What :func:`as_facts` gives, as text."""
+    return json_text(as_facts(comparison))
+
+
+def as_facts(comparison: Comparison) -> dict[str, Any]:
+    """The table with its targets, reference, dev sets and notes; None is unknown or not reached."""
     reference = comparison.reference
-    value = {
+    return {
         "format": FORMAT,
         "reference": None
         if reference is None
@@ -95,7 +101,6 @@ def to_json(comparison: Comparison) -> str:
         "findings": findings(comparison),
         "notes": list(comparison.notes),
     }
-    return json_text(value)
 
 
 def flat_rows(comparison: Comparison) -> list[dict[str, Any]]:
@@ -119,6 +124,7 @@ def _flat_row(row: Row, *, kinds: list[str]) -> dict[str, Any]:
         "best_score_min": number(row.best_low),
         "best_score_max": number(row.best_high),
         "best_step": number(row.best_step),
+        "kept": row.kept,
         "last_score": number(row.last),
         "percent_of_lora_best": number(row.share),
         "other_sets_score": number(row.other),
@@ -150,7 +156,7 @@ def _scores(comparison: Comparison) -> View:
         ("Trained", lambda row: count(row.trainable)),
         ("Step 0", lambda row: score(row.initial)),
         (_RANGE, _best_with_range),
-        ("At step", lambda row: count(row.best_step)),
+        ("At step", lambda row: count(row.best_step) + (f" {_KEPT}" if row.kept else "")),
         ("Last", lambda row: score(row.last)),
         ("% of LoRA", lambda row: score(row.share)),
         ("Other sets", lambda row: score(row.other)),
@@ -162,9 +168,11 @@ def _scores(comparison: Comparison) -> View:
     if not comparison.others:
         columns = [column for column in columns if column[0] != "Other sets"]
     best = _what_best_is(comparison)
-    caption = f"Score: mean over {', '.join(comparison.selecting)}; medians over seeds. Best is {best}"
+    caption = f"Score: mean over {_sets(comparison, comparison.selecting)}; medians over seeds. Best is {best}"
+    if any(row.kept for row in comparison.rows):
+        caption += f" {_KEPT}: this step, with this readout, is what the checkpoints of the row's runs are."
     if comparison.others:
-        caption += f" Other sets: {', '.join(comparison.others)}; they choose nothing."
+        caption += f" Other sets: {_sets(comparison, comparison.others)}; they choose nothing."
     return View(
         title="Scores in percent",
         header=("Method", "Readout", *[name for name, _ in columns]),
@@ -174,6 +182,12 @@ def _scores(comparison: Comparison) -> View:
         dispensable=_DISPENSABLE,
         stacked=True,
     )
+
+
+def _sets(comparison: Comparison, names: Sequence[str]) -> str:
+    """Their names, each with the number of its rows where it is known."""
+    rows = {name: scored_rows(comparison, name) for name in names}
+    return ", ".join(name if number is None else f"{name} (n {count(number)})" for name, number in rows.items())
 
 
 def _costs(comparison: Comparison, title: str, read: Callable[[Crossing], str]) -> View:
@@ -186,7 +200,8 @@ def _costs(comparison: Comparison, title: str, read: Callable[[Crossing], str]) 
         rows=tuple(row for row in rows if any(row[2:])),
         caption="Columns: share of LoRA's best score (that score). '> 500': half of the seeds or more did "
         "not reach it, so the median is above 500. '2.0x': the reference needs 2.0 times as much, in whichever readout "
-        "it needs less. The training of a transfer's source, done once, is in none of them.",
+        "it needs less; '2.0x more' and '2.0x slower': the row does. The training of a transfer's source, done "
+        "once, is in none of them.",
     )
 
 
@@ -231,7 +246,7 @@ def _with_speedup(measure: str, form: Callable[[float | None], str]) -> Callable
     """Cost and speed-up; the speed-up's bound is left to CSV and JSON, a "< 20x" reads like a promise."""
 
     def read(crossing: Crossing) -> str:
-        speedup = times(crossing.speedup[measure].value)
+        speedup = times(crossing.speedup[measure].value, below="more" if measure == "steps" else "slower")
         return _cell(crossing.cost[measure], form) + (f" ({speedup})" if speedup else "")
 
     return read

@@ -40,6 +40,24 @@ def local_source(set_key: str, path: str, data_dir: Path | None) -> Source:
     return Source(set_key, path=(data_dir or Path()) / path)
 
 
+def check_file(source: Source) -> None:
+    """Refuse a local table of another kind, or that is not there.
+
+    Raises:
+        ConfigError: says which, and where it was looked for.
+    """
+    path = source.path
+    if path is not None and path.suffix.lower() not in (*SUFFIXES, PLAIN):
+        raise ConfigError(
+            f"{source}: expected a file ending in {', '.join((*SUFFIXES, PLAIN))}, got {path.suffix or path.name!r}"
+        )
+    if path is None or path.is_file():
+        return
+    what = "is a folder, expected a file" if path.is_dir() else "no such file"
+    hint = "" if path.is_absolute() else f" (looked in {Path.cwd()}; --data-dir names another folder)"
+    raise ConfigError(f"{source}: {what}{hint}")
+
+
 def read_columns(
     source: Source,
     columns: dict[str, str],
@@ -177,14 +195,7 @@ def _read(source: Source, columns: set[str], limit: int | None) -> tuple[list[st
 
 
 def _read_local(source: Source, path: Path, columns: set[str]) -> tuple[list[str], Columns]:
-    if path.suffix.lower() not in (*SUFFIXES, PLAIN):
-        raise ConfigError(
-            f"{source}: expected a file ending in {', '.join((*SUFFIXES, PLAIN))}, got {path.suffix or path.name!r}"
-        )
-    if not path.is_file():
-        what = "is a folder, expected a file" if path.is_dir() else "no such file"
-        hint = "" if path.is_absolute() else f" (looked in {Path.cwd()}; --data-dir names another folder)"
-        raise ConfigError(f"{source}: {what}{hint}")
+    check_file(source)
     return read_table(path, columns, where=str(source))
 
 

@@ -33,6 +33,7 @@ from transformers.utils import logging as transformers_logging
 from transferkit.config.specs import Quantization
 from transferkit.decoder.gguf import from_gguf
 from transferkit.errors import ConfigError, RunError, TransferkitError, first_line
+from transferkit.files.decoder_folder import check_is_decoder
 from transferkit.files.locations import check_location, is_gguf
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
@@ -83,9 +84,10 @@ def load_trunk(
     Composite checkpoints (text and vision) give their text decoder.
 
     Raises:
-        ConfigError: not found, no safetensors, weights missing from the checkpoint, or quantisation impossible.
+        ConfigError: not found, no decoder, no safetensors, weights missing there, or quantisation impossible.
     """
     check_location(location)
+    check_is_decoder(location)
     quantizer = _nf4_config(location, dtype) if quantization == "nf4" else None
     # Of some families the library finds the weights of a GGUF file only where the head is there too.
     auto_class = AutoModelForCausalLM if is_gguf(location) else AutoModel

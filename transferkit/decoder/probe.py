@@ -8,6 +8,7 @@ from transferkit.config.specs import BackboneSpec, TokenizerFacts, all_specs, de
 from transferkit.decoder.loading import load_config, load_tokenizer
 from transferkit.decoder.tokens import opens_with_bos
 from transferkit.errors import ConfigError
+from transferkit.files.decoder_folder import check_is_decoder, is_encoder_decoder, reads_no_text
 from transferkit.files.locations import check_location, is_gguf
 
 
@@ -27,13 +28,16 @@ def probe(location: str, *, revision: str | None = None) -> BackboneSpec:
         ConfigError: no config or tokenizer there, or a config without the facts that a decoder has.
     """
     check_location(location)
+    check_is_decoder(location)
     config = load_config(location, revision=revision)
     text = config.get_text_config()
     hidden = getattr(text, "hidden_size", None)
     if not isinstance(hidden, int):
         raise ConfigError(f"{location}: its config names no hidden_size, so it is no decoder transferkit can read")
     if getattr(config, "is_encoder_decoder", False):
-        raise ConfigError(f"{location}: an encoder-decoder ({config.model_type}); expected a decoder")
+        raise is_encoder_decoder(location, config.model_type)
+    if getattr(text, "vocab_size", None) is None:
+        raise reads_no_text(location, config.model_type)
     tokenizer = load_tokenizer(location, revision=revision)
     here = Path(location).resolve() if Path(location).is_dir() else None
     if is_gguf(location):

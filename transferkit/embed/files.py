@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
+from typing import Any, Unpack
 
 import numpy as np
 import numpy.typing as npt
@@ -12,19 +13,22 @@ from rich.console import Console
 
 from transferkit.checkpoints.checkpoint import load
 from transferkit.checkpoints.instructions import say_cut, warn_of_instruction
-from transferkit.checkpoints.spaces import read_space
+from transferkit.checkpoints.opening import Opening, what_differs
 from transferkit.decoder.device import usable_device
 from transferkit.errors import ConfigError, RunError
 from transferkit.files.lock import sole_use
 from transferkit.files.text_files import TextFile
-from transferkit.files.vectors.origin import Origin, has_note, note_file, read_origin
-from transferkit.files.vectors.writing import SUFFIXES, VectorFile
-from transferkit.files.writable import check_new_file
+from transferkit.files.vectors.finite import NotFiniteError, check_finite
+from transferkit.files.vectors.origin import Origin
+from transferkit.files.vectors.output import check_output
+from transferkit.files.vectors.precision import Precision, check_precision, check_truncation
+from transferkit.files.vectors.writing import VectorFile
 from transferkit.methods.base import Embedder
-from transferkit.methods.encoding import NotFiniteError, Side, check_finite, check_side
-from transferkit.progress import texts_bar
+from transferkit.methods.described import Side, check_side
+from transferkit.progress import Work, warn
 from transferkit.runs.checkpoint_folder import embedder_digest
 
+_CLIPPED = 0.01  # share of numbers from which on it is said
 BATCHES_PER_BLOCK = 16  # texts read, sorted by length, embedded and saved together; a kill loses one block at most
 
 
@@ -36,57 +40,82 @@ def embed_file(
     column: str = "text",
     instruction: str | None = None,
     side: Side | None = None,
-    space: Path | None = None,
-    backbone: str | None = None,
     batch_size: int = 64,
-    device: str | None = None,
+    truncate_dim: int | None = None,
+    precision: Precision = "float32",
     resume: bool = False,
     console: Console,
+    **opening: Unpack[Opening],
 ) -> int:
     """Embed every text of a file into ``out``; returns the number of vectors.
 
-    What can be wrong with arguments and rows is found before the model is loaded. With ``resume`` blocks on disk are
-    kept and their texts skipped, on standard input too: pipe the same texts again. With the same batch size and device
-    the file then equals an uninterrupted one byte for byte.
+    What can be wrong with rows is found before the model is loaded. With ``resume`` blocks on disk are kept and their
+    texts skipped, on standard input too: pipe the same texts again. With the same batch size and device the file then
+    equals an uninterrupted one byte for byte.
 
     Args:
         checkpoint: checkpoint or run folder.
         texts: text file with a text a line, ``.jsonl``, ``.csv``, ``.tsv``, ``.parquet``, or ``-`` for standard input.
-        out: ``.npy`` float32 (n, d), or ``.parquet`` or ``.jsonl`` with columns ``text`` and ``vector``. What made the
-            vectors stands in the metadata of a .parquet file, else beside it in ``OUT.json``.
+        out: ``.npy`` (n, d), or ``.parquet`` or ``.jsonl`` with columns ``text`` and ``vector``. What made the vectors
+            stands in the metadata of a .parquet file, else beside it in ``OUT.json``.
         column: holds the text, in files with columns.
         instruction: the task's; None: the checkpoint's on this side, where it was trained with one alone.
         side: of the texts, questions or what is to be found. None: questions, which is said where it counts.
-        space: an older embedder, or a map that `bridge` made: vectors in its space are written.
-        backbone: where the checkpoint's backbone lies now, if it has moved.
         batch_size: texts a forward pass.
-        device: default CUDA where there is one.
+        truncate_dim: numbers of each vector that are kept, see :meth:`Embedder.encode`; None: all.
+        precision: of the numbers; ``int8`` and ``uint8`` are calibrated with the first block.
         resume: go on after an interruption; without one it starts afresh.
         console: for progress.
+        **opening: see :class:`transferkit.checkpoints.opening.Opening`.
 
     Raises:
-        ConfigError: wrong input, an output that exists or that another process writes, or a part that was begun with
-            something else.
+        ConfigError: wrong input, an output that is there or in another's hands, or a part begun with something else.
         RunError: the disk or the device's memory is full; what was done is kept.
     """
-    place = usable_device(device)
-    _check_output(out, resume=resume)
+    check_precision(precision, where="--precision")
+    opening["device"] = usable_device(opening.get("device"))
+    check_output(out, resume=resume)
     source = TextFile.named(texts, column=column)
-    there = "" if space is None else read_space(checkpoint, space)[1].old
-    made_from = _identity(checkpoint, instruction, side, source) | ({"space": there} if there else {})
-    file = VectorFile(out, identity=made_from, again="the same command and --resume")
+    identity = _identity(checkpoint, instruction, side, source, truncate_dim, precision)
+    identity |= (differs := what_differs(checkpoint, opening))
+    file = VectorFile(out, identity=identity, again="the same command and --resume", precision=precision)
     with sole_use(out, option="--out"):
-        _check_output(out, resume=resume)  # again, for another process may have ended meanwhile
+        check_output(out, resume=resume)  # again, for another process may have ended meanwhile
         if resume:
             file.resume()
         total = source.count()
-        embedder = load(checkpoint, backbone=backbone, device=place, space=space)
+        embedder = load(checkpoint, **opening)
         warn_of_instruction(embedder, instruction, console, side=side)
-        asked = embedder.usual_instruction(side or "query") if instruction is None else instruction
-        _write(embedder, source, file, asked, total=total, batch_size=batch_size, console=console)
-        made = origin_of(embedder, checkpoint, side=side or "query", instruction=asked, texts=source)
-        file.finish(replace(made, space=there))
+        instruction = embedder.usual_instruction(side or "query") if instruction is None else instruction
+        options = {"instruction": instruction, "batch_size": batch_size, "truncate_dim": truncate_dim}
+        _fill(file, embedder, source, options, total=total, console=console)
+        made = origin_of(embedder, checkpoint, side=side or "query", instruction=instruction, texts=source)
+        file.finish(replace(made, space=differs.get("space", "")))
     return file.rows
+
+
+def _fill(
+    file: VectorFile,
+    embedder: Embedder,
+    source: TextFile,
+    options: dict[str, Any],
+    *,
+    total: int | None,
+    console: Console,
+) -> None:
+    """Embed all texts and say what a user should know of them; ``options`` of :func:`embed_blocks`."""
+    if options["truncate_dim"] is not None:
+        check_truncation(options["truncate_dim"], embedder.get_embedding_dimension(), where="--truncate-dim")
+    _write(file, embed_blocks(embedder, source, file, **options), total=total, console=console)
+    say_cut(embedder, console)
+    if not file.rows:
+        raise source.without_texts()
+    if file.share_clipped > _CLIPPED:
+        warn(
+            f"{file.share_clipped:.1%} of the numbers lie outside of the ranges that the first texts gave, and "
+            f"{file.precision} cuts them there; embed texts in random order, or with --precision float16",
+            console,
+        )
 
 
 def origin_of(embedder: Embedder, checkpoint: Path, *, side: Side, instruction: str, texts: TextFile | str) -> Origin:
@@ -103,31 +132,23 @@ def origin_of(embedder: Embedder, checkpoint: Path, *, side: Side, instruction: 
     )
 
 
-def _write(
-    embedder: Embedder,
-    source: TextFile,
-    file: VectorFile,
-    instruction: str,
-    *,
-    total: int | None,
-    batch_size: int,
-    console: Console,
-) -> None:
-    blocks = embed_blocks(embedder, source, file, instruction=instruction, batch_size=batch_size)
+def _write(file: VectorFile, blocks: Iterator[int], *, total: int | None, console: Console) -> None:
     try:
-        with texts_bar(console) as bar:
-            task = bar.add_task(file.out.name, total=total, completed=file.rows)
-            for rows in blocks:
-                bar.update(task, completed=rows)
+        with Work(console, file.out.name, total=total, done=file.rows):
+            for _ in blocks:
+                pass
     except KeyboardInterrupt:
         raise KeyboardInterrupt(f"interrupted; {file.rows} vectors are kept, go on with {file.again}") from None
-    say_cut(embedder, console)
-    if not file.rows:
-        raise source.without_texts()
 
 
 def embed_blocks(
-    embedder: Embedder, texts: Iterable[str], file: VectorFile, *, instruction: str, batch_size: int
+    embedder: Embedder,
+    texts: Iterable[str],
+    file: VectorFile,
+    *,
+    instruction: str,
+    batch_size: int,
+    truncate_dim: int | None = None,
 ) -> Iterator[int]:
     """Embed what ``file`` does not hold yet, a block at a time; yields the rows in it after each.
 
@@ -142,7 +163,7 @@ def embed_blocks(
         )
     blocks = in_blocks(
         rest,
-        lambda block: embedder.encode(block, instruction=instruction, batch_size=batch_size),
+        lambda block: embedder.encode(block, instruction=instruction, batch_size=batch_size, truncate_dim=truncate_dim),
         batch_size=batch_size,
         kept=lambda: f"the {file.rows} vectors before are kept, go on with {file.again}, at",
         first=file.rows + 1,
@@ -191,33 +212,21 @@ def in_blocks(
         done += len(block)
 
 
-def _check_output(out: Path, *, resume: bool) -> None:
-    if out.suffix.lower() not in SUFFIXES:
-        raise ConfigError(
-            f"--out {out}: expected a file ending in {', '.join(SUFFIXES)}, got {out.suffix or out.name!r}"
-        )
-    check_new_file(out)
-    if has_note(out) and (beside := note_file(out)).exists():
-        try:
-            read_origin(out, where=str(beside))  # of vectors that are gone: it is written anew
-        except ConfigError:
-            raise ConfigError(
-                f"--out {out}: {beside} is there already, where the file would say what made it; move it away, or "
-                "choose another name"
-            ) from None
-    part = VectorFile(out, identity={}).part
-    if part.exists() and not resume:
-        raise ConfigError(
-            f"--out {out}: an interrupted output lies there ({part.name}); go on with --resume, or remove it"
-        )
-
-
-def _identity(checkpoint: Path, instruction: str | None, side: Side | None, source: TextFile) -> dict[str, str]:
-    """What the vectors come from."""
+def _identity(
+    checkpoint: Path,
+    instruction: str | None,
+    side: Side | None,
+    source: TextFile,
+    truncate_dim: int | None,
+    precision: Precision,
+) -> dict[str, str]:
+    """What the vectors come from, and how they are stored."""
     check_side(side or "query")
     return {
         "checkpoint": embedder_digest(checkpoint),
         "instruction": repr(instruction),
         "side": side or "query",
         "input": source.fingerprint(),
+        "truncate_dim": str(truncate_dim or "none"),
+        "precision": precision,
     }

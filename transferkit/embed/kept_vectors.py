@@ -2,18 +2,20 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Unpack
 
 import numpy as np
 from rich.console import Console
 
 from transferkit.checkpoints.instructions import warn_of_instruction
+from transferkit.checkpoints.opening import Opening
 from transferkit.checkpoints.spaces import Space, read_space
 from transferkit.embed.search import Entry, Nearest, file_entries
 from transferkit.errors import ConfigError
 from transferkit.files.text_files import STANDARD_INPUT, TextFile
 from transferkit.files.vectors.origin import Origin, has_note, note_file, read_origin
-from transferkit.files.vectors.reading import read_vectors
-from transferkit.files.vectors.writing import Vectors
+from transferkit.files.vectors.precision import Stored, Vectors
+from transferkit.files.vectors.reading import read_stored
 from transferkit.progress import warn
 from transferkit.runs.checkpoint_folder import as_sealed_now, embedder_digest
 
@@ -26,8 +28,13 @@ class KeptVectors:
 
     path: Path
     entries: list[Entry]
-    vectors: Vectors
+    stored: Stored
     origin: Origin | None
+
+    @property
+    def vectors(self) -> Vectors:
+        """(n, d), whole again."""
+        return self.stored.whole()
 
 
 def read_kept(path: Path, *, texts: str | None = None, column: str = "text") -> KeptVectors:
@@ -42,13 +49,13 @@ def read_kept(path: Path, *, texts: str | None = None, column: str = "text") -> 
         ConfigError: no such file, a damaged one, or texts that are missing or others.
     """
     where = f"--vectors {path}"
-    carried, vectors = read_vectors(path, where=where)
+    carried, stored = read_stored(path, where=where)
     origin = read_origin(path, where=where)
     if carried is not None:
         if texts is not None:
             raise ConfigError(f"{where}: carries its texts; leave --texts {texts} away")
         entries = [Entry(f"row {number}", text, text) for number, text in enumerate(carried, start=1)]
-        return KeptVectors(path, entries, vectors, origin)
+        return KeptVectors(path, entries, stored, origin)
     if texts is None:
         raise ConfigError(f"{where}: carries no texts; name the file that was embedded with --texts")
     found = TextFile.named(texts, column=column).fingerprint()
@@ -58,12 +65,12 @@ def read_kept(path: Path, *, texts: str | None = None, column: str = "text") -> 
             "the file that was embedded, or embed this one"
         )
     entries = file_entries(texts, column=column)
-    if len(entries) != len(vectors):
+    if len(entries) != len(stored):
         raise ConfigError(
-            f"{where}: holds {len(vectors)} vectors, and --texts {texts} {len(entries)} texts; name the file that was "
+            f"{where}: holds {len(stored)} vectors, and --texts {texts} {len(entries)} texts; name the file that was "
             "embedded, or embed this one"
         )
-    return KeptVectors(path, entries, vectors, origin)
+    return KeptVectors(path, entries, stored, origin)
 
 
 class KeptIndex(Nearest):
@@ -73,8 +80,8 @@ class KeptIndex(Nearest):
         checkpoint: checkpoint or run folder, or ``bundled``.
         kept: of texts that are to be found.
         instruction: as for :class:`transferkit.embed.search.Nearest`.
-        space: the same; then the vectors are those of the older embedder, or in its space.
         console: for a warning where an instruction is missing or not read, or where nothing says what made the vectors.
+        **opening: the same. In another space the vectors are those of the older embedder, or in its space.
 
     Raises:
         ConfigError: no checkpoint there, or vectors that its own of a question cannot be compared with.
@@ -86,12 +93,13 @@ class KeptIndex(Nearest):
         kept: KeptVectors,
         *,
         instruction: str | None = None,
-        space: Path | None = None,
         console: Console,
+        **opening: Unpack[Opening],
     ) -> None:
-        super().__init__(checkpoint, kept.entries, instruction=instruction, space=space)
+        super().__init__(checkpoint, kept.entries, instruction=instruction, **opening)
+        space = opening.get("space")
         self._check(checkpoint, kept, None if space is None else read_space(checkpoint, space)[1])
-        self.vectors = kept.vectors
+        self.stored = kept.stored
         warn_of_instruction(self.embedder, instruction, console, side="query")
         if kept.origin is None:
             warn(
@@ -101,7 +109,7 @@ class KeptIndex(Nearest):
             )
 
     def _check(self, checkpoint: Path, kept: KeptVectors, space: Space | None) -> None:
-        """Refuse vectors of another embedder, length, side or instruction."""
+        """Refuse vectors of another embedder, readout, length, side or instruction."""
         where, origin = f"--vectors {kept.path}", kept.origin
         digest = embedder_digest(checkpoint) if space is None else space.old
         made_by = "" if origin is None else origin.space or origin.embedder
@@ -111,13 +119,20 @@ class KeptIndex(Nearest):
                 f"{where}: made by another embedder ({made_by[:12]}) than {asked}; give the one that made it with "
                 "--checkpoint, embed the texts again with this one, or keep them with `transferkit bridge`"
             )
-        width = len(self.embedder.readout.mean)
-        if kept.vectors.shape[1] != width:
+        kind = self.embedder.readout.kind
+        if origin is not None and space is None and origin.readout != kind:
             raise ConfigError(
-                f"{where}: holds vectors of {kept.vectors.shape[1]} numbers, and those of {checkpoint} have {width}; "
+                f"{where}: was made with the readout {origin.readout}, and a question is read with {kind}; search it "
+                f"with --readout {origin.readout}, or embed the texts again"
+            )
+        width, found = self.embedder.get_embedding_dimension(), kept.stored.width
+        if found > width or (found < width and origin is None):  # one that says what made it may have been cut
+            raise ConfigError(
+                f"{where}: holds vectors of {found} numbers, and those of {checkpoint} have {width}; "
                 "give the checkpoint that made it with --checkpoint, or embed the texts again with this one"
             )
-        lengths = np.linalg.norm(kept.vectors, axis=1)
+        has_length = kept.stored.precision in ("float32", "float16")
+        lengths = np.linalg.norm(kept.stored.numbers if has_length else np.ones((1, 1)), axis=1)
         if len(wrong := np.flatnonzero((np.abs(lengths - 1) > _ROUNDING) & (lengths > 0))):
             raise ConfigError(
                 f"{where}, row {wrong[0] + 1}: expected a vector of length 1, as those of {checkpoint} are, got one of "

@@ -1,7 +1,7 @@
 """The vectors of some texts, made once and kept in a folder for whoever needs them again."""
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -18,8 +18,8 @@ from transferkit.files.vectors.reading import read_vectors
 from transferkit.files.vectors.writing import VectorFile, Vectors
 from transferkit.files.writable import writing
 from transferkit.methods.base import Embedder
-from transferkit.methods.encoding import Side
-from transferkit.progress import texts_bar
+from transferkit.methods.described import Side
+from transferkit.progress import Work
 from transferkit.runs.checkpoint_folder import embedder_digest
 
 
@@ -30,6 +30,7 @@ def kept_vectors(
     *,
     instruction: str,
     side: Side = "document",
+    differs: Mapping[str, str] | None = None,
     folder: Path,
     batch_size: int = 64,
     again: str = "the same command",
@@ -37,8 +38,8 @@ def kept_vectors(
 ) -> Vectors:
     """Vectors (n, d) of ``texts``, from ``folder`` where they lie there; a kill loses one block at most.
 
-    The file there is named after checkpoint, instruction and texts: another one of these is another file, so nothing
-    stale is ever served.
+    The file there is named after checkpoint, readout, instruction and texts: another one of these is another file, so
+    nothing stale is ever served.
 
     Args:
         embedder: loaded from ``checkpoint``.
@@ -46,6 +47,7 @@ def kept_vectors(
         texts: at least one.
         instruction: with which they are read.
         side: what they are taken for.
+        differs: what tells its vectors from those of the checkpoint as it stands.
         folder: made where it is missing.
         batch_size: texts a forward pass.
         again: what one gives to go on after an interruption, for messages.
@@ -56,21 +58,21 @@ def kept_vectors(
         RefusedError: nothing can be written there.
         RunError: the device's memory is full; what was done is kept.
     """
-    digest = hashlib.sha256(f"{embedder_digest(checkpoint)} {instruction!r}".encode())
+    other = "".join(f" {key}={value}" for key, value in (differs or {}).items())
+    digest = hashlib.sha256(f"{embedder_digest(checkpoint)} {instruction!r}{other}".encode())
     for text in texts:
         digest.update(hashlib.sha256(text.encode()).digest())
     file = folder / f"{digest.hexdigest()[:16]}.npy"
     origin = origin_of(embedder, checkpoint, side=side, instruction=instruction, texts=f"index {file.stem}")
-    origin = replace(origin, rows=len(texts), width=len(embedder.readout.mean))
+    origin = replace(origin, rows=len(texts), width=embedder.get_embedding_dimension())
     if (vectors := _there(file, origin)) is not None:
         return vectors
     making = VectorFile(file, identity={"texts": file.stem}, again=again)
     with written(folder), sole_use(file, option="--index"):
         making.resume()
-        with texts_bar(console) as bar:
-            task = bar.add_task("reading the texts", total=len(texts), completed=making.rows)
-            for rows in embed_blocks(embedder, texts, making, instruction=instruction, batch_size=batch_size):
-                bar.update(task, completed=rows)
+        with Work(console, "reading the texts", total=len(texts), done=making.rows):
+            for _ in embed_blocks(embedder, texts, making, instruction=instruction, batch_size=batch_size):
+                pass
         say_cut(embedder, console)
         making.finish(origin)
     made: Vectors = np.load(file, mmap_mode="r")

@@ -17,9 +17,9 @@ from transferkit.errors import ConfigError
 from transferkit.evaluation.encoder import MtebEncoder, TextEncoder
 from transferkit.evaluation.instructions import Instructions
 from transferkit.evaluation.meta import state_sha256
-from transferkit.evaluation.readings import MAX_LENGTH, ReadingOptions, TemplateAndPooling
+from transferkit.evaluation.readings import MAX_LENGTH, TFIDF, ReadingOptions, TemplateAndPooling
 from transferkit.evaluation.shared_pass import SharedPass
-from transferkit.evaluation.tfidf import TFIDF, TfidfEncoder
+from transferkit.evaluation.tfidf import TfidfEncoder
 from transferkit.files.builtin import BUNDLED
 from transferkit.files.encoder_folder import check_encoder, is_encoder
 from transferkit.files.json import read_json
@@ -27,7 +27,13 @@ from transferkit.methods.base import Embedder
 from transferkit.methods.encoder import EncoderEmbedder
 from transferkit.methods.frozen import variant_name
 from transferkit.methods.prompting_alone import check_reads_text
-from transferkit.runs.checkpoint_folder import checkpoint_folder, document_instructions, is_checkpoint, read_description
+from transferkit.runs.checkpoint_folder import (
+    checkpoint_folder,
+    document_instructions,
+    is_checkpoint,
+    is_without_readout,
+    read_description,
+)
 
 Group = Sequence[TextEncoder]  # encoders of one loaded model that share their passes over the texts
 
@@ -130,7 +136,9 @@ class _Finder:
         kind = description["kind"]
         method = record.get("label") or kind
         facts = _facts_of(description, given)
-        variants = self._variants_of_checkpoint(description, facts, given)
+        variants, readout = self._variants_of_checkpoint(description, facts, given), self.reading.readout
+        if is_without_readout(description, readout, where=f"--readout: {given}"):
+            method = f"{method} without readout"
         if variants:
             method = kind if description["readout"]["kind"] == "none" else f"{kind} without readout"
         methods = [_method(method, one) for one in variants] or [method]
@@ -138,7 +146,7 @@ class _Finder:
         options: dict[str, Any] = {"instructions": self.instructions}
 
         def groups() -> Iterator[Group]:
-            embedder = load(folder, backbone=self.backbone, device=self.device)
+            embedder = load(folder, backbone=self.backbone, device=self.device, readout=readout)
             if variants:
                 yield from _views(embedder, variants, method, name=name, **options)
             else:
@@ -209,6 +217,7 @@ def find_models(
         )
     if reading.several is not None and not frozen and not checkpoints:
         raise ConfigError(f"{reading.several} needs a decoder or a checkpoint, got {' and '.join(whole)} alone")
+    _check_readout(reading, checkpoints)
     descriptions = {name: read_description(Path(name)) for name in checkpoints}
     if prompting_alone:
         _check_prompting_alone(descriptions)
@@ -217,6 +226,18 @@ def find_models(
     if instructions and all(model.instructions is None for model in models):
         raise ConfigError("--instruction: none of the models reads an instruction; leave it out")
     return models
+
+
+def _check_readout(reading: ReadingOptions, checkpoints: Sequence[str]) -> None:
+    if reading.readout is None:
+        return
+    if not checkpoints:
+        raise ConfigError(f"--readout {reading.readout} is for checkpoints, got none; no other model has a readout")
+    if reading.several is not None and reading.readout != "none":
+        raise ConfigError(
+            f"--readout {reading.readout}: with {reading.several} checkpoints are read without readout, which was "
+            "fitted to one template and pooling; leave one of the two away"
+        )
 
 
 def _facts_of(description: Mapping[str, Any], given: str) -> MethodFacts:

@@ -11,6 +11,7 @@ from transferkit.config.specs import Quantization
 from transferkit.config.template import Template, find_template, list_templates, template_text
 from transferkit.errors import ConfigError, did_you_mean
 
+TFIDF = "tfidf"  # as a model of ``evaluate``
 MAX_LENGTH = 512  # tokens of a text that a frozen backbone reads unless more or fewer are asked for
 _ALL = "all"
 _VALUES = {
@@ -42,6 +43,7 @@ class ReadingOptions:
         quantization: of frozen backbones; None: none.
         max_length: tokens of a text that a frozen backbone reads; None: :data:`MAX_LENGTH`.
         layers: last ones of frozen backbones, whose states are averaged before pooling; None: the last alone.
+        readout: of checkpoints: ``none`` takes it away; None, or the kind that they hold: their own.
     """
 
     template: tuple[str, ...] = ()
@@ -52,6 +54,7 @@ class ReadingOptions:
     quantization: Quantization | None = None
     max_length: int | None = None
     layers: int | None = None
+    readout: str | None = None
 
     @property
     def several(self) -> str | None:
@@ -106,6 +109,7 @@ def parse_reading(
     quantize: str | None,
     max_length: int | None,
     layers: int | None,
+    readout: str | None = None,
 ) -> ReadingOptions:
     """A reading from the options of the same names.
 
@@ -134,6 +138,7 @@ def parse_reading(
         quantization=_one_of("--quantize", quantize),
         max_length=max_length,
         layers=layers,
+        readout=readout,
     )
 
 

@@ -8,7 +8,7 @@ import math
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from importlib.metadata import version
+from functools import partial
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -18,26 +18,23 @@ import sentence_transformers  # noqa: F401 - mteb imports it at its first task, 
 from mteb.abstasks import AbsTask, AbsTaskClustering, AbsTaskMultilabelClassification
 from mteb.results.task_result import TaskResult
 from rich.console import Console
-from rich.progress import Progress as Bar
-from rich.progress import TaskID
 
-from transferkit import __version__
 from transferkit.data.hub import quiet_datasets
 from transferkit.decoder.tokens import cut_in_words
 from transferkit.errors import RefusedError, TransferkitError, first_line
 from transferkit.evaluation.dataset_columns import columns_in_blocks
 from transferkit.evaluation.encoder import TextEncoder
-from transferkit.evaluation.instructions import by_part, inner_tasks
-from transferkit.evaluation.rows import TaskRow
-from transferkit.evaluation.tables import write_tables
+from transferkit.evaluation.instructions import inner_tasks
+from transferkit.evaluation.notes import GO_ON, identity, read_notes, stored_result, write_note
+from transferkit.evaluation.samples import Observed, keep_samples, read_samples, samples_file
+from transferkit.evaluation.tables.rows import TaskRow
+from transferkit.evaluation.tables.written import write_tables
 from transferkit.files.manifest import sha256_file
 from transferkit.files.writable import disk_refused, refusal, writing
-from transferkit.progress import say, texts_bar, warn
+from transferkit.progress import Work, say, warn
 from transferkit.report.formats import count, percent, score, seconds
-from transferkit.runs.folder import SEAL, read_metrics, record_sha256, write_metrics
+from transferkit.report.intervals import Samples
 
-_GO_ON = "the tasks before are kept, mend that and run it again"
-_PACKAGES = ("mteb", "scikit-learn", "transformers")  # what computes vectors and scores
 # Their subsets draw from one random state one after the other: a part that lies there cannot be gone on from.
 _DRAWN = (AbsTaskClustering, AbsTaskMultilabelClassification)
 
@@ -79,8 +76,8 @@ def run_tasks(
                 group.append(encoder)
             seen.add(key)
         for task, encoder in itertools.product(tasks, group):
-            with _quiet_mteb(), columns_in_blocks(), texts_bar(console) as bar:
-                _show_progress(encoder, bar, bar.add_task(task.metadata.name, total=None))
+            with _quiet_mteb(), columns_in_blocks(), _work(console, encoder, task) as work:
+                encoder.on_progress = partial(_read, work)
                 row = _run_task(encoder, task, cache, batch_size, console)
             rows.append(row)
             _say(row, console)
@@ -99,31 +96,38 @@ def _run_task(
         return _joined(rows, encoder, task, cache, batch_size)
     name = task.metadata.name
     path = cache.get_task_result_path(name, encoder.mteb_model_meta)
-    wanted = _identity(encoder, task)
-    before = _notes(path.parent).get(name, {})
-    stored = _stored(path)
+    wanted = identity(encoder, task)
+    before = read_notes(path.parent).get(name, {})
+    stored = stored_result(path)
     same = stored is not None and stored.dataset_revision == task.metadata.revision
     same = same and wanted == {key: before.get(key) for key in wanted}
     if same and before.get("done") and before.get("result_sha256") not in (None, sha256_file(path)):
         warn(f"{path}: differs from what was written there, so the task is run again", console)
         same = False
+    beside = samples_file(path)
     if same and stored is not None and before.get("done") and not stored.get_missing_evaluations(task):
-        return _row(encoder, task, stored, before, kept=True)
+        return _row(encoder, task, stored, before, kept=True, samples=_kept_samples(beside, before))
     same = same and not isinstance(task, _DRAWN)
     if not same:
-        with writing(f"{path}: could not be removed", way_out=_GO_ON):
+        with writing(f"{path}: could not be removed", way_out=GO_ON):
             path.unlink(missing_ok=True)  # so that what lies there, if a kill comes, was measured as noted
-    _note(path.parent, name, wanted | {"done": False})
-    texts, encoder_seconds, started = encoder.texts, encoder.seconds, perf_counter()
+    write_note(path.parent, name, wanted | {"done": False})
+    given, texts, encoder_seconds, started = encoder.given, encoder.texts, encoder.seconds, perf_counter()
     encoder.take_cut_texts()  # of tasks before
     # By itself mteb would keep a score of other data.
     strategy = "only-missing" if same else "always"
-    found = _evaluate(encoder, task, cache, batch_size, overwrite=strategy, prepare=whole or task)
+    observed = Observed(copy.deepcopy(task))  # a copy, for its random state is then the same for every encoder
+    found = _evaluate(encoder, observed.task, cache, batch_size, overwrite=strategy, prepare=whole or task)
     if isinstance(found, str):
         return _failed(encoder, task, found)
     cut = encoder.take_cut_texts()
     for sentence in cut_in_words(cut):
         warn(f"{encoder.name}, {name}: {sentence}", console)
+    written = stored_result(path)
+    samples = None if same else observed.samples((written or found).get_score())
+    with writing(f"{beside}: could not be written", way_out=GO_ON):
+        keep_samples(samples, beside)
+    judged = encoder.given - given if isinstance(task, AbsTaskClustering) else observed.judged
     measured = {
         "done": True,
         # With a part that was there already, what the whole took and read is not known.
@@ -135,11 +139,13 @@ def _run_task(
         "device": encoder.device,
         "precision": encoder.precision,
         "cut_texts": [one.facts() for one in cut],
-        "result_sha256": None if (written := _stored(path)) is None else sha256_file(path),
+        "judged": None if same else judged,
+        "result_sha256": None if written is None else sha256_file(path),
+        "samples_sha256": None if samples is None else sha256_file(beside),
     }
-    _note(path.parent, name, wanted | measured)
+    write_note(path.parent, name, wanted | measured)
     # What was written is rounded, as a later call will read it.
-    return _row(encoder, task, written or found, measured, kept=False)
+    return _row(encoder, task, written or found, measured, kept=False, samples=samples)
 
 
 def _joined(rows: Sequence[TaskRow], encoder: TextEncoder, task: AbsTask, cache: Any, batch_size: int) -> TaskRow:
@@ -148,13 +154,13 @@ def _joined(rows: Sequence[TaskRow], encoder: TextEncoder, task: AbsTask, cache:
         if row.problem is not None:
             return _failed(encoder, task, f"{row.task}: {row.problem}")
     path = cache.get_task_result_path(task.metadata.name, encoder.mteb_model_meta)
-    with writing(f"{path}: could not be removed", way_out=_GO_ON):
+    with writing(f"{path}: could not be removed", way_out=GO_ON):
         path.unlink(missing_ok=True)  # of other parts
-    found = _evaluate(encoder, task, cache, batch_size, overwrite="only-missing")
+    found = _evaluate(encoder, copy.deepcopy(task), cache, batch_size, overwrite="only-missing")
     if isinstance(found, str):
         return _failed(encoder, task, found)
     facts: dict[str, Any] = {"shared": encoder.shares}
-    for name in ("seconds", "encoder_seconds", "texts"):
+    for name in ("seconds", "encoder_seconds", "texts", "judged"):
         values = [getattr(row, name) for row in rows]
         facts[name] = None if None in values else sum(values)
     return _row(encoder, task, found, facts, kept=all(row.kept for row in rows))
@@ -175,7 +181,7 @@ def _evaluate(
             encoder.prepare(prepare)
         found = mteb.evaluate(
             encoder,
-            copy.deepcopy(task),  # its random state is then the same for every encoder
+            task,
             cache=cache,
             encode_kwargs={"batch_size": batch_size, "show_progress_bar": False},
             show_progress_bar=False,
@@ -187,7 +193,7 @@ def _evaluate(
     except Exception as error:  # loaders, networks and scikit-learn have no common base class
         if disk_refused(error):  # not a fault of this task alone
             where = getattr(error, "filename", None) or cache.cache_path
-            raise RefusedError(f"{where}: could not be written ({refusal(error)})", _GO_ON) from None
+            raise RefusedError(f"{where}: could not be written ({refusal(error)})", GO_ON) from None
         return f"{type(error).__name__}: {first_line(error)}"
     if found.task_results:
         return found.task_results[0]
@@ -195,46 +201,21 @@ def _evaluate(
     return problems[0] if problems else "mteb gave no result"
 
 
-def _identity(encoder: TextEncoder, task: AbsTask) -> dict[str, Any]:
-    """All that a score hangs on beside the model's revision."""
-    return {
-        "dataset_revision": task.metadata.revision,
-        "type": task.metadata.type,
-        "main_score": task.metadata.main_score,
-        "splits": list(task.eval_splits),
-        "subsets": sorted(task.hf_subsets),
-        "instructions": by_part(task, encoder.instruction),
-        "versions": {name: version(name) for name in _PACKAGES} | {"transferkit": __version__},
-    }
+def _kept_samples(file: Path, note: dict[str, Any]) -> Samples | None:
+    """Those that the note vouches for; scores of earlier versions have none."""
+    known = note.get("samples_sha256")
+    return read_samples(file) if known is not None and file.is_file() and sha256_file(file) == known else None
 
 
-def _stored(path: Path) -> TaskResult | None:
-    """The result that lies there; a file that a kill left half-written is as good as none."""
-    try:
-        return TaskResult.from_disk(path)
-    except FileNotFoundError:
-        return None
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):  # what mteb says to JSON of another shape
-        with writing(f"{path}: damaged, and could not be removed", way_out=_GO_ON):
-            path.unlink()
-        return None
-
-
-def _notes(folder: Path) -> dict[str, dict[str, Any]]:
-    """Task -> what was noted of it beside mteb's results; a note that was edited is none, older ones have no seal."""
-    notes = [row for row in read_metrics(folder) if row.get(SEAL) in (None, record_sha256(row))]
-    return {row["task"]: row for row in notes if isinstance(row.get("task"), str)}
-
-
-def _note(folder: Path, task: str, facts: dict[str, Any]) -> None:
-    note = {"task": task, **facts}
-    notes = _notes(folder) | {task: note | {SEAL: record_sha256(note)}}
-    with writing(f"{folder}: could not be written", way_out=_GO_ON):
-        folder.mkdir(parents=True, exist_ok=True)
-        write_metrics(folder, list(notes.values()))
-
-
-def _row(encoder: TextEncoder, task: AbsTask, found: TaskResult, facts: dict[str, Any], *, kept: bool) -> TaskRow:
+def _row(
+    encoder: TextEncoder,
+    task: AbsTask,
+    found: TaskResult,
+    facts: dict[str, Any],
+    *,
+    kept: bool,
+    samples: Samples | None = None,
+) -> TaskRow:
     value = found.validate_and_filter_scores(task).get_score()
     return TaskRow(
         **_name(encoder, task),
@@ -242,6 +223,8 @@ def _row(encoder: TextEncoder, task: AbsTask, found: TaskResult, facts: dict[str
         seconds=facts.get("seconds"),
         encoder_seconds=facts.get("encoder_seconds"),
         texts=facts.get("texts"),
+        judged=facts.get("judged"),
+        samples=samples,
         shared=facts.get("shared", False),
         mteb_version=found.mteb_version,
         kept=kept,
@@ -266,8 +249,15 @@ def _name(encoder: TextEncoder, task: AbsTask) -> dict[str, Any]:
     }
 
 
-def _show_progress(encoder: TextEncoder, bar: Bar, shown: TaskID) -> None:
-    encoder.on_progress = lambda done, total: bar.update(shown, completed=done, total=total)
+def _read(work: Work, done: int, total: int) -> None:
+    if not done:
+        work.begin(0)
+    work.update(done, total=total)
+
+
+def _work(console: Console, encoder: TextEncoder, task: AbsTask) -> Work:
+    """What is read; mteb asks for the vectors of one part of a task after the other."""
+    return Work(console, f"{encoder.name}  {task.metadata.name}", total=None)
 
 
 def _say(row: TaskRow, console: Console) -> None:

@@ -17,9 +17,9 @@ from mteb.models.model_meta import ScoringFunction
 
 from transferkit.evaluation.encoder import TextEncoder
 from transferkit.evaluation.meta import meta_name
+from transferkit.evaluation.readings import TFIDF
 from transferkit.methods.tfidf import Tfidf, unfitted
 
-TFIDF = "tfidf"  # as a model of ``evaluate``
 _MOST_BYTES = 4 * 2**30  # of the vectors of one call
 
 

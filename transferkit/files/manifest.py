@@ -82,12 +82,12 @@ def verify(folder: Path) -> dict[str, str]:
     if not manifest.is_file():
         raise ConfigError(f"{folder}: not a complete checkpoint (no {NAME} in it)")
     files = _listed(manifest)
-    whole = folder.resolve()
+    homes = _homes(folder)
     for name, expected in files.items():
         path = folder / name
         if not path.is_file():
             raise ConfigError(f"{path}: missing from the checkpoint; restore it from a copy")
-        if not path.resolve().is_relative_to(whole):
+        if not any(path.resolve().is_relative_to(home) for home in homes):
             raise ConfigError(f"{path}: leads out of the checkpoint; put the file itself there")
         try:
             found = sha256_file(path)
@@ -100,6 +100,12 @@ def verify(folder: Path) -> dict[str, str]:
         if path.is_file() and name not in files and name != NAME and path.suffix.lower() in _READ:
             raise ConfigError(f"{path}: does not belong to this checkpoint, which was saved without it; remove it")
     return files
+
+
+def _homes(folder: Path) -> list[Path]:
+    """Where its files may lie: in it, or, of a copy in the hub's cache, among the blobs of that repository."""
+    whole = folder.resolve()
+    return [whole, *(above.parent / "blobs" for above in whole.parents if above.name == "snapshots")]
 
 
 def _listed(manifest: Path) -> dict[str, str]:

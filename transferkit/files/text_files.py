@@ -1,7 +1,8 @@
-"""Texts to embed, one after the other: a text file, a column of a table, or standard input. Never all in memory."""
+"""Texts to embed, one after the other: a text file, a column, standard input; or those that Python holds."""
 
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -113,3 +114,24 @@ class TextFile:
                 raise ConfigError(
                     f"{self}, row {number}, column {self.column!r}: {problem}; correct or remove the row"
                 ) from None
+
+
+def listed_texts(given: Iterable[str], what: str) -> list[str]:
+    """Texts in the order in which they come, as objects of Python; ``what`` they are stands in messages.
+
+    Raises:
+        ConfigError: something that has no order or is no text, or that would come as something else.
+    """
+    one = what.removesuffix("s")
+    # A table would give the names of its columns.
+    if isinstance(given, bytes | Mapping | AbstractSet) or hasattr(given, "columns"):
+        got = type(given).__name__
+        raise ConfigError(f"encode: expected {what} in an order, got a {got}; pass a list, or one column of a table")
+    try:
+        listed = list(given)
+    except TypeError:
+        raise ConfigError(f"encode: expected a list of {what}, got {given!r}") from None
+    for i, value in enumerate(listed):
+        if not isinstance(value, str):
+            raise ConfigError(f"encode: {one} {i}: expected text, got {' '.join(repr(value)[:60].split())}")
+    return listed

@@ -12,6 +12,7 @@ from typing import Any, ClassVar, Literal, Self
 
 import torch
 from torch import Tensor, nn
+from transformers import PreTrainedModel
 
 from transferkit.config.methods import MethodFacts
 from transferkit.config.poolings import Pooling
@@ -69,6 +70,19 @@ class Saved:
     def below(self, prefix: str) -> dict[str, Tensor]:
         """The tensors called ``prefix.NAME``, by NAME."""
         return below(self.tensors, prefix)
+
+
+@dataclass(frozen=True)
+class WholeDecoder:
+    """A decoder that reads every text alike and needs nothing beside it.
+
+    ``trunk``: with what was learned of its weights in them; ``soft``: tokens (k, d_e) in the template's place, the same
+    for every text; ``merged``: whether the weights are others than the decoder's own.
+    """
+
+    trunk: PreTrainedModel
+    soft: Tensor | None = None
+    merged: bool = False
 
 
 class Embedder(Encoding):
@@ -146,8 +160,7 @@ class Embedder(Encoding):
 
     def describe(self) -> dict[str, Any]:
         """What a checkpoint says of it: method, settings and, where it has one, its backbone."""
-        readout = self.readout.settings.as_facts() | {"width": len(self.readout.mean)}
-        return {"kind": self.facts.kind, "readout": readout}
+        return {"kind": self.facts.kind, "readout": self.readout.facts}
 
     def tensors(self) -> dict[str, Tensor]:
         """What it learned, by name; the readout left aside."""
@@ -185,6 +198,14 @@ class Embedder(Encoding):
             ConfigError: it can be read in one way alone.
         """
         raise ConfigError(f"{self.facts.title}: is read in one way alone; leave --templates and --poolings away")
+
+    def whole_decoder(self, instruction: str) -> WholeDecoder:
+        """It as a decoder that other software serves, behind one instruction. Its own weights may change by that.
+
+        Raises:
+            ConfigError: it is more than a decoder, or reads texts in a way that depends on them.
+        """
+        raise ConfigError(f"{self.facts.title}: is no decoder alone; leave --merge and --baked away")
 
     def without_backbone(self) -> "Embedder | None":
         """What is left of it where its decoder is taken away; None: nothing, as the fact ``alone`` says too."""

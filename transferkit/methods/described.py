@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal, get_args
 
 from torch import nn
 from transformers import PreTrainedTokenizerBase
@@ -10,7 +10,9 @@ from transformers import PreTrainedTokenizerBase
 from transferkit.config.resolve import ResolvedRecipe
 from transferkit.data.examples import Batch
 from transferkit.decoder.tokens import CutTexts
+from transferkit.errors import ConfigError
 
+Side = Literal["query", "document"]  # of a training set: the anchors, or what belongs to them
 POOLED = "▸"
 _SHOWN = 12  # tokens at either end of a long row
 Rows = list[tuple[str, str]]  # of a plan: name and what is said of it
@@ -45,12 +47,47 @@ class Example:
 
 
 class Described(nn.Module):
-    """The part of a method that is read and not run."""
+    """The part of a method that is read and not run.
+
+    Attributes:
+        instructions: training set -> task instruction that a loaded checkpoint was trained with, of the anchors.
+        document_instructions: the same of what the anchors belong to.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.instructions: dict[str, str] = {}
+        self.document_instructions: dict[str, str] = {}
 
     @property
     def reads_instruction(self) -> bool:
         """Whether an instruction can change a vector."""
         return False
+
+    def remember(self, instructions: dict[str, str], document_instructions: dict[str, str]) -> None:
+        """Take the instructions that it was trained with."""
+        self.instructions, self.document_instructions = instructions, document_instructions
+
+    def usual_instruction(self, side: Side = "query") -> str:
+        """The one that it was trained with on this side, where it was one alone; else none."""
+        known = set((self.instructions if side == "query" else self.document_instructions).values())
+        return known.pop() if len(known) == 1 else ""
+
+    def document_instruction(self, instruction: str) -> str:
+        """What documents are read with where questions are read with ``instruction``.
+
+        As in the training sets that had it; where none had, the same, unless all had another one for documents.
+        """
+        trained = {self.document_instructions[name] for name, one in self.instructions.items() if one == instruction}
+        if len(trained) == 1:
+            return trained.pop()
+        alike = any(self.document_instructions[name] == one for name, one in self.instructions.items())
+        return instruction if trained or alike or not self.instructions else self.usual_instruction("document")
+
+    @property
+    def has_sides(self) -> bool:
+        """Whether a text without an instruction of its own has another vector as a question than as a document."""
+        return self.reads_instruction and self.usual_instruction("query") != self.usual_instruction("document")
 
     @property
     def writing_seconds(self) -> float:
@@ -114,6 +151,16 @@ class Described(nn.Module):
     def max_tokens(self) -> int | None:
         """Tokens of a text that are read; None: all."""
         return None
+
+
+def check_side(side: str) -> None:
+    """Refuse a side that there is not.
+
+    Raises:
+        ConfigError: says which there are.
+    """
+    if side not in get_args(Side):
+        raise ConfigError(f"side: expected one of {', '.join(get_args(Side))}, got {side!r}")
 
 
 def token_names(tokenizer: PreTrainedTokenizerBase, ids: Sequence[int]) -> list[str]:

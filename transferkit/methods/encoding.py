@@ -3,21 +3,39 @@
 import os
 import threading
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
-from collections.abc import Set as AbstractSet
-from typing import Any, Literal, get_args
+from collections.abc import Iterable, Sequence
+from contextlib import nullcontext
+from typing import Any, Literal, TypedDict, Unpack, overload
 
 import numpy as np
+import numpy.typing as npt
 import torch
+from rich.console import Console
 from torch import Tensor
 
 from transferkit.decoder.text_states import TextStateMemory
 from transferkit.decoder.tokens import cut_in_words
 from transferkit.errors import ConfigError, CutTextWarning, RunError
-from transferkit.methods.described import Described
+from transferkit.files.text_files import listed_texts
+from transferkit.files.vectors.finite import check_finite
+from transferkit.files.vectors.precision import Precision
+from transferkit.methods.described import Described, Side, check_side
+from transferkit.progress import Work, texts_read
+from transferkit.readout.form import Form, Kind, cosines
 from transferkit.readout.readout import Readout
 
-Side = Literal["query", "document"]  # of a training set: the anchors, or what belongs to them
+
+class Options(TypedDict, total=False):
+    """What :meth:`Encoding.encode` takes beside texts, their side and the kind of its result."""
+
+    instruction: str | Iterable[str] | None
+    batch_size: int
+    readout: bool
+    normalize_embeddings: bool
+    show_progress_bar: bool | None
+    precision: Precision
+    truncate_dim: int | None
+    ranges: npt.ArrayLike | None
 
 
 class Encoding(Described):
@@ -25,8 +43,6 @@ class Encoding(Described):
 
     Attributes:
         readout: fitted after training; ``encode`` applies it, the loss never sees it.
-        instructions: training set -> task instruction that a loaded checkpoint was trained with, of the anchors.
-        document_instructions: the same of what the anchors belong to.
     """
 
     readout: Readout
@@ -34,8 +50,6 @@ class Encoding(Described):
     def __init__(self, readout: Readout) -> None:
         super().__init__()
         self.readout = readout
-        self.instructions: dict[str, str] = {}
-        self.document_instructions: dict[str, str] = {}
         self._told_of_cut = False
         self._begin_here()
 
@@ -64,31 +78,22 @@ class Encoding(Described):
         """Finish vectors by ``readout`` from now on."""
         self.readout = readout
 
-    def remember(self, instructions: dict[str, str], document_instructions: dict[str, str]) -> None:
-        """Take the instructions that it was trained with."""
-        self.instructions, self.document_instructions = instructions, document_instructions
-
-    def usual_instruction(self, side: Side = "query") -> str:
-        """The one that it was trained with on this side, where it was one alone; else none."""
-        known = set((self.instructions if side == "query" else self.document_instructions).values())
-        return known.pop() if len(known) == 1 else ""
-
-    def document_instruction(self, instruction: str) -> str:
-        """What documents are read with where questions are read with ``instruction``.
-
-        As in the training sets that had it; where none had, the same, unless all had another one for documents.
-        """
-        trained = {self.document_instructions[name] for name, one in self.instructions.items() if one == instruction}
-        if len(trained) == 1:
-            return trained.pop()
-        alike = any(self.document_instructions[name] == one for name, one in self.instructions.items())
-        return instruction if trained or alike or not self.instructions else self.usual_instruction("document")
-
-    @property
-    def has_sides(self) -> bool:
-        """Whether a text without an instruction of its own has another vector as a question than as a document."""
-        return self.reads_instruction and self.usual_instruction("query") != self.usual_instruction("document")
-
+    @overload
+    def encode(
+        self,
+        texts: Iterable[str],
+        *,
+        convert_to_tensor: Literal[True],
+        convert_to_numpy: bool = ...,
+        side: Side = ...,
+        **options: Unpack[Options],
+    ) -> Tensor: ...
+    @overload
+    def encode(
+        self, texts: Iterable[str], *, convert_to_numpy: Literal[False], side: Side = ..., **options: Unpack[Options]
+    ) -> list[Tensor]: ...
+    @overload
+    def encode(self, texts: Iterable[str], *, side: Side = ..., **options: Unpack[Options]) -> np.ndarray: ...
     def encode(
         self,
         texts: Iterable[str],
@@ -97,8 +102,17 @@ class Encoding(Described):
         side: Side = "query",
         batch_size: int = 64,
         readout: bool = True,
-    ) -> np.ndarray:
+        normalize_embeddings: bool = True,
+        convert_to_numpy: bool = True,
+        convert_to_tensor: bool = False,
+        show_progress_bar: bool | None = None,
+        precision: Precision = "float32",
+        truncate_dim: int | None = None,
+        ranges: npt.ArrayLike | None = None,
+    ) -> Any:
         """Finished vectors of ``texts`` in their order: pooled, read out, unit norm.
+
+        Names are those of sentence-transformers, and so are the bytes of every precision but ``float16``.
 
         Threads may share an embedder: they take turns. A process has its own, loaded there or sent to it by spawn; one
         that came by fork is refused where torch has more than one thread. The first call that has to cut texts warns
@@ -106,44 +120,107 @@ class Encoding(Described):
 
         Args:
             texts: a list, a column of a table, an array, a generator, in the order in which they come. Any length; rows
-                are sorted by length inside, which changes no vector beyond rounding.
+                are sorted by length inside, which changes no vector beyond rounding. One string gives one vector.
             instruction: the task's, for all texts or one for each. None: the one that the checkpoint was trained with
                 on this ``side``, where it was one alone; else none.
             side: ``query`` for questions and whatever else was an anchor, ``document`` for what is to be found.
             batch_size: texts a forward pass.
             readout: False leaves the readout away (unit norm of the pooled vector).
+            normalize_embeddings: False leaves the last unit norm away.
+            convert_to_numpy: False gives a list with a tensor a vector.
+            convert_to_tensor: one tensor on :attr:`device` instead of an array.
+            show_progress_bar: in a terminal, on standard error.
+            precision: of the numbers, see :mod:`transferkit.files.vectors.precision`.
+            truncate_dim: columns that are kept, those that count most first; they have unit length again.
+            ranges: (2, d) for ``int8`` and ``uint8``, such as a file of vectors has; None: those of these vectors.
 
         Returns:
-            (n, d) float32.
+            (n, d) float32, where nothing else was asked for; of one string (d,).
 
         Raises:
-            ConfigError: a single string instead of a list, something that has no order or is no text, not one
-                instruction a text, or another side or size than there are.
+            ConfigError: something that has no order or is no text, not one instruction a text, another side, size or
+                precision than there are, or steps that one text alone cannot give.
             RunError: a vector that is not finite, or an embedder that came by fork.
         """
-        texts = _listed(texts, "texts")
+        kind: Kind = "tensor" if convert_to_tensor else "numpy" if convert_to_numpy else "list"
+        form = Form(kind, precision, truncate_dim, normalize_embeddings, ranges)
+        given = [texts] if isinstance(texts, str) else listed_texts(texts, "texts")
+        found = self._encoded(given, instruction, side, batch_size, readout, form, show=bool(show_progress_bar))
+        return found[0] if isinstance(texts, str) else found
+
+    def _encoded(
+        self,
+        texts: list[str],
+        instruction: str | Iterable[str] | None,
+        side: Side,
+        batch_size: int,
+        readout: bool,
+        form: Form,
+        *,
+        show: bool,
+    ) -> Any:
         check_side(side)
+        form.check(self.get_embedding_dimension(), texts=len(texts))
         if not isinstance(batch_size, int) or batch_size < 1:
             raise ConfigError(f"encode: batch_size: expected a whole number of at least 1, got {batch_size!r}")
         if instruction is None:
             instruction = self.usual_instruction(side)
-        if isinstance(instruction, str):
-            instructions = [instruction] * len(texts)
-        else:
-            instructions = _listed(instruction, "instructions")
-        if len(instructions) != len(texts):
-            got = f"{len(instructions)} instructions for {len(texts)} texts"
+        each = [instruction] * len(texts) if isinstance(instruction, str) else listed_texts(instruction, "instructions")
+        if len(each) != len(texts):
+            got = f"{len(each)} instructions for {len(texts)} texts"
             raise ConfigError(f"encode: got {got}; pass one for all, or one for each")
-        vectors = self._finished(self.pooled(texts, instructions, batch_size=batch_size), readout=readout)
+        with Work(Console(stderr=True), "encode", total=len(texts)) if show else nullcontext():
+            pooled = self.pooled(texts, each, batch_size=batch_size)
+        vectors = self._finished(pooled, form, readout=readout)
         check_finite(vectors)
         if not self._told_of_cut and (said := cut_in_words(self.cut_texts())):
             self._told_of_cut = True
-            warnings.warn("; ".join(said), CutTextWarning, stacklevel=2)
-        return vectors
+            warnings.warn("; ".join(said), CutTextWarning, stacklevel=3)
+        return form(vectors, device=self.device)
 
-    def _finished(self, vectors: Any, *, readout: bool) -> np.ndarray:
-        finish = self.readout if readout else Readout.plain(0)
-        return finish(vectors.to(self.device)).cpu().numpy()
+    def _finished(self, vectors: Any, form: Form, *, readout: bool) -> np.ndarray:
+        finish, x = self.readout if readout else Readout.plain(0), vectors.to(self.device)
+        return finish.finished(x, count=form.truncate_dim, normalize=form.normalize).cpu().numpy()
+
+    @overload
+    def encode_query(
+        self, texts: Iterable[str], *, convert_to_tensor: Literal[True], **options: Unpack[Options]
+    ) -> Tensor: ...
+    @overload
+    def encode_query(
+        self, texts: Iterable[str], *, convert_to_numpy: Literal[False], **options: Unpack[Options]
+    ) -> list[Tensor]: ...
+    @overload
+    def encode_query(self, texts: Iterable[str], **options: Unpack[Options]) -> np.ndarray: ...
+    def encode_query(self, texts: Iterable[str], **options: Any) -> Any:
+        """:meth:`encode` of questions, or of whatever else was an anchor."""
+        return self.encode(texts, side="query", **options)
+
+    @overload
+    def encode_document(
+        self, texts: Iterable[str], *, convert_to_tensor: Literal[True], **options: Unpack[Options]
+    ) -> Tensor: ...
+    @overload
+    def encode_document(
+        self, texts: Iterable[str], *, convert_to_numpy: Literal[False], **options: Unpack[Options]
+    ) -> list[Tensor]: ...
+    @overload
+    def encode_document(self, texts: Iterable[str], **options: Unpack[Options]) -> np.ndarray: ...
+    def encode_document(self, texts: Iterable[str], **options: Any) -> Any:
+        """:meth:`encode` of what is to be found."""
+        return self.encode(texts, side="document", **options)
+
+    def similarity(self, first: Any, second: Any) -> Tensor:
+        """Cosines (n, m) of vectors (n, d) and (m, d), see :func:`transferkit.readout.form.cosines`."""
+        return cosines(first, second)
+
+    def get_embedding_dimension(self) -> int:
+        """Numbers a vector, before any are cut."""
+        return len(self.readout.mean)
+
+    def get_sentence_embedding_dimension(self) -> int:
+        """The same, by its older name."""
+        return self.get_embedding_dimension()
 
     @torch.no_grad()
     def pooled(
@@ -161,10 +238,14 @@ class Encoding(Described):
                 "them for ever; start workers with spawn, load it in each, or call torch.set_num_threads(1) in them"
             )
         with self._one_at_a_time:
-            return self._pooled(texts, instructions, batch_size=batch_size, memory=memory)
+            return self._pooled(texts, instructions, batch_size, memory)
 
     def _pooled(
-        self, texts: Sequence[str], instructions: Sequence[str], *, batch_size: int, memory: TextStateMemory | None
+        self,
+        texts: Sequence[str],
+        instructions: Sequence[str],
+        batch_size: int,
+        memory: TextStateMemory | None,
     ) -> Any:
         order = sorted(range(len(texts)), key=lambda i: len(texts[i]), reverse=True)
         result: Tensor | None = None
@@ -175,60 +256,10 @@ class Encoding(Described):
             if result is None:
                 result = torch.empty(len(texts), vectors.shape[1])
             result[chosen] = vectors
+            texts_read(len(chosen))
         return torch.zeros(0, self.readout.takes) if result is None else result
 
     @property
     def device(self) -> torch.device:
         """Where vectors are computed and read out."""
         return self.readout.mean.device
-
-
-def check_side(side: str) -> None:
-    """Refuse a side that there is not.
-
-    Raises:
-        ConfigError: says which there are.
-    """
-    if side not in get_args(Side):
-        raise ConfigError(f"side: expected one of {', '.join(get_args(Side))}, got {side!r}")
-
-
-class NotFiniteError(RunError):
-    """A vector that holds NaN or infinity; ``row`` is its text's place, from 0."""
-
-    def __init__(self, row: int, *, name: str) -> None:
-        self.row = row
-        super().__init__(
-            f"{name}: its vector holds NaN or infinity; use float32 (train again with precision: float32, or read a "
-            "frozen backbone with --precision float32)"
-        )
-
-
-def check_finite(vectors: np.ndarray, *, what: str = "encode: text") -> None:
-    """Refuse vectors (n, d) that hold NaN or infinity; ``what`` opens the message, before the row's number.
-
-    Raises:
-        NotFiniteError: of the first one.
-    """
-    wrong = np.flatnonzero(~np.isfinite(vectors).all(axis=1))
-    if len(wrong):
-        raise NotFiniteError(int(wrong[0]), name=f"{what} {wrong[0]}")
-
-
-def _listed(given: Iterable[str], what: str) -> list[str]:
-    """Texts in the order in which they come; what has no order, or would come as something else, is refused."""
-    one = what.removesuffix("s")
-    if isinstance(given, str):
-        raise ConfigError(f"encode: expected a list of {what}, got one {one}; write encode([text])")
-    # A table would give the names of its columns.
-    if isinstance(given, bytes | Mapping | AbstractSet) or hasattr(given, "columns"):
-        got = type(given).__name__
-        raise ConfigError(f"encode: expected {what} in an order, got a {got}; pass a list, or one column of a table")
-    try:
-        listed = list(given)
-    except TypeError:
-        raise ConfigError(f"encode: expected a list of {what}, got {given!r}") from None
-    for i, text in enumerate(listed):
-        if not isinstance(text, str):
-            raise ConfigError(f"encode: {one} {i}: expected text, got {' '.join(repr(text)[:60].split())}")
-    return listed

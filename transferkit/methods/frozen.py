@@ -13,7 +13,7 @@ from transferkit.config.resolve import ResolvedRecipe
 from transferkit.config.sections import FrozenSection
 from transferkit.config.template import template_name
 from transferkit.decoder.text_states import TextStateMemory
-from transferkit.methods.base import Embedder, Given, Saved, Variant
+from transferkit.methods.base import Embedder, Given, Saved, Variant, WholeDecoder
 from transferkit.methods.described import POOLED
 from transferkit.methods.on_backbone import BackboneEmbedder, SeveralPoolings, build_reader, open_reader
 
@@ -81,6 +81,10 @@ class FrozenEmbedder(BackboneEmbedder):
     def open(cls, saved: Saved) -> Self:
         """The decoder, read as the best variant was."""
         return cls(open_reader(saved, soft_tokens=0), pooling=saved.description["backbone"]["pooling"])
+
+    def whole_decoder(self, instruction: str) -> WholeDecoder:
+        """The decoder as it is."""
+        return WholeDecoder(self.backbone.trunk)
 
     def reread(self, *, template: str, pooling: Pooling) -> "FrozenEmbedder":
         """The same decoder behind another template."""

@@ -12,7 +12,7 @@ from transferkit.config.resolve import ResolvedRecipe
 from transferkit.config.sections import LoraSection
 from transferkit.decoder.reader import Reader
 from transferkit.errors import ConfigError
-from transferkit.methods.base import Given, Group, Saved
+from transferkit.methods.base import Given, Group, Saved, WholeDecoder
 from transferkit.methods.on_backbone import BackboneEmbedder, build_reader, open_reader
 from transferkit.prompting.adapters import add_lora
 from transferkit.readout.readout import Readout
@@ -113,6 +113,11 @@ class LoraEmbedder(BackboneEmbedder):
         embedder = cls.on(open_reader(saved, soft_tokens=0), pooling=pooling, lora=lora, seed=0)
         embedder.load_adapter(saved.below("adapter"))
         return embedder
+
+    def whole_decoder(self, instruction: str) -> WholeDecoder:
+        """The decoder with the adapters in its weights, which are float32 from then on: nothing is rounded away."""
+        wrapper: Any = self.peft.float()
+        return WholeDecoder(wrapper.merge_and_unload(), merged=True)
 
     def reread(self, *, template: str, pooling: Pooling) -> Self:
         """The same adapters behind another template."""

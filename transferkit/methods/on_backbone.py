@@ -98,7 +98,7 @@ class BackboneEmbedder(Embedder):
     def backbone_facts(self) -> dict[str, Any]:
         """Which decoder it is, how it is loaded and which path it takes."""
         facts = describe_reader(self.reader, self.pooling)
-        spec, decoder = facts.pop("spec"), self.backbone
+        spec, decoder, cached = facts.pop("spec"), self.backbone, self.reader.is_cached
         return {
             "name": spec["name"],
             "location": decoder.spec.where,
@@ -107,15 +107,15 @@ class BackboneEmbedder(Embedder):
             **facts,
             "num_parameters": num_parameters(decoder.trunk.parameters()),
             "quantized_layers": decoder.quantized_layers,
-            "path": "cached" if self.reader.is_cached else "full",
+            "path": "cached" if cached else "full",
+            "errors": decoder.exactness.errors(cached=cached),
         }
 
     def summary(self) -> list[str]:
         """Which path, how exact, and how its weights are kept."""
         decoder, cached = self.backbone, self.reader.is_cached
-        errors = decoder.exactness.cached_errors if cached else decoder.exactness.full_errors
-        path = "cached" if cached else "full"
-        said = [f"{decoder.spec.name}, {path} path with relative error {max(errors):.0e}"]
+        exact = decoder.exactness.in_words(cached=cached)
+        said = [f"{decoder.spec.name}, {'cached' if cached else 'full'} path, {exact}"]
         said += unpacked(decoder.spec.location)
         return said + ([f"{decoder.quantized_layers} layers in 4 bits"] if decoder.quantized_layers else [])
 

@@ -11,7 +11,7 @@ from transferkit.config.poolings import Pooling
 from transferkit.config.resolve import ResolvedRecipe
 from transferkit.decoder.reader import Reader
 from transferkit.errors import ConfigError
-from transferkit.methods.base import Embedder, Given, Group, Saved
+from transferkit.methods.base import Embedder, Given, Group, Saved, WholeDecoder
 from transferkit.methods.frozen import as_it_is
 from transferkit.methods.on_backbone import BackboneEmbedder, build_reader, open_reader
 from transferkit.readout.readout import Readout
@@ -85,6 +85,10 @@ class PromptTuningEmbedder(BackboneEmbedder):
     def rivals(self) -> dict[str, Embedder]:
         """The decoder without any soft tokens."""
         return as_it_is(self)
+
+    def whole_decoder(self, instruction: str) -> WholeDecoder:
+        """The decoder, and the k vectors."""
+        return WholeDecoder(self.backbone.trunk, self.prompt.detach())
 
     def reread(self, *, template: str, pooling: Pooling) -> "PromptTuningEmbedder":
         """The same vectors behind another template."""

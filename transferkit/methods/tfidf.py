@@ -5,12 +5,14 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
+import torch
 
 from transferkit.config.methods import MethodFacts
 from transferkit.config.resolve import ResolvedRecipe
 from transferkit.decoder.text_states import TextStateMemory
 from transferkit.methods.base import Embedder, Given
 from transferkit.methods.described import Example
+from transferkit.readout.form import Form
 from transferkit.readout.readout import Readout
 
 if TYPE_CHECKING:
@@ -53,13 +55,18 @@ class Tfidf(Embedder):
         *,
         batch_size: int,
         memory: TextStateMemory | None = None,
+        done: Callable[[int], None] | None = None,
     ) -> "csr_matrix":
         """Sparse unit vectors (n, words)."""
         return self.vectorizer.transform(texts)
 
-    def _finished(self, vectors: Any, *, readout: bool) -> np.ndarray:
-        dense: np.ndarray = vectors.toarray().astype(np.float32)
-        return dense
+    def _finished(self, vectors: Any, form: Form, *, readout: bool) -> np.ndarray:
+        dense = vectors.toarray().astype(np.float32)  # of unit length
+        return dense if form.truncate_dim is None else super()._finished(torch.from_numpy(dense), form, readout=False)
+
+    def get_embedding_dimension(self) -> int:
+        """Words that are counted."""
+        return len(self.vectorizer.vocabulary_)
 
     def outline(self, recipe: ResolvedRecipe) -> list[str]:
         """What is counted."""

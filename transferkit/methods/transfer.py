@@ -17,7 +17,8 @@ from transferkit.decoder.identity import tokenizer_sha256
 from transferkit.decoder.loading import input_embeddings
 from transferkit.decoder.reader import Reader
 from transferkit.decoder.tokens import CutTexts
-from transferkit.methods.base import Embedder, Given, Group, Saved
+from transferkit.errors import ConfigError
+from transferkit.methods.base import Embedder, Given, Group, Saved, WholeDecoder
 from transferkit.methods.described import Rows, token_names
 from transferkit.methods.frozen import as_it_is
 from transferkit.methods.on_backbone import BackboneEmbedder, build_reader, open_reader
@@ -239,6 +240,20 @@ class PromptEmbedder(BackboneEmbedder):
     def reread(self, *, template: str, pooling: Pooling) -> "PromptEmbedder":
         """The same Prompting LLM and W behind another template."""
         return type(self)(self.writer, self.alignment, self.reader.behind(template), pooling=pooling)
+
+    @torch.no_grad()
+    def whole_decoder(self, instruction: str) -> WholeDecoder:
+        """The decoder, and what is written of the instruction alone.
+
+        Raises:
+            ConfigError: soft tokens are written of each text.
+        """
+        if self.writer.reads != "instruction":
+            raise ConfigError(
+                f"{self.facts.title}: a second model writes its soft tokens of each text; leave --baked away, or train "
+                "with prompting.reads=instruction"
+            )
+        return WholeDecoder(self.backbone.trunk, self.soft_prompt([""], [instruction])[0])
 
     def rivals(self) -> dict[str, Embedder]:
         """The decoder without its soft tokens, and they without the decoder."""

@@ -14,14 +14,15 @@ class Bridged(Readout):
         centre: (d,) mean of its vectors.
         matrix: (d, e) from there.
         mean: (e,) mean of the other embedder's vectors.
+        descending: whether the first numbers of these count most; else the last ones do.
     """
 
     centre: Tensor
     inner: Readout
 
-    def __init__(self, readout: Readout, *, centre: Tensor, matrix: Tensor, mean: Tensor) -> None:
+    def __init__(self, readout: Readout, *, centre: Tensor, matrix: Tensor, mean: Tensor, descending: bool) -> None:
         nn.Module.__init__(self)
-        self.settings, self.inner = readout.settings, readout
+        self.settings, self.inner, self.descending = readout.settings, readout, descending
         self.register_buffer("centre", centre)
         self.register_buffer("matrix", matrix)
         self.register_buffer("mean", mean)

@@ -22,6 +22,9 @@ class Fitter:
     sides after Z, is V diag(c) V', and the map is Z V diag(max(c, 0)^alpha). Alpha 0 is whitening; the greater it is,
     the less count directions in which pairs differ as much as strangers do.
 
+    Columns stand from the direction that counts most to the one that counts least, by variance or by what pairs share,
+    so that the first ones alone are a shorter vector.
+
     Args:
         vectors: (n, d) pooled vectors of any norm.
         pairs: (m, 2) places of pairs among them; None: there are none.
@@ -54,10 +57,11 @@ class Fitter:
             readout.mean.copy_(self._x.mean(0))
         elif settings.kind == "whiten":
             readout.mean.copy_(self.sample.mean)
-            readout.matrix.copy_(self.sample.whitening(settings.ridge or 0.0))
+            readout.matrix.copy_(self.sample.whitening(settings.ridge or 0.0).flip(1))  # eigenvalues rise
         elif settings.kind == "pairs":
             readout.mean.copy_(self.sides.mean)
-            readout.matrix.copy_(self._paired(settings.ridge or 0.0, 1.0 if settings.alpha is None else settings.alpha))
+            alpha = 1.0 if settings.alpha is None else settings.alpha
+            readout.matrix.copy_(self._paired(settings.ridge or 0.0, alpha).flip(1))
         return readout
 
     @cached_property

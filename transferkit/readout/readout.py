@@ -33,14 +33,19 @@ class Readout(nn.Module):
 
     ``mean`` (d,) and ``matrix`` (d, d) are buffers: they are saved with a checkpoint and never trained. ``center`` has
     no matrix, and with ``none`` only the unit norm is left. :mod:`transferkit.readout.fit` fits them.
+
+    Attributes:
+        descending: whether the matrix has the directions that count most first, as every fit gives them; checkpoints of
+            earlier versions have them last.
     """
 
     mean: Tensor
     matrix: Tensor
 
-    def __init__(self, settings: Settings, width: int) -> None:
+    def __init__(self, settings: Settings, width: int, *, descending: bool = True) -> None:
         super().__init__()
         self.settings = settings
+        self.descending = descending
         has_matrix = settings.kind in ("whiten", "pairs")
         self.register_buffer("mean", torch.zeros(width))
         self.register_buffer("matrix", torch.eye(width) if has_matrix else torch.zeros(0))
@@ -60,6 +65,17 @@ class Readout(nn.Module):
         """Numbers of a pooled vector."""
         return len(self.mean)
 
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What a checkpoint keeps beside the tensors."""
+        ordered = {"descending": True} if len(self.matrix) and self.descending else {}
+        return self.settings.as_facts() | {"width": len(self.mean)} | ordered
+
+    def strongest(self, vectors: Tensor, count: int) -> Tensor:
+        """The ``count`` columns of vectors (n, d) that count most: the first ones, where nothing orders them."""
+        ordered = self.descending or not len(self.matrix) or count == vectors.shape[1]
+        return vectors[:, :count] if ordered else vectors.flip(1)[:, :count]
+
     def linear(self, vectors: Tensor) -> Tensor:
         """The map before the last normalisation: (n, d) -> (n, d) in fp32."""
         x = nn.functional.normalize(vectors.float(), dim=-1)
@@ -71,3 +87,17 @@ class Readout(nn.Module):
     def forward(self, vectors: Tensor) -> Tensor:
         """(n, d) pooled vectors -> (n, d) unit vectors."""
         return nn.functional.normalize(self.linear(vectors), dim=-1)
+
+    def finished(self, vectors: Tensor, *, count: int | None, normalize: bool) -> Tensor:
+        """Pooled vectors (n, d) -> (n, count) of unit length, or as they are before that.
+
+        Args:
+            vectors: of any norm.
+            count: of the strongest columns that are kept; None: all. What is kept has unit length again.
+            normalize: False: with ``none`` the pooled vectors, else those of :meth:`linear`.
+        """
+        if not normalize and self.kind == "none":
+            return vectors.float() if count is None else self.strongest(vectors.float(), count)
+        x = self.linear(vectors)
+        x = x if count is None else self.strongest(x, count)
+        return nn.functional.normalize(x, dim=-1) if normalize else x

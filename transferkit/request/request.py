@@ -5,14 +5,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from transferkit.config.methods import Task, baseline_methods
-from transferkit.config.recipe import Recipe, check_data_dir, check_target
+from transferkit.config.recipe import Recipe, check_data_dir
 from transferkit.config.recipes import change, list_recipes, read_recipe
+from transferkit.config.specs import declared_spec
 from transferkit.errors import ConfigError
 from transferkit.files.builtin import BUNDLED
 from transferkit.files.encoder_folder import is_encoder
+from transferkit.files.tables import PLAIN, PLAIN_COLUMN, STREAMED, no_column
 from transferkit.files.vectors.writing import SUFFIXES
 from transferkit.request.columns import OPTION, find_columns
+from transferkit.request.named import check_decoder, check_named, check_source, check_texts
 from transferkit.request.own_data import own_data
+from transferkit.runs.checkpoint_folder import checkpoint_folder
 
 Say = Callable[[str], None]
 
@@ -73,7 +77,8 @@ class Request:
         if self.task == "baseline" and recipe.method is None:
             raise ConfigError(f"baseline needs a method: --method {'|'.join(baseline_methods())}")
         check_data_dir(recipe, self.data_dir)
-        check_target(recipe)
+        check_named(recipe, data_dir=self.data_dir)
+        check_source(recipe, self.source)
         return recipe
 
     def _check(self) -> None:
@@ -84,6 +89,8 @@ class Request:
         about_data = [*(OPTION[role] for role in self.columns), *(["--instruction"] if self.instruction else [])]
         if about_data and self.data is None:
             raise ConfigError(f"{about_data[0]} says something about the file of --data; give that, or leave it away")
+        if self.source is not None:
+            checkpoint_folder(self.source)
         if self.data is not None and self.unlabelled is not None:
             raise ConfigError("--data and --unlabelled both take the place of the recipe's data; give one of them")
         if self.data is not None and self.data_dir is not None:
@@ -116,9 +123,13 @@ def _recipe_of_family(task: Task, target: str | None) -> str:
             f"{target}: a ready-made encoder is of no decoder's family; name the recipe whose data it is scored on "
             "(`transferkit recipes list` shows the built-in ones)"
         )
-    from transferkit.decoder.probe import resolve
+    check_decoder(target)
+    spec = declared_spec(target)
+    if spec is None:
+        from transferkit.decoder.probe import probe
 
-    family = resolve(target).family
+        spec = probe(target)
+    family = spec.family
     name = f"{family}/{task}"
     if name not in list_recipes():
         raise ConfigError(
@@ -130,6 +141,10 @@ def _recipe_of_family(task: Task, target: str | None) -> str:
 
 def _texts_alone(file: Path, column: str | None) -> list[str]:
     """Data of one file of texts: what is trained on, and a part that is held out of it."""
+    if file.suffix.lower() == PLAIN and column not in (None, PLAIN_COLUMN):
+        raise no_column(f"--unlabelled {file}", str(column), [PLAIN_COLUMN], way_out="; a text file has this one alone")
+    if file.suffix.lower() in STREAMED and file.is_file():  # what else is wrong with it is told with its set
+        check_texts(str(file), column=column or PLAIN_COLUMN)
     one = {"name": "unlabelled", "kind": "texts", "path": str(file.resolve())}
     columns = {} if column is None else {"columns": {"text": column}}
     return [change(f"data.{part}", [{**one, **columns, "part": part}]) for part in ("train", "dev")]

@@ -15,7 +15,7 @@ from transferkit.data.dev_set import DevSetData
 from transferkit.data.training_sets import TrainingData
 from transferkit.errors import ConfigError
 from transferkit.methods.base import Embedder
-from transferkit.progress import say
+from transferkit.progress import Work, say
 from transferkit.training.distributed import from_main
 from transferkit.training.scoring import Scorer
 
@@ -81,7 +81,8 @@ def choose_template(
             except ConfigError as error:  # it leaves no room for text in a short context
                 say(f"template left out  {name}: {error}", console)
                 continue
-            tried[reading.template] = scorer(view).choosing_score
+            with Work(console, f"template  {name}", total=scorer.texts):
+                tried[reading.template] = scorer(view).choosing_score
             say(
                 f"template  {tried[reading.template]:5.1f} on the rows that choose  {reading.pooling:<6}  {name}",
                 console,

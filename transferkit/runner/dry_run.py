@@ -12,6 +12,7 @@ from transferkit.decoder.loading import num_parameters
 from transferkit.methods.base import Embedder
 from transferkit.runner.choose_template import candidates, leaves_template_open
 from transferkit.runner.memory_estimate import MemoryEstimate, estimate_memory
+from transferkit.runner.outlook import outlook
 from transferkit.runner.prepare import Inputs, Prepared, prepare, resolved
 from transferkit.runner.record import first_record
 from transferkit.training.distributed import world
@@ -21,8 +22,13 @@ _EXAMPLES = 3
 _NAME_WIDTH = 24
 
 
-def describe(recipe: Recipe, inputs: Inputs) -> str:
-    """The plan of ``recipe``: resolved recipe, counts, memory, data, paths and examples as the models read them.
+def describe(recipe: Recipe, inputs: Inputs, *, runs: Path = Path("runs")) -> str:
+    """The plan of ``recipe``: what would run and how long, then counts, memory, data and examples, then the recipe.
+
+    Args:
+        recipe: what would run.
+        inputs: source checkpoint and data folder.
+        runs: where the run folder would be made.
 
     Raises:
         ConfigError, RunError: whatever :func:`transferkit.runner.run.start` would raise before its first step.
@@ -32,7 +38,7 @@ def describe(recipe: Recipe, inputs: Inputs) -> str:
     record, embedder = first_record(prepared, Path("dry-run")), prepared.embedder
     more = embedder.sections(complete, prepared.data.batch(0))
     sections: list[tuple[str, list[str]]] = [
-        ("recipe, resolved", recipe_yaml(complete).rstrip().splitlines()),
+        ("what would run", _table(outlook(prepared, record, runs=runs))),
         (f"method: {record['label']}", embedder.outline(complete)),
         ("parameters", _parameters(embedder)),
         (f"memory on {record['device']} (estimate)", _memory(prepared)),
@@ -42,6 +48,7 @@ def describe(recipe: Recipe, inputs: Inputs) -> str:
         *_teacher(prepared),
         *((title, _table(rows)) for title, rows in more),
         (embedder.examples_title(), _examples(prepared)),
+        ("recipe, resolved", recipe_yaml(complete).rstrip().splitlines()),
     ]
     blocks = [f"{title}\n" + "\n".join(f"  {line}" for line in lines) for title, lines in sections]
     return "\n\n".join(blocks) + "\n\nNothing was trained, nothing was written."

@@ -11,7 +11,6 @@ import torch
 from accelerate import Accelerator, PartialState
 from rich.console import Console
 
-from transferkit.config.methods import take_a_source
 from transferkit.config.recipe import Recipe, required_backbone
 from transferkit.config.resolve import ChosenPrecision, ResolvedRecipe, behind, resolve_recipe
 from transferkit.data.dev_set import DevSetData
@@ -20,9 +19,9 @@ from transferkit.data.training_sets import TrainingData, load_training_data
 from transferkit.decoder.device import choose_precision
 from transferkit.decoder.probe import resolve
 from transferkit.errors import ConfigError, RunError
-from transferkit.files.builtin import BUNDLED
 from transferkit.methods.base import Embedder, Given
 from transferkit.methods.registry import method_class
+from transferkit.request.named import check_source
 from transferkit.runner.choose_template import candidates, choice_facts, choose_template, leaves_template_open
 from transferkit.runs.checkpoint_folder import read_description, source_facts
 from transferkit.training.distributed import from_main, is_main
@@ -145,16 +144,9 @@ def _accelerator(recipe: Recipe) -> Accelerator:
 
 
 def _source_description(recipe: Recipe, source: Path | None) -> Mapping[str, Any]:
-    facts = recipe.facts
-    if facts.needs_source and source is None:
-        what = recipe.task if recipe.method is None else f"{recipe.task} --method {recipe.method}"
-        raise ConfigError(
-            f"{what} needs --source; pass a checkpoint or run folder of a `transferkit train`, or `{BUNDLED}`"
-        )
+    check_source(recipe, source)
     if source is None:
         return {}
-    if not facts.needs_source:
-        raise ConfigError(f"--source is for {take_a_source()}; {recipe.method or recipe.task} starts from nothing")
     description = read_description(source)
     if "prompting" not in description:
         raise ConfigError(

@@ -2,11 +2,12 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from transferkit.config.methods import leaves_checkpoint
+from transferkit.config.sections import ReadoutKind
 from transferkit.config.specs import list_backbones
-from transferkit.errors import ConfigError
+from transferkit.errors import ConfigError, did_you_mean, one_of
 from transferkit.files.builtin import BUNDLED, bundled_dir
 from transferkit.files.encoder_folder import is_encoder
 from transferkit.files.json import Keys, read_json
@@ -19,6 +20,8 @@ FORMAT = 1
 DESCRIPTION = "embedder.json"
 LEARNED = "learned.safetensors"
 PROMPTING = "prompting"
+MAP = "bridge.json"  # in the folder of a map that `bridge` made
+EXPORTED = "transferkit.json"  # of a folder that `export` made around a checkpoint
 # The bundled source as it was sealed before -> as it is: its lineage was written anew, then W was told in tokens too,
 # and no weight or setting changed.
 _BUNDLED_NOW = "5e3366a4200bfcc77cbb56170e98f087fb9d960f5da8add19481c136bf07b2c1"
@@ -81,12 +84,14 @@ def embedder_digest(checkpoint: Path) -> str:
 
 
 def is_checkpoint(model: str) -> bool:
-    """Whether ``model`` names a checkpoint or run folder, and not a decoder or a ready-made encoder.
+    """Whether ``model`` names a checkpoint, a run or an export of one, and not a decoder or a ready-made encoder.
 
     Raises:
         ConfigError: a folder that is neither.
     """
     folder = given_folder(Path(model))
+    if (folder / EXPORTED).is_file():  # sentence-transformers reads it too, but only through transferkit
+        return True
     if not folder.is_dir() or (folder / "config.json").is_file() or is_encoder(str(folder)):
         return False
     if not any((folder / part).exists() for part in (NAME, "record.json", "checkpoint")):
@@ -113,6 +118,30 @@ def read_description(folder: Path) -> dict[str, Any]:
     return Keys(description, where=f"{file}: key")
 
 
+def is_without_readout(description: Mapping[str, Any], asked: str | None, *, where: str) -> bool:
+    """Whether a checkpoint is to be read without the readout that it holds.
+
+    Args:
+        description: of the checkpoint.
+        asked: ``none``, or the kind of its own; None: its own.
+        where: opens messages.
+
+    Raises:
+        ConfigError: no kind, or one that it does not hold.
+    """
+    own, kinds = description["readout"]["kind"], get_args(ReadoutKind)
+    if asked is not None and asked not in kinds:
+        raise ConfigError(f"{where}: expected {one_of(kinds)}, got {asked!r}{did_you_mean(asked, kinds)}")
+    if asked not in (None, "none", own):
+        holds = "holds no readout" if own == "none" else f"holds a readout of kind {own}"
+        ways = "leave it away" if own == "none" else f"give none or {own}"
+        raise ConfigError(
+            f"{where}: the checkpoint {holds} and none of kind {asked}; {ways}, or fit that one in a run with "
+            f"readout.kind={asked}"
+        )
+    return asked == "none" and own != "none"
+
+
 def document_instructions(description: Mapping[str, Any]) -> dict[str, str]:
     """Training set -> instruction of its other side; checkpoints once kept that of the anchors alone."""
     found: dict[str, str] = description.get("document_instructions", description["instructions"])
@@ -120,7 +149,10 @@ def document_instructions(description: Mapping[str, Any]) -> dict[str, str]:
 
 
 def source_facts(source: Path) -> dict[str, Any]:
-    """What tells the source of a run from another: its run or ``bundled``, the hash of its checkpoint, its lineage."""
+    """What tells the source of a run from another: its run or ``bundled``, the hash of its checkpoint, its lineage.
+
+    And the seconds that its training took, where its run is beside the checkpoint.
+    """
     folder = checkpoint_folder(source)
     run = folder.parent.name if folder.name == "checkpoint" else folder.name
     if folder == checkpoint_folder(BUNDLED):
@@ -129,7 +161,15 @@ def source_facts(source: Path) -> dict[str, Any]:
         "run": run,
         "sha256": sha256_file(folder / NAME),
         "lineage": read_json(folder / DESCRIPTION).get("lineage"),
+        "train_seconds": _train_seconds(folder.parent) if folder.name == "checkpoint" else None,
     }
+
+
+def _train_seconds(run: Path) -> float | None:
+    """Of a run's record; None where there is none that says so."""
+    record = read_json(run / "record.json") if (run / "record.json").is_file() else {}
+    found: float | None = (record.get("timings") or {}).get("train_seconds")
+    return found
 
 
 def as_sealed_now(recorded: Any) -> Any:

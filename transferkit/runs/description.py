@@ -18,6 +18,7 @@ class _Readout(Strict):
     width: Size
     ridge: float | None = None
     alpha: float | None = None
+    descending: bool = False
 
 
 class _Identity(Strict):

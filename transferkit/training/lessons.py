@@ -17,11 +17,11 @@ from transferkit.data.examples import Batch
 from transferkit.data.training_sets import TrainingData
 from transferkit.errors import ConfigError
 from transferkit.files.parts import PartFile
-from transferkit.progress import Progress
+from transferkit.progress import Progress, Work
 from transferkit.training.distributed import world
 from transferkit.training.teacher import Teacher
 
-_BATCHES_A_BLOCK = 16  # read between two signs of progress
+_BATCHES_A_BLOCK = 16  # sorted by length and read together
 
 Pair = tuple[str, str]  # a text and its instruction
 
@@ -100,8 +100,11 @@ def teach(
     rank, processes = world()
     pairs = lesson_texts(recipe, data, rank=rank, processes=processes)
     dev_pairs = [list(zip(dev.texts, dev.instructions, strict=True)) for dev in dev_sets if dev.kind == "texts"]
-    reading = _Reading(teacher, [pairs, *dev_pairs], kept_file(folder, rank), batch_size=recipe.eval.batch_size)
-    (rows, *golds), seconds = reading.vectors(progress)
+    lists = [pairs, *dev_pairs]
+    reading = _Reading(teacher, lists, kept_file(folder, rank), batch_size=recipe.eval.batch_size)
+    with progress.reading("the teacher reads", sum(map(len, lists))) as work:
+        (rows, *golds), seconds = reading.vectors(work)
+    progress.taught(teacher.name, sum(map(len, lists)), sum(seconds))
     gold = iter(golds)
     scored = [dev.taught(next(gold)) if dev.kind == "texts" else dev for dev in dev_sets]
     if not recipe.facts.learns:
@@ -137,9 +140,10 @@ class _Reading:
         except ConfigError:  # damaged, or of a recipe that was changed by force: all is read again
             self.kept.discard()
 
-    def vectors(self, progress: Progress) -> tuple[list[np.ndarray], list[float]]:
+    def vectors(self, work: Work) -> tuple[list[np.ndarray], list[float]]:
         """(n, d_t) fp32 of each list, (0, 0) of nothing; and the seconds that each took, in whatever process."""
-        total, done, spent = sum(map(len, self.lists)), 0, []
+        work.begin(self.kept.rows)
+        done, spent = 0, list[float]()
         for number, pairs in enumerate(self.lists):
             size = _BATCHES_A_BLOCK * self.batch_size
             for start in range(0, len(pairs), size):
@@ -147,9 +151,7 @@ class _Reading:
                 done += len(block)
                 if done > self.kept.rows:
                     self._read(block, number)
-                    progress.reading(done, total)
             spent.append(float(self.kept.facts.get("seconds", {}).get(str(number), 0.0)))
-        progress.taught(self.teacher.name, total, sum(spent))
         return self._from_disk(), spent
 
     def _read(self, block: Sequence[Pair], number: int) -> None:

@@ -13,8 +13,8 @@ from transferkit.config.recipe import Recipe
 from transferkit.config.sections import OptimSection
 from transferkit.data.training_sets import TrainingData
 from transferkit.decoder.tokens import cut_in_words
+from transferkit.files.vectors.finite import NotFiniteError
 from transferkit.methods.base import Embedder
-from transferkit.methods.encoding import NotFiniteError
 from transferkit.progress import Progress
 from transferkit.readout.readout import Readout
 from transferkit.runs.folder import write_metrics
@@ -169,7 +169,8 @@ def evaluate(
         NotFiniteError: a vector holds NaN or infinity, though nothing was trained yet.
     """
     try:
-        evaluation = scorer(embedder)
+        with progress.reading(f"evaluates step {state.step}", scorer.texts):
+            evaluation = scorer(embedder)
     except NotFiniteError:
         if state.best is None:  # nothing was trained yet
             raise

@@ -9,6 +9,7 @@ import numpy as np
 
 from transferkit.config.sections import ReadoutSection
 from transferkit.data.training_sets import TextSample
+from transferkit.files.vectors.finite import check_finite
 from transferkit.runs.folder import delivered
 
 if TYPE_CHECKING:
@@ -52,6 +53,7 @@ class Evaluation:
         readout_seconds: what the delivered readout costs; None where none is fitted.
         seconds: of the evaluation.
         readout: that is delivered, as it was fitted for these scores.
+        outcomes: of each set that may select, what its reported rows came to.
         evidence: what they were made of; None for sparse vectors, of which nothing learns.
     """
 
@@ -61,6 +63,7 @@ class Evaluation:
     readout_seconds: float | None
     seconds: float
     readout: "Readout | None"
+    outcomes: "list[Outcomes]"
     evidence: Evidence | None = None
 
     @property
@@ -129,6 +132,11 @@ class Scorer:
         self._selecting = [i for i, dev in enumerate(dev_sets) if dev.select]
         self._judges = [dev_sets[i].choosing_rows() for i in self._selecting]
 
+    @property
+    def texts(self) -> int:
+        """That one evaluation reads."""
+        return len(self.unique) + (0 if self.readout.kind == "none" else len(self.sample.texts))
+
     def __call__(self, embedder: "Embedder") -> Evaluation:
         """Embed, fit and choose the readout, score."""
         return self.score(self.read(embedder))
@@ -180,6 +188,7 @@ class Scorer:
             readout_seconds=readout_seconds,
             seconds=vectors.seconds + perf_counter() - started,
             readout=choice.chosen.readout,
+            outcomes=[outcomes[choice.delivered][i] for i in self._selecting],
             evidence=self._evidence(vectors, outcomes[choice.delivered]),
         )
 
@@ -210,6 +219,7 @@ class Scorer:
             readout_seconds=None,
             seconds=vectors.seconds + perf_counter() - started,
             readout=None,
+            outcomes=[outcomes[i] for i in self._selecting],
             evidence=self._evidence(vectors, outcomes),
         )
 
@@ -272,8 +282,6 @@ def _name(kind: str) -> str:
 
 
 def _check_finite(vectors: Any) -> None:
-    from transferkit.methods.encoding import check_finite
-
     if hasattr(vectors, "numpy"):  # TF-IDF gives a sparse matrix
         check_finite(vectors.numpy(), what="dev text")
 

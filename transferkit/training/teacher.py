@@ -20,16 +20,13 @@ from transferkit.data.tables import local_source, read_columns
 from transferkit.errors import ConfigError, RunError
 from transferkit.files.encoder_folder import is_encoder
 from transferkit.files.manifest import sha256_file
+from transferkit.files.vectors.finite import NotFiniteError, check_finite
 from transferkit.files.vectors.reading import read_vectors
 from transferkit.methods.base import Embedder
-from transferkit.methods.encoding import NotFiniteError, check_finite
+from transferkit.request.named import cannot_teach, needs_teacher
 from transferkit.runs.checkpoint_folder import is_checkpoint, read_description, source_facts
 
 Encode = Callable[[list[str], list[str], int], np.ndarray]  # texts, instructions, texts a pass -> (n, d_t)
-_WHO = (
-    "; a teacher is a run or checkpoint, a decoder or a folder of sentence-transformers, and teacher.vectors takes a "
-    "file of vectors"
-)
 _DECODER = ("config_sha256", "tokenizer_sha256", "weights_sha256", "template", "pooling", "layers", "max_length")
 
 
@@ -125,7 +122,7 @@ def find_teacher(
         ConfigError: it cannot be found or loaded, is another than it says, or is not safe to load.
     """
     section = recipe.teacher
-    if section is None or not _is_needed(recipe, section):
+    if section is None or not needs_teacher(recipe):
         return None
     if section.vectors is not None:
         return _kept_vectors(recipe, (data_dir or Path()) / section.vectors, data_dir)
@@ -143,14 +140,7 @@ def find_teacher(
             return _checkpoint("checkpoint", section.model, section, device)
         return _decoder(section.model, section, device)
     except ConfigError as error:
-        there = Path(section.model).is_dir()
-        raise ConfigError(f"teacher.model: {error}{'' if there else _WHO}") from None
-
-
-def _is_needed(recipe: ResolvedRecipe, section: TeacherSection) -> bool:
-    scored = any(one.kind == "texts" for one in recipe.data.dev)
-    taught = any(section.weight > 0 or one.kind == "texts" for one in recipe.data.train)
-    return scored or (recipe.facts.learns and recipe.optim.steps > 0 and taught)
+        raise cannot_teach(section.model, error) from None
 
 
 def _checkpoint(kind: str, model: str, section: TeacherSection, device: torch.device) -> Teacher:

@@ -38,6 +38,7 @@ def show_ending(
             say(sentence, console)
     say(f"next: transferkit embed {folder} FILE --out vectors.npy", console)
     say(f"   or: transferkit search QUESTION --checkpoint {folder} --texts FILE", console)
+    say(f"   or: transferkit export {folder} --to FOLDER", console)
     given = "" if source is None else f" --source {source}"
     say(f"again: transferkit {record['task']} {folder / 'recipe.yaml'}{given}", console)
 

@@ -14,6 +14,7 @@ from transferkit.cli.training.ending import show_ending
 from transferkit.cli.training.options import Options
 from transferkit.errors import ConfigError, RunError, UnreachableError, with_article
 from transferkit.files.builtin import BUNDLED
+from transferkit.files.writable import check_writable
 from transferkit.progress import say
 
 if TYPE_CHECKING:
@@ -71,6 +72,7 @@ def _run(task: "Task", options: Options) -> None:
     if options.force_resume:
         raise ConfigError("--force-resume goes on with a run; name its folder with --resume")
     recipe = options.asked(task).read(partial(say, console=console))  # before the seconds that libraries take
+    check_writable(options.runs or Path("runs"))
     from transferkit.runner.prepare import Inputs
 
     inputs = Inputs(source=options.source, data_dir=options.data_dir)
@@ -78,7 +80,7 @@ def _run(task: "Task", options: Options) -> None:
         if options.dry_run:
             from transferkit.runner.dry_run import describe
 
-            print(describe(recipe, inputs))
+            print(describe(recipe, inputs, runs=options.runs or Path("runs")))
         else:
             _start(recipe, inputs, options.runs or Path("runs"), task, console, json=options.json)
     except UnreachableError as error:

@@ -7,11 +7,14 @@ import typer
 from rich.console import Console
 
 from transferkit.cli.options import BatchSize, Column, Device, Quiet
-from transferkit.cli.vectors.search import INDEX
+from transferkit.embed import INDEX
+from transferkit.files.writable import check_new_file
 from transferkit.progress import say
+from transferkit.request.named import check_embedder, check_texts
+from transferkit.runs.checkpoint_folder import checkpoint_folder
 
 if TYPE_CHECKING:
-    from transferkit.bridge.build import Bridge
+    from transferkit.bridges.build import Bridge
 
 
 def bridge(
@@ -43,10 +46,16 @@ def bridge(
     """
     import json as json_module
 
-    from transferkit.bridge.build import build_bridge
+    check_embedder(old)
+    checkpoint_folder(new)
+    if texts is not None:
+        check_texts(texts, column=column)
+    if to is not None:
+        check_new_file(to, option="--to")
+    from transferkit.bridges.build import bridge as build
 
     console = Console(stderr=True, quiet=quiet)
-    made = build_bridge(
+    made = build(
         old, new, texts=texts, column=column, to=to, index=index, batch_size=batch_size, device=device, console=console
     )
     if json:
@@ -56,7 +65,7 @@ def bridge(
 
 
 def _show(made: "Bridge", old: Path, new: Path, console: Console, *, given: bool) -> None:
-    from transferkit.bridge.build import advice
+    from transferkit.bridges.build import advice
 
     kept = made.space.kept
     say(f"map in {made.folder}: fitted on {made.space.texts:,} texts, ridge {made.space.ridge:g}", console)

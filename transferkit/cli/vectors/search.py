@@ -1,25 +1,39 @@
-"""``search``: a question -> the nearest docstrings of this machine, or lines of a file."""
+"""``search``: questions -> the nearest docstrings of this machine, or lines of a file."""
 
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
-from rich.table import Table
 
-from transferkit.cli.options import BatchSize, Column, Instruction, Space
+from transferkit.cli.options import BatchSize, Column, Device, Instruction, Readout, Space
+from transferkit.cli.vectors.asking import as_json, check_question, print_hits, questions, said_of
+from transferkit.embed import INDEX
 from transferkit.errors import ConfigError
-from transferkit.progress import plain, say
+from transferkit.files.vectors.reading import check_vector_file
+from transferkit.files.writable import check_writable
+from transferkit.progress import say
+from transferkit.request.named import check_embedder, check_texts
+from transferkit.runs.checkpoint_folder import checkpoint_folder
+from transferkit.study.demo import adapted_checkpoint
 
 if TYPE_CHECKING:
-    from transferkit.embed.search import Hit, Nearest
+    from transferkit.checkpoints.opening import Opening
+    from transferkit.embed.search import Nearest
 
-INDEX = Path("runs/search")  # where vectors are kept unless --index says otherwise
+Question = Annotated[
+    str | None,
+    typer.Argument(
+        help="What to look for, in words; left out: asked for in a loop, or read from a pipe, a line each.",
+        show_default=False,
+    ),
+]
 
 
 def search(
-    question: Annotated[str, typer.Argument(help="What to look for, in words.")],
+    question: Question = None,
     checkpoint: Annotated[
         Path | None,
         typer.Option("--checkpoint", help="Checkpoint or run folder; default: the demo's, else the bundled one."),
@@ -39,55 +53,78 @@ def search(
         typer.Option("--package", help="Only this package's docstrings; repeatable; the standard library is python."),
     ] = None,
     instruction: Instruction = None,
+    readout: Readout = None,
     top: Annotated[int, typer.Option("--top", min=1, help="Results to show.")] = 5,
     index: Annotated[Path, typer.Option("--index", help="Folder that keeps the vectors.")] = INDEX,
     batch_size: BatchSize = 64,
-    json: Annotated[bool, typer.Option("--json", help="One JSON object a result.")] = False,
+    device: Device = None,
+    json: Annotated[bool, typer.Option("--json", help="One JSON object a result, with its question.")] = False,
 ) -> None:
-    """Search the docstrings of the packages on this machine, or a file of texts.
+    """Search the docstrings of the packages on this machine, or a file of texts; other columns of its rows are shown.
 
     The first search reads all texts, which takes minutes with a real decoder; later ones read only the question.
+    Without QUESTION the model stays loaded for one question after the other; Ctrl-D ends.
+
+    A result with * stands out: so near the nearest of as many unrelated texts comes one time in twenty, by the cosines
+    of these texts two by two. Without any * what you look for may not be there; of fewer than 20 texts none is marked.
 
     Example: transferkit search "merge two tables on a key"
 
     Example: transferkit search "a broken invoice" --checkpoint runs/adapt-... --vectors passages.parquet
+
+    Example: transferkit search --texts tickets.csv --checkpoint runs/adapt-... < questions.txt
     """
-    import json as json_module
-
-    from transferkit.checkpoints.instructions import say_cut
-    from transferkit.runs.checkpoint_folder import checkpoint_folder
-    from transferkit.study.demo import adapted_checkpoint
-
-    _check(question, texts, vectors, package, space)
-    console = Console(stderr=True)
+    check_question(question, texts=texts)
+    _check_places(texts, column, vectors, space, package)
     checkpoint = checkpoint or adapted_checkpoint()
     checkpoint_folder(checkpoint)  # before the docstrings of this machine are read, which takes a minute
+    check_writable(index, option="--index")
+    console = Console(stderr=True)
+    opening: Opening = {"device": device, "readout": readout, "space": space}
     nearest = (
-        _index(checkpoint, texts, column, package or (), index, instruction, batch_size, console)
+        _index(checkpoint, texts, column, package or (), index, instruction, batch_size, opening, console)
         if vectors is None
-        else _of_vectors(checkpoint, vectors, texts, column, instruction, space, console)
+        else _of_vectors(checkpoint, vectors, texts, column, instruction, opening, console)
     )
-    found = nearest.search(question, top=top)
-    say_cut(nearest.embedder, console)
-    if json:
-        for hit in found:
-            print(json_module.dumps({"score": round(hit.score, 4), "name": hit.entry.name, "text": hit.entry.text}))
-        return
-    say(f"{len(nearest.entries):,} texts, read by {checkpoint}", console, style="dim")
-    print_hits(found, Console())
+    if not json:
+        say(f"{len(nearest.entries):,} texts, read by {checkpoint}", console, style="dim")
+    _answer(nearest, question, top=top, json=json, console=console)
 
 
-def _check(
-    question: str, texts: str | None, vectors: Path | None, package: Sequence[str] | None, space: Path | None
+def _answer(nearest: "Nearest", question: str | None, *, top: int, json: bool, console: Console) -> None:
+    """The question given, or one after the other."""
+    from transferkit.checkpoints.instructions import say_cut
+
+    out = Console()
+    for one in questions(question, console):
+        found = nearest.search(one, top=top)
+        say_cut(nearest.embedder, console)
+        if json:
+            for hit in found:
+                print(as_json(one, hit), flush=True)
+            continue
+        if question is None and not sys.stdin.isatty():
+            say(one, out, style="bold")
+        print_hits(found, out)
+        if (meaning := said_of(found)) is not None:
+            say(meaning, console, style="dim")
+
+
+def _check_places(
+    texts: str | None, column: str, vectors: Path | None, space: Path | None, package: Sequence[str] | None
 ) -> None:
-    """Refuse what does not go together."""
-    if not question.strip():
-        raise ConfigError("search: the question is empty; write what to look for")
+    """Refuse options that do not go together, and files that are not there."""
     if package and (texts is not None or vectors is not None):
         given = f"--texts {texts} searches a file" if vectors is None else f"--vectors {vectors} searches that file"
         raise ConfigError(f"--package chooses among docstrings, and {given}; give one of them")
     if space is not None and vectors is None:
         raise ConfigError(f"--space {space}: searches vectors of an older embedder; name them with --vectors FILE")
+    if vectors is not None:
+        check_vector_file(vectors, where=f"--vectors {vectors}")
+    if texts is not None:
+        check_texts(texts, column=column)
+    if space is not None:
+        check_embedder(space)
 
 
 def _index(
@@ -98,12 +135,21 @@ def _index(
     folder: Path,
     instruction: str | None,
     batch_size: int,
+    opening: "Opening",
     console: Console,
 ) -> "Nearest":
     from transferkit.embed.search import Index, docstring_entries, file_entries
 
     entries = docstring_entries(folder, packages=packages) if texts is None else file_entries(texts, column=column)
-    return Index(checkpoint, entries, folder=folder, instruction=instruction, batch_size=batch_size, console=console)
+    return Index(
+        checkpoint,
+        entries,
+        folder=folder,
+        instruction=instruction,
+        batch_size=batch_size,
+        console=console,
+        **opening,
+    )
 
 
 def _of_vectors(
@@ -112,21 +158,10 @@ def _of_vectors(
     texts: str | None,
     column: str,
     instruction: str | None,
-    space: Path | None,
+    opening: "Opening",
     console: Console,
 ) -> "Nearest":
     from transferkit.embed.kept_vectors import KeptIndex, read_kept
 
     kept = read_kept(vectors, texts=texts, column=column)
-    return KeptIndex(checkpoint, kept, instruction=instruction, space=space, console=console)
-
-
-def print_hits(hits: "list[Hit]", console: Console) -> None:
-    """A line a result: cosine, name, text."""
-    table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
-    table.add_column(justify="right", style="dim")
-    table.add_column(style="bold", overflow="fold")
-    table.add_column(overflow="fold")
-    for hit in hits:
-        table.add_row(f"{hit.score:.2f}", plain(hit.entry.name), plain(hit.entry.text))
-    console.print(table)
+    return KeptIndex(checkpoint, kept, instruction=instruction, console=console, **opening)

@@ -5,13 +5,20 @@ So whatever reads .npy and .jsonl reads these.
 
 import json
 from contextlib import suppress
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
+from hashlib import sha256
 from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
 
 from transferkit.errors import ConfigError
 from transferkit.files.json import parse_json, read_json
 from transferkit.files.tables import parquet_metadata
+from transferkit.files.vectors.precision import CALIBRATED, DTYPES, Precision
 
+Ranges = tuple[tuple[float, ...], tuple[float, ...]]
 FORMAT = 1
 KEY = "transferkit"  # in the metadata of a parquet file
 
@@ -27,8 +34,10 @@ class Origin:
         readout: kind of the map that finished them.
         input: what tells the texts from others.
         rows: vectors; 0 until the file is finished.
-        width: numbers a vector; 0 until then.
+        width: numbers a vector, packed ones counted singly; 0 until then.
         space: digest of another embedder, in whose space they are; empty: in the own one.
+        precision: of its numbers.
+        ranges: (2, width) that ``int8`` and ``uint8`` were calibrated with.
     """
 
     embedder: str
@@ -39,6 +48,12 @@ class Origin:
     rows: int = 0
     width: int = 0
     space: str = ""
+    precision: Precision = "float32"
+    ranges: Ranges | None = None
+
+
+# What every version says, and its type.
+_PLAIN = {"embedder": str, "side": str, "instruction": str, "readout": str, "input": str, "rows": int, "width": int}
 
 
 def has_note(path: Path) -> bool:
@@ -79,17 +94,46 @@ def note(path: Path, *, where: str) -> tuple[Origin | None, str | None]:
         said, way_out = {}, "embed the texts again"
         with suppress(ConfigError):
             said = parse_json(metadata, where=where)
-    types = {field.name: int if field.name in ("rows", "width") else str for field in fields(Origin)}
-    said = {"space": "", **said} if isinstance(said, dict) else {}  # not written where it is their own
-    wrong = [name for name, kind in types.items() if type(said.get(name)) is not kind]
-    if said.get("format") != FORMAT or wrong or (has_note(path) and type(said.get("sha256")) is not str):
+    said = said if isinstance(said, dict) else {}
+    plain: dict[str, Any] = {name: said.get(name) for name in _PLAIN} | {"space": said.get("space", "")}
+    is_right = all(type(plain[name]) is kind for name, kind in (_PLAIN | {"space": str}).items())
+    is_right = is_right and _is_stored_so(said)
+    if said.get("format") != FORMAT or not is_right or (has_note(path) and type(said.get("sha256")) is not str):
         raise ConfigError(
             f"{where}: what it says of the vectors is damaged, or of another version of transferkit; {way_out}"
         )
-    return Origin(**{name: said[name] for name in types}), said.get("sha256")
+    ranges = None if said.get("ranges") is None else ranges_in_words(said["ranges"])
+    return Origin(**plain, precision=said.get("precision", "float32"), ranges=ranges), said.get("sha256")
+
+
+def _is_stored_so(said: dict[str, Any]) -> bool:
+    """Whether it says in which precision, and with which ranges where that has some; earlier versions say neither."""
+    precision, ranges = said.get("precision", "float32"), said.get("ranges")
+    if precision not in DTYPES or (ranges is not None) != (precision in CALIBRATED):
+        return False
+    if ranges is None:
+        return True
+    try:
+        numbers = np.asarray(ranges, dtype=np.float32)
+    except (TypeError, ValueError, OverflowError):
+        return False
+    is_whole = numbers.shape == (2, said.get("width")) and bool(np.isfinite(numbers).all())
+    return is_whole and said.get("ranges_sha256") == _digest(numbers)
+
+
+def ranges_in_words(ranges: npt.ArrayLike) -> Ranges:
+    """Ranges (2, d) in the shortest numbers that are the same in float32."""
+    low, high = (tuple(float(str(value)) for value in row) for row in np.asarray(ranges, dtype=np.float32))
+    return low, high
+
+
+def _digest(ranges: npt.ArrayLike) -> str:
+    return sha256(np.asarray(ranges, dtype="<f4").tobytes()).hexdigest()
 
 
 def in_json(origin: Origin, **more: str) -> str:
     """What :func:`note` reads; ``more`` such as its sha256."""
-    said = {name: value for name, value in asdict(origin).items() if name != "space" or value}
-    return json.dumps({"format": FORMAT, **said, **more}, indent=2)  # ASCII: an instruction may hold anything
+    said = {name: value for name, value in asdict(origin).items() if value not in (None, "") or name in _PLAIN}
+    sealed = {} if origin.ranges is None else {"ranges_sha256": _digest(origin.ranges)}
+    said = {"format": FORMAT, **said, **sealed, **more}
+    return json.dumps(said, indent=None if sealed else 2)  # ASCII: an instruction may hold anything

@@ -4,7 +4,6 @@ import json
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from functools import partial
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -16,17 +15,27 @@ from transferkit.errors import ConfigError
 from transferkit.files.json import write_text
 from transferkit.files.manifest import sha256_file, sha256_rows
 from transferkit.files.parts import PartFile
-from transferkit.files.vectors.origin import KEY, Origin, has_note, in_json, note_file
+from transferkit.files.vectors.origin import KEY, Origin, has_note, in_json, note_file, ranges_in_words
+from transferkit.files.vectors.precision import (
+    CALIBRATED,
+    DTYPES,
+    Precision,
+    Vectors,
+    calibrated,
+    count_clipped,
+    quantize,
+    stored_width,
+)
 
-Vectors = npt.NDArray[np.float32]
+Numbers = npt.NDArray[Any]  # (n, d) as they are stored
 
 
 @dataclass(frozen=True)
 class _Kind:
     """How one kind of file is written: bytes that open it, bytes of a block, and what makes the part the file."""
 
-    opening: Callable[[int], bytes]  # width -> bytes
-    block: Callable[[list[str], Vectors], bytes]
+    opening: Callable[[Numbers], bytes]  # of the first block
+    block: Callable[[list[str], Numbers], bytes]
     finish: Callable[[Path, Origin], Path]  # part -> the file that becomes the output
 
 
@@ -37,11 +46,20 @@ class VectorFile(PartFile):
         out: the finished file; its suffix decides the kind.
         identity: what the vectors come from; a part made from something else is not continued.
         again: what one gives to go on after an interruption, for messages.
+        precision: in which vectors are stored; ``int8`` and ``uint8`` are calibrated with the first block.
     """
 
-    def __init__(self, out: Path, *, identity: dict[str, str], again: str = "the same command") -> None:
+    def __init__(
+        self,
+        out: Path,
+        *,
+        identity: dict[str, str],
+        again: str = "the same command",
+        precision: Precision = "float32",
+    ) -> None:
         super().__init__(out, identity=identity, unit="vectors", again=again)
         self.kind = _KINDS[out.suffix.lower()]
+        self.precision: Precision = precision
 
     def append(self, texts: list[str], vectors: Vectors) -> None:
         """Add a block.
@@ -56,8 +74,20 @@ class VectorFile(PartFile):
                 f"{self.part}: holds vectors of {before} numbers, and these have {width}; give the checkpoint that "
                 "made them, or remove it to start again"
             )
-        opening = b"" if self.bytes else self.kind.opening(width)
-        self.write(opening + self.kind.block(texts, vectors), rows=len(texts), width=width)
+        calibration: dict[str, Any] = {}
+        if self.precision in CALIBRATED:
+            ranges = self.facts["ranges"] if self.rows else ranges_in_words(calibrated(vectors))
+            clipped = self.facts.get("clipped", 0) + count_clipped(vectors, np.asarray(ranges, dtype=np.float32))
+            calibration = {"ranges": ranges, "clipped": clipped}
+        ranges = np.asarray(calibration.get("ranges", ()), dtype=np.float32)
+        numbers = quantize(vectors, self.precision, ranges)
+        opening = b"" if self.bytes else self.kind.opening(numbers)
+        self.write(opening + self.kind.block(texts, numbers), rows=len(texts), width=width, **calibration)
+
+    @property
+    def share_clipped(self) -> float:
+        """Of the numbers so far, those outside of the ranges that the first block gave."""
+        return self.facts.get("clipped", 0) / max(1, self.rows * self.facts.get("width", 1))
 
     def finish(self, origin: Origin) -> None:
         """Make the part the finished file, which says where it comes from.
@@ -65,7 +95,8 @@ class VectorFile(PartFile):
         Raises:
             RunError: the disk refused; the part is kept.
         """
-        origin = replace(origin, rows=self.rows, width=self.facts["width"])
+        ranges = ranges_in_words(self.facts["ranges"]) if "ranges" in self.facts else None
+        origin = replace(origin, rows=self.rows, width=self.facts["width"], precision=self.precision, ranges=ranges)
 
         def make(part: Path) -> Path:
             whole = self.kind.finish(part, origin)
@@ -77,47 +108,50 @@ class VectorFile(PartFile):
 
     def _as_begun(self, start: bytes) -> bytes:
         with suppress(ValueError):  # no header of .npy, or a damaged one
-            (rows, width), *_ = np.lib.format.read_array_header_1_0(BytesIO(start[8:]))
-            finished = _npy_header(rows, width)
+            (rows, width), _, dtype = np.lib.format.read_array_header_1_0(BytesIO(start[8:]))
+            finished = _npy_header(rows, width, dtype)
             if start.startswith(finished):
-                return _npy_header(0, width) + start[len(finished) :]
+                return _npy_header(0, width, dtype) + start[len(finished) :]
         return start
 
 
-def _npy_header(rows: int, width: int) -> bytes:
+def _npy_header(rows: int, width: int, dtype: np.dtype[Any]) -> bytes:
     """The same length for any number of rows: numpy leaves room for the first axis to grow."""
     buffer = BytesIO()
-    np.lib.format.write_array_header_1_0(buffer, {"descr": "<f4", "fortran_order": False, "shape": (rows, width)})
+    shape = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": (rows, width)}
+    np.lib.format.write_array_header_1_0(buffer, shape)
     return buffer.getvalue()
 
 
 def _npy_finish(part: Path, origin: Origin) -> Path:
+    width, dtype = stored_width(origin.width, origin.precision), np.dtype(DTYPES[origin.precision])
     with part.open("r+b") as file:
-        file.write(_npy_header(origin.rows, origin.width))
+        file.write(_npy_header(origin.rows, width, dtype))
     return part
 
 
-def _jsonl_block(texts: list[str], vectors: Vectors) -> bytes:
-    rows = zip(texts, vectors.tolist(), strict=True)
+def _jsonl_block(texts: list[str], numbers: Numbers) -> bytes:
+    rows = zip(texts, numbers.tolist(), strict=True)
     lines = (json.dumps({"text": text, "vector": vector}, ensure_ascii=False) for text, vector in rows)
     return "".join(f"{line}\n" for line in lines).encode()
 
 
-def _arrow_schema(metadata: dict[str, str] | None = None) -> Any:
+def _arrow_schema(width: int, dtype: np.dtype[Any], metadata: dict[str, str] | None = None) -> Any:
+    """Every vector as a list of one size, which data bases take for a vector."""
     import pyarrow
 
-    return pyarrow.schema([("text", pyarrow.string()), ("vector", pyarrow.list_(pyarrow.float32()))], metadata)
+    vector = pyarrow.list_(pyarrow.from_numpy_dtype(dtype), width)
+    return pyarrow.schema([("text", pyarrow.string()), ("vector", vector)], metadata)
 
 
-def _arrow_block(texts: list[str], vectors: Vectors) -> bytes:
+def _arrow_block(texts: list[str], numbers: Numbers) -> bytes:
     """A block as an Arrow message. A parquet file cannot be continued after a kill, a stream of messages can."""
     import pyarrow
 
-    rows, width = vectors.shape
-    offsets = pyarrow.array(np.arange(rows + 1, dtype=np.int32) * np.int32(width))
-    flat = pyarrow.array(vectors.astype(np.float32, copy=False).reshape(-1))
-    columns = [pyarrow.array(texts, pyarrow.string()), pyarrow.ListArray.from_arrays(offsets, flat)]
-    batch = pyarrow.record_batch(columns, names=["text", "vector"]).cast(_arrow_schema())
+    width = numbers.shape[1]
+    flat = pyarrow.array(np.ascontiguousarray(numbers).reshape(-1))
+    columns = [pyarrow.array(texts, pyarrow.string()), pyarrow.FixedSizeListArray.from_arrays(flat, width)]
+    batch = pyarrow.record_batch(columns, names=["text", "vector"]).cast(_arrow_schema(width, numbers.dtype))
     return bytes(batch.serialize())
 
 
@@ -129,7 +163,8 @@ def _parquet_finish(part: Path, origin: Origin) -> Path:
     whole = part.with_name(f"{part.name}.parquet")
     with part.open("rb") as file, pyarrow.ipc.open_stream(file) as stream:
         sha256 = sha256_rows((one["text"].to_pylist(), one["vector"].flatten().to_numpy().tobytes()) for one in stream)
-    schema = _arrow_schema({KEY: in_json(origin, sha256=sha256)})
+    width, dtype = stored_width(origin.width, origin.precision), np.dtype(DTYPES[origin.precision])
+    schema = _arrow_schema(width, dtype, {KEY: in_json(origin, sha256=sha256)})
     with (
         part.open("rb") as file,
         pyarrow.ipc.open_stream(file) as stream,
@@ -140,9 +175,17 @@ def _parquet_finish(part: Path, origin: Origin) -> Path:
     return whole
 
 
+def _npy_opening(numbers: Numbers) -> bytes:
+    return _npy_header(0, numbers.shape[1], numbers.dtype)
+
+
+def _arrow_opening(numbers: Numbers) -> bytes:
+    return bytes(_arrow_schema(numbers.shape[1], numbers.dtype).serialize())
+
+
 _KINDS = {
-    ".npy": _Kind(partial(_npy_header, 0), lambda _, vectors: vectors.astype("<f4").tobytes(), _npy_finish),
-    ".jsonl": _Kind(lambda width: b"", _jsonl_block, lambda part, origin: part),
-    ".parquet": _Kind(lambda width: bytes(_arrow_schema().serialize()), _arrow_block, _parquet_finish),
+    ".npy": _Kind(_npy_opening, lambda _, numbers: numbers.tobytes(), _npy_finish),
+    ".jsonl": _Kind(lambda _: b"", _jsonl_block, lambda part, origin: part),
+    ".parquet": _Kind(_arrow_opening, _arrow_block, _parquet_finish),
 }
 SUFFIXES = tuple(_KINDS)

@@ -1,17 +1,12 @@
-"""Rows of an evaluation as tables for terminal, Markdown, CSV and JSON."""
+"""Rows of an evaluation as the tables that a reader sees."""
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict
-from pathlib import Path
-from typing import Any
+from dataclasses import replace
 
-from transferkit.evaluation.rows import Spread, TaskRow, by_encoder, means, ratio, spreads
-from transferkit.files.json import write_text
-from transferkit.files.writable import writing
+from transferkit.evaluation.tables.matrix import differences_view, matrix_of, matrix_views
+from transferkit.evaluation.tables.rows import Spread, TaskRow, by_encoder, means, ratio, spreads
 from transferkit.report.formats import count, percent, score, seconds
-from transferkit.report.markdown import markdown_table
-from transferkit.report.raw import DIGITS, csv_text, json_text
 from transferkit.report.view import View
 
 
@@ -33,14 +28,16 @@ def throughput(rows: Sequence[TaskRow]) -> str:
     )
 
 
-def views(rows: Sequence[TaskRow], *, types: Sequence[str]) -> list[View]:
-    """Means with a line an encoder, spread over templates, means of the types, and the tasks of each encoder.
+def views(rows: Sequence[TaskRow], *, types: Sequence[str], width: int | None = None) -> list[View]:
+    """The matrix, differences, means, spread over templates, means of the types, and the tasks of each encoder.
 
-    With several encoders only the first two stand in a terminal, where the others would be too wide or too long.
+    With several encoders only the matrix, means and spread stand in a terminal, where the others would be too wide or
+    too long. With one its tasks stand there, and the matrix is that line again.
 
     Args:
         rows: of all encoders.
-        types: as for :func:`transferkit.evaluation.rows.means`.
+        types: as for :func:`transferkit.evaluation.tables.rows.means`.
+        width: as for :func:`transferkit.evaluation.tables.matrix.matrix_views`.
     """
     encoders = by_encoder(rows)
     lines = []
@@ -56,7 +53,11 @@ def views(rows: Sequence[TaskRow], *, types: Sequence[str]) -> list[View]:
     )
     alone = len(encoders) == 1
     found = spreads(rows, types=types)
+    matrix = matrix_of(rows, types=types)
+    differences = differences_view(matrix)
     return [
+        *[replace(view, in_terminal=not alone) for view in matrix_views(matrix, width=width)],
+        *([differences] if differences is not None else []),
         overall,
         *([_spread_view(found)] if found else []),
         _types_view(encoders, types, in_terminal=alone),
@@ -114,50 +115,3 @@ def _tasks_view(rows: Sequence[TaskRow], *, in_terminal: bool) -> View:
         f"many a second of the encoder's time.{shared} In encoder: share of the seconds.{''.join(problems)}",
         in_terminal=in_terminal,
     )
-
-
-def to_markdown(rows: Sequence[TaskRow], *, types: Sequence[str]) -> str:
-    """All tables as GitHub-flavoured Markdown."""
-    parts = ["# Evaluation", *[markdown_table(view) for view in views(rows, types=types)]]
-    revisions = [f"- {own[0].label}: `{own[0].revision}`" for own in by_encoder(rows)]
-    parts.append("\n".join(["## Revisions", "", *revisions]))
-    return "\n\n".join(parts) + "\n"
-
-
-def to_csv(rows: Sequence[TaskRow]) -> str:
-    """One line a row, those of an encoder together, raw numbers; an empty cell is unknown."""
-    return csv_text([_record(row) for own in by_encoder(rows) for row in own])
-
-
-def to_json(rows: Sequence[TaskRow], *, types: Sequence[str]) -> str:
-    """Rows, means and spreads; null is unknown."""
-    encoders = [
-        {"model": own[0].model, "method": own[0].method, **asdict(means(own, types=types))} for own in by_encoder(rows)
-    ]
-    content = {
-        "rows": [_record(row) for row in rows],
-        "means": encoders,
-        "spreads": [asdict(one) for one in spreads(rows, types=types)],
-    }
-    return json_text(content)
-
-
-def _record(row: TaskRow) -> dict[str, Any]:
-    """``kept`` is of the moment and stays out, so that a second call writes the same files."""
-    record = asdict(row) | {"texts_per_second": row.texts_per_second, "encoder_percent": row.encoder_percent}
-    record.pop("kept")
-    return {key: round(value, DIGITS) if isinstance(value, float) else value for key, value in record.items()}
-
-
-def write_tables(rows: Sequence[TaskRow], folder: Path, *, types: Sequence[str]) -> list[Path]:
-    """Write ``table.md`` and ``table.csv``, over those that are there.
-
-    Raises:
-        RefusedError: the folder cannot be written; a ConfigError where a file is in the way.
-    """
-    texts = {"table.md": to_markdown(rows, types=types), "table.csv": to_csv(rows)}
-    way_out = "the scores are kept, mend that and run it again, or choose another with --out"
-    with writing(f"{folder}: cannot write the table there", way_out=way_out):
-        for name, text in texts.items():
-            write_text(folder / name, text)
-    return [folder / name for name in texts]

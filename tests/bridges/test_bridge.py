@@ -12,7 +12,7 @@ from helpers.run_parts import QUIET
 from helpers.tiny import Tiny
 from zoo import WORDS
 
-from transferkit.bridge.build import build_bridge
+from transferkit.bridges.build import bridge
 from transferkit.checkpoints.checkpoint import load, save
 from transferkit.checkpoints.spaces import Space, read_space
 from transferkit.embed.files import embed_file
@@ -59,9 +59,7 @@ def make_index(old: Path) -> Path:
 @pytest.fixture(scope="module", name="space")
 def make_space(old: Path, new: Path, index: Path) -> Space:
     """Of the map in the run folder."""
-    made = build_bridge(
-        old, new, texts=str(index / "texts.txt"), index=old.with_name("kept"), device="cpu", console=QUIET
-    )
+    made = bridge(old, new, texts=str(index / "texts.txt"), index=old.with_name("kept"), device="cpu", console=QUIET)
     assert made.folder.parent == new / "spaces"
     return made.space
 
@@ -106,7 +104,7 @@ def test_a_file_of_vectors_does_where_the_old_embedder_is_gone(
     suffix: str, space: Space, old: Path, new: Path, index: Path, tmp_path: Path
 ) -> None:
     texts = str(index / "texts.txt") if suffix == ".npy" else None
-    made = build_bridge(
+    made = bridge(
         index / f"old{suffix}",
         new,
         texts=texts,
@@ -124,7 +122,7 @@ def test_a_file_of_vectors_does_where_the_old_embedder_is_gone(
 def test_sides_that_are_read_differently_are_both_mapped(tiny: Tiny, old: Path, index: Path, tmp_path: Path) -> None:
     sided = tmp_path / "sided"
     save(prompt_embedder(tiny), sided, instructions={"pairs": "see"}, document_instructions={"pairs": ""})
-    made = build_bridge(
+    made = bridge(
         old, sided, texts=str(index / "texts.txt"), to=tmp_path / "map", index=tmp_path, device="cpu", console=QUIET
     )
     assert made.space.instructions == {"document": "see", "query": "see"}
@@ -138,15 +136,13 @@ def test_it_goes_on_where_it_was_interrupted(
     old: Path, new: Path, index: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def once() -> None:
-        build_bridge(
-            old, new, texts=str(index / "texts.txt"), to=tmp_path / "map", index=tmp_path / "kept", console=QUIET
-        )
+        bridge(old, new, texts=str(index / "texts.txt"), to=tmp_path / "map", index=tmp_path / "kept", console=QUIET)
 
     def gone(*args: object, **options: object) -> None:
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("transferkit.bridge.build.save_space", gone)
+        patch.setattr("transferkit.bridges.build.save_space", gone)
         with pytest.raises(KeyboardInterrupt):
             once()
     assert not (tmp_path / "map").exists()

@@ -1,20 +1,16 @@
 """Two embedders and texts -> the map from the new one's vectors to the old one's, measured on texts held out."""
 
-import random
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-import torch
 from rich.console import Console
-from torch.nn.functional import normalize
 
-from transferkit.bridge.ranking import agreement, percent, ten_nearest
-from transferkit.bridge.ridge import RIDGES, Ridge
+from transferkit.bridges.fit import Sides, fit
 from transferkit.checkpoints.checkpoint import load
-from transferkit.checkpoints.spaces import Kept, Map, Space, bridge_folder, save_space, space_of
+from transferkit.checkpoints.spaces import Space, bridge_folder, save_space, space_of
 from transferkit.decoder.device import usable_device
+from transferkit.embed import INDEX
 from transferkit.embed.kept_vectors import read_kept
 from transferkit.embed.once import kept_vectors
 from transferkit.errors import ConfigError
@@ -23,11 +19,10 @@ from transferkit.files.text_files import TextFile
 from transferkit.files.vectors.writing import SUFFIXES, Vectors
 from transferkit.files.writable import check_new_file
 from transferkit.methods.base import Embedder
-from transferkit.methods.encoding import Side
+from transferkit.methods.described import Side
 
 FEWEST = 100  # texts
 ENOUGH = 50  # percent of the ten nearest
-_MOST_HELD_OUT = 1000  # to choose the ridge, and as many to say what the map is worth; a tenth of fewer texts
 
 
 @dataclass(frozen=True)
@@ -36,15 +31,6 @@ class Bridge:
 
     folder: Path
     space: Space
-
-
-@dataclass(frozen=True)
-class _Sides:
-    """The same texts in both spaces: side -> vectors, a row a text."""
-
-    old: Mapping[Side, Vectors]
-    new: Mapping[Side, Vectors]
-    instructions: dict[str, str]  # side -> with which the old embedder read
 
 
 @dataclass(frozen=True)
@@ -72,17 +58,17 @@ class _Reading:
         )
 
 
-def build_bridge(
-    old: Path,
-    new: Path,
+def bridge(
+    old: str | Path,
+    new: str | Path,
     *,
-    texts: str | None = None,
+    texts: str | Path | None = None,
     column: str = "text",
-    to: Path | None = None,
-    index: Path,
+    to: str | Path | None = None,
+    index: str | Path = INDEX,
     batch_size: int = 64,
     device: str | None = None,
-    console: Console,
+    console: Console | None = None,
 ) -> Bridge:
     """Fit the map on texts that both embedders have read, and save it.
 
@@ -99,27 +85,36 @@ def build_bridge(
         index: folder that keeps the vectors, as `search` keeps them.
         batch_size: texts a forward pass.
         device: default CUDA where there is one.
-        console: for progress.
+        console: for progress; None: there is none.
 
     Raises:
         ConfigError: wrong input, too few texts, or a map that is there already.
         RunError: the disk or the device's memory is full.
     """
-    reading = _Reading(index, batch_size, usable_device(device), console)
+    old, new, named = Path(old), Path(new), None if texts is None else str(texts)
+    reading = _Reading(Path(index), batch_size, usable_device(device), console or Console(quiet=True))
     spaces = space_of(old), space_of(new)
     if spaces[0] == spaces[1]:
         raise ConfigError(f"bridge: {old} and {new} are the same embedder, whose vectors need no map")
-    folder = to or bridge_folder(new, old)
+    folder = bridge_folder(new, old) if to is None else Path(to)
     check_new_file(folder, option="--to")
     with sole_use(folder, option="--to"):
         check_new_file(folder, option="--to")  # again, for another process may have ended meanwhile
         if old.suffix.lower() in SUFFIXES and not old.is_dir():
-            found = _with_file(old, new, texts, column, reading)
+            found = _with_file(old, new, named, column, reading)
         else:
-            found = _with_both(old, new, texts, column, reading)
-        fitted, ridge, kept, rows = _fitted(found)
-        space = Space(old=spaces[0], new=spaces[1], instructions=found.instructions, texts=rows, ridge=ridge, kept=kept)
-        save_space(folder, fitted, space)
+            found = _with_both(old, new, named, column, reading)
+        made = fit(found)
+        space = Space(
+            old=spaces[0],
+            new=spaces[1],
+            instructions=found.instructions,
+            texts=made.texts,
+            ridge=made.ridge,
+            descending=found.descending,
+            kept=made.kept,
+        )
+        save_space(folder, made.map, space)
     return Bridge(folder, space)
 
 
@@ -132,7 +127,7 @@ def advice(space: Space) -> str:
     )
 
 
-def _with_both(old: Path, new: Path, texts: str | None, column: str, reading: _Reading) -> _Sides:
+def _with_both(old: Path, new: Path, texts: str | None, column: str, reading: _Reading) -> Sides:
     if texts is None:
         raise ConfigError(
             f"bridge: {old} is an embedder; give texts that it and {new} shall read, with --texts FILE, or a file of "
@@ -145,10 +140,11 @@ def _with_both(old: Path, new: Path, texts: str | None, column: str, reading: _R
         {side: reading.vectors(checkpoint, embedder, some, embedder.usual_instruction(side), side) for side in sided}
         for checkpoint, embedder in zip((old, new), embedders, strict=True)
     )
-    return _Sides(of_old, of_new, {side: embedders[0].usual_instruction(side) for side in sided})
+    instructions: dict[str, str] = {side: embedders[0].usual_instruction(side) for side in sided}
+    return Sides(of_old, of_new, instructions, descending=embedders[0].readout.descending)
 
 
-def _with_file(old: Path, new: Path, texts: str | None, column: str, reading: _Reading) -> _Sides:
+def _with_file(old: Path, new: Path, texts: str | None, column: str, reading: _Reading) -> Sides:
     kept = read_kept(old, texts=texts, column=column)
     assert kept.origin is not None  # or its space would not have been known
     row = {entry.embedded: number for number, entry in enumerate(kept.entries)}
@@ -156,7 +152,7 @@ def _with_file(old: Path, new: Path, texts: str | None, column: str, reading: _R
     embedder = load(new, device=reading.device)
     side: Side = "query" if kept.origin.side == "query" else "document"
     vectors = reading.vectors(new, embedder, some, embedder.usual_instruction(side), side)
-    return _Sides(
+    return Sides(
         old={side: kept.vectors[[row[text] for text in some]]},
         new={side: vectors},
         instructions={side: kept.origin.instruction},
@@ -169,31 +165,3 @@ def _different(texts: Iterable[str], *, where: str) -> list[str]:
     if len(found) < FEWEST:
         raise ConfigError(f"{where}: expected at least {FEWEST} different texts to fit a map on, got {len(found)}")
     return found
-
-
-def _fitted(found: _Sides) -> tuple[Map, float, Kept, int]:
-    """The map with the ridge that keeps the most, that ridge, what it keeps of texts that chose nothing, and texts."""
-    asked: Side = "query" if "query" in found.old else "document"
-    rows = len(found.old[asked])
-    order = random.Random(0).sample(range(rows), rows)
-    held_out = min(_MOST_HELD_OUT, rows // 10)
-    choosing, reporting, fitting = order[:held_out], order[held_out : 2 * held_out], sorted(order[2 * held_out :])
-    old, new = ([np.asarray(one[side][fitting]) for side in found.old] for one in (found.old, found.new))
-    fit = Ridge(np.concatenate(new), np.concatenate(old))
-    index = old[0]  # of documents, where there are any
-
-    def keeps(one: Map, some: Sequence[int]) -> Kept:
-        before = ten_nearest(found.old[asked][some], index)
-        same = agreement(before, ten_nearest(_carried(one, found.new[asked][some]), index))
-        (nearest, nearest_error), (first, first_error) = percent(same.nearest), percent(same.first)
-        return Kept(nearest=nearest, nearest_error=nearest_error, first=first, first_error=first_error, texts=len(some))
-
-    maps = {ridge: fit.map(ridge) for ridge in RIDGES}
-    best = max(maps, key=lambda ridge: keeps(maps[ridge], choosing).nearest)
-    return maps[best], best, keeps(maps[best], reporting), len(fitting)
-
-
-def _carried(one: Map, vectors: Vectors) -> Vectors:
-    moved = torch.addmm(one.mean, torch.from_numpy(vectors) - one.centre, one.matrix)
-    carried: Vectors = normalize(moved, dim=-1).numpy()
-    return carried

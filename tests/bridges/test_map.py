@@ -6,8 +6,8 @@ import torch
 from helpers.parts import ridge_regression
 from sklearn.linear_model import Ridge as Reference
 
-from transferkit.bridge.ranking import agreement, percent, ten_nearest
-from transferkit.bridge.ridge import RIDGES, Ridge
+from transferkit.bridges.ranking import agreement, percent, ten_nearest
+from transferkit.bridges.ridge import RIDGES, Ridge
 from transferkit.files.vectors.writing import Vectors
 
 

@@ -1,0 +1,1 @@
+"""The way out: a checkpoint as a folder that sentence-transformers loads."""
