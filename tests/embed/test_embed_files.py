@@ -198,7 +198,7 @@ def test_resumed_file_equals_the_uninterrupted_one_byte_for_byte(
     assert len({note.read_bytes() for note in notes}) <= 1
 
 
-@pytest.mark.parametrize(("suffix", "precision"), [(".npy", "int8"), (".parquet", "int8"), (".jsonl", "ubinary")])
+@pytest.mark.parametrize(("suffix", "precision"), [(".npy", "ubinary"), (".parquet", "int8")])
 def test_cut_vectors_in_fewer_bits_survive_a_kill_byte_for_byte(
     suffix: str, precision: Precision, checkpoint: Path, texts: list[str], expected: np.ndarray, tmp_path: Path
 ) -> None:
@@ -244,7 +244,7 @@ def test_texts_that_the_first_ones_did_not_foresee_are_said(checkpoint: Path, te
         said.export_text(),
     )
     said = Console(record=True, file=io.StringIO(), width=400)
-    embed(checkpoint, write(tmp_path, ".txt", texts), tmp_path / "other.npy", precision="int8", console=said)
+    embed(checkpoint, write(tmp_path, ".txt", texts[:BLOCK]), tmp_path / "other.npy", precision="int8", console=said)
     assert "outside of the ranges" not in said.export_text()
 
 
