@@ -9,8 +9,9 @@ from rich.console import Console
 
 from transferkit.cli.options import Backbone, BatchSize, Device, Quiet
 from transferkit.errors import ConfigError, RunError
+from transferkit.files.writable import check_writable
 from transferkit.progress import say, warn
-from transferkit.request.named import check_folder, check_model
+from transferkit.request.named import check_folder, check_models
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -147,7 +148,7 @@ def evaluate(
 
     Example: transferkit evaluate runs/lora-... my-backbone --template plain --template prompteol --tasks-from my-data
     """
-    _check_can_run(out)
+    _check_can_run(out, tasks_from)
     from transferkit.evaluation.readings import TFIDF, parse_reading
 
     reading = parse_reading(
@@ -162,9 +163,7 @@ def evaluate(
     )
     if dry_run and json:
         raise ConfigError("--dry-run and --json were both given; there are no rows before something ran")
-    for model in models:
-        if model != TFIDF:
-            check_model(model)
+    check_models(models, but=TFIDF)
     console = Console(stderr=True, quiet=quiet)
     chosen = _tasks(tasks, benchmark, tasks_from, console)
     found = _models(models, reading, instruction or [], chosen, device, backbone, prompting_alone=prompting_alone)
@@ -175,7 +174,7 @@ def evaluate(
     _finish(rows, out=out, types=[task.metadata.type for task in chosen], console=console, json=json)
 
 
-def _check_can_run(out: Path) -> None:
+def _check_can_run(out: Path, tasks_from: Path | None) -> None:
     from importlib.util import find_spec
 
     if find_spec("mteb") is None:
@@ -183,9 +182,8 @@ def _check_can_run(out: Path) -> None:
             "evaluate needs the package mteb; install it in the folder of transferkit with "
             "`pip install -e '.[mteb]' -c constraints.txt`"
         )
-    from transferkit.files.writable import check_writable
-
     check_writable(out, option="--out")
+    check_folder(tasks_from, option="--tasks-from")
 
 
 def _models(
@@ -220,8 +218,6 @@ def _tasks(names: str | None, benchmark: str | None, folder: Path | None, consol
         raise ConfigError("evaluate needs tasks: --tasks A,B or --benchmark NAME or --tasks-from DIR")
     if wanted is not None and len(set(wanted)) < len(wanted):
         raise ConfigError(f"--tasks {names}: a task stands twice; give every one once")
-    if folder is not None:
-        check_folder(folder, option="--tasks-from")
     from transferkit.evaluation.tasks import benchmark_tasks, local_tasks, named_tasks, other_folders
 
     if folder is not None:

@@ -1,15 +1,20 @@
 """``study``: a file that lists runs -> the runs, and a convergence table a target."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 
 from transferkit.cli.options import DataDir
+from transferkit.files.writable import check_writable
 from transferkit.progress import say
+from transferkit.request.named import check_named
+
+if TYPE_CHECKING:
+    from transferkit.study.plan import Planned
 
 
 def study(
@@ -42,14 +47,7 @@ def study(
         for one in planned:
             print(f"{one.folder}  {state_of(one.folder) or 'not begun'}")
         return
-    from transferkit.files.writable import check_writable
-    from transferkit.request.named import check_named
-
-    if out is not None:
-        check_writable(out, option="--out")  # before the runs, which take hours
-    for one in planned:
-        if state_of(one.folder) is None:
-            check_named(one.recipe, data_dir=data_dir)
+    _check(planned, out, data_dir)
     from transferkit.convergence import compare, tables
     from transferkit.convergence.report import write_comparison
     from transferkit.study.run import run_all
@@ -75,6 +73,17 @@ def study(
         if out is not None and whole:
             for path in write_comparison(comparison, out / short_name(target)):
                 say(f"wrote {path}", console)
+
+
+def _check(planned: "Sequence[Planned]", out: Path | None, data_dir: Path | None) -> None:
+    """Refuse what is not there before the runs, which take hours."""
+    from transferkit.study.state import state_of
+
+    if out is not None:
+        check_writable(out, option="--out")
+    for one in planned:
+        if state_of(one.folder) is None:
+            check_named(one.recipe, data_dir=data_dir)
 
 
 @contextmanager

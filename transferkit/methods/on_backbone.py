@@ -99,7 +99,6 @@ class BackboneEmbedder(Embedder):
         """Which decoder it is, how it is loaded and which path it takes."""
         facts = describe_reader(self.reader, self.pooling)
         spec, decoder, cached = facts.pop("spec"), self.backbone, self.reader.is_cached
-        errors = decoder.exactness.cached_errors if cached else decoder.exactness.full_errors
         return {
             "name": spec["name"],
             "location": decoder.spec.where,
@@ -109,8 +108,7 @@ class BackboneEmbedder(Embedder):
             "num_parameters": num_parameters(decoder.trunk.parameters()),
             "quantized_layers": decoder.quantized_layers,
             "path": "cached" if cached else "full",
-            # Of the path, to single rows without padding, in shares of their length.
-            "errors": dict(zip(("states", "gradients"), errors, strict=True)),
+            "errors": decoder.exactness.facts(cached=cached),
         }
 
     def summary(self) -> list[str]:

@@ -24,38 +24,48 @@ if TYPE_CHECKING:
 INDEX = Path("runs/search")  # where vectors are kept unless --index says otherwise
 
 
+Question = Annotated[
+    str | None,
+    typer.Argument(
+        help="What to look for, in words; left out: asked for in a loop, or read from a pipe, a line each.",
+        show_default=False,
+    ),
+]
+Checkpoint = Annotated[
+    Path | None,
+    typer.Option("--checkpoint", help="Checkpoint or run folder; default: the demo's, else the bundled one."),
+]
+SearchedTexts = Annotated[
+    str | None,
+    typer.Option("--texts", help="Search a text file (a text a line), .jsonl/.csv/.tsv/.parquet instead."),
+]
+SearchedVectors = Annotated[
+    Path | None,
+    typer.Option("--vectors", help="Search vectors that embed made; for .npy --texts names their texts."),
+]
+Packages = Annotated[
+    list[str] | None,
+    typer.Option("--package", help="Only this package's docstrings; repeatable; the standard library is python."),
+]
+Top = Annotated[int, typer.Option("--top", min=1, help="Results to show.")]
+IndexFolder = Annotated[Path, typer.Option("--index", help="Folder that keeps the vectors.")]
+Json = Annotated[bool, typer.Option("--json", help="One JSON object a result, with its question.")]
+
+
 def search(
-    question: Annotated[
-        str | None,
-        typer.Argument(
-            help="What to look for, in words; left out: asked for in a loop, or read from a pipe, a line each.",
-            show_default=False,
-        ),
-    ] = None,
-    checkpoint: Annotated[
-        Path | None,
-        typer.Option("--checkpoint", help="Checkpoint or run folder; default: the demo's, else the bundled one."),
-    ] = None,
-    texts: Annotated[
-        str | None,
-        typer.Option("--texts", help="Search a text file (a text a line), .jsonl/.csv/.tsv/.parquet instead."),
-    ] = None,
+    question: Question = None,
+    checkpoint: Checkpoint = None,
+    texts: SearchedTexts = None,
     column: Column = "text",
-    vectors: Annotated[
-        Path | None,
-        typer.Option("--vectors", help="Search vectors that embed made; for .npy --texts names their texts."),
-    ] = None,
+    vectors: SearchedVectors = None,
     space: Space = None,
-    package: Annotated[
-        list[str] | None,
-        typer.Option("--package", help="Only this package's docstrings; repeatable; the standard library is python."),
-    ] = None,
+    package: Packages = None,
     instruction: Instruction = None,
-    top: Annotated[int, typer.Option("--top", min=1, help="Results to show.")] = 5,
-    index: Annotated[Path, typer.Option("--index", help="Folder that keeps the vectors.")] = INDEX,
+    top: Top = 5,
+    index: IndexFolder = INDEX,
     batch_size: BatchSize = 64,
     device: Device = None,
-    json: Annotated[bool, typer.Option("--json", help="One JSON object a result, with its question.")] = False,
+    json: Json = False,
 ) -> None:
     """Search the docstrings of the packages on this machine, or a file of texts; other columns of its rows are shown.
 
@@ -76,28 +86,33 @@ def search(
     checkpoint = checkpoint or adapted_checkpoint()
     checkpoint_folder(checkpoint)  # before the docstrings of this machine are read, which takes a minute
     check_writable(index, option="--index")
-    console, out = Console(stderr=True), Console()
+    console = Console(stderr=True)
     nearest = (
         _index(checkpoint, texts, column, package or (), index, instruction, batch_size, device, console)
         if vectors is None
         else _of_vectors(checkpoint, vectors, texts, column, instruction, space, device, console)
     )
-    from transferkit.checkpoints.instructions import say_cut
-
     if not json:
         say(f"{len(nearest.entries):,} texts, read by {checkpoint}", console, style="dim")
     for one in questions(question, console):
-        found = nearest.search(one, top=top)
-        say_cut(nearest.embedder, console)
-        if json:
-            for hit in found:
-                print(as_json(one, hit), flush=True)
-            continue
-        if question is None and not sys.stdin.isatty():
-            say(one, out, style="bold")
-        print_hits(found, out)
-        if (meaning := said_of(found)) is not None:
-            say(meaning, console, style="dim")
+        _answer(one, nearest, top, console, alone=question is not None, json=json)
+
+
+def _answer(question: str, nearest: "Nearest", top: int, console: Console, *, alone: bool, json: bool) -> None:
+    """Print what is found for a question; what came through a pipe with others is shown above it."""
+    from transferkit.checkpoints.instructions import say_cut
+
+    found, out = nearest.search(question, top=top), Console()
+    say_cut(nearest.embedder, console)
+    if json:
+        for hit in found:
+            print(as_json(question, hit), flush=True)
+        return
+    if not alone and not sys.stdin.isatty():
+        say(question, out, style="bold")
+    print_hits(found, out)
+    if (meaning := said_of(found)) is not None:
+        say(meaning, console, style="dim")
 
 
 def _check_places(
