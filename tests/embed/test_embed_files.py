@@ -223,11 +223,13 @@ def test_cut_vectors_in_fewer_bits_survive_a_kill_byte_for_byte(
 
 
 def test_a_cut_that_there_is_not_and_a_precision_that_there_is_not(
-    checkpoint: Path, texts: list[str], tmp_path: Path
+    checkpoint: Path, sided: Path, texts: list[str], tmp_path: Path
 ) -> None:
+    said = Console(record=True, file=io.StringIO())
     source, out = write(tmp_path, ".txt", texts), tmp_path / "vectors.npy"
     with pytest.raises(ConfigError, match="--truncate-dim: expected a whole number from 1 to 48, the vectors'"):
-        embed(checkpoint, source, out, truncate_dim=49)
+        embed(sided, source, out, instruction=None, truncate_dim=49, console=said)
+    assert not said.export_text()  # nor which side the texts are taken for
     with pytest.raises(ConfigError, match=r"^--precision: expected one of float32, .*, got 'int4'"):
         embed(checkpoint, source, out, precision="int4")
     assert list(tmp_path.iterdir()) == [source]
