@@ -29,9 +29,10 @@ from transferkit.config.sections import LoraSection
 from transferkit.evaluation.encoder import MtebEncoder
 from transferkit.evaluation.models import find_models
 from transferkit.evaluation.readings import MAX_LENGTH, parse_reading
-from transferkit.evaluation.rows import TaskRow, means
 from transferkit.evaluation.run import run_tasks
-from transferkit.evaluation.tables import throughput, to_csv, views
+from transferkit.evaluation.tables.rows import TaskRow, means
+from transferkit.evaluation.tables.views import throughput, views
+from transferkit.evaluation.tables.written import to_csv
 from transferkit.evaluation.tasks import local_tasks
 from transferkit.files.lock import sole_use
 from transferkit.methods.frozen import FrozenEmbedder

@@ -21,10 +21,10 @@ from rich.console import Console
 from zoo import WORDS
 
 from transferkit.errors import ConfigError
-from transferkit.evaluation import run as mteb_run
+from transferkit.evaluation import notes
 from transferkit.evaluation.encoder import MtebEncoder, TextEncoder
-from transferkit.evaluation.rows import TaskRow
 from transferkit.evaluation.run import run_tasks
+from transferkit.evaluation.tables.rows import TaskRow
 from transferkit.evaluation.tasks import local_tasks
 from transferkit.evaluation.tfidf import TfidfEncoder
 
@@ -169,9 +169,9 @@ def test_a_score_of_another_version_is_measured_again(
     run(TfidfEncoder(), task, tmp_path)
     assert run(TfidfEncoder(), task, tmp_path).kept
     if package == "transferkit":
-        monkeypatch.setattr(mteb_run, "__version__", "99")
+        monkeypatch.setattr(notes, "__version__", "99")
     else:
-        monkeypatch.setattr(mteb_run, "version", lambda name: "99" if name == package else version(name))
+        monkeypatch.setattr(notes, "version", lambda name: "99" if name == package else version(name))
     assert not run(TfidfEncoder(), task, tmp_path).kept
 
 

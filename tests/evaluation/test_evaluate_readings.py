@@ -23,10 +23,11 @@ from transferkit.errors import ConfigError
 from transferkit.evaluation.encoder import MtebEncoder
 from transferkit.evaluation.meta import revision
 from transferkit.evaluation.readings import ReadingOptions
-from transferkit.evaluation.rows import TaskRow, spreads
 from transferkit.evaluation.run import run_tasks
 from transferkit.evaluation.shared_pass import SharedPass
-from transferkit.evaluation.tables import to_csv, views
+from transferkit.evaluation.tables.rows import TaskRow, spreads
+from transferkit.evaluation.tables.views import views
+from transferkit.evaluation.tables.written import to_csv
 from transferkit.evaluation.tasks import local_tasks
 from transferkit.methods.base import Embedder
 from transferkit.methods.frozen import FrozenEmbedder

@@ -20,8 +20,8 @@ from rich.console import Console
 from transferkit.checkpoints.checkpoint import load, save
 from transferkit.evaluation.encoder import MtebEncoder
 from transferkit.evaluation.instructions import for_parts, instruction_keys, parts
-from transferkit.evaluation.rows import TaskRow
 from transferkit.evaluation.run import run_tasks
+from transferkit.evaluation.tables.rows import TaskRow
 from transferkit.evaluation.tasks import local_tasks
 from transferkit.files.json import read_json, write_json
 from transferkit.files.manifest import NAME, new_folder

@@ -19,8 +19,8 @@ from transferkit.data.dev_sets import load_dev_sets
 from transferkit.errors import RunError
 from transferkit.evaluation import run as evaluation_run
 from transferkit.evaluation import tfidf as mteb_tfidf
-from transferkit.evaluation.rows import TaskRow
 from transferkit.evaluation.run import run_tasks
+from transferkit.evaluation.tables.rows import TaskRow
 from transferkit.evaluation.tasks import local_tasks
 from transferkit.evaluation.tfidf import TfidfEncoder
 from transferkit.methods.tfidf import Tfidf

@@ -16,9 +16,9 @@ from transferkit.convergence import compare
 from transferkit.convergence.series import recipe_facts
 from transferkit.convergence.tables import to_csv, to_json, to_markdown
 from transferkit.decoder.probe import resolve
-from transferkit.evaluation import tables as mteb_table
 from transferkit.evaluation.meta import meta_name
-from transferkit.evaluation.rows import TaskRow
+from transferkit.evaluation.tables import written as mteb_table
+from transferkit.evaluation.tables.rows import TaskRow
 from transferkit.files.builtin import bundled_dir
 from transferkit.files.manifest import sha256_file
 from transferkit.runs.folder import read_metrics, read_run

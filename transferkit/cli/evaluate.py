@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
     from transferkit.evaluation.models import Model
     from transferkit.evaluation.readings import ReadingOptions
-    from transferkit.evaluation.rows import TaskRow
+    from transferkit.evaluation.tables.rows import TaskRow
 
 
 def evaluate(
@@ -213,7 +213,8 @@ def _run(
 
 
 def _finish(rows: "list[TaskRow]", *, out: Path, types: "Sequence[str]", console: Console, json: bool) -> None:
-    from transferkit.evaluation.tables import throughput, to_json, views
+    from transferkit.evaluation.tables.views import throughput, views
+    from transferkit.evaluation.tables.written import to_json
     from transferkit.report.terminal import rich_table
 
     if json:

@@ -8,7 +8,6 @@ import math
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from importlib.metadata import version
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -21,23 +20,20 @@ from rich.console import Console
 from rich.progress import Progress as Bar
 from rich.progress import TaskID
 
-from transferkit import __version__
 from transferkit.data.hub import quiet_datasets
 from transferkit.decoder.tokens import cut_in_words
 from transferkit.errors import RefusedError, TransferkitError, first_line
 from transferkit.evaluation.dataset_columns import columns_in_blocks
 from transferkit.evaluation.encoder import TextEncoder
-from transferkit.evaluation.instructions import by_part, inner_tasks
-from transferkit.evaluation.rows import TaskRow
-from transferkit.evaluation.tables import write_tables
+from transferkit.evaluation.instructions import inner_tasks
+from transferkit.evaluation.notes import GO_ON, identity, read_notes, stored_result, write_note
+from transferkit.evaluation.tables.rows import TaskRow
+from transferkit.evaluation.tables.written import write_tables
 from transferkit.files.manifest import sha256_file
 from transferkit.files.writable import disk_refused, refusal, writing
 from transferkit.progress import say, texts_bar, warn
 from transferkit.report.formats import count, percent, score, seconds
-from transferkit.runs.folder import SEAL, read_metrics, record_sha256, write_metrics
 
-_GO_ON = "the tasks before are kept, mend that and run it again"
-_PACKAGES = ("mteb", "scikit-learn", "transformers")  # what computes vectors and scores
 # Their subsets draw from one random state one after the other: a part that lies there cannot be gone on from.
 _DRAWN = (AbsTaskClustering, AbsTaskMultilabelClassification)
 
@@ -99,9 +95,9 @@ def _run_task(
         return _joined(rows, encoder, task, cache, batch_size)
     name = task.metadata.name
     path = cache.get_task_result_path(name, encoder.mteb_model_meta)
-    wanted = _identity(encoder, task)
-    before = _notes(path.parent).get(name, {})
-    stored = _stored(path)
+    wanted = identity(encoder, task)
+    before = read_notes(path.parent).get(name, {})
+    stored = stored_result(path)
     same = stored is not None and stored.dataset_revision == task.metadata.revision
     same = same and wanted == {key: before.get(key) for key in wanted}
     if same and before.get("done") and before.get("result_sha256") not in (None, sha256_file(path)):
@@ -111,9 +107,9 @@ def _run_task(
         return _row(encoder, task, stored, before, kept=True)
     same = same and not isinstance(task, _DRAWN)
     if not same:
-        with writing(f"{path}: could not be removed", way_out=_GO_ON):
+        with writing(f"{path}: could not be removed", way_out=GO_ON):
             path.unlink(missing_ok=True)  # so that what lies there, if a kill comes, was measured as noted
-    _note(path.parent, name, wanted | {"done": False})
+    write_note(path.parent, name, wanted | {"done": False})
     texts, encoder_seconds, started = encoder.texts, encoder.seconds, perf_counter()
     encoder.take_cut_texts()  # of tasks before
     # By itself mteb would keep a score of other data.
@@ -135,9 +131,9 @@ def _run_task(
         "device": encoder.device,
         "precision": encoder.precision,
         "cut_texts": [one.facts() for one in cut],
-        "result_sha256": None if (written := _stored(path)) is None else sha256_file(path),
+        "result_sha256": None if (written := stored_result(path)) is None else sha256_file(path),
     }
-    _note(path.parent, name, wanted | measured)
+    write_note(path.parent, name, wanted | measured)
     # What was written is rounded, as a later call will read it.
     return _row(encoder, task, written or found, measured, kept=False)
 
@@ -148,7 +144,7 @@ def _joined(rows: Sequence[TaskRow], encoder: TextEncoder, task: AbsTask, cache:
         if row.problem is not None:
             return _failed(encoder, task, f"{row.task}: {row.problem}")
     path = cache.get_task_result_path(task.metadata.name, encoder.mteb_model_meta)
-    with writing(f"{path}: could not be removed", way_out=_GO_ON):
+    with writing(f"{path}: could not be removed", way_out=GO_ON):
         path.unlink(missing_ok=True)  # of other parts
     found = _evaluate(encoder, task, cache, batch_size, overwrite="only-missing")
     if isinstance(found, str):
@@ -187,51 +183,12 @@ def _evaluate(
     except Exception as error:  # loaders, networks and scikit-learn have no common base class
         if disk_refused(error):  # not a fault of this task alone
             where = getattr(error, "filename", None) or cache.cache_path
-            raise RefusedError(f"{where}: could not be written ({refusal(error)})", _GO_ON) from None
+            raise RefusedError(f"{where}: could not be written ({refusal(error)})", GO_ON) from None
         return f"{type(error).__name__}: {first_line(error)}"
     if found.task_results:
         return found.task_results[0]
     problems = [one.exception for one in found.exceptions or []]
     return problems[0] if problems else "mteb gave no result"
-
-
-def _identity(encoder: TextEncoder, task: AbsTask) -> dict[str, Any]:
-    """All that a score hangs on beside the model's revision."""
-    return {
-        "dataset_revision": task.metadata.revision,
-        "type": task.metadata.type,
-        "main_score": task.metadata.main_score,
-        "splits": list(task.eval_splits),
-        "subsets": sorted(task.hf_subsets),
-        "instructions": by_part(task, encoder.instruction),
-        "versions": {name: version(name) for name in _PACKAGES} | {"transferkit": __version__},
-    }
-
-
-def _stored(path: Path) -> TaskResult | None:
-    """The result that lies there; a file that a kill left half-written is as good as none."""
-    try:
-        return TaskResult.from_disk(path)
-    except FileNotFoundError:
-        return None
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):  # what mteb says to JSON of another shape
-        with writing(f"{path}: damaged, and could not be removed", way_out=_GO_ON):
-            path.unlink()
-        return None
-
-
-def _notes(folder: Path) -> dict[str, dict[str, Any]]:
-    """Task -> what was noted of it beside mteb's results; a note that was edited is none, older ones have no seal."""
-    notes = [row for row in read_metrics(folder) if row.get(SEAL) in (None, record_sha256(row))]
-    return {row["task"]: row for row in notes if isinstance(row.get("task"), str)}
-
-
-def _note(folder: Path, task: str, facts: dict[str, Any]) -> None:
-    note = {"task": task, **facts}
-    notes = _notes(folder) | {task: note | {SEAL: record_sha256(note)}}
-    with writing(f"{folder}: could not be written", way_out=_GO_ON):
-        folder.mkdir(parents=True, exist_ok=True)
-        write_metrics(folder, list(notes.values()))
 
 
 def _row(encoder: TextEncoder, task: AbsTask, found: TaskResult, facts: dict[str, Any], *, kept: bool) -> TaskRow:

@@ -1,17 +1,10 @@
-"""Rows of an evaluation as tables for terminal, Markdown, CSV and JSON."""
+"""Rows of an evaluation as the tables that a reader sees."""
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict
-from pathlib import Path
-from typing import Any
 
-from transferkit.evaluation.rows import Spread, TaskRow, by_encoder, means, ratio, spreads
-from transferkit.files.json import write_text
-from transferkit.files.writable import writing
+from transferkit.evaluation.tables.rows import Spread, TaskRow, by_encoder, means, ratio, spreads
 from transferkit.report.formats import count, percent, score, seconds
-from transferkit.report.markdown import markdown_table
-from transferkit.report.raw import DIGITS, csv_text, json_text
 from transferkit.report.view import View
 
 
@@ -40,7 +33,7 @@ def views(rows: Sequence[TaskRow], *, types: Sequence[str]) -> list[View]:
 
     Args:
         rows: of all encoders.
-        types: as for :func:`transferkit.evaluation.rows.means`.
+        types: as for :func:`transferkit.evaluation.tables.rows.means`.
     """
     encoders = by_encoder(rows)
     lines = []
@@ -114,50 +107,3 @@ def _tasks_view(rows: Sequence[TaskRow], *, in_terminal: bool) -> View:
         f"many a second of the encoder's time.{shared} In encoder: share of the seconds.{''.join(problems)}",
         in_terminal=in_terminal,
     )
-
-
-def to_markdown(rows: Sequence[TaskRow], *, types: Sequence[str]) -> str:
-    """All tables as GitHub-flavoured Markdown."""
-    parts = ["# Evaluation", *[markdown_table(view) for view in views(rows, types=types)]]
-    revisions = [f"- {own[0].label}: `{own[0].revision}`" for own in by_encoder(rows)]
-    parts.append("\n".join(["## Revisions", "", *revisions]))
-    return "\n\n".join(parts) + "\n"
-
-
-def to_csv(rows: Sequence[TaskRow]) -> str:
-    """One line a row, those of an encoder together, raw numbers; an empty cell is unknown."""
-    return csv_text([_record(row) for own in by_encoder(rows) for row in own])
-
-
-def to_json(rows: Sequence[TaskRow], *, types: Sequence[str]) -> str:
-    """Rows, means and spreads; null is unknown."""
-    encoders = [
-        {"model": own[0].model, "method": own[0].method, **asdict(means(own, types=types))} for own in by_encoder(rows)
-    ]
-    content = {
-        "rows": [_record(row) for row in rows],
-        "means": encoders,
-        "spreads": [asdict(one) for one in spreads(rows, types=types)],
-    }
-    return json_text(content)
-
-
-def _record(row: TaskRow) -> dict[str, Any]:
-    """``kept`` is of the moment and stays out, so that a second call writes the same files."""
-    record = asdict(row) | {"texts_per_second": row.texts_per_second, "encoder_percent": row.encoder_percent}
-    record.pop("kept")
-    return {key: round(value, DIGITS) if isinstance(value, float) else value for key, value in record.items()}
-
-
-def write_tables(rows: Sequence[TaskRow], folder: Path, *, types: Sequence[str]) -> list[Path]:
-    """Write ``table.md`` and ``table.csv``, over those that are there.
-
-    Raises:
-        RefusedError: the folder cannot be written; a ConfigError where a file is in the way.
-    """
-    texts = {"table.md": to_markdown(rows, types=types), "table.csv": to_csv(rows)}
-    way_out = "the scores are kept, mend that and run it again, or choose another with --out"
-    with writing(f"{folder}: cannot write the table there", way_out=way_out):
-        for name, text in texts.items():
-            write_text(folder / name, text)
-    return [folder / name for name in texts]

@@ -1,0 +1,1 @@
+"""Rows of an evaluation, and the tables that are made of them."""
