@@ -1,6 +1,7 @@
 """``--readout none``: the vectors of the checkpoint without its readout, and nothing that takes them for its own."""
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -70,13 +71,14 @@ def test_what_a_checkpoint_does_not_hold_is_refused(checkpoint: Path, tiny: Tiny
 
 def test_a_file_of_vectors_says_that_none_finished_them(checkpoint: Path, texts: Path, tmp_path: Path) -> None:
     out = tmp_path / "plain.npy"
-    arguments = ["embed", str(checkpoint), str(texts), "--out", str(out), "--readout", "none", "--quiet"]
+    arguments = ["embed", str(checkpoint), str(texts), "--out", str(out), "--readout", "none", "--quiet", "--json"]
     result = CliRunner().invoke(app, arguments)
     assert result.exit_code == 0, result.output
     np.testing.assert_allclose(np.load(out), load(checkpoint).encode(TEXTS, readout=False), atol=1e-6)
     origin = read_origin(out, where="")
     assert origin is not None
     assert origin.readout == "none"
+    assert json.loads(result.stdout) == {"out": str(out), **asdict(origin)}
     kept = read_kept(out, texts=str(texts))
     with pytest.raises(
         ConfigError, match=r"made with the readout none, and a question is read with whiten; .*--readout none"

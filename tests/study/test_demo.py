@@ -1,5 +1,6 @@
 """The demo: its decoder, its rows and their seconds, the command's table and answers, and a search afterwards."""
 
+import json
 import re
 import shlex
 import shutil
@@ -197,12 +198,19 @@ def test_right_answers_are_marked_and_counted(
     asked = [Question(QUESTION, ("package.1",)), Question("no", ("package.1",))]
     monkeypatch.setattr("transferkit.embed.questions.read_questions", lambda: asked)
     shutil.copytree(finished[0], RUNS)
-    shown = CliRunner().invoke(app, ["demo", "--offline"])
+    shown = CliRunner().invoke(app, ["demo", "--offline", "--json"])
     assert shown.exit_code == 0, shown.output
-    lines = [line.split() for line in shown.stdout.splitlines()]
+    lines = [line.split() for line in shown.stderr.splitlines()]
     assert [*QUESTION.split(), "*package.1", "*package.1"] in lines
     assert ["no", "package.2", "package.2"] in lines
-    assert "Right at the first place: the carried skill 1 of 2, TF-IDF 1." in shown.stdout
+    assert "Right at the first place: the carried skill 1 of 2, TF-IDF 1." in shown.stderr
+    said = json.loads(shown.stdout)
+    assert said["checkpoint"] == str(RUNS / "transfer-s17")
+    assert [(one["carried"], one["carried_right"]) for one in said["questions"]] == [
+        ("package.1", True),
+        ("package.2", False),
+    ]
+    assert said["table"] == json.loads((RUNS / "report" / "table.json").read_text(encoding="utf-8"))
 
 
 @pytest.mark.parametrize("runs", [RUNS, Path("elsewhere")])

@@ -307,6 +307,11 @@ def test_command_lists_runs_and_writes_a_report(tiny: Tiny, tmp_path: Path) -> N
     assert (folder / "report.html").is_file()
     again = CliRunner().invoke(app, [*arguments, "--list"])
     assert again.output.count("  done") == 2
+    states = [{"folder": str(tmp_path / "runs" / f"{name}-target-s3"), "state": "done"} for name in ("lora", "frozen")]
+    assert json.loads(CliRunner().invoke(app, [*arguments, "--list", "--json"]).stdout) == {"runs": states}
+    said = json.loads(CliRunner().invoke(app, [*arguments, "--json"]).stdout)
+    assert said["runs"] == states
+    assert said["tables"] == {str(tiny.target): json.loads((folder / "table.json").read_text(encoding="utf-8"))}
 
 
 def test_a_study_without_a_table_says_why(tiny: Tiny, tmp_path: Path) -> None:
@@ -315,6 +320,8 @@ def test_a_study_without_a_table_says_why(tiny: Tiny, tmp_path: Path) -> None:
     assert done.exit_code == 0, done.output
     (sentence,) = [line for line in done.stderr.splitlines() if "table" in line]
     assert sentence.startswith("no table yet: none of the runs that are done embeds with a target")
+    machine = CliRunner().invoke(app, [*arguments, "--data-dir", str(tiny.data), "--json"])
+    assert json.loads(machine.stdout)["tables"] == {}
     again = CliRunner().invoke(app, [*arguments, "--data-dir", str(tiny.data), "--out", str(tmp_path / "report")])
     assert again.exit_code == 0, again.output
     words = " ".join(again.stderr.split())

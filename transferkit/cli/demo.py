@@ -1,13 +1,14 @@
 """``demo``: the whole idea in minutes, on the docstrings of this machine."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
+from transferkit.cli.options import Json
 from transferkit.progress import plain, say
 
 if TYPE_CHECKING:
@@ -43,6 +44,7 @@ def demo(
     train: Train = False,
     data_dir: TrainingData = None,
     runs: Runs = Path("runs/demo"),
+    json: Json = False,
 ) -> None:
     """Carry the bundled skill to a decoder that it never saw, give LoRA the same seconds, then search with it.
 
@@ -68,14 +70,15 @@ def demo(
         raise ConfigError(f"--offline takes a bundled decoder, --decoder names {decoder}; leave one of them away")
     from transferkit.cli.study import taken_up_again
     from transferkit.cli.vectors.search import INDEX
-    from transferkit.convergence import compare
+    from transferkit.convergence import compare, tables
     from transferkit.convergence.report import write_comparison
     from transferkit.files.writable import check_writable
+    from transferkit.report.raw import json_text
     from transferkit.report.terminal import rich_table
     from transferkit.study.demo import RUNS, adapted, planned_runs, run_demo, summary
     from transferkit.training.distributed import is_main
 
-    console, out = Console(stderr=True), Console()
+    console, out = Console(stderr=True), Console(stderr=json)
     index = INDEX if runs == RUNS else runs / "search"
     for folder in (runs, index):  # before the runs, which take minutes
         check_writable(folder)
@@ -87,9 +90,12 @@ def demo(
     report = runs / "report"
     write_comparison(comparison, report)
     out.print(rich_table(summary(comparison)))
-    _search(adapted(planned).folder, index, console, out, usual=index == INDEX)
+    found = _search(adapted(planned).folder, index, console, out, usual=index == INDEX)
     say(f"\npicture: {report / 'curves.png'}\nreport: {report / 'report.html'}", out)
     say(f"{(perf_counter() - started) / 60:.1f} minutes", out)
+    if json:
+        checkpoint = str(adapted(planned).folder)
+        print(json_text({"checkpoint": checkpoint, "questions": found, "table": tables.as_facts(comparison)}), end="")
 
 
 def _brought(console: Console) -> str:
@@ -104,8 +110,8 @@ def _brought(console: Console) -> str:
         raise RunError(f"{error}, or take the bundled decoder with --offline") from None
 
 
-def _search(checkpoint: Path, folder: Path, console: Console, out: Console, *, usual: bool) -> None:
-    """Ask the ten questions, and say how to ask one's own."""
+def _search(checkpoint: Path, folder: Path, console: Console, out: Console, *, usual: bool) -> list[dict[str, Any]]:
+    """Ask the ten questions, and say how to ask one's own; gives what was found."""
     import shlex
 
     from transferkit.embed.questions import ask, asked_packages
@@ -118,10 +124,21 @@ def _search(checkpoint: Path, folder: Path, console: Console, out: Console, *, u
     of = f"{', '.join(packages[:-1])} and {packages[-1]}"
     say(f"Last, the adapted decoder reads the {len(entries):,} docstrings of {of} on this machine, once.", console)
     index = Index(checkpoint, entries, folder=folder, console=console)
-    _print_found(ask(index, Tfidf(lambda: [entry.embedded for entry in entries])), out)
+    found = ask(index, Tfidf(lambda: [entry.embedded for entry in entries]))
+    _print_found(found, out)
     command = f'transferkit search "{QUESTION}" --checkpoint {shlex.quote(str(checkpoint))}'
     command += "".join(f" --package {package}" for package in packages)
     say(f"\nAsk your own: {command}" + ("" if usual else f" --index {shlex.quote(str(folder))}"), out)
+    return [
+        {
+            "question": one.question.text,
+            "carried": one.by_index,
+            "carried_right": one.question.is_answered_by(one.by_index),
+            "tfidf": one.by_words,
+            "tfidf_right": one.question.is_answered_by(one.by_words),
+        }
+        for one in found
+    ]
 
 
 def _print_found(found: "list[Found]", out: Console) -> None:

@@ -167,8 +167,9 @@ def _show(models: "Sequence[Model]", tasks: "Sequence[AbsTask]") -> None:
     for task in tasks:
         found = _instructions_of(task, models)
         different = len({text for _, text in found}) > 1
-        one = task.metadata
-        print(f"  {one.type}  {one.name}  {one.main_score}{found[0][1] if found and not different else ''}")
+        one, number = task.metadata, getattr(task, "samples_per_label", None)
+        learned = "" if number is None else f"  {number} texts a label"
+        print(f"  {one.type}  {one.name}  {one.main_score}{learned}{found[0][1] if found and not different else ''}")
         for who, text in found if different else []:
             print(f"    {who}{text}")
 
@@ -220,11 +221,12 @@ def _finish(rows: "list[TaskRow]", *, out: Path, types: "Sequence[str]", console
     if json:
         print(to_json(rows, types=types), end="")
     else:
-        for view in views(rows, types=types):
+        terminal = Console()
+        for view in views(rows, types=types, width=terminal.width):
             if view.in_terminal:
-                Console().print(rich_table(view))
+                terminal.print(rich_table(view))
     say(throughput(rows), console)
-    say(f"wrote {out / 'table.md'} and table.csv", console)
+    say(f"wrote {out / 'table.md'}, table.csv, matrix.csv and matrix.json", console)
     failed = list(dict.fromkeys(row.task for row in rows if row.problem is not None))
     if failed:
         names = ", ".join(failed)

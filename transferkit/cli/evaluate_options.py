@@ -29,7 +29,8 @@ TasksFrom = Annotated[
 Out = Annotated[
     Path,
     typer.Option(
-        "--out", help="Gets scores in mteb's layout, which are kept, and table.md and table.csv of the last call."
+        "--out",
+        help="Gets scores in mteb's layout, which are kept, and the last call's tables: table.md and matrix.csv.",
     ),
 ]
 Instruction = Annotated[
@@ -92,4 +93,4 @@ Quantize = Annotated[
     str | None, typer.Option("--quantize", help="Of frozen backbones: nf4 loads them in 4 bits; default: none.")
 ]
 DryRun = Annotated[bool, typer.Option("--dry-run", "--list", help="Show what would run, run nothing, write nothing.")]
-Json = Annotated[bool, typer.Option("--json", help="Print rows and means as JSON.")]
+Json = Annotated[bool, typer.Option("--json", help="Print matrix, rows and means as JSON.")]

@@ -30,6 +30,7 @@ Readout = Annotated[
 ]
 BatchSize = Annotated[int, typer.Option("--batch-size", min=1, help="Texts a forward pass.")]
 Device = Annotated[str | None, typer.Option("--device", help="For example cuda; default: cuda where there is one.")]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object instead.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")]
 
 _Options = TypeVar("_Options")

@@ -1,15 +1,19 @@
 """``study``: a file that lists runs -> the runs, and a convergence table a target."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 
-from transferkit.cli.options import DataDir
+from transferkit.cli.options import DataDir, Json
 from transferkit.progress import say
+
+if TYPE_CHECKING:
+    from transferkit.convergence.comparison import Comparison
+    from transferkit.study.plan import Planned
 
 
 def study(
@@ -26,6 +30,7 @@ def study(
     seed: Annotated[list[int] | None, typer.Option("--seed", help="Run no other seeds; repeatable.")] = None,
     data_dir: DataDir = None,
     list_: Annotated[bool, typer.Option("--list", help="Show the runs and their state, run nothing.")] = False,
+    json: Json = False,
 ) -> None:
     """Run everything that a comparison needs; finished runs are kept, interrupted ones continued.
 
@@ -39,10 +44,9 @@ def study(
     everything, records = plan(read, runs=folder, beside=file.parent), record_folders(read, folder)
     planned = chosen(everything, names=only, seeds=seed)
     if list_:
-        for one in planned:
-            print(f"{one.folder}  {state_of(one.folder) or 'not begun'}")
+        _list(planned, json=json)
         return
-    from transferkit.convergence import compare, tables
+    from transferkit.convergence import compare
     from transferkit.convergence.report import write_comparison
     from transferkit.files.writable import check_writable
     from transferkit.study.run import run_all
@@ -58,18 +62,46 @@ def study(
     whole = all(state_of(one.folder) == "done" for one in everything)
     if out is not None and not whole:
         say(f"some runs of the study are not done yet, so nothing is written into {out}", console)
-    found_by_target = comparisons(everything, records=records)
-    if not found_by_target:
+    found = {target: compare(runs) for target, runs in comparisons(everything, records=records).items()}
+    _print(found, planned, console, json=json)
+    for target, comparison in found.items() if out is not None and whole else ():
+        for path in write_comparison(comparison, out / short_name(target)):
+            say(f"wrote {path}", console)
+
+
+def _list(planned: "Sequence[Planned]", *, json: bool) -> None:
+    from transferkit.report.raw import json_text
+
+    runs = _states(planned)
+    if json:
+        print(json_text({"runs": runs}), end="")
+        return
+    for one in runs:
+        print(f"{one['folder']}  {one['state']}")
+
+
+def _states(planned: "Sequence[Planned]") -> list[dict[str, str]]:
+    from transferkit.study.state import state_of
+
+    return [{"folder": str(one.folder), "state": state_of(one.folder) or "not begun"} for one in planned]
+
+
+def _print(found: "Mapping[str, Comparison]", planned: "Sequence[Planned]", console: Console, *, json: bool) -> None:
+    """The tables, or one object with the runs and the table of each target."""
+    from transferkit.convergence import tables
+    from transferkit.report.raw import json_text
+
+    if not found:
         console.print(
             "no table yet: none of the runs that are done embeds with a target, and each table is of one",
             soft_wrap=True,
         )
-    for target, found in found_by_target.items():
-        comparison = compare(found)
+    if json:
+        by_target = {target: tables.as_facts(comparison) for target, comparison in found.items()}
+        print(json_text({"runs": _states(planned), "tables": by_target}), end="")
+        return
+    for comparison in found.values():
         tables.print_table(comparison, Console())
-        if out is not None and whole:
-            for path in write_comparison(comparison, out / short_name(target)):
-                say(f"wrote {path}", console)
 
 
 @contextmanager

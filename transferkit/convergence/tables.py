@@ -81,9 +81,14 @@ def to_csv(comparison: Comparison) -> str:
 
 
 def to_json(comparison: Comparison) -> str:
-    """The table with its targets, reference, dev sets and notes; null is unknown or not reached."""
+    """What :func:`as_facts` gives, as text."""
+    return json_text(as_facts(comparison))
+
+
+def as_facts(comparison: Comparison) -> dict[str, Any]:
+    """The table with its targets, reference, dev sets and notes; None is unknown or not reached."""
     reference = comparison.reference
-    value = {
+    return {
         "format": FORMAT,
         "reference": None
         if reference is None
@@ -96,7 +101,6 @@ def to_json(comparison: Comparison) -> str:
         "findings": findings(comparison),
         "notes": list(comparison.notes),
     }
-    return json_text(value)
 
 
 def flat_rows(comparison: Comparison) -> list[dict[str, Any]]:

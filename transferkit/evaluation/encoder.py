@@ -32,6 +32,7 @@ class TextEncoder(AbsEncoder):
         device: where it computes.
         precision: in which it computes; None where no model does.
         shares: whether texts that were read for another encoder of its group are not read again.
+        given: texts that it was given since it was made, equal ones counted again.
         texts: different texts read since the encoder was made.
         seconds: time spent on them.
         on_progress: called with the texts done and in all of the present call.
@@ -47,6 +48,7 @@ class TextEncoder(AbsEncoder):
 
     def __init__(self, meta: ModelMeta) -> None:
         self.mteb_model_meta: ModelMeta = meta
+        self.given = 0
         self.texts = 0
         self.seconds = 0.0
         self.on_progress: Callable[[int, int], None] = lambda done, total: None
@@ -90,6 +92,7 @@ class TextEncoder(AbsEncoder):
             RunError: a vector that is not finite, or memory that does not suffice.
         """
         texts = [text for batch in inputs for text in batch["text"]]
+        self.given += len(texts)
         unique = sorted(dict.fromkeys(texts), key=len, reverse=True)
         started = perf_counter()
         vectors = self._embed(unique, self._read_with(task_metadata, prompt_type), batch_size, task_metadata.name)

@@ -92,7 +92,7 @@ class Kind:
 
 
 def _classification(folder: SetFolder) -> Data:
-    """A logistic regression is fitted on 8 texts a label, ten times; labels become numbers in their order."""
+    """A logistic regression is fitted on a few texts a label, ten times; labels become numbers in their order."""
     rows = {split: folder.read(split, "text", "label") for split in ("train", "test")}
     labels = sorted({label for split in rows.values() for label in split["label"]})
     check_classes(folder.source("test"), rows["test"]["label"], folder.source("train"), rows["train"]["label"])

@@ -13,6 +13,7 @@ from transferkit.evaluation.instructions import by_part
 from transferkit.files.writable import writing
 from transferkit.runs.folder import SEAL, read_metrics, record_sha256, write_metrics
 
+OWN_PROTOCOL = "own_protocol"  # attribute of a task with what its scores hang on beside these
 GO_ON = "the tasks before are kept, mend that and run it again"
 _PACKAGES = ("mteb", "scikit-learn", "transformers")  # what computes vectors and scores
 
@@ -27,6 +28,7 @@ def identity(encoder: TextEncoder, task: AbsTask) -> dict[str, Any]:
         "subsets": sorted(task.hf_subsets),
         "instructions": by_part(task, encoder.instruction),
         "versions": {name: version(name) for name in _PACKAGES} | {"transferkit": __version__},
+        **getattr(task, OWN_PROTOCOL, {}),
     }
 
 

@@ -27,6 +27,8 @@ from transferkit.evaluation.dataset_columns import columns_in_blocks
 from transferkit.evaluation.encoder import TextEncoder
 from transferkit.evaluation.instructions import inner_tasks
 from transferkit.evaluation.notes import GO_ON, identity, read_notes, stored_result, write_note
+from transferkit.evaluation.samples import Observed, keep_samples, read_samples, samples_file
+from transferkit.evaluation.tables.intervals import Samples
 from transferkit.evaluation.tables.rows import TaskRow
 from transferkit.evaluation.tables.written import write_tables
 from transferkit.files.manifest import sha256_file
@@ -103,23 +105,30 @@ def _run_task(
     if same and before.get("done") and before.get("result_sha256") not in (None, sha256_file(path)):
         warn(f"{path}: differs from what was written there, so the task is run again", console)
         same = False
+    beside = samples_file(path)
     if same and stored is not None and before.get("done") and not stored.get_missing_evaluations(task):
-        return _row(encoder, task, stored, before, kept=True)
+        return _row(encoder, task, stored, before, kept=True, samples=_kept_samples(beside, before))
     same = same and not isinstance(task, _DRAWN)
     if not same:
         with writing(f"{path}: could not be removed", way_out=GO_ON):
             path.unlink(missing_ok=True)  # so that what lies there, if a kill comes, was measured as noted
     write_note(path.parent, name, wanted | {"done": False})
-    texts, encoder_seconds, started = encoder.texts, encoder.seconds, perf_counter()
+    given, texts, encoder_seconds, started = encoder.given, encoder.texts, encoder.seconds, perf_counter()
     encoder.take_cut_texts()  # of tasks before
     # By itself mteb would keep a score of other data.
     strategy = "only-missing" if same else "always"
-    found = _evaluate(encoder, task, cache, batch_size, overwrite=strategy, prepare=whole or task)
+    observed = Observed(copy.deepcopy(task))  # a copy, for its random state is then the same for every encoder
+    found = _evaluate(encoder, observed.task, cache, batch_size, overwrite=strategy, prepare=whole or task)
     if isinstance(found, str):
         return _failed(encoder, task, found)
     cut = encoder.take_cut_texts()
     for sentence in cut_in_words(cut):
         warn(f"{encoder.name}, {name}: {sentence}", console)
+    written = stored_result(path)
+    samples = None if same else observed.samples((written or found).get_score())
+    with writing(f"{beside}: could not be written", way_out=GO_ON):
+        keep_samples(samples, beside)
+    judged = encoder.given - given if isinstance(task, AbsTaskClustering) else observed.judged
     measured = {
         "done": True,
         # With a part that was there already, what the whole took and read is not known.
@@ -131,11 +140,13 @@ def _run_task(
         "device": encoder.device,
         "precision": encoder.precision,
         "cut_texts": [one.facts() for one in cut],
-        "result_sha256": None if (written := stored_result(path)) is None else sha256_file(path),
+        "judged": None if same else judged,
+        "result_sha256": None if written is None else sha256_file(path),
+        "samples_sha256": None if samples is None else sha256_file(beside),
     }
     write_note(path.parent, name, wanted | measured)
     # What was written is rounded, as a later call will read it.
-    return _row(encoder, task, written or found, measured, kept=False)
+    return _row(encoder, task, written or found, measured, kept=False, samples=samples)
 
 
 def _joined(rows: Sequence[TaskRow], encoder: TextEncoder, task: AbsTask, cache: Any, batch_size: int) -> TaskRow:
@@ -146,11 +157,11 @@ def _joined(rows: Sequence[TaskRow], encoder: TextEncoder, task: AbsTask, cache:
     path = cache.get_task_result_path(task.metadata.name, encoder.mteb_model_meta)
     with writing(f"{path}: could not be removed", way_out=GO_ON):
         path.unlink(missing_ok=True)  # of other parts
-    found = _evaluate(encoder, task, cache, batch_size, overwrite="only-missing")
+    found = _evaluate(encoder, copy.deepcopy(task), cache, batch_size, overwrite="only-missing")
     if isinstance(found, str):
         return _failed(encoder, task, found)
     facts: dict[str, Any] = {"shared": encoder.shares}
-    for name in ("seconds", "encoder_seconds", "texts"):
+    for name in ("seconds", "encoder_seconds", "texts", "judged"):
         values = [getattr(row, name) for row in rows]
         facts[name] = None if None in values else sum(values)
     return _row(encoder, task, found, facts, kept=all(row.kept for row in rows))
@@ -171,7 +182,7 @@ def _evaluate(
             encoder.prepare(prepare)
         found = mteb.evaluate(
             encoder,
-            copy.deepcopy(task),  # its random state is then the same for every encoder
+            task,
             cache=cache,
             encode_kwargs={"batch_size": batch_size, "show_progress_bar": False},
             show_progress_bar=False,
@@ -191,7 +202,21 @@ def _evaluate(
     return problems[0] if problems else "mteb gave no result"
 
 
-def _row(encoder: TextEncoder, task: AbsTask, found: TaskResult, facts: dict[str, Any], *, kept: bool) -> TaskRow:
+def _kept_samples(file: Path, note: dict[str, Any]) -> Samples | None:
+    """Those that the note vouches for; scores of earlier versions have none."""
+    known = note.get("samples_sha256")
+    return read_samples(file) if known is not None and file.is_file() and sha256_file(file) == known else None
+
+
+def _row(
+    encoder: TextEncoder,
+    task: AbsTask,
+    found: TaskResult,
+    facts: dict[str, Any],
+    *,
+    kept: bool,
+    samples: Samples | None = None,
+) -> TaskRow:
     value = found.validate_and_filter_scores(task).get_score()
     return TaskRow(
         **_name(encoder, task),
@@ -199,6 +224,8 @@ def _row(encoder: TextEncoder, task: AbsTask, found: TaskResult, facts: dict[str
         seconds=facts.get("seconds"),
         encoder_seconds=facts.get("encoder_seconds"),
         texts=facts.get("texts"),
+        judged=facts.get("judged"),
+        samples=samples,
         shared=facts.get("shared", False),
         mteb_version=found.mteb_version,
         kept=kept,

@@ -1,15 +1,17 @@
 """Which tasks are run: those of mteb, by name or benchmark, or a user's own sets, which become mteb tasks too."""
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import mteb
-from mteb.abstasks import AbsTask
+from mteb.abstasks import AbsTask, AbsTaskClassification
 from mteb.abstasks.task_metadata import TaskMetadata
 
 from transferkit.errors import ConfigError, did_you_mean
 from transferkit.evaluation.local_sets import KINDS, OPTION, Kind, SetFolder
+from transferkit.evaluation.notes import OWN_PROTOCOL
 
 _LANGUAGE = "und-Latn"  # mteb wants one; a folder does not say which
 _TAKEN = "model_meta"  # no name of a task
@@ -87,6 +89,26 @@ def other_folders(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir() if _is_shown(path) and path.name not in KINDS)
 
 
+def samples_per_label(name: str) -> int | None:
+    """Texts a label that mteb's own classification called so learns from; None: it has none, or the usual number.
+
+    ``tweet_sentiment_extraction`` is its TweetSentimentExtractionClassification, ``amazon_counterfactual_en`` the
+    English part of its AmazonCounterfactualClassification.
+    """
+    from mteb.get_tasks import TASK_LIST
+
+    wanted = {f"{_letters(one)}classification" for one in (name, re.sub("_[a-z]{2}$", "", name))}
+    for task in TASK_LIST:
+        if issubclass(task, AbsTaskClassification) and _letters(task.metadata.name) in wanted:
+            number = task.samples_per_label
+            return None if number == AbsTaskClassification.samples_per_label else number
+    return None
+
+
+def _letters(name: str) -> str:
+    return re.sub("[^a-z0-9]", "", name.lower())
+
+
 def _find(folder: Path) -> dict[str, Path]:
     """Name -> folder of every set."""
     if not folder.is_dir():
@@ -139,7 +161,9 @@ def _task(kind: Kind, path: Path, warn: Callable[[str], None]) -> AbsTask:
         task.dataset = data.dataset
         task.data_loaded = True
 
-    attributes = {"metadata": metadata, "load_data": load_data, "__doc__": metadata.description}
+    attributes: dict[str, Any] = {"metadata": metadata, "load_data": load_data, "__doc__": metadata.description}
+    if kind.base is AbsTaskClassification and (number := samples_per_label(path.name)) is not None:
+        attributes |= {"samples_per_label": number, OWN_PROTOCOL: {"samples_per_label": number}}
     if kind.task_type == "Clustering":
         attributes["max_fraction_of_documents_to_embed"] = None
     task: AbsTask = type(path.name, (kind.base,), attributes)()

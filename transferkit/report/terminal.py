@@ -28,7 +28,9 @@ def rich_table(view: View) -> Table:
             min_width=12 if position == 0 else 7 if may_wrap else None,
         )
     previous = ""
-    for row in view.rows:
-        table.add_row(*[plain(cell) for cell in (row[0] if row[0] != previous else "", *row[1:])])
+    for place, row in enumerate(view.rows):
+        cells = (row[0] if row[0] != previous else "", *row[1:])
+        bold = ["bold" if (place, column) in view.bold else "" for column in range(len(cells))]
+        table.add_row(*[plain(cell, style=style) for cell, style in zip(cells, bold, strict=True)])
         previous = row[0]
     return table

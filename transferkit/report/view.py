@@ -16,6 +16,7 @@ class View:
         wrapping: columns beside the first whose cells may take two lines; numbers never do.
         dispensable: columns that a narrow terminal misses least.
         stacked: whether a terminal sets the words of a column's name below each other.
+        bold: cells that stand out, by row and column.
     """
 
     title: str
@@ -26,6 +27,7 @@ class View:
     wrapping: tuple[str, ...] = ()
     dispensable: tuple[str, ...] = ()
     stacked: bool = False
+    bold: frozenset[tuple[int, int]] = frozenset()
 
     def narrowed(self) -> "View":
         """The view less its dispensable columns, which the caption names."""
@@ -35,4 +37,5 @@ class View:
         keep = [i for i, name in enumerate(self.header) if name not in dropped]
         header, *rows = (tuple(row[i] for i in keep) for row in (self.header, *self.rows))
         where = f"{', '.join(dropped)}: on a wider terminal or in a file."
-        return replace(self, header=header, rows=tuple(rows), caption=f"{self.caption} {where}")
+        bold = frozenset((row, keep.index(column)) for row, column in self.bold if column in keep)
+        return replace(self, header=header, rows=tuple(rows), caption=f"{self.caption} {where}", bold=bold)

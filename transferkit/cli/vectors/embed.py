@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 import typer
 from rich.console import Console
 
-from transferkit.cli.options import Backbone, BatchSize, Column, Device, Instruction, Quiet, Readout, Texts
+from transferkit.cli.options import Backbone, BatchSize, Column, Device, Instruction, Json, Quiet, Readout, Texts
 from transferkit.progress import say
 
 Side = Literal["query", "document"]
@@ -27,6 +27,7 @@ def embed(
     device: Device = None,
     readout: Readout = None,
     resume: Annotated[bool, typer.Option("--resume", help="Continue an interrupted output.")] = False,
+    json: Json = False,
     quiet: Quiet = False,
 ) -> None:
     """Embed texts, in their order, streaming. The file says what made it; search and --resume refuse another.
@@ -50,4 +51,17 @@ def embed(
         resume=resume,
         console=console,
     )
+    if json:
+        _print_json(out)
     say(f"{count} vectors in {out}", console)
+
+
+def _print_json(out: Path) -> None:
+    """The file, and what it says of itself."""
+    from dataclasses import asdict
+
+    from transferkit.files.vectors.origin import read_origin
+    from transferkit.report.raw import json_text
+
+    origin = read_origin(out, where=str(out))
+    print(json_text({"out": str(out), **({} if origin is None else asdict(origin))}), end="")

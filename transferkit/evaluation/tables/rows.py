@@ -2,8 +2,10 @@
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from statistics import fmean, median
+
+from transferkit.evaluation.tables.intervals import Samples
 
 
 @dataclass(frozen=True)
@@ -20,6 +22,8 @@ class TaskRow:
         problem: why there is no score.
         template: its name, or its text; None where there is none.
         pooling: None where there is none.
+        judged: texts, pairs or queries that were scored; None where that is not known.
+        samples: the scores of these, one by one; None where there is one for all of them.
     """
 
     model: str
@@ -38,6 +42,8 @@ class TaskRow:
     problem: str | None = None
     template: str | None = None
     pooling: str | None = None
+    judged: int | None = None
+    samples: Samples | None = field(default=None, repr=False, compare=False)
 
     @property
     def label(self) -> str:

@@ -2,7 +2,9 @@
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 
+from transferkit.evaluation.tables.matrix import differences_view, matrix_of, matrix_views
 from transferkit.evaluation.tables.rows import Spread, TaskRow, by_encoder, means, ratio, spreads
 from transferkit.report.formats import count, percent, score, seconds
 from transferkit.report.view import View
@@ -26,14 +28,16 @@ def throughput(rows: Sequence[TaskRow]) -> str:
     )
 
 
-def views(rows: Sequence[TaskRow], *, types: Sequence[str]) -> list[View]:
-    """Means with a line an encoder, spread over templates, means of the types, and the tasks of each encoder.
+def views(rows: Sequence[TaskRow], *, types: Sequence[str], width: int | None = None) -> list[View]:
+    """The matrix, differences, means, spread over templates, means of the types, and the tasks of each encoder.
 
-    With several encoders only the first two stand in a terminal, where the others would be too wide or too long.
+    With several encoders only the matrix, means and spread stand in a terminal, where the others would be too wide or
+    too long. With one its tasks stand there, and the matrix is that line again.
 
     Args:
         rows: of all encoders.
         types: as for :func:`transferkit.evaluation.tables.rows.means`.
+        width: as for :func:`transferkit.evaluation.tables.matrix.matrix_views`.
     """
     encoders = by_encoder(rows)
     lines = []
@@ -49,7 +53,11 @@ def views(rows: Sequence[TaskRow], *, types: Sequence[str]) -> list[View]:
     )
     alone = len(encoders) == 1
     found = spreads(rows, types=types)
+    matrix = matrix_of(rows, types=types)
+    differences = differences_view(matrix)
     return [
+        *[replace(view, in_terminal=not alone) for view in matrix_views(matrix, width=width)],
+        *([differences] if differences is not None else []),
         overall,
         *([_spread_view(found)] if found else []),
         _types_view(encoders, types, in_terminal=alone),

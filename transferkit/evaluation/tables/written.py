@@ -1,10 +1,11 @@
 """Rows of an evaluation as Markdown, CSV and JSON, and the files that hold them."""
 
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+from transferkit.evaluation.tables.matrix import matrix_csv, matrix_json, matrix_of
 from transferkit.evaluation.tables.rows import TaskRow, by_encoder, means, spreads
 from transferkit.evaluation.tables.views import views
 from transferkit.files.json import write_text
@@ -27,11 +28,12 @@ def to_csv(rows: Sequence[TaskRow]) -> str:
 
 
 def to_json(rows: Sequence[TaskRow], *, types: Sequence[str]) -> str:
-    """Rows, means and spreads; null is unknown."""
+    """The matrix, rows, means and spreads; null is unknown."""
     encoders = [
         {"model": own[0].model, "method": own[0].method, **asdict(means(own, types=types))} for own in by_encoder(rows)
     ]
     content = {
+        "matrix": matrix_json(matrix_of(rows, types=types)),
         "rows": [_record(row) for row in rows],
         "means": encoders,
         "spreads": [asdict(one) for one in spreads(rows, types=types)],
@@ -41,18 +43,28 @@ def to_json(rows: Sequence[TaskRow], *, types: Sequence[str]) -> str:
 
 def _record(row: TaskRow) -> dict[str, Any]:
     """``kept`` is of the moment and stays out, so that a second call writes the same files."""
-    record = asdict(row) | {"texts_per_second": row.texts_per_second, "encoder_percent": row.encoder_percent}
-    record.pop("kept")
+    record = asdict(replace(row, samples=None)) | {
+        "texts_per_second": row.texts_per_second,
+        "encoder_percent": row.encoder_percent,
+    }
+    for name in ("kept", "samples"):
+        record.pop(name)
     return {key: round(value, DIGITS) if isinstance(value, float) else value for key, value in record.items()}
 
 
 def write_tables(rows: Sequence[TaskRow], folder: Path, *, types: Sequence[str]) -> list[Path]:
-    """Write ``table.md`` and ``table.csv``, over those that are there.
+    """Write ``table.md`` and ``.csv``, ``matrix.csv`` and ``.json``, over those that are there.
 
     Raises:
         RefusedError: the folder cannot be written; a ConfigError where a file is in the way.
     """
-    texts = {"table.md": to_markdown(rows, types=types), "table.csv": to_csv(rows)}
+    matrix = matrix_of(rows, types=types)
+    texts = {
+        "table.md": to_markdown(rows, types=types),
+        "table.csv": to_csv(rows),
+        "matrix.csv": matrix_csv(matrix),
+        "matrix.json": json_text(matrix_json(matrix)),
+    }
     way_out = "the scores are kept, mend that and run it again, or choose another with --out"
     with writing(f"{folder}: cannot write the table there", way_out=way_out):
         for name, text in texts.items():
