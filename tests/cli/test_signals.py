@@ -97,7 +97,9 @@ def test_after_the_last_step_the_run_can_be_resumed(
     with pytest.MonkeyPatch.context() as patch:
         assert call(patch, "baseline", "--resume", folder, "--quiet") == 0
     assert json.loads((folder / "record.json").read_text())["status"] == "done"
-    assert {path.name for path in folder.iterdir()} == {"recipe.yaml", "record.json", "metrics.jsonl", "checkpoint"}
+    assert {path.name for path in folder.iterdir()} == {
+        *("recipe.yaml", "record.json", "metrics.jsonl", "outcomes.json", "checkpoint")
+    }
 
 
 def test_the_process_has_its_own_handlers_back_afterwards(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,6 +11,7 @@ from helpers.run_builder import every_method, make_run, metric
 from transferkit.convergence import curve_plot
 from transferkit.convergence.comparison import compare
 from transferkit.convergence.curve_plot import spread, write_curves
+from transferkit.runs.folder import Run
 
 
 def test_same_records_give_the_same_bytes_in_any_order(tmp_path: Path) -> None:
@@ -147,3 +148,48 @@ def test_what_has_no_readout_is_a_level_in_every_panel(tmp_path: Path, monkeypat
     panels = drawn(write_curves, compare(runs), monkeypatch).axes[1::2]
     words = [[text.get_text() for text in axes.texts if "LoRA" not in text.get_text()] for axes in panels]
     assert [sorted(one) for one in words] == [["41.0  frozen", "46.8  TF-IDF"], ["46.8  TF-IDF", "50.0  frozen"]]
+
+
+def ending_at(folder: Path, **seconds: float) -> list[Run]:
+    """A run a method that ended after so many seconds, four steps each."""
+    return [
+        make_run(
+            folder,
+            method,
+            [metric(step, 40.0 + step, seconds=step * end / 4) for step in (0, 2, 4)],
+            method=method.replace("_", "-"),
+            label=method,
+        )
+        for method, end in seconds.items()
+    ]
+
+
+def test_a_slow_method_is_cut_where_the_others_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    runs = ending_at(tmp_path, lora=100.0, transfer=80.0, qlora=900.0)
+    by_steps, by_seconds = drawn(write_curves, compare(runs), monkeypatch).axes
+    assert by_seconds.get_xlim()[1] == pytest.approx(103)
+    assert by_seconds.get_xlabel().endswith("(arrow: goes on to 900)")
+    (arrow,) = [line for line in by_seconds.lines if line.get_marker() == ">"]
+    assert arrow.get_xdata()[0] == pytest.approx(101.5)
+    assert arrow.get_ydata()[0] == pytest.approx(40 + 4 * 101.5 / 900, abs=1e-6)
+    assert not [line for line in by_steps.lines if line.get_marker() == ">"]
+
+
+@pytest.mark.parametrize(
+    "seconds",
+    [
+        {"lora": 900.0, "transfer": 200.0, "qlora": 300.0},  # the reference is what all is held against
+        {"lora": 300.0, "qlora": 900.0},  # one of two is half of the picture
+        {"lora": 100.0, "transfer": 80.0, "qlora": 190.0},  # not much slower
+    ],
+)
+def test_what_is_not_cut(seconds: dict[str, float], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    _, by_seconds = drawn(write_curves, compare(ending_at(tmp_path, **seconds)), monkeypatch).axes
+    assert by_seconds.get_xlim()[1] == pytest.approx(1.03 * max(seconds.values()))
+    assert "goes on" not in by_seconds.get_xlabel()
+
+
+def test_steps_are_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = [metric(step, 40.0 + step) for step in range(3)]
+    by_steps, _ = drawn(write_curves, compare([make_run(tmp_path, "run", rows)]), monkeypatch).axes
+    assert all(float(tick).is_integer() for tick in by_steps.get_xticks())

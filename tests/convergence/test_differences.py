@@ -6,14 +6,17 @@ from io import StringIO
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from helpers.run_builder import make_run, metric
 from rich.console import Console
+from scipy.stats import bootstrap
 
 from transferkit.convergence import compare
 from transferkit.convergence.differences import Difference, compared, difference, differences_view, hangs_on_seeds
 from transferkit.convergence.tables import print_table, to_json, to_markdown
-from transferkit.runs.folder import Run
+from transferkit.errors import ConfigError
+from transferkit.runs.folder import Run, read_run
 
 
 def seeds(
@@ -188,3 +191,47 @@ def test_a_row_that_no_other_set_scored_has_an_empty_cell_there(tmp_path: Path) 
     (unscored,) = [row for names, row in rows.items() if names == ("transfer, plain", "tfidf, plain")]
     assert unscored[2:4] == ("+12.0", "decided")
     assert unscored[5:] == ("", "", "")
+
+
+def with_outcomes(runs: list[Run], hits: Sequence[np.ndarray], *, name: str = "in-domain") -> list[Run]:
+    """The runs, with what each dev row came to."""
+    for run, values in zip(runs, hits, strict=True):
+        sets = [{"name": name, "values": values.astype(float).tolist(), "gold": None}]
+        (run.folder / "outcomes.json").write_text(json.dumps({"sets": sets}))
+    return [read_run(run.folder) for run in runs]
+
+
+def test_the_choice_of_the_rows_gives_an_interval(tmp_path: Path) -> None:
+    """Checked against scipy: the same rows for both, the mean over the seeds that both have."""
+    random = np.random.default_rng(0)
+    mine, theirs = (random.random((3, 300)) < share for share in (0.8, 0.7))
+    runs = with_outcomes(seeds(tmp_path, "transfer", [100 * one.mean() for one in mine]), mine)
+    runs += with_outcomes(seeds(tmp_path, "lora", [100 * one.mean() for one in theirs]), theirs)
+    between = found(runs)
+    gaps = 100 * (mine.astype(float) - theirs).mean(axis=0)
+    expected = bootstrap((gaps,), np.mean, method="percentile", random_state=1).confidence_interval
+    assert between.interval is not None
+    assert between.interval.difference == pytest.approx(gaps.mean())
+    assert (between.interval.low, between.interval.high) == pytest.approx((expected.low, expected.high), abs=0.6)
+    assert between.interval.decided
+    comparison = compare(runs)
+    text = to_markdown(comparison)
+    assert "| By rows |" in text
+    assert f"| +{between.interval.low:.1f} to +{between.interval.high:.1f} |" in text
+    assert "paired bootstrap draws of the dev sets' rows" in text
+    flat = json.loads(to_json(comparison))["differences"][0]
+    assert flat["score_low"] == pytest.approx(between.interval.low, abs=1e-5)
+    assert found(runs, elsewhere=True).interval is None
+
+
+def test_runs_that_keep_no_outcomes_have_no_interval(tmp_path: Path) -> None:
+    hits = [np.arange(20) % 2 == 0] * 3
+    old = seeds(tmp_path, "lora", [50, 50, 50])
+    runs = with_outcomes(seeds(tmp_path, "transfer", [50, 50, 50]), hits)
+    assert found(runs + old).interval is None
+    assert "By rows" not in to_markdown(compare(runs + old))
+    other = with_outcomes(old, hits, name="another set")
+    assert found(runs + other).interval is None
+    (other[0].folder / "outcomes.json").write_text('{"sets": [{"name": "in-domain"}]}')
+    with pytest.raises(ConfigError, match=r"outcomes\.json: .*values"):
+        found(runs + [read_run(run.folder) for run in other])

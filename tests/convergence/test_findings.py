@@ -295,3 +295,51 @@ def test_a_score_that_lora_reaches_in_half_of_its_seeds_alone_is_said_to_be_none
     found = text([*runs, transfer(tmp_path, best=85.0)])
     assert "It reaches 100 % of LoRA's best (80.0) after 50 steps" in found
     assert "LoRA's median over seeds does not reach that score." in found
+
+
+@pytest.mark.parametrize(
+    ("best", "floor", "said"),
+    [
+        (
+            81.0,
+            70.0,
+            "In short: transfer stands 1.0 points above LoRA (open, fewer than three seeds), with 320 trained numbers "
+            "for 1,000; it is above all that learns nothing here, by 11.0 points (open, fewer than three seeds).",
+        ),
+        (
+            77.0,
+            None,
+            "In short: transfer stands 3.0 points below LoRA (open, fewer than three seeds), with 320 trained numbers "
+            "for 1,000; no row that learns nothing is among these runs.",
+        ),
+        (
+            77.0,
+            78.0,
+            "In short: not shown to be worth it. tfidf, plain learns nothing on this decoder and scores 78.0, transfer "
+            "77.0 (open, fewer than three seeds).",
+        ),
+    ],
+)
+def test_a_verdict_stands_on_top(best: float, floor: float | None, said: str, tmp_path: Path) -> None:
+    runs = [reference(tmp_path), transfer(tmp_path, best=best)]
+    if floor is not None:
+        runs.append(make_run(tmp_path, "tfidf", [metric(0, floor)], method="tfidf"))
+    assert findings(compare(runs))[0] == said
+
+
+def test_without_lora_the_verdict_is_against_what_learns_nothing(tmp_path: Path) -> None:
+    assert findings(compare([transfer(tmp_path)]))[0] == (
+        "In short: transfer scores 77.0; no row that learns nothing is among these runs."
+    )
+
+
+def test_a_source_is_spread_over_its_targets(tmp_path: Path) -> None:
+    source = {"run": "train-source", "sha256": "5" * 64, "train_seconds": 600.0}
+    assert (
+        "Its source was trained once, in 600 s by its own record: spread over 1, 3 and 10 targets 600 s, 200 s, 60.0 s "
+        "each, beside the 8.0 s of adapting here; LoRA took 250 s here, so from 3 targets on transfer takes less."
+    ) in text([reference(tmp_path), transfer(tmp_path, source=source)])
+    assert "Its source was trained once" not in text([transfer(tmp_path / "old")])  # its record does not say
+    slow = [metric(0, 60.0, seconds=4.0), metric(50, 77.0, seconds=300.0)]
+    run = make_run(tmp_path, "slow", slow, method="transfer", source=source)
+    assert "LoRA took 250 s here, so transfer never takes less." in text([reference(tmp_path / "again"), run])

@@ -82,3 +82,20 @@ def test_a_row_that_no_other_set_scored_has_no_dot_there(tmp_path: Path, monkeyp
     best, others = drawn(write_scores, compare(runs), monkeypatch).axes
     assert [score for _, _, score in dots(best)] == [60.0, 50.0]
     assert [score for _, _, score in dots(others)] == [50.0]
+
+
+def test_without_other_sets_there_is_one_panel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    dev = [{"name": "in-domain", "kind": "knn", "select": True, "sha256": "1", "texts": 500, "reported_rows": 240}]
+    data = {"train_sha256": "a", "dev_sha256": "d", "train": [{"name": "mixture", "rows": 9600}], "dev": dev}
+    rows = [metric(0, 40.0, other=None), metric(50, 60.0, other=None)]
+    for row in rows:
+        del row["scores"]["elsewhere"]
+    (panel,) = drawn(write_scores, compare([make_run(tmp_path, "run", rows, data=data)]), monkeypatch).axes
+    assert dots(panel) == [(0, True, 60.0)]
+    assert panel.get_xlabel() == "in-domain (n 240), %"
+
+
+def test_the_legend_says_what_a_line_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (legend,) = drawn(write_scores, compare(every_method(tmp_path)), monkeypatch).legends
+    named = [text.get_text() for text in legend.get_texts()]
+    assert named == ["plain", "whitened", "step 0", "step 0 to best", "lowest to highest seed"]

@@ -447,7 +447,9 @@ def test_dry_run_names_models_tasks_and_instructions_and_writes_nothing(
     precision = "precision float32 (measured: bfloat16 is 0.5x float32 here)"  # a checkpoint has its own
     assert lines[:3] == ["source: transfer", f"target: frozen, mean · plain, {precision}", "6 tasks"]
     assert "  Retrieval  answers  ndcg_at_10  query: 'find it'  document: 'a page'" in lines
-    assert "  Classification  intents  accuracy  query: 'find the cat'" in lines  # of the checkpoint's training set
+    assert (
+        "  Classification  intents  accuracy  8 texts a label  query: 'find the cat'" in lines
+    )  # of the checkpoint's training set
     assert list(tmp_path.iterdir()) == []
 
 
@@ -511,7 +513,9 @@ def test_tables_fit_a_terminal_of_eighty_columns() -> None:
     times = {"seconds": 4000.0, "encoder_seconds": 3000.0, "texts": 60000, "problem": None}
     rows = [row("CQADupstackUnixRetrieval", "Retrieval", 12.3456789, **times)]
     rows.append(row("Banking77Classification", "Classification", None, problem="no network"))
-    for view in views(rows, types=[one.type for one in rows]):
+    for view in views(rows, types=[one.type for one in rows], width=80):
+        if not view.in_terminal:
+            continue
         console = Console(width=80, record=True, quiet=False, file=io.StringIO())
         console.print(rich_table(view))
         text = console.export_text()

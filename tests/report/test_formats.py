@@ -27,7 +27,9 @@ def test_number_formats() -> None:
     ]
     assert [seconds(value) for value in (0.0, 12.34, 99.99, 1234.5)] == ["0.0", "12.3", "100.0", "1,234"]
     assert [memory(value) for value in (None, 2**20 * 300, 2**30 * 3)] == ["", "300 MiB", "3.0 GiB"]
-    assert [times(value) for value in (None, 3.97, 0.333)] == ["", "4.0x", "0.33x"]
+    shown = [times(value) for value in (None, 3.97, 1.0, 0.97, 0.5, 0.333)]
+    assert shown == ["", "4.0x", "1.0x", "1.0x", "2.0x slower", "3.0x slower"]
+    assert times(0.5, below="more") == "2.0x more"
 
 
 def test_no_text_becomes_a_formula() -> None:

@@ -5,6 +5,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from helpers.parts import source_checkpoint
 from helpers.run_parts import QUIET, Stopped
@@ -16,7 +17,7 @@ from transferkit.runner.prepare import Inputs
 from transferkit.runner.resuming import check_unchanged
 from transferkit.runner.run import resume, start
 from transferkit.runs.checkpoint_folder import _RESEALED, source_facts
-from transferkit.runs.folder import read_metrics, write_metrics
+from transferkit.runs.folder import read_metrics, read_run, write_metrics
 from transferkit.training.signals import Interrupted
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "formats.md"
@@ -40,6 +41,8 @@ def test_every_key_is_documented(tiny: Tiny, tmp_path: Path, monkeypatch: pytest
         inputs = Inputs(source=given, data_dir=tiny.data)
         folder = start(tiny.recipe(task, optim={"steps": 1}), inputs, runs=tmp_path, name=task, console=QUIET)
         written |= record(folder).keys()
+        kept = read_run(folder).outcomes["intents"]
+        assert 100 * np.mean(kept["values"]) == pytest.approx(record(folder)["best"]["score"])
         rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
         assert {key for row in rows for key in row} <= named_in_prose()
     ready = tiny.recipe("baseline", method="encoder", embedding={"backbone": str(tiny.encoder)})

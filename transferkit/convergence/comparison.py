@@ -131,6 +131,13 @@ def decoders(comparison: Comparison) -> list[str]:
     return sorted({run.record["backbone"]["name"] for run in with_target(comparison.runs)})
 
 
+def scored_rows(comparison: Comparison, name: str) -> int | None:
+    """How many rows of a dev set are in its scores; None where the records are older than that."""
+    entry = next((one for one in comparison.runs[0].record["data"]["dev"] if one["name"] == name), {})
+    number: int | None = entry.get("reported_rows")
+    return number
+
+
 def best_up_to(series: Series, step: int) -> float:
     """Median over seeds of the score that a row would show if its runs had ended at ``step``."""
     return median(point.score for point in series.kept(up_to=step))

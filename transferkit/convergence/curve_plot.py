@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from transferkit.convergence.comparison import Comparison, Row
 from transferkit.convergence.curve import Point
 from transferkit.convergence.series import READOUT_NAMES, Series
+from transferkit.convergence.time_axis import cut_at, mark_cut, scale_seconds
 from transferkit.report.formats import level, score
 from transferkit.report.pictures import COLOURS, INK, MUTED, OTHER_COLOUR, shorten, write_figure
 
@@ -37,6 +38,7 @@ def write_curves(comparison: Comparison, folder: Path) -> list[Path]:
 def _figure(comparison: Comparison) -> "Figure":
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
 
     readouts = [name for name in READOUT_NAMES if any(row.series.readout == name for row in comparison.rows)]
     looks = _looks(comparison)
@@ -53,11 +55,12 @@ def _figure(comparison: Comparison) -> "Figure":
         rows = _panel(comparison, readout)
         for axes, x in ((by_steps, "steps"), (by_seconds, "seconds")):
             _draw_levels(axes, rows, comparison)
-            _draw_curves(axes, rows, x=x, looks=looks)
+            _draw_curves(axes, rows, x=x, looks=looks, cut=cut_at(comparison) if x == "seconds" else None)
+        by_steps.xaxis.set_major_locator(MaxNLocator(integer=True))  # there is no half a step
         by_steps.set_title(f"{READOUT_NAMES[readout].capitalize()} embeddings", loc="left", fontweight="bold")
         by_steps.set_ylabel("dev score, %")
         by_steps.set_xlabel("optimizer steps")
-        by_seconds.set_xlabel("seconds of training and cache building" + _scale_seconds(by_seconds, comparison))
+        by_seconds.set_xlabel("seconds of training and cache building" + scale_seconds(by_seconds, comparison))
         by_seconds.tick_params(labelleft=False)
     figure.subplots_adjust(
         left=0.055,
@@ -154,17 +157,19 @@ def _entries(looks: dict[str, dict[str, Any]], comparison: Comparison) -> list[t
     ]
 
 
-def _draw_curves(axes: "Axes", rows: list[Row], *, x: str, looks: dict[str, dict[str, Any]]) -> None:
+def _draw_curves(axes: "Axes", rows: list[Row], *, x: str, looks: dict[str, dict[str, Any]], cut: float | None) -> None:
     for row in rows:
         if not _trained(row):
             continue
         look = looks[row.series.label]
         steps = _common_steps(row.series)
         at = [[curve[step] for curve in _by_step(row.series)] for step in steps]
-        xs = steps if x == "steps" else [median(point.seconds for point in points) for points in at]
+        xs: list[float] = [*steps] if x == "steps" else [median(point.seconds for point in points) for points in at]
         scores = [[point.score for point in points] for points in at]
         medians = [median(values) for values in scores]
         axes.plot(xs, medians, zorder=3, solid_capstyle="round", markevery=[-1], **look)
+        if cut is not None:
+            mark_cut(axes, xs, medians, cut, look)
         if len(row.series.curves) > 1 and not _is_pale(look):
             low, high = [min(values) for values in scores], [max(values) for values in scores]
             axes.fill_between(xs, low, high, color=look["color"], alpha=0.22, linewidth=0, zorder=2)
@@ -245,28 +250,6 @@ def _start(cluster: list[float], gap: float) -> float:
 
 def _end(cluster: list[float], gap: float) -> float:
     return _start(cluster, gap) + gap * (len(cluster) - 1)
-
-
-def _scale_seconds(axes: "Axes", comparison: Comparison) -> str:
-    """Square-root axis where one method is many times faster; returns what the axis label must say of it."""
-    ends = [median(curve[-1].seconds for curve in row.series.curves) for row in comparison.rows if _trained(row)]
-    if not ends or min(ends) <= 0:
-        return ""
-    axes.set_xlim(0, max(ends) * 1.03)  # the same in both rows, so that a head start can be seen
-    if max(ends) / min(ends) < 6:
-        return ""
-    import numpy
-    from matplotlib.ticker import FixedLocator
-
-    axes.set_xscale("function", functions=(lambda x: numpy.sqrt(numpy.maximum(x, 0.0)), numpy.square))
-    unit = 10 ** (len(str(int(max(ends)))) - 1)
-    ticks = [
-        0.0,
-        *[unit * share for share in (0.02, 0.1, 0.25, 0.5, 1, 2, 3, 4, 6, 8) if unit * share <= max(ends)],
-    ]
-    axes.xaxis.set_major_locator(FixedLocator(ticks))
-    axes.xaxis.set_major_formatter(lambda value, _: f"{value:,g}")
-    return " (square-root scale)"
 
 
 def _legend(figure: "Figure", entries: list[tuple[str, dict[str, Any]]], *, height: float, columns: int) -> None:

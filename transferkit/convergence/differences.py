@@ -6,13 +6,17 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
-from statistics import median
+from statistics import mean, median
 from typing import Any
+
+import numpy as np
 
 from transferkit.config.methods import all_methods
 from transferkit.convergence.comparison import ENOUGH_SEEDS, Comparison, Row
+from transferkit.convergence.curve import selecting_sets
 from transferkit.convergence.series import source_of
 from transferkit.report.formats import signed
+from transferkit.report.intervals import Interval, Part, Samples, drawn_differences, interval
 from transferkit.report.raw import number
 from transferkit.report.view import View
 
@@ -20,6 +24,10 @@ LABEL_FREE = "label-free"  # the end of a run's own label, where its transfer le
 SAME_POINTS = 0.05  # less than this prints as 0.0
 _TRANSFER = "transfer"
 _ANCHORS = (_TRANSFER, "lora")  # against these all are held
+_BY_ROWS = (
+    "By rows: where 95 % of 1,000 paired bootstrap draws of the dev sets' rows lie, of the mean over the seeds that "
+    "both have; for runs that keep what each row came to, with dev sets of which every row counts by itself."
+)
 
 
 @dataclass(frozen=True)
@@ -31,6 +39,8 @@ class Difference:
         by_seed: seed -> what it differs by, of the seeds that both have.
         few: of the two rows, those with too few seeds.
         overlap: whether their ranges over seeds do.
+        interval: of the mean over the seeds that both have, by the choice of the dev rows; None where a run does not
+            say what each row came to, or is not the checkpoint of its row.
     """
 
     row: Row
@@ -39,6 +49,7 @@ class Difference:
     by_seed: Mapping[int, float]
     few: tuple[Row, ...]
     overlap: bool
+    interval: Interval | None = None
 
     @property
     def decided(self) -> bool:
@@ -78,7 +89,32 @@ def difference(row: Row, against: Row, *, elsewhere: bool = False) -> Difference
     elif not hangs_on_seeds(row) and len(mine) == 1:
         first = dict.fromkeys(second, mine[0])
     shared = {seed: first[seed] - second[seed] for seed in sorted(first.keys() & second.keys())}
-    return Difference(row, against, median(mine) - median(theirs), shared, few, overlap)
+    found = None if elsewhere else _interval(row, against, shared)
+    return Difference(row, against, median(mine) - median(theirs), shared, few, overlap, found)
+
+
+def _interval(row: Row, against: Row, shared: Mapping[int, float]) -> Interval | None:
+    """The rows of the dev sets are drawn with replacement, the same ones for both and for every seed."""
+    if not shared or not (row.kept and against.kept):
+        return None
+    drawn = [
+        drawn_differences("dev", *samples)
+        for seed in shared
+        if (samples := tuple(_samples(one, seed) for one in (row, against))) and None not in samples
+    ]
+    draws = [one for one in drawn if one is not None]
+    return interval(mean(shared.values()), np.mean(draws, axis=0)) if len(draws) == len(shared) else None
+
+
+def _samples(row: Row, seed: int) -> Samples | None:
+    """What the reported rows of all sets that may select came to in its run of that seed, or in its only one."""
+    runs = row.series.runs
+    run = runs[0] if len(runs) == 1 else next(one for one in runs if one.record["seed"] == seed)
+    names = selecting_sets(run, select=True)
+    if any(name not in run.outcomes for name in names):
+        return None
+    sets = [run.outcomes[name] for name in names]
+    return tuple(Part(tuple(one["values"]), None if one["gold"] is None else tuple(one["gold"])) for one in sets)
 
 
 def doubts(one: Row, other: Row, *, of: Callable[[Row], Sequence[float]]) -> tuple[tuple[Row, ...], bool]:
@@ -175,7 +211,9 @@ def differences_view(comparison: Comparison) -> View | None:
     pairs = compared(comparison)
     if not pairs:
         return None
-    header, both = ("Row", "Against", "Score", "Verdict", "By seed"), bool(comparison.others)
+    found = [difference(one, other) for one, other in pairs]
+    drawn, both = any(one is not None and one.interval is not None for one in found), bool(comparison.others)
+    header = ("Row", "Against", "Score", "Verdict", "By seed", *(["By rows"] if drawn else []))
     return View(
         title="Differences",
         header=(*header, "Other sets", "Verdict there", "By seed there") if both else header,
@@ -183,18 +221,25 @@ def differences_view(comparison: Comparison) -> View | None:
             (
                 full_name(one),
                 full_name(other),
-                *_cells(difference(one, other)),
+                *_cells(between),
+                *([_in_words(between)] if drawn else []),
                 *(_cells(difference(one, other, elsewhere=True)) if both else ()),
             )
-            for one, other in pairs
+            for (one, other), between in zip(pairs, found, strict=True)
         ),
         caption="Points of the row over the one that it is held against, by their medians; of each method the row that "
         "chose best. Decided: three seeds or more of both, and all of one above all of the other. Else open, and said "
         "where it is above or below in every seed. What learns nothing and has no fitted readout is one number, "
-        "whatever the seed.",
+        "whatever the seed." + (f" {_BY_ROWS}" if drawn else ""),
         wrapping=("Against",),
         in_terminal=False,
     )
+
+
+def _in_words(found: Difference | None) -> str:
+    if found is None or found.interval is None:
+        return ""
+    return f"{signed(found.interval.low)} to {signed(found.interval.high)}"
 
 
 def _cells(found: Difference | None) -> tuple[str, str, str]:
@@ -221,4 +266,7 @@ def _flat(name: str, found: Difference | None) -> dict[str, Any]:
     if found is None:
         return {name: None, f"{name}_verdict": None, f"{name}_by_seed": {}}
     by_seed = {str(seed): number(gap) for seed, gap in found.by_seed.items()}
-    return {name: number(found.gap), f"{name}_verdict": found.verdict, f"{name}_by_seed": by_seed}
+    flat = {name: number(found.gap), f"{name}_verdict": found.verdict, f"{name}_by_seed": by_seed}
+    if found.interval is not None:
+        flat |= {f"{name}_low": number(found.interval.low), f"{name}_high": number(found.interval.high)}
+    return flat

@@ -1,6 +1,6 @@
 """Convergence table -> plain sentences on what was seen, every number taken from the table. No torch."""
 
-from math import inf, sqrt
+from math import ceil, inf, sqrt
 from statistics import median
 from typing import Any
 
@@ -15,7 +15,7 @@ from transferkit.convergence.differences import (
     source_in,
 )
 from transferkit.convergence.speed import speed
-from transferkit.report.formats import count, percent, points, score, signed
+from transferkit.report.formats import count, percent, points, score, seconds, signed
 
 
 def findings(comparison: Comparison) -> list[str]:
@@ -27,15 +27,62 @@ def findings(comparison: Comparison) -> list[str]:
             *sentences,
             "There is no transfer run among these runs, so nothing is said about a carried skill.",
         ]
+    sentences.insert(0, _in_short(transfer, comparison))
     sentences.append(_transfer(transfer, comparison))
     if comparison.targets:
         sentences.append(speed(transfer, comparison))
     sentences.append(_rival(transfer, comparison, "prompt-tuning"))
     sentences.append(_rival(transfer, comparison, "prompting-llm-alone"))
     sentences.extend(_floors(transfer, comparison))
+    sentences.extend(_source_cost(transfer, comparison))
     sentences.extend(_elsewhere(transfer, comparison))
     sentences.append(_seeds(comparison))
     return [sentence for sentence in sentences if sentence]
+
+
+_NO_LESSONS = ("frozen", "tfidf", "encoder", "prompting-llm-alone")  # rows that learn nothing on this decoder
+
+
+def _in_short(row: Row, comparison: Comparison) -> str:
+    """Whether the transfer was worth it, against what learns nothing, then against LoRA."""
+    floors = [floor for method in _NO_LESSONS if (floor := best_row(comparison, method)) is not None]
+    highest = max(floors, key=lambda one: one.best, default=None)
+    if highest is not None and highest.best > row.best - SAME_POINTS:
+        found = _from(row, highest)
+        return (
+            f"In short: not shown to be worth it. {full_name(highest)} learns nothing on this decoder and scores "
+            f"{score(highest.best)}, transfer {score(row.best)} ({found.verdict})."
+        )
+    above = "it is above all that learns nothing here" if floors else "no row that learns nothing is among these runs"
+    if highest is not None:
+        above += f", by {points(_from(row, highest).gap)} ({_from(row, highest).verdict})"
+    reference = comparison.reference
+    if reference is None:
+        return f"In short: transfer scores {score(row.best)}; {above}."
+    found, learned = _from(row, reference), f"{count(row.trainable)} trained numbers for {count(reference.trainable)}"
+    return f"In short: transfer stands {_apart(found.gap, 'LoRA')} ({found.verdict}), with {learned}; {above}."
+
+
+def _source_cost(row: Row, comparison: Comparison) -> list[str]:
+    """What the training of its source is worth a target, where the records say how long it took."""
+    took = [(run.record["source"] or {}).get("train_seconds") for run in row.series.runs]
+    known = [value for value in took if value is not None]
+    if len(known) < len(took):
+        return []
+    source, own = median(known), median(curve[-1].seconds for curve in row.series.curves)
+    spread = ", ".join(f"{seconds(source / targets)} s" for targets in (1, 3, 10))
+    sentence = (
+        f"Its source was trained once, in {seconds(source)} s by its own record: spread over 1, 3 and 10 targets "
+        f"{spread} each, beside the {seconds(own)} s of adapting here"
+    )
+    if (reference := comparison.reference) is not None and row.timed:
+        theirs = median(curve[-1].seconds for curve in reference.series.curves)
+        if theirs > own:
+            targets = ceil(source / (theirs - own))
+            sentence += f"; LoRA took {seconds(theirs)} s here, so from {count(targets)} targets on transfer takes less"
+        else:
+            sentence += f"; LoRA took {seconds(theirs)} s here, so transfer never takes less"
+    return [sentence + "."]
 
 
 def _reference(comparison: Comparison) -> str:

@@ -37,17 +37,22 @@ DEFINITIONS = {
     "never arrives counts as endless; where half of them or more do not, the cell holds a lower bound of the median, "
     "from what was run: > 500.",
     "2.0x": "The reference needs 2.0 times as much, read plain or with readout, whichever needs less (each measure by "
-    "itself). Empty where row or reference do not reach the target, and for seconds of runs that a shared machine or "
-    "another day slowed down.",
+    "itself); '2.0x more' and '2.0x slower': the row needs 2.0 times as much as the reference. Empty where row or "
+    "reference do not reach the target, and for seconds of runs that a shared machine or another day slowed down.",
     "Memory": "Peak memory of the run; on a CPU it is the peak resident size of the process, which includes its "
     "libraries, what earlier runs of the same process left behind, and the dev texts that the run keeps read "
     "(eval.keep_states_gib).",
 }
 
 CURVES_CAPTION = (
-    "Lines: median over seeds; bands: lowest to highest seed. Dotted: targets. Dashed grey: what trains nothing."
+    "Lines: the dev score of a row that trains, from evaluation to evaluation, the median over its seeds; the mark at "
+    "the end is the last evaluation. Bands: lowest to highest seed. Dotted: targets, shares of LoRA's best score. "
+    "Dashed grey: rows that train nothing. An arrow: the row goes on beyond the axis."
 )
-SCORES_CAPTION = "Dots: the best score of each row and what it scores on the other sets; bars: lowest to highest seed."
+SCORES_CAPTION = (
+    "Dots: the best score of each row, and on the right what it scores on the sets that choose nothing. Thin lines: "
+    "from step 0, the tick, to the best score. Bars: lowest to highest seed. Dotted: LoRA's best."
+)
 
 
 def write_comparison(comparison: Comparison, folder: Path) -> list[Path]:

@@ -7,9 +7,9 @@ inside the functions only.
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from transferkit.convergence.comparison import Comparison, Row
+from transferkit.convergence.comparison import Comparison, Row, scored_rows
 from transferkit.convergence.series import READOUT_NAMES, Readout
-from transferkit.report.formats import score
+from transferkit.report.formats import count, score
 from transferkit.report.pictures import COLOURS, INK, MUTED, OTHER_COLOUR, PAPER, shorten, write_figure
 
 if TYPE_CHECKING:
@@ -37,12 +37,14 @@ def _figure(comparison: Comparison) -> "Figure":
     height = _LINE * len(labels) + 1.4
     figure = Figure(figsize=(left + 7.5, height))
     FigureCanvasAgg(figure)
-    grid = figure.subplots(1, 2, sharey=True, width_ratios=(3, 2))
-    for axes, other in zip(grid, (False, True), strict=True):
+    panels = (False, True) if any(row.other is not None for row in comparison.rows) else (False,)
+    grid = figure.subplots(1, len(panels), sharey=True, squeeze=False, width_ratios=(3, 2)[: len(panels)])[0]
+    for axes, other in zip(grid, panels, strict=True):
         _draw(axes, comparison, labels, other=other)
     grid[0].set_yticks(range(len(labels)), ["\n".join(lines) for lines in names], fontsize=8.5, linespacing=1.15)
     grid[0].set_ylim(len(labels) - 0.4, -0.6)
-    grid[1].tick_params(labelleft=False)
+    for axes in grid[1:]:
+        axes.tick_params(labelleft=False)
     figure.subplots_adjust(
         left=left / (left + 7.5), right=0.985, top=1 - 0.35 / height, bottom=0.95 / height, wspace=0.05
     )
@@ -70,7 +72,8 @@ def _draw(axes: "Axes", comparison: Comparison, labels: list[str], *, other: boo
             axes.plot([row.initial], [y], color=colour, marker="|", markersize=7, zorder=3)
         _dot(axes, row.best, y, colour, row.series.readout)
     choose = "choose" if len(comparison.others) > 1 else "chooses"
-    words = f"{_sets(comparison.others)}, which {choose} nothing, %" if other else f"{_sets(comparison.selecting)}, %"
+    sets = _sets(comparison.others if other else comparison.selecting, comparison)
+    words = f"{sets}, which {choose} nothing, %" if other else f"{sets}, %"
     axes.set_xlabel(words, fontsize=10 if len(words) <= _FITS else 8)
     axes.grid(axis="both", color=OTHER_COLOUR, alpha=0.18, linewidth=0.7)
     axes.margins(x=0.06)
@@ -90,10 +93,13 @@ def _draw(axes: "Axes", comparison: Comparison, labels: list[str], *, other: boo
         )
 
 
-def _sets(names: tuple[str, ...]) -> str:
-    """What a panel's score is the mean of: the sets, or how many they are where their names are too long."""
-    words = ", ".join(names)
-    return words if len(words) <= _SETS else f"mean of {len(names)} sets"
+def _sets(names: tuple[str, ...], comparison: Comparison) -> str:
+    """What a panel's score is the mean of: the sets, or how many they are where their names are too long; and n."""
+    words, rows = ", ".join(names), [scored_rows(comparison, name) for name in names]
+    known = sum(number for number in rows if number is not None)
+    return (words if len(words) <= _SETS else f"mean of {len(names)} sets") + (
+        f" (n {count(known)})" if known and None not in rows else ""
+    )
 
 
 def _dot(axes: "Axes", x: float, y: float, colour: str, readout: Readout) -> None:
@@ -116,6 +122,7 @@ def _legend(figure: "Figure", comparison: Comparison, *, x: float, height: float
     entries = [(line(**_mark(MUTED, row.series.readout)), READOUT_NAMES[row.series.readout]) for row in readouts]
     if any(row.series.last_step > 0 for row in comparison.rows):
         entries.append((line(marker="|", markersize=8), "step 0"))
+        entries.append((Line2D([], [], color=MUTED, linewidth=1.2), "step 0 to best"))
     if any(row.best_low < row.best_high for row in comparison.rows):
         entries.append((Line2D([], [], color=MUTED, alpha=0.3, linewidth=6), "lowest to highest seed"))
     handles, names = zip(*entries, strict=True)

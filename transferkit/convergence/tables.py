@@ -5,7 +5,7 @@ numbers as a few narrow tables (``views``), because forty columns cannot be read
 differences, examples and tokens.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -13,7 +13,7 @@ from typing import Any
 from rich.console import Console
 
 from transferkit.convergence.comparable import run_id
-from transferkit.convergence.comparison import Cell, Comparison, Crossing, Row, decoders
+from transferkit.convergence.comparison import Cell, Comparison, Crossing, Row, decoders, scored_rows
 from transferkit.convergence.differences import differences_view, flat_differences
 from transferkit.convergence.findings import findings
 from transferkit.convergence.series import KIND_NAMES
@@ -168,11 +168,11 @@ def _scores(comparison: Comparison) -> View:
     if not comparison.others:
         columns = [column for column in columns if column[0] != "Other sets"]
     best = _what_best_is(comparison)
-    caption = f"Score: mean over {', '.join(comparison.selecting)}; medians over seeds. Best is {best}"
+    caption = f"Score: mean over {_sets(comparison, comparison.selecting)}; medians over seeds. Best is {best}"
     if any(row.kept for row in comparison.rows):
         caption += f" {_KEPT}: this step, with this readout, is what the checkpoints of the row's runs are."
     if comparison.others:
-        caption += f" Other sets: {', '.join(comparison.others)}; they choose nothing."
+        caption += f" Other sets: {_sets(comparison, comparison.others)}; they choose nothing."
     return View(
         title="Scores in percent",
         header=("Method", "Readout", *[name for name, _ in columns]),
@@ -182,6 +182,12 @@ def _scores(comparison: Comparison) -> View:
         dispensable=_DISPENSABLE,
         stacked=True,
     )
+
+
+def _sets(comparison: Comparison, names: Sequence[str]) -> str:
+    """Their names, each with the number of its rows where it is known."""
+    rows = {name: scored_rows(comparison, name) for name in names}
+    return ", ".join(name if number is None else f"{name} (n {count(number)})" for name, number in rows.items())
 
 
 def _costs(comparison: Comparison, title: str, read: Callable[[Crossing], str]) -> View:
@@ -194,7 +200,8 @@ def _costs(comparison: Comparison, title: str, read: Callable[[Crossing], str]) 
         rows=tuple(row for row in rows if any(row[2:])),
         caption="Columns: share of LoRA's best score (that score). '> 500': half of the seeds or more did "
         "not reach it, so the median is above 500. '2.0x': the reference needs 2.0 times as much, in whichever readout "
-        "it needs less. The training of a transfer's source, done once, is in none of them.",
+        "it needs less; '2.0x more' and '2.0x slower': the row does. The training of a transfer's source, done "
+        "once, is in none of them.",
     )
 
 
@@ -239,7 +246,7 @@ def _with_speedup(measure: str, form: Callable[[float | None], str]) -> Callable
     """Cost and speed-up; the speed-up's bound is left to CSV and JSON, a "< 20x" reads like a promise."""
 
     def read(crossing: Crossing) -> str:
-        speedup = times(crossing.speedup[measure].value)
+        speedup = times(crossing.speedup[measure].value, below="more" if measure == "steps" else "slower")
         return _cell(crossing.cost[measure], form) + (f" ({speedup})" if speedup else "")
 
     return read

@@ -28,13 +28,13 @@ from transferkit.evaluation.encoder import TextEncoder
 from transferkit.evaluation.instructions import inner_tasks
 from transferkit.evaluation.notes import GO_ON, identity, read_notes, stored_result, write_note
 from transferkit.evaluation.samples import Observed, keep_samples, read_samples, samples_file
-from transferkit.evaluation.tables.intervals import Samples
 from transferkit.evaluation.tables.rows import TaskRow
 from transferkit.evaluation.tables.written import write_tables
 from transferkit.files.manifest import sha256_file
 from transferkit.files.writable import disk_refused, refusal, writing
 from transferkit.progress import say, texts_bar, warn
 from transferkit.report.formats import count, percent, score, seconds
+from transferkit.report.intervals import Samples
 
 # Their subsets draw from one random state one after the other: a part that lies there cannot be gone on from.
 _DRAWN = (AbsTaskClustering, AbsTaskMultilabelClassification)

@@ -1,5 +1,6 @@
 """What mteb scored of a task, text by text or query by query: observed while it runs, kept beside its result."""
 
+from json import dumps, loads
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,8 @@ from mteb.abstasks import (
     AbsTaskSTS,
 )
 
-from transferkit.errors import ConfigError
-from transferkit.evaluation.tables.intervals import Part, Samples, score_of
-from transferkit.files.json import read_json, write_json
+from transferkit.files.json import write_text
+from transferkit.report.intervals import Part, Samples, score_of
 
 _SAME = 1e-5  # of a score between 0 and 1: mteb's own, and what its samples give
 _NOWHERE = Path("nowhere")  # mteb keeps predictions where it is given a folder; they are caught before
@@ -105,24 +105,18 @@ def _rounded(values: Any) -> tuple[float, ...]:
 
 
 def samples_file(result: Path) -> Path:
-    """Where the samples of a task lie beside its result, in a folder that mteb does not look into."""
-    return result.parent / "samples" / result.name
+    """Where the samples of a task lie beside its result; mteb reads what ends in .json alone."""
+    return result.with_suffix(".samples.jsonl")
 
 
 def keep_samples(samples: Samples | None, file: Path) -> None:
-    """Write them instead of those that are there; a score that is no mean has the gold scores beside it."""
+    """Write them instead of those that are there, a subset a line; a score that is no mean has the gold scores too."""
     file.unlink(missing_ok=True)
     if samples is not None:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        write_json(file, {"parts": [{"values": one.values, "gold": one.gold} for one in samples]})
+        write_text(file, "".join(dumps({"values": one.values, "gold": one.gold}) + "\n" for one in samples))
 
 
-def read_samples(file: Path) -> Samples | None:
-    """Those of a file that its note vouches for; None where it is not there, or was made by another version."""
-    try:
-        return tuple(
-            Part(tuple(one["values"]), None if one["gold"] is None else tuple(one["gold"]))
-            for one in read_json(file)["parts"]
-        )
-    except (ConfigError, KeyError, TypeError):
-        return None
+def read_samples(file: Path) -> Samples:
+    """Those of a file that its note vouches for."""
+    parts = map(loads, file.read_text(encoding="utf-8").splitlines())
+    return tuple(Part(tuple(one["values"]), None if one["gold"] is None else tuple(one["gold"])) for one in parts)

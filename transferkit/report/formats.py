@@ -52,6 +52,9 @@ def memory(value: float | None) -> str:
     return f"{value / 2**30:.1f} GiB" if value >= 2**30 else f"{value / 2**20:.0f} MiB"
 
 
-def times(value: float | None) -> str:
-    """A speed-up: ``4.0x``; two significant digits below 1."""
-    return "" if value is None else f"{value:.1f}x" if value >= 1 else f"{value:.2g}x"
+def times(value: float | None, *, below: str = "slower") -> str:
+    """A speed-up: ``4.0x``; ``2.0x slower`` where it is a half, or what else ``below`` calls it."""
+    if value is None:
+        return ""
+    forth, back = f"{value:.1f}x", f"{1 / value:.1f}x" if value > 0 else ""
+    return forth if value >= 1 or back == "1.0x" else f"{back} {below}"

@@ -1,22 +1,31 @@
 """What is written of a run: the record before its first step, and the row of a way that was measured."""
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
+from json import dumps
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
+from transferkit.data.dev_set import DevSetData
+from transferkit.data.scores import Outcomes
 from transferkit.decoder.loading import num_parameters
 from transferkit.files.environment import environment
-from transferkit.files.json import write_json
+from transferkit.files.json import write_json, write_text
 from transferkit.readout.choose import without_pairs
 from transferkit.runner.prepare import Prepared
 from transferkit.runner.provenance import data_facts, device_name
-from transferkit.runs.folder import FORMAT, NO_FIGURES, RECORD, sealed
+from transferkit.runs.folder import FORMAT, NO_FIGURES, OUTCOMES, RECORD, sealed
 from transferkit.training.distributed import is_main
 from transferkit.training.peak_memory import peak_memory_bytes
 from transferkit.training.scoring import Evaluation
+
+# Kinds of dev sets whose score is a mean, or a correlation, over rows that can be drawn anew one by one.
+_ROW_BY_ROW = ("knn", "sts", "retrieval", "pairs")
+_DIGITS = 6
 
 
 def first_record(prepared: Prepared, folder: Path) -> dict[str, Any]:
@@ -82,6 +91,23 @@ def write_record(folder: Path, record: dict[str, Any]) -> None:
     """Write ``record.json``, sealed where the run is done; the main process alone does."""
     if is_main():
         write_json(folder / RECORD, sealed(folder, record) if record["status"] == "done" else record)
+
+
+def write_outcomes(folder: Path, dev_sets: Sequence[DevSetData], outcomes: list[Outcomes]) -> None:
+    """Write what each reported row came to in the evaluation that was kept, for `compare` to hold runs against runs.
+
+    Args:
+        folder: of the run.
+        dev_sets: of the recipe.
+        outcomes: of those that may select. What has one score for the whole set is left out.
+    """
+    sets = []
+    for dev, rows in zip([one for one in dev_sets if one.select], outcomes, strict=True):
+        if dev.kind in _ROW_BY_ROW:
+            values, *gold = np.round(rows, _DIGITS).T.tolist()
+            sets.append({"name": dev.name, "values": values, "gold": gold[0] if gold else None})
+    if is_main():
+        write_text(folder / OUTCOMES, dumps({"sets": sets}) + "\n")
 
 
 def untrained_row(name: str | None, evaluation: Evaluation) -> dict[str, Any]:

@@ -26,7 +26,7 @@ from transferkit.progress import Progress, say
 from transferkit.readout.readout import Settings
 from transferkit.runner.prepare import Inputs, Prepared, prepare, resolved
 from transferkit.runner.provenance import lineage
-from transferkit.runner.record import finished, first_record, label, untrained_row, write_record
+from transferkit.runner.record import finished, first_record, label, untrained_row, write_outcomes, write_record
 from transferkit.runner.resuming import check_as_begun, check_goes_on, check_unchanged, continued, diverged
 from transferkit.runner.verdict import in_words, verdict
 from transferkit.runs.checkpoint_folder import given_folder, source_facts
@@ -192,6 +192,8 @@ def _train(prepared: Prepared, folder: Path, progress: Progress) -> dict[str, An
     progress.kept(fitted.best.step, delivered(fitted.best.row["score"]), steps=recipe.optim.steps)
     given = Given(source=None, device=prepared.accelerator.device, data=prepared.data)
     found = verdict(embedder, fitted, scorer, floors={one.facts.title: one.build(recipe, given) for one in floors()})
+    if fitted.best.evidence is not None:
+        write_outcomes(folder, prepared.dev_sets, fitted.best.evidence.outcomes)
     if found is not None:
         progress.judged(in_words(found))
     if tracker is not None:
@@ -237,6 +239,7 @@ def _measure(prepared: Prepared, folder: Path, progress: Progress) -> dict[str, 
                 if evaluation.readout is not None:
                     variant.embedder.use_readout(evaluation.readout)
                 _save(prepared, variant.embedder, folder)
+                write_outcomes(folder, prepared.dev_sets, evaluation.outcomes)
     timings = {"cache_seconds": 0.0, "train_seconds": 0.0, "evaluation_seconds": perf_counter() - started}
     # Every method has one way at least.
     return {"best": best, "timings": teacher_seconds | timings, "cut_texts": [one.facts() for one in cut[0]]}

@@ -133,7 +133,10 @@ def document_instructions(description: Mapping[str, Any]) -> dict[str, str]:
 
 
 def source_facts(source: Path) -> dict[str, Any]:
-    """What tells the source of a run from another: its run or ``bundled``, the hash of its checkpoint, its lineage."""
+    """What tells the source of a run from another: its run or ``bundled``, the hash of its checkpoint, its lineage.
+
+    And the seconds that its training took, where its run is beside the checkpoint.
+    """
     folder = checkpoint_folder(source)
     run = folder.parent.name if folder.name == "checkpoint" else folder.name
     if folder == checkpoint_folder(BUNDLED):
@@ -142,7 +145,15 @@ def source_facts(source: Path) -> dict[str, Any]:
         "run": run,
         "sha256": sha256_file(folder / NAME),
         "lineage": read_json(folder / DESCRIPTION).get("lineage"),
+        "train_seconds": _train_seconds(folder.parent) if folder.name == "checkpoint" else None,
     }
+
+
+def _train_seconds(run: Path) -> float | None:
+    """Of a run's record; None where there is none that says so."""
+    record = read_json(run / "record.json") if (run / "record.json").is_file() else {}
+    found: float | None = (record.get("timings") or {}).get("train_seconds")
+    return found
 
 
 def as_sealed_now(recorded: Any) -> Any:

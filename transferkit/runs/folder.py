@@ -15,9 +15,10 @@ from transferkit.errors import ConfigError
 from transferkit.files.json import Keys, parse_json, read_json, read_text, write_text
 from transferkit.files.manifest import sha256_file
 from transferkit.files.writable import writing
-from transferkit.runs.schema import RESTORE, Record, ResolvedRecipe, Row, check
+from transferkit.runs.schema import RESTORE, Outcomes, Record, ResolvedRecipe, Row, check
 
 FORMAT = 1
+OUTCOMES = "outcomes.json"  # of the evaluation that was kept, what each reported row came to
 RECORD, SEAL = "record.json", "sha256"  # the file, and its key with the sha256 of itself and of what lies beside it
 # A method's figures that every row holds, whatever its method; others stand behind them in the rows of those that
 # give them.
@@ -50,6 +51,22 @@ class Run:
         recipe = read_yaml(file)
         check(ResolvedRecipe, recipe, where=str(file))
         return recipe
+
+    @cached_property
+    def outcomes(self) -> dict[str, dict[str, Any]]:
+        """Dev set that may select -> what its reported rows came to, ``values`` and ``gold``, in what was kept.
+
+        Empty for runs of earlier versions; without the sets whose score is of the whole set.
+
+        Raises:
+            ConfigError: a damaged file.
+        """
+        file = self.folder / OUTCOMES
+        if not file.is_file():
+            return {}
+        found = read_json(file)
+        check(Outcomes, found, where=str(file))
+        return {one["name"]: one for one in found["sets"]}
 
 
 def as_asked(recipe: dict[str, Any], record: dict[str, Any]) -> dict[str, Any]:
@@ -115,7 +132,7 @@ def read_record(folder: Path) -> dict[str, Any]:
 
 def sealed(folder: Path, record: dict[str, Any]) -> dict[str, Any]:
     """The record of a run that is done, with the sha256 of itself and of the recipe and the metrics beside it."""
-    files = [folder / name for name in ("recipe.yaml", "metrics.jsonl")]
+    files = [folder / name for name in ("recipe.yaml", "metrics.jsonl", OUTCOMES)]
     hashes = {file.name: sha256_file(file) for file in files if file.is_file()}
     return record | {SEAL: {RECORD: record_sha256(record), **hashes}}
 

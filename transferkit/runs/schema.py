@@ -140,6 +140,18 @@ class Row(EvaluationRow):
     variant: str | None = None
 
 
+class _OutcomesOfSet(Open):
+    name: str
+    values: list[float]
+    gold: list[float] | None
+
+
+class Outcomes(Open):
+    """``outcomes.json``."""
+
+    sets: list[_OutcomesOfSet]
+
+
 class _Steps(Open):
     steps: int
 

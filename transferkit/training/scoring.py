@@ -52,6 +52,7 @@ class Evaluation:
         readout_seconds: what the delivered readout costs; None where none is fitted.
         seconds: of the evaluation.
         readout: that is delivered, as it was fitted for these scores.
+        outcomes: of each set that may select, what its reported rows came to.
         evidence: what they were made of; None for sparse vectors, of which nothing learns.
     """
 
@@ -61,6 +62,7 @@ class Evaluation:
     readout_seconds: float | None
     seconds: float
     readout: "Readout | None"
+    outcomes: "list[Outcomes]"
     evidence: Evidence | None = None
 
     @property
@@ -180,6 +182,7 @@ class Scorer:
             readout_seconds=readout_seconds,
             seconds=vectors.seconds + perf_counter() - started,
             readout=choice.chosen.readout,
+            outcomes=[outcomes[choice.delivered][i] for i in self._selecting],
             evidence=self._evidence(vectors, outcomes[choice.delivered]),
         )
 
@@ -210,6 +213,7 @@ class Scorer:
             readout_seconds=None,
             seconds=vectors.seconds + perf_counter() - started,
             readout=None,
+            outcomes=[outcomes[i] for i in self._selecting],
             evidence=self._evidence(vectors, outcomes),
         )
 

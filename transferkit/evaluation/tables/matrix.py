@@ -4,7 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from transferkit.evaluation.tables.intervals import (
+from transferkit.evaluation.tables.rows import TaskRow, by_encoder, means
+from transferkit.report.formats import count, score, signed
+from transferkit.report.intervals import (
     DRAWS,
     FEWEST_SAMPLES,
     FEWEST_TASKS,
@@ -16,8 +18,6 @@ from transferkit.evaluation.tables.intervals import (
     over_tasks,
     over_texts,
 )
-from transferkit.evaluation.tables.rows import TaskRow, by_encoder, means
-from transferkit.report.formats import count, score, signed
 from transferkit.report.raw import csv_text, number
 from transferkit.report.view import View
 

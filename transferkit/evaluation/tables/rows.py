@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from statistics import fmean, median
 
-from transferkit.evaluation.tables.intervals import Samples
+from transferkit.report.intervals import Samples
 
 
 @dataclass(frozen=True)
