@@ -38,7 +38,6 @@ def write_curves(comparison: Comparison, folder: Path) -> list[Path]:
 def _figure(comparison: Comparison) -> "Figure":
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
-    from matplotlib.ticker import MaxNLocator
 
     readouts = [name for name in READOUT_NAMES if any(row.series.readout == name for row in comparison.rows)]
     looks = _looks(comparison)
@@ -56,10 +55,10 @@ def _figure(comparison: Comparison) -> "Figure":
         for axes, x in ((by_steps, "steps"), (by_seconds, "seconds")):
             _draw_levels(axes, rows, comparison)
             _draw_curves(axes, rows, x=x, looks=looks, cut=cut_at(comparison) if x == "seconds" else None)
-        by_steps.xaxis.set_major_locator(MaxNLocator(integer=True))  # there is no half a step
         by_steps.set_title(f"{READOUT_NAMES[readout].capitalize()} embeddings", loc="left", fontweight="bold")
         by_steps.set_ylabel("dev score, %")
         by_steps.set_xlabel("optimizer steps")
+        by_steps.locator_params(axis="x", integer=True)  # there is no half a step
         by_seconds.set_xlabel("seconds of training and cache building" + scale_seconds(by_seconds, comparison))
         by_seconds.tick_params(labelleft=False)
     figure.subplots_adjust(
