@@ -64,9 +64,10 @@ def study(
         say(f"some runs of the study are not done yet, so nothing is written into {out}", console)
     found = {target: compare(runs) for target, runs in comparisons(everything, records=records).items()}
     _print(found, planned, console, json=json)
-    for target, comparison in found.items() if out is not None and whole else ():
-        for path in write_comparison(comparison, out / short_name(target)):
-            say(f"wrote {path}", console)
+    if out is not None and whole:
+        for target, comparison in found.items():
+            for path in write_comparison(comparison, out / short_name(target)):
+                say(f"wrote {path}", console)
 
 
 def _list(planned: "Sequence[Planned]", *, json: bool) -> None:

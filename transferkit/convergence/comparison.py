@@ -133,9 +133,10 @@ def decoders(comparison: Comparison) -> list[str]:
 
 def scored_rows(comparison: Comparison, name: str) -> int | None:
     """How many rows of a dev set are in its scores; None where the records are older than that."""
-    entry = next((one for one in comparison.runs[0].record["data"]["dev"] if one["name"] == name), {})
-    number: int | None = entry.get("reported_rows")
-    return number
+    found: list[int | None] = [
+        one.get("reported_rows") for one in comparison.runs[0].record["data"]["dev"] if one["name"] == name
+    ]
+    return next(iter(found), None)
 
 
 def best_up_to(series: Series, step: int) -> float:
