@@ -154,6 +154,9 @@ def check_embedder(old: Path) -> None:
         ConfigError: says which.
     """
     if old.suffix.lower() in SUFFIXES and not old.is_dir():
-        check_vector_file(old, where=str(old))
+        if not old.is_file():
+            raise ConfigError(
+                f"{old}: no such file; give a file that `transferkit embed` made, or the checkpoint that made it"
+            )
     elif not (old / MAP).is_file():
         checkpoint_folder(old)
