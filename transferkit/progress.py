@@ -121,6 +121,12 @@ class Work:
                 self.inside.said = self.said
             say("  ".join(self._line()), self.console)
 
+    def so_far(self, done: int, total: int) -> None:
+        """So much of so much is done of one part after the other, each of which begins with nothing done."""
+        if not done:
+            self.before, self.began = 0, monotonic()
+        self.update(done, total=total)
+
     def _line(self) -> Iterator[str]:
         yield self.doing
         of = "" if self.total is None else f" of {int(self.total):,}"

@@ -84,7 +84,7 @@ def test_other_columns_of_a_row_come_with_it(suffix: str, tmp_path: Path) -> Non
     ]
     file = tmp_path / f"texts.{suffix}"
     if suffix == "parquet":
-        pq.write_table(pa.Table.from_pylist(rows), file)
+        pq.write_table(pa.Table.from_pylist([{**row, "score": float("nan")} for row in rows]), file)
     elif suffix == "jsonl":
         file.write_text("".join(json.dumps(row, default=str) + "\n" for row in rows))
     else:

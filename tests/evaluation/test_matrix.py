@@ -15,8 +15,9 @@ from scipy.stats import bootstrap, spearmanr
 
 from transferkit.evaluation.run import run_tasks
 from transferkit.evaluation.samples import samples_file
-from transferkit.evaluation.tables.matrix import differences_view, matrix_csv, matrix_json, matrix_of, matrix_views
+from transferkit.evaluation.tables.matrix import differences_view, matrix_of, matrix_views
 from transferkit.evaluation.tables.rows import TaskRow
+from transferkit.evaluation.tables.written import matrix_csv, matrix_json
 from transferkit.evaluation.tasks import local_tasks, samples_per_label
 from transferkit.evaluation.tfidf import TfidfEncoder
 from transferkit.report.intervals import (
@@ -170,14 +171,15 @@ def test_the_mean_has_an_interval_where_all_texts_or_enough_tasks_are_there() ->
 
 
 def test_a_wide_matrix_is_printed_in_parts() -> None:
-    rows = [row(model, f"task {i}", 50.0 + i) for model in "ab" for i in range(12)]
+    rows = [row(model, f"task_of_a_name_{i}", 50.0 + i) for model in "ab" for i in range(12)]
     matrix = matrix_of(rows, types=["STS"] * 12)
     views = matrix_views(matrix, width=80)
     assert len(views) > 1
     assert [view.title for view in views] == [f"Scores, part {i} of {len(views)}" for i in range(1, len(views) + 1)]
-    assert [name for view in views for name in view.header if name.startswith("task")] == [
-        f"task {i}" for i in range(12)
-    ]
+    shown = [name.replace("\n", "") for view in views for name in view.header if name.startswith("task")]
+    assert shown == [f"task_of_a_name_{i}" for i in range(12)]
+    assert ["Mean" in view.header for view in views] == [True] + [False] * (len(views) - 1)
+    assert [bool(view.caption) for view in views] == [False] * (len(views) - 1) + [True]
     assert len(matrix_views(matrix)) == 1
     for view in views:
         console = Console(width=80, record=True, file=StringIO())

@@ -248,7 +248,8 @@ def test_the_python_of_the_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         for library in re.findall(r"^(?:import|from) (\w+)", block, re.MULTILINE):
             pytest.importorskip(library)
         exec(compile(block, "docs/export.md", "exec"), names)
-    assert len(names["vector"]) == names["model"].model.get_embedding_dimension()
+    assert_same(names["vector"], names["wrapped"].model.encode_query("how do i reset my card"))
+    assert_same(names["vector"], load("bundled").encode(["how do i reset my card"])[0])
 
 
 @pytest.mark.slow

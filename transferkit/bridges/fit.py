@@ -68,6 +68,6 @@ def fit(found: Sides) -> Fitted:
 
 def carried(one: Map, vectors: Vectors) -> Vectors:
     """New vectors (n, d) in the old space (n, e), of length 1."""
-    moved = torch.addmm(one.mean, torch.from_numpy(vectors) - one.centre, one.matrix)
+    moved = torch.addmm(one.mean, torch.from_numpy(np.array(vectors)) - one.centre, one.matrix)  # a file is read-only
     there: Vectors = normalize(moved, dim=-1).numpy()
     return there

@@ -1,7 +1,7 @@
 """``augment``: raw texts -> synthetic positive pairs in a parquet file, and the lines that put it into a recipe."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 from rich.console import Console
@@ -128,10 +128,7 @@ def augment(
     """
     _check_heeded(context, written=llm is not None or forward is not None, noise=bool(noise))
     limits = Limits(max_overlap, min_overlap, embedder, min_similarity)
-    check_output(out, limits)
-    check_texts(texts, column=column)
-    if embedder is not None:
-        check_model(embedder)
+    _check_files(texts, column, out, limits)
     ways = [
         *_paraphrases(llm, names=prompt or [], file=prompts, chat=chat),
         *_back_translations(forward, backward, forward_prefix, backward_prefix),
@@ -144,10 +141,17 @@ def augment(
     console = Console(stderr=True, quiet=quiet)
     sampling = Sampling(samples, temperature, top_p, max_tokens)
     setup = Setup(sampling, seed, batch_size, dtype, usable_device(device))
-    rest: dict[str, Any] = {"column": column, "limit": limit, "console": console}
-    tally = augment_file(texts, out, ways, setup=setup, limits=limits, **rest)
+    tally = augment_file(texts, out, ways, setup=setup, limits=limits, column=column, limit=limit, console=console)
     console.print(_table(tally))
     _print_train_set(tally, out, console, json=json)
+
+
+def _check_files(texts: str, column: str, out: Path, limits: Limits) -> None:
+    """Refuse what is not there, and what could not be written."""
+    check_output(out, limits)
+    check_texts(texts, column=column)
+    if limits.embedder is not None:
+        check_model(limits.embedder)
 
 
 def _check_heeded(context: typer.Context, *, written: bool, noise: bool) -> None:

@@ -28,8 +28,9 @@ from transferkit.cli.evaluate_options import (
 )
 from transferkit.cli.options import Backbone, BatchSize, Device, Quiet, Readout
 from transferkit.errors import ConfigError, RunError
+from transferkit.files.writable import check_writable
 from transferkit.progress import say, warn
-from transferkit.request.named import check_folder, check_model
+from transferkit.request.named import check_folder, check_models
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -78,8 +79,8 @@ def evaluate(
 
     Example: transferkit evaluate runs/lora-... my-backbone --template plain --template prompteol --tasks-from my-data
     """
-    _check_can_run(out, dry_run=dry_run, json=json)
-    from transferkit.evaluation.readings import parse_reading
+    _check_can_run(out, tasks_from, dry_run=dry_run, json=json)
+    from transferkit.evaluation.readings import TFIDF, parse_reading
 
     reading = parse_reading(
         template=template or [],
@@ -92,7 +93,7 @@ def evaluate(
         layers=layers,
         readout=readout,
     )
-    _check_models(models)
+    check_models(models, but=TFIDF)
     console = Console(stderr=True, quiet=quiet)
     chosen = _tasks(tasks, benchmark, tasks_from, console)
     found = _models(models, reading, instruction or [], chosen, device, backbone, prompting_alone=prompting_alone)
@@ -103,16 +104,7 @@ def evaluate(
     _finish(rows, out=out, types=[task.metadata.type for task in chosen], console=console, json=json)
 
 
-def _check_models(models: list[str]) -> None:
-    """Refuse those that are not there."""
-    from transferkit.evaluation.readings import TFIDF
-
-    for model in models:
-        if model != TFIDF:
-            check_model(model)
-
-
-def _check_can_run(out: Path, *, dry_run: bool, json: bool) -> None:
+def _check_can_run(out: Path, tasks_from: Path | None, *, dry_run: bool, json: bool) -> None:
     if dry_run and json:
         raise ConfigError("--dry-run and --json were both given; there are no rows before something ran")
     from importlib.util import find_spec
@@ -122,9 +114,8 @@ def _check_can_run(out: Path, *, dry_run: bool, json: bool) -> None:
             "evaluate needs the package mteb; install it in the folder of transferkit with "
             "`pip install -e '.[mteb]' -c constraints.txt`"
         )
-    from transferkit.files.writable import check_writable
-
     check_writable(out, option="--out")
+    check_folder(tasks_from, option="--tasks-from")
 
 
 def _models(
@@ -159,8 +150,6 @@ def _tasks(names: str | None, benchmark: str | None, folder: Path | None, consol
         raise ConfigError("evaluate needs tasks: --tasks A,B or --benchmark NAME or --tasks-from DIR")
     if wanted is not None and len(set(wanted)) < len(wanted):
         raise ConfigError(f"--tasks {names}: a task stands twice; give every one once")
-    if folder is not None:
-        check_folder(folder, option="--tasks-from")
     from transferkit.evaluation.tasks import benchmark_tasks, local_tasks, named_tasks, other_folders
 
     if folder is not None:

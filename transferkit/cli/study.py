@@ -9,7 +9,9 @@ import typer
 from rich.console import Console
 
 from transferkit.cli.options import DataDir, Json
+from transferkit.files.writable import check_writable
 from transferkit.progress import say
+from transferkit.request.named import check_named
 
 if TYPE_CHECKING:
     from transferkit.convergence.comparison import Comparison
@@ -48,14 +50,7 @@ def study(
     if list_:
         _list(planned, json=json)
         return
-    from transferkit.files.writable import check_writable
-    from transferkit.request.named import check_named
-
-    if out is not None:
-        check_writable(out, option="--out")  # before the runs, which take hours
-    for one in planned:
-        if state_of(one.folder) is None:
-            check_named(one.recipe, data_dir=data_dir)
+    _check(planned, out, data_dir)
     from transferkit.convergence import compare
     from transferkit.convergence.report import write_comparison
     from transferkit.study.run import run_all
@@ -110,6 +105,17 @@ def _print(found: "Mapping[str, Comparison]", planned: "Sequence[Planned]", cons
         return
     for comparison in found.values():
         tables.print_table(comparison, Console())
+
+
+def _check(planned: "Sequence[Planned]", out: Path | None, data_dir: Path | None) -> None:
+    """Refuse what is not there before the runs, which take hours."""
+    from transferkit.study.state import state_of
+
+    if out is not None:
+        check_writable(out, option="--out")
+    for one in planned:
+        if state_of(one.folder) is None:
+            check_named(one.recipe, data_dir=data_dir)
 
 
 @contextmanager

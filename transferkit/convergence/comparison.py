@@ -4,7 +4,6 @@ import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from statistics import median
-from typing import Any
 
 from transferkit.convergence.caveats import comparison_notes, seconds_compare
 from transferkit.convergence.comparable import check_comparable, run_id, with_target
@@ -134,10 +133,10 @@ def decoders(comparison: Comparison) -> list[str]:
 
 def scored_rows(comparison: Comparison, name: str) -> int | None:
     """How many rows of a dev set are in its scores; None where the records are older than that."""
-    dev: list[dict[str, Any]] = comparison.runs[0].record["data"]["dev"]
-    entry = next((one for one in dev if one["name"] == name), {})
-    number: int | None = entry.get("reported_rows")
-    return number
+    found: list[int | None] = [
+        one.get("reported_rows") for one in comparison.runs[0].record["data"]["dev"] if one["name"] == name
+    ]
+    return next(iter(found), None)
 
 
 def best_up_to(series: Series, step: int) -> float:

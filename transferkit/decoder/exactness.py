@@ -51,14 +51,13 @@ class Exactness:
         """Reading the text into a cache and continuing with gradient equals single rows."""
         return all(error <= limit for error, limit in zip(self.cached_errors, self.allowed, strict=True))
 
-    def errors(self, *, cached: bool) -> dict[str, float]:
-        """Of a path, for records."""
-        states, gradients = self.cached_errors if cached else self.full_errors
-        return {"states": states, "gradients": gradients}
+    def facts(self, *, cached: bool) -> dict[str, float]:
+        """The errors of a path, for the record."""
+        return dict(zip(("states", "gradients"), self.cached_errors if cached else self.full_errors, strict=True))
 
     def in_words(self, *, cached: bool) -> str:
         """What a path's errors mean to whoever trains on it."""
-        states, gradients = self.errors(cached=cached).values()
+        states, gradients = self.facts(cached=cached).values()
         if max(states, gradients) <= _ALLOWED:
             return "exact"
         percent = f"states {100 * states:.1g} %, gradients {100 * gradients:.1g} %"

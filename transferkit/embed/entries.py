@@ -22,7 +22,8 @@ def other_columns(texts: str, *, column: str) -> list[dict[str, Any]] | None:
     if texts == "-" or path.suffix.lower() not in STREAMED:
         return None
     names, _ = read_table(path, (), where=texts)
-    others = [name for name in names if name != column]
+    left_out = {column, *(_nested(path) if path.suffix.lower() == ".parquet" else ())}
+    others = [name for name in names if name not in left_out]
     if not others:
         return None
     _, values = read_table(path, others, where=texts)
@@ -30,5 +31,12 @@ def other_columns(texts: str, *, column: str) -> list[dict[str, Any]] | None:
     return [{name: value for name, value in zip(others, row, strict=True) if _is_shown(value)} for row in rows]
 
 
+def _nested(path: Path) -> list[str]:
+    """Columns of a parquet file that hold lists or the like, as vectors: to read them would take most of the time."""
+    import pyarrow.parquet
+
+    return [field.name for field in pyarrow.parquet.read_schema(path) if field.type.num_fields]
+
+
 def _is_shown(value: object) -> bool:
-    return isinstance(value, _SHOWN) and value != ""
+    return isinstance(value, _SHOWN) and value != "" and value == value  # NaN stands for nothing

@@ -84,7 +84,7 @@ def embed_file(
         if resume:
             file.resume()
         total = source.count()
-        embedder = load(checkpoint, **opening)
+        embedder = _loaded(checkpoint, opening, truncate_dim)
         warn_of_instruction(embedder, instruction, console, side=side)
         instruction = embedder.usual_instruction(side or "query") if instruction is None else instruction
         options = {"instruction": instruction, "batch_size": batch_size, "truncate_dim": truncate_dim}
@@ -92,6 +92,13 @@ def embed_file(
         made = origin_of(embedder, checkpoint, side=side or "query", instruction=instruction, texts=source)
         file.finish(replace(made, space=differs.get("space", "")))
     return file.rows
+
+
+def _loaded(checkpoint: Path, opening: Opening, truncate_dim: int | None) -> Embedder:
+    embedder = load(checkpoint, **opening)
+    if truncate_dim is not None:
+        check_truncation(truncate_dim, embedder.get_embedding_dimension(), where="--truncate-dim")
+    return embedder
 
 
 def _fill(
@@ -104,8 +111,6 @@ def _fill(
     console: Console,
 ) -> None:
     """Embed all texts and say what a user should know of them; ``options`` of :func:`embed_blocks`."""
-    if options["truncate_dim"] is not None:
-        check_truncation(options["truncate_dim"], embedder.get_embedding_dimension(), where="--truncate-dim")
     _write(file, embed_blocks(embedder, source, file, **options), total=total, console=console)
     say_cut(embedder, console)
     if not file.rows:

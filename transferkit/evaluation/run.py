@@ -8,7 +8,6 @@ import math
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -76,8 +75,9 @@ def run_tasks(
                 group.append(encoder)
             seen.add(key)
         for task, encoder in itertools.product(tasks, group):
-            with _quiet_mteb(), columns_in_blocks(), _work(console, encoder, task) as work:
-                encoder.on_progress = partial(_read, work)
+            read = Work(console, f"{encoder.name}  {task.metadata.name}", total=None)
+            with _quiet_mteb(), columns_in_blocks(), read:
+                encoder.on_progress = read.so_far
                 row = _run_task(encoder, task, cache, batch_size, console)
             rows.append(row)
             _say(row, console)
@@ -247,17 +247,6 @@ def _name(encoder: TextEncoder, task: AbsTask) -> dict[str, Any]:
         "type": task.metadata.type,
         "metric": task.metadata.main_score,
     }
-
-
-def _read(work: Work, done: int, total: int) -> None:
-    if not done:
-        work.begin(0)
-    work.update(done, total=total)
-
-
-def _work(console: Console, encoder: TextEncoder, task: AbsTask) -> Work:
-    """What is read; mteb asks for the vectors of one part of a task after the other."""
-    return Work(console, f"{encoder.name}  {task.metadata.name}", total=None)
 
 
 def _say(row: TaskRow, console: Console) -> None:

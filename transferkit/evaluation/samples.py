@@ -2,11 +2,10 @@
 
 from json import dumps, loads
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 from mteb.abstasks import (
-    AbsTask,
     AbsTaskClassification,
     AbsTaskPairClassification,
     AbsTaskRetrieval,
@@ -33,11 +32,11 @@ class Observed:
         judged: texts, pairs or queries that were scored; None where that is not known.
 
     Args:
-        task: gets methods of its own that do what they did, so it is a copy that nothing else uses.
+        task: of mteb; gets methods of its own that do what they did, so it is a copy that nothing else uses.
     """
 
-    def __init__(self, task: AbsTask) -> None:
-        self.task = cast(Any, task)
+    def __init__(self, task: Any) -> None:
+        self.task = task
         self.judged: int | None = None
         self._parts: list[Part | None] = []
         self._predictions: Any = None

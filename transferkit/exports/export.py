@@ -56,14 +56,9 @@ def export(
         RefusedError: the disk refused. Nothing is left of a folder that could not be made.
     """
     given, to = given_folder(Path(model)), Path(to)
-    if merge and baked:
-        raise ConfigError("--merge and --baked: adapters are merged, soft tokens are baked; give one of them")
-    if not (merge or baked) and (instruction is not None or backbone is not None):
-        raise ConfigError(
-            "--instruction and --backbone are for --merge and --baked; any other export takes prompts, and is told "
-            "where the decoder lies when it is loaded"
-        )
-    description = read_description(checkpoint := checkpoint_folder(given))
+    _check_options(merge=merge, baked=baked, told=instruction is not None or backbone is not None)
+    checkpoint = checkpoint_folder(given)
+    description = read_description(checkpoint)
     check_new(to, checkpoint=checkpoint)
     if push is not None:
         check_push(push)
@@ -80,6 +75,21 @@ def export(
     if push is not None:
         upload(to, push)
     return to
+
+
+def _check_options(*, merge: bool, baked: bool, told: bool) -> None:
+    """Refuse what does not go together.
+
+    Raises:
+        ConfigError: says which.
+    """
+    if merge and baked:
+        raise ConfigError("--merge and --baked: adapters are merged, soft tokens are baked; give one of them")
+    if told and not (merge or baked):
+        raise ConfigError(
+            "--instruction and --backbone are for --merge and --baked; any other export takes prompts, and is told "
+            "where the decoder lies when it is loaded"
+        )
 
 
 def _stock(

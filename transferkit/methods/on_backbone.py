@@ -108,7 +108,7 @@ class BackboneEmbedder(Embedder):
             "num_parameters": num_parameters(decoder.trunk.parameters()),
             "quantized_layers": decoder.quantized_layers,
             "path": "cached" if cached else "full",
-            "errors": decoder.exactness.errors(cached=cached),
+            "errors": decoder.exactness.facts(cached=cached),
         }
 
     def summary(self) -> list[str]:

@@ -1,5 +1,6 @@
 """Whether what a user names is there and of the right kind: found in the second before torch is imported."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from transferkit.config.methods import take_a_source
@@ -124,13 +125,24 @@ def check_texts(texts: str, *, column: str) -> None:
         next(iter(source), None)
 
 
-def check_folder(folder: Path, *, option: str) -> None:
+def check_models(names: Sequence[str], *, but: str) -> None:
+    """As :func:`check_model`, of each but the one that is called ``but``.
+
+    Raises:
+        ConfigError: of the first that is none.
+    """
+    for name in names:
+        if name != but:
+            check_model(name)
+
+
+def check_folder(folder: Path | None, *, option: str) -> None:
     """Refuse a folder that is not there.
 
     Raises:
         ConfigError: names the option.
     """
-    if not folder.is_dir():
+    if folder is not None and not folder.is_dir():
         what = "is a file, expected a folder" if folder.exists() else "no such folder"
         raise ConfigError(f"{option} {folder}: {what}")
 
@@ -142,6 +154,9 @@ def check_embedder(old: Path) -> None:
         ConfigError: says which.
     """
     if old.suffix.lower() in SUFFIXES and not old.is_dir():
-        check_vector_file(old, where=str(old))
+        if not old.is_file():
+            raise ConfigError(
+                f"{old}: no such file; give a file that `transferkit embed` made, or the checkpoint that made it"
+            )
     elif not (old / MAP).is_file():
         checkpoint_folder(old)

@@ -72,7 +72,8 @@ def _run(task: "Task", options: Options) -> None:
     if options.force_resume:
         raise ConfigError("--force-resume goes on with a run; name its folder with --resume")
     recipe = options.asked(task).read(partial(say, console=console))  # before the seconds that libraries take
-    check_writable(options.runs or Path("runs"))
+    if not options.dry_run:
+        check_writable(options.runs or Path("runs"))
     from transferkit.runner.prepare import Inputs
 
     inputs = Inputs(source=options.source, data_dir=options.data_dir)

@@ -30,35 +30,42 @@ Question = Annotated[
         show_default=False,
     ),
 ]
+Checkpoint = Annotated[
+    Path | None,
+    typer.Option("--checkpoint", help="Checkpoint or run folder; default: the demo's, else the bundled one."),
+]
+SearchedTexts = Annotated[
+    str | None,
+    typer.Option("--texts", help="Search a text file (a text a line), .jsonl/.csv/.tsv/.parquet instead."),
+]
+SearchedVectors = Annotated[
+    Path | None,
+    typer.Option("--vectors", help="Search vectors that embed made; for .npy --texts names their texts."),
+]
+Packages = Annotated[
+    list[str] | None,
+    typer.Option("--package", help="Only this package's docstrings; repeatable; the standard library is python."),
+]
+Top = Annotated[int, typer.Option("--top", min=1, help="Results to show.")]
+IndexFolder = Annotated[Path, typer.Option("--index", help="Folder that keeps the vectors.")]
+Json = Annotated[bool, typer.Option("--json", help="One JSON object a result, with its question.")]
 
 
 def search(
     question: Question = None,
-    checkpoint: Annotated[
-        Path | None,
-        typer.Option("--checkpoint", help="Checkpoint or run folder; default: the demo's, else the bundled one."),
-    ] = None,
-    texts: Annotated[
-        str | None,
-        typer.Option("--texts", help="Search a text file (a text a line), .jsonl/.csv/.tsv/.parquet instead."),
-    ] = None,
+    checkpoint: Checkpoint = None,
+    texts: SearchedTexts = None,
     column: Column = "text",
-    vectors: Annotated[
-        Path | None,
-        typer.Option("--vectors", help="Search vectors that embed made; for .npy --texts names their texts."),
-    ] = None,
+    vectors: SearchedVectors = None,
     space: Space = None,
-    package: Annotated[
-        list[str] | None,
-        typer.Option("--package", help="Only this package's docstrings; repeatable; the standard library is python."),
-    ] = None,
+    package: Packages = None,
     instruction: Instruction = None,
     readout: Readout = None,
-    top: Annotated[int, typer.Option("--top", min=1, help="Results to show.")] = 5,
-    index: Annotated[Path, typer.Option("--index", help="Folder that keeps the vectors.")] = INDEX,
+    top: Top = 5,
+    index: IndexFolder = INDEX,
     batch_size: BatchSize = 64,
     device: Device = None,
-    json: Annotated[bool, typer.Option("--json", help="One JSON object a result, with its question.")] = False,
+    json: Json = False,
 ) -> None:
     """Search the docstrings of the packages on this machine, or a file of texts; other columns of its rows are shown.
 
@@ -88,26 +95,25 @@ def search(
     )
     if not json:
         say(f"{len(nearest.entries):,} texts, read by {checkpoint}", console, style="dim")
-    _answer(nearest, question, top=top, json=json, console=console)
+    for one in questions(question, console):
+        _answer(one, nearest, top, console, alone=question is not None, json=json)
 
 
-def _answer(nearest: "Nearest", question: str | None, *, top: int, json: bool, console: Console) -> None:
-    """The question given, or one after the other."""
+def _answer(question: str, nearest: "Nearest", top: int, console: Console, *, alone: bool, json: bool) -> None:
+    """Print what is found for a question; what came through a pipe with others is shown above it."""
     from transferkit.checkpoints.instructions import say_cut
 
-    out = Console()
-    for one in questions(question, console):
-        found = nearest.search(one, top=top)
-        say_cut(nearest.embedder, console)
-        if json:
-            for hit in found:
-                print(as_json(one, hit), flush=True)
-            continue
-        if question is None and not sys.stdin.isatty():
-            say(one, out, style="bold")
-        print_hits(found, out)
-        if (meaning := said_of(found)) is not None:
-            say(meaning, console, style="dim")
+    found, out = nearest.search(question, top=top), Console()
+    say_cut(nearest.embedder, console)
+    if json:
+        for hit in found:
+            print(as_json(question, hit), flush=True)
+        return
+    if not alone and not sys.stdin.isatty():
+        say(question, out, style="bold")
+    print_hits(found, out)
+    if (meaning := said_of(found)) is not None:
+        say(meaning, console, style="dim")
 
 
 def _check_places(

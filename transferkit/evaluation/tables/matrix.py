@@ -1,8 +1,9 @@
 """Rows of an evaluation as a matrix: models down, tasks across, the mean, and what the models differ by."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 from transferkit.evaluation.tables.rows import TaskRow, by_encoder, means
 from transferkit.report.formats import count, score, signed
@@ -18,7 +19,6 @@ from transferkit.report.intervals import (
     over_tasks,
     over_texts,
 )
-from transferkit.report.raw import csv_text, number
 from transferkit.report.view import View
 
 _CELL = 9  # columns of a terminal that a number takes
@@ -128,50 +128,77 @@ def _judged(encoders: Sequence[dict[str, TaskRow]], task: str) -> int | None:
 
 
 def matrix_views(matrix: Matrix, *, width: int | None = None) -> list[View]:
-    """The matrix, in parts that fit into ``width`` characters where it is given; a line of numbers closes it."""
+    """The matrix, in parts that fit into ``width`` characters where it is given; a line of numbers closes it.
+
+    The mean stands in the first part alone, the caption below the last one.
+    """
     tasks = list(matrix.judged)
-    with_difference = any(line.against_first is not None for line in matrix.lines)
     label = min(_LABEL, max(len(line.label) for line in matrix.lines))
-    others = label + 2 * _CELL + (2 * _CELL if with_difference else 0)
-    each = len(tasks) if width is None else max(1, (width - others) // _CELL)
-    parts = [tasks[start : start + each] for start in range(0, len(tasks), each)]
+    if width is None:
+        return [_view(matrix, tasks, summary=True, title="Scores", caption=_caption(matrix))]
+    has_interval = any(line.against_first is not None for line in matrix.lines)
+    room = [max(1, (width - label - taken) // _CELL) for taken in ((5 if has_interval else 2) * _CELL, _CELL)]
+    parts, rest = [tasks[: room[0]]], tasks[room[0] :]
+    parts += [rest[start : start + room[1]] for start in range(0, len(rest), room[1])]
+    several = len(parts) > 1
     return [
-        _view(matrix, part, with_difference=with_difference, place=None if len(parts) == 1 else (i, len(parts)))
-        for i, part in enumerate(parts, start=1)
-    ]
-
-
-def _view(matrix: Matrix, tasks: Sequence[str], *, with_difference: bool, place: tuple[int, int] | None) -> View:
-    header = ("Model", "Tasks", "Mean", *(["To the first"] if with_difference else []), *tasks)
-    rows = [
-        (
-            line.label,
-            f"{sum(value is not None for value in line.scores.values())} of {matrix.tasks}",
-            score(line.mean),
-            *([_in_words(line.against_first)] if with_difference else []),
-            *(score(line.scores[task]) for task in tasks),
+        _view(
+            matrix,
+            part,
+            summary=place == 1,
+            title=f"Scores, part {place} of {len(parts)}" if several else "Scores",
+            caption=_caption(matrix) if place == len(parts) else "",
+            narrow=True,
         )
-        for line in matrix.lines
+        for place, part in enumerate(parts, start=1)
     ]
-    if any(matrix.judged[task] is not None for task in tasks):
-        rows.append(("n", "", "", *([""] if with_difference else []), *(count(matrix.judged[task]) for task in tasks)))
-    values: list[list[float | None]] = [[line.mean for line in matrix.lines]]
-    values += [[line.scores[task] for line in matrix.lines] for task in tasks]
-    columns = [2, *range(len(header) - len(tasks), len(header))]
-    best = {
-        (row, column)
-        for column, of in zip(columns, values, strict=True)
-        for row, value in enumerate(of)
-        if len(of) > 1 and value is not None and value == max(one for one in of if one is not None)
-    }
+
+
+def _view(
+    matrix: Matrix, tasks: Sequence[str], *, summary: bool, title: str, caption: str, narrow: bool = False
+) -> View:
+    """Some of the tasks; ``summary``: with the mean before them, ``narrow``: with their names in several lines."""
+    lines = matrix.lines
+    columns: list[tuple[str, list[str], list[float | None]]] = []
+    if summary:
+        done = [f"{sum(one is not None for one in line.scores.values())} of {matrix.tasks}" for line in lines]
+        columns.append(("Tasks", [*done, ""], []))
+        columns.append(("Mean", [*(score(line.mean) for line in lines), ""], [line.mean for line in lines]))
+        if any(line.against_first is not None for line in lines):
+            columns.append(("To the first", [*(_in_words(line.against_first) for line in lines), ""], []))
+    else:
+        columns.append(("", [""] * (len(lines) + 1), []))
+    for task in tasks:
+        values = [line.scores[task] for line in lines]
+        columns.append((_broken(task) if narrow else task, [*map(score, values), count(matrix.judged[task])], values))
+    cells = list(zip([*(line.label for line in lines), "n"], *(column for _, column, _ in columns), strict=True))
+    known = any(matrix.judged[task] is not None for task in tasks)
+    header = ("Model", *(name for name, _, _ in columns))
     return View(
-        title="Scores" if place is None else f"Scores, part {place[0]} of {place[1]}",
+        title=title,
         header=header,
-        rows=tuple(rows),
-        caption=_caption(matrix),
+        rows=tuple(cells if known else cells[:-1]),
+        caption=caption,
         wrapping=header[2:],
-        bold=frozenset(best),
+        bold=frozenset(
+            (row, column)
+            for column, (_, _, values) in enumerate(columns, start=1)
+            for row, value in enumerate(values)
+            if len(lines) > 1 and value is not None and value == max(one for one in values if one is not None)
+        ),
     )
+
+
+def _broken(name: str) -> str:
+    """A name in lines that a column of numbers has room for, broken behind an underscore where there is one."""
+    pieces = re.findall(f".{{1,{_CELL - 1}}}", re.sub("_", "_\n", name))
+    lines = [""]
+    for piece in pieces:
+        if len(lines[-1]) + len(piece) < _CELL:
+            lines[-1] += piece
+        else:
+            lines.append(piece)
+    return "\n".join(line for line in lines if line)
 
 
 def _caption(matrix: Matrix) -> str:
@@ -225,53 +252,3 @@ def differences_view(matrix: Matrix) -> View | None:
         f"task's texts, pairs or queries lie; decided where that leaves out 0.{said}",
         in_terminal=False,
     )
-
-
-# For programs
-
-
-def matrix_csv(matrix: Matrix) -> str:
-    """A line a model, raw numbers; the last one, ``n``, has how many were scored."""
-    records = [
-        {
-            "model": line.model,
-            "method": line.method,
-            "mean": number(line.mean),
-            **_flat("mean_to_first", line.against_first),
-            **{task: number(value) for task, value in line.scores.items()},
-        }
-        for line in matrix.lines
-    ]
-    empty = dict.fromkeys(records[0])
-    return csv_text([*records, {**empty, "model": "n", **matrix.judged}])
-
-
-def matrix_json(matrix: Matrix) -> dict[str, Any]:
-    """The same with the interval of every task; null is unknown."""
-    return {
-        "judged": matrix.judged,
-        "bootstrap": {"resampled": matrix.resampled, "draws": DRAWS, "percent": LEVEL},
-        "models": [
-            {
-                "model": line.model,
-                "method": line.method,
-                "mean": number(line.mean),
-                "scores": {task: number(value) for task, value in line.scores.items()},
-                **_flat("mean_to_first", line.against_first),
-                "to_first": {
-                    task: {"difference": number(one.difference), "low": number(one.low), "high": number(one.high)}
-                    for task, one in line.by_task.items()
-                    if one is not None
-                },
-            }
-            for line in matrix.lines
-        ],
-    }
-
-
-def _flat(name: str, found: Interval | None) -> dict[str, Any]:
-    return {
-        name: None if found is None else number(found.difference),
-        f"{name}_low": None if found is None else number(found.low),
-        f"{name}_high": None if found is None else number(found.high),
-    }

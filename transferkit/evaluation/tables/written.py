@@ -5,13 +5,14 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from transferkit.evaluation.tables.matrix import matrix_csv, matrix_json, matrix_of
+from transferkit.evaluation.tables.matrix import Matrix, matrix_of
 from transferkit.evaluation.tables.rows import TaskRow, by_encoder, means, spreads
 from transferkit.evaluation.tables.views import views
 from transferkit.files.json import write_text
 from transferkit.files.writable import writing
+from transferkit.report.intervals import DRAWS, LEVEL, Interval
 from transferkit.report.markdown import markdown_table
-from transferkit.report.raw import DIGITS, csv_text, json_text
+from transferkit.report.raw import DIGITS, csv_text, json_text, number
 
 
 def to_markdown(rows: Sequence[TaskRow], *, types: Sequence[str]) -> str:
@@ -70,3 +71,50 @@ def write_tables(rows: Sequence[TaskRow], folder: Path, *, types: Sequence[str])
         for name, text in texts.items():
             write_text(folder / name, text)
     return [folder / name for name in texts]
+
+
+def matrix_csv(matrix: Matrix) -> str:
+    """A line a model, raw numbers; the last one, ``n``, has how many were scored."""
+    records = [
+        {
+            "model": line.model,
+            "method": line.method,
+            "mean": number(line.mean),
+            **_flat("mean_to_first", line.against_first),
+            **{task: number(value) for task, value in line.scores.items()},
+        }
+        for line in matrix.lines
+    ]
+    empty = dict.fromkeys(records[0])
+    return csv_text([*records, {**empty, "model": "n", **matrix.judged}])
+
+
+def matrix_json(matrix: Matrix) -> dict[str, Any]:
+    """The same with the interval of every task; null is unknown."""
+    return {
+        "judged": matrix.judged,
+        "bootstrap": {"resampled": matrix.resampled, "draws": DRAWS, "percent": LEVEL},
+        "models": [
+            {
+                "model": line.model,
+                "method": line.method,
+                "mean": number(line.mean),
+                "scores": {task: number(value) for task, value in line.scores.items()},
+                **_flat("mean_to_first", line.against_first),
+                "to_first": {
+                    task: {"difference": number(one.difference), "low": number(one.low), "high": number(one.high)}
+                    for task, one in line.by_task.items()
+                    if one is not None
+                },
+            }
+            for line in matrix.lines
+        ],
+    }
+
+
+def _flat(name: str, found: Interval | None) -> dict[str, Any]:
+    return {
+        name: None if found is None else number(found.difference),
+        f"{name}_low": None if found is None else number(found.low),
+        f"{name}_high": None if found is None else number(found.high),
+    }
