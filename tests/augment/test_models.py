@@ -290,5 +290,5 @@ def test_a_fault_that_says_nothing_of_probabilities_keeps_its_words(
 def test_decoder_and_encoder_decoder_are_told_apart(tiny: Tiny, t5: Path) -> None:
     with pytest.raises(ConfigError, match=r"no encoder-decoder \(llama\).*goes to --llm"):
         Model.encoder_decoder(str(tiny.source))
-    with pytest.raises(ConfigError, match=r"an encoder-decoder \(t5\); expected a decoder"):
+    with pytest.raises(ConfigError, match=r"an encoder-decoder \(t5\), whose decoder .*; expected a decoder"):
         Model.decoder(str(t5))

@@ -326,13 +326,15 @@ def test_search_knows_its_checkpoint_before_it_reads_the_docstrings_of_the_machi
     ids=["Python's", "torch's"],
 )
 def test_too_little_memory_is_one_sentence(
-    error: Exception, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    error: Exception, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def fails(*_: object, **__: object) -> None:
         raise error
 
     monkeypatch.setattr("transferkit.embed.files.embed_file", fails)
-    assert call(monkeypatch, "embed", "bundled", "texts.txt", "--out", "vectors.npy") == 1
+    (tmp_path / "texts.txt").write_text("a red cat\n")
+    out = str(tmp_path / "vectors.npy")
+    assert call(monkeypatch, "embed", "bundled", str(tmp_path / "texts.txt"), "--out", out) == 1
     said = capsys.readouterr().err
     assert said.startswith("error: this machine has not enough memory for that; lower ")
     assert len(said.splitlines()) == 1

@@ -15,6 +15,7 @@ from zoo import FAMILIES, WORDS, save
 
 from transferkit.decoder import passes as passes_module
 from transferkit.decoder.decoder import Decoder
+from transferkit.decoder.exactness import Exactness
 from transferkit.decoder.passes import Passes
 from transferkit.decoder.probe import probe
 from transferkit.decoder.tokens import Rows
@@ -205,3 +206,11 @@ def test_no_row_is_so_long_that_others_are_read_otherwise(tmp_path: Path, name: 
     beside = embedder.encode(["a red cat", long], instruction="")
     np.testing.assert_allclose(beside, np.concatenate(alone), atol=1e-5)
     assert reader.decoder.context == (24 if kind == "longrope" else 64)
+
+
+def test_rounding_is_told_in_words() -> None:
+    found = Exactness(cached_errors=(0.009, 0.0512), full_errors=(3e-6, 6e-6), allowed=(0.02, 0.1))
+    assert found.in_words(cached=False) == "exact"
+    says = "exact but for what bfloat16 rounds (states 0.9 %, gradients 5 %; precision: float32 rounds"
+    assert found.in_words(cached=True).startswith(says)
+    assert found.facts(cached=True) == {"states": 0.009, "gradients": 0.0512}  # for the record

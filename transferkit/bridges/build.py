@@ -22,7 +22,7 @@ from transferkit.methods.base import Embedder
 from transferkit.methods.described import Side
 
 FEWEST = 100  # texts
-ENOUGH = 50  # percent of the ten nearest
+ENOUGH = 50  # percent of the ten nearest; what other shares were worth is in benchmarks/README.md
 
 
 @dataclass(frozen=True)

@@ -71,7 +71,10 @@ def write_stock(folder: Path, embedder: BackboneEmbedder, *, instruction: str, m
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", CutTextWarning)  # one of them is meant to be cut
         expected = embedder.encode(texts, instruction=instruction)
-    whole = embedder.whole_decoder(instruction)
+    way_out = "leave --merge and --baked away"
+    if reader.decoder.dtype is not torch.float32:  # a readout makes what that rounds larger
+        way_out = f"{way_out}, or train with precision=float32: its decoder rounds, and the folder's does not"
+    whole = embedder.whole_decoder(instruction)  # from here on its weights may be others
     if whole.merged != merge:
         flag, other = ("--merge", "--baked") if merge else ("--baked", "--merge")
         has = "adapters in its weights" if whole.merged else "no adapters"
@@ -89,9 +92,6 @@ def write_stock(folder: Path, embedder: BackboneEmbedder, *, instruction: str, m
     write_json(folder / "sentence_bert_config.json", {"max_seq_length": length, "do_lower_case": False})
     write_modules(folder, embedder, rows=rows, soft=ids, bos=reader.decoder.encoder.bos)
     write_model_config(folder, prompts={"query": "", "document": ""}, needs=STOCK)
-    way_out = "leave --merge and --baked away"
-    if reader.decoder.dtype is not torch.float32:  # a readout makes what that rounds larger
-        way_out = f"{way_out}, or train with precision=float32: its decoder rounds, and the folder's does not"
     _measure(folder, texts, expected, name=embedder.facts.title, way_out=way_out)
 
 

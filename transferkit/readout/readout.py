@@ -45,8 +45,8 @@ class Readout(nn.Module):
     def __init__(self, settings: Settings, width: int, *, descending: bool = True) -> None:
         super().__init__()
         self.settings = settings
-        self.descending = descending
         has_matrix = settings.kind in ("whiten", "pairs")
+        self.descending = descending or not has_matrix
         self.register_buffer("mean", torch.zeros(width))
         self.register_buffer("matrix", torch.eye(width) if has_matrix else torch.zeros(0))
 
@@ -73,7 +73,7 @@ class Readout(nn.Module):
 
     def strongest(self, vectors: Tensor, count: int) -> Tensor:
         """The ``count`` columns of vectors (n, d) that count most: the first ones, where nothing orders them."""
-        ordered = self.descending or not len(self.matrix) or count == vectors.shape[1]
+        ordered = self.descending or count == vectors.shape[1]
         return vectors[:, :count] if ordered else vectors.flip(1)[:, :count]
 
     def linear(self, vectors: Tensor) -> Tensor:

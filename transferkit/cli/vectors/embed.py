@@ -60,8 +60,8 @@ def embed(
     Example: transferkit embed runs/adapt-... texts.csv --out texts.parquet --truncate-dim 128 --precision int8
     """
     check_output(out, resume=resume)
-    check_texts(texts, column=column)
     _check_models(checkpoint, space, backbone)
+    check_texts(texts, column=column)
     from transferkit.embed.files import embed_file
 
     console = Console(stderr=True, quiet=quiet)
