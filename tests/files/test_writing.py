@@ -154,7 +154,7 @@ COMMANDS = {
     "compare": "compare {here}/lora {here}/frozen --out {out}",
     "export": "export bundled --to {out}",
     "a recipe": "recipes copy bundled/adapt --to {out}",
-    "a spec": "backbones probe {target} --write {here}/new.yaml",
+    "a spec": "backbones probe {target} --write {out}.yaml",
 }
 
 
