@@ -336,7 +336,8 @@ def test_an_interrupted_study_says_that_nothing_is_lost(
         raise Interrupted(planned[0].folder)
 
     monkeypatch.setattr("transferkit.study.run.run_all", press)
-    done = CliRunner().invoke(app, ["study", str(write_study(tiny, tmp_path)), "--runs", str(tmp_path / "runs")])
+    study = ["study", str(write_study(tiny, tmp_path)), "--data-dir", str(tiny.data)]
+    done = CliRunner().invoke(app, [*study, "--runs", str(tmp_path / "runs")])
     assert done.exit_code == 130
     assert done.stderr == "interrupted; the same command goes on where this one stopped\n"
 

@@ -163,7 +163,7 @@ def test_training_changes_what_learns_and_not_one_bit_of_the_rest(
 def plain_evaluation(value: float) -> Evaluation:
     """As of dev sets without halves, and without a readout."""
     scores: dict[str, float | None] = {"plain": value, "readout": None}
-    return Evaluation({}, scores, scores, None, 0.0, None)
+    return Evaluation({}, scores, scores, None, 0.0, None, [])
 
 
 class Rising(Scorer):

@@ -55,7 +55,9 @@ def _figure(comparison: Comparison) -> "Figure":
         for axes, x in ((by_steps, "steps"), (by_seconds, "seconds")):
             _draw_levels(axes, rows, comparison)
             _draw_curves(axes, rows, x=x, looks=looks, cut=cut_at(comparison) if x == "seconds" else None)
-        by_steps.set_title(f"{READOUT_NAMES[readout].capitalize()} embeddings", loc="left", fontweight="bold")
+        name = READOUT_NAMES[readout]
+        title = "Embeddings as delivered" if readout == "delivered" else f"{name.capitalize()} embeddings"
+        by_steps.set_title(title, loc="left", fontweight="bold")
         by_steps.set_ylabel("dev score, %")
         by_steps.set_xlabel("optimizer steps")
         by_steps.locator_params(axis="x", integer=True)  # there is no half a step
