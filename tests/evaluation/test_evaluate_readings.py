@@ -380,8 +380,8 @@ def test_spread_is_of_the_templates_of_one_model() -> None:
 
 def test_spread_fits_a_terminal_and_equals_the_csv() -> None:
     rows = rows_of("bundled-llama-5m", {name: [3.0 * place, 7.0] for place, name in enumerate(list_templates())})
-    means, spread = [view for view in views(rows, types=["STS"] * 2) if view.in_terminal]
-    assert (means.title, spread.title) == ("Means", "Spread over templates")
+    (spread,) = [one for one in views(rows, types=["STS"] * 2) if one.in_terminal and one.title.startswith("Spread")]
+    assert spread.title == "Spread over templates"
     console = Console(width=80, record=True, file=io.StringIO())
     console.print(rich_table(spread))
     lines = [line.rstrip() for line in console.export_text().splitlines()]

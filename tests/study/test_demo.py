@@ -327,7 +327,9 @@ def test_a_damaged_package_of_an_earlier_call_is_named(
     assert found == []
 
 
-@pytest.mark.parametrize(("options", "decoder"), [(("--offline",), None), (("--decoder", "bundled-llama-5m"), "bundled-llama-5m")])
+@pytest.mark.parametrize(
+    ("options", "decoder"), [(("--offline",), None), (("--decoder", "bundled-llama-5m"), "bundled-llama-5m")]
+)
 def test_nothing_is_brought_where_another_decoder_is_asked_for(
     options: tuple[str, ...], decoder: str | None, packages: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
