@@ -26,6 +26,7 @@ SHOWN = (
     "LICENSE",
     "*/README.md",
     "results/archive.md",
+    "results/toys.md",
     "results/**/table.md",
     "results/**/*.png",
     "results/*/study.yaml",

@@ -137,7 +137,8 @@ def _task_row(line: dict[str, str]) -> TaskRow:
 def test_tables_of_results_hold_published_scores_alone() -> None:
     """Rows by their method are published ones; every other score stands in a table that its section links."""
     compared = 0
-    for section in re.split(r"\n#{2,} ", (RESULTS / "README.md").read_text(encoding="utf-8")):
+    pages = "\n## ".join((RESULTS / page).read_text(encoding="utf-8") for page in ("README.md", "toys.md"))
+    for section in re.split(r"\n#{2,} ", pages):
         links = [RESULTS / link for link in re.findall(r"\]\(([^)]*table\.md)\)", section)]
         text = "\n".join(link.read_text(encoding="utf-8") for link in links)
         published = {float(score) for score in re.findall(r"(?<![\d.])\d+\.\d(?!\d)", text)}
