@@ -25,12 +25,14 @@ class Sides:
         old: of the embedder whose space is kept.
         new: of the one that reads from now on.
         instructions: side -> with which the old embedder read.
+        readout: kind of the map that finished its vectors.
         descending: whether the first numbers of its vectors count most; so all files are that were cut.
     """
 
     old: Mapping[Side, Vectors]
     new: Mapping[Side, Vectors]
     instructions: dict[str, str]
+    readout: str
     descending: bool = True
 
 

@@ -9,6 +9,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from transferkit.config.schema import Strict, parse
+from transferkit.config.sections import ReadoutKind
 from transferkit.errors import ConfigError
 from transferkit.files.builtin import is_bundled
 from transferkit.files.json import read_json, write_json
@@ -18,7 +19,13 @@ from transferkit.files.vectors.writing import SUFFIXES
 from transferkit.methods.base import Embedder
 from transferkit.prompting.saved import check_finite_tensors, load_tensors
 from transferkit.readout.bridged import Bridged
-from transferkit.runs.checkpoint_folder import MAP, as_sealed_now, checkpoint_folder, embedder_digest
+from transferkit.runs.checkpoint_folder import (
+    MAP,
+    as_sealed_now,
+    checkpoint_folder,
+    embedder_digest,
+    read_description,
+)
 
 _TENSORS = "map.safetensors"
 _SHAPES = {"centre": 1, "matrix": 2, "mean": 1}
@@ -46,6 +53,7 @@ class Space(Strict):
     Attributes:
         old: digest of the embedder whose space it is.
         new: digest of the one whose vectors are carried there.
+        readout: kind of the map that finished the old vectors; with another one they are another space.
         instructions: side -> with which the old one read; of ``document`` alone where its vectors came from a file.
         texts: that the map was fitted on.
         ridge: of the map, in units of the mean eigenvalue of the new vectors.
@@ -56,6 +64,7 @@ class Space(Strict):
     format: Literal[1] = 1
     old: str
     new: str
+    readout: ReadoutKind
     instructions: dict[str, str]
     texts: Annotated[int, Field(ge=1)]
     ridge: float
@@ -72,19 +81,22 @@ class Map:
     mean: Tensor
 
 
-def space_of(old: Path) -> str:
-    """The digest of the embedder that ``old`` names: a checkpoint, a run folder, or a file of vectors that it made.
+def space_of(old: Path) -> tuple[str, str]:
+    """The digest of the embedder that ``old`` names, and the kind of the readout that finishes its vectors.
+
+    Args:
+        old: checkpoint or run folder, or a file of vectors that it made, with its readout or without.
 
     Raises:
         ConfigError: none of these, or a file that does not say what made it.
     """
     if old.suffix.lower() not in SUFFIXES or old.is_dir():
-        return embedder_digest(old)
+        return str(as_sealed_now(embedder_digest(old))), read_description(old)["readout"]["kind"]
     origin = read_origin(old, where=str(old)) if old.is_file() else None
     if origin is None:
         what = "does not say what made it" if old.is_file() else "no such file"
         raise ConfigError(f"{old}: {what}; give a file that `transferkit embed` made, or the checkpoint that made it")
-    return origin.space or origin.embedder
+    return str(as_sealed_now(origin.space or origin.embedder)), origin.readout
 
 
 def bridge_folder(checkpoint: Path, old: Path) -> Path:
@@ -97,7 +109,8 @@ def bridge_folder(checkpoint: Path, old: Path) -> Path:
     run = folder.parent
     if folder.name != "checkpoint" or not (run / "record.json").is_file() or is_bundled(folder):
         raise ConfigError(f"{checkpoint}: is no run folder of yours; say with --to where the map belongs")
-    return run / "spaces" / str(as_sealed_now(space_of(old)))[:16]
+    digest, readout = space_of(old)
+    return run / "spaces" / f"{digest[:16]}-{readout}"
 
 
 def save_space(folder: Path, found: Map, space: Space) -> None:
@@ -150,5 +163,5 @@ def carry(embedder: Embedder, checkpoint: Path, given: Path) -> Space:
             f"{folder / _TENSORS}: expected a map of shape {shape}; make it again with `transferkit bridge`"
         )
     found: dict[str, Any] = {name: tensors[name].to(embedder.device) for name in _SHAPES}
-    embedder.use_readout(Bridged(embedder.readout, descending=space.descending, **found))
+    embedder.use_readout(Bridged(embedder.readout, kind=space.readout, descending=space.descending, **found))
     return space
