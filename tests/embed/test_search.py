@@ -102,10 +102,10 @@ def test_texts_are_read_as_documents_and_the_question_as_one(
     save(prompt_embedder(tiny), tmp_path / "checkpoint", instructions=asked, document_instructions=found)
     index = Index(tmp_path / "checkpoint", ENTRIES, folder=tmp_path / "index", instruction=given, console=QUIET)
     embedder = load(tmp_path / "checkpoint")
-    np.testing.assert_allclose(index.vectors, embedder.encode(TEXTS, instruction=texts_with), atol=1e-5)
+    np.testing.assert_allclose(index.stored.whole(), embedder.encode(TEXTS, instruction=texts_with), atol=1e-5)
     (question,) = embedder.encode([TEXTS[3]], instruction=given or "see")
     best = index.search(TEXTS[3], top=1)[0]
-    assert best.score == pytest.approx(float((index.vectors @ question).max()), abs=1e-5)
+    assert best.score == pytest.approx(float((index.stored.whole() @ question).max()), abs=1e-5)
 
 
 def test_an_index_in_the_making_belongs_to_one_process(checkpoint: Path, tmp_path: Path) -> None:

@@ -21,6 +21,7 @@ from transferkit.cli.app import app
 from transferkit.cli.vectors import asking
 from transferkit.embed.search import Entry, Index, Nearest, file_entries
 from transferkit.embed.standing_out import FEWEST, limit
+from transferkit.files.vectors.precision import Stored
 
 TEXTS = [" ".join(WORDS[i : i + 4]) for i in range(12)]
 
@@ -69,8 +70,9 @@ def test_hits_say_whether_they_stand_out(checkpoint: Path, tmp_path: Path) -> No
     index = Index(checkpoint, [Entry(text, text, text) for text in TEXTS], folder=tmp_path, console=QUIET)
     assert {hit.stands_out for hit in index.search(TEXTS[5])} == {None}
     larger = Nearest(checkpoint, [Entry(f"row {i}", "a", "a") for i in range(51)], instruction=None)
-    unrelated = directions(50, 0.0, seed=0, width=index.vectors.shape[1])
-    larger.vectors = np.concatenate([unrelated, larger.embedder.encode([TEXTS[5]])])
+    unrelated = directions(50, 0.0, seed=0, width=index.stored.width)
+    vectors = np.concatenate([unrelated, larger.embedder.encode([TEXTS[5]])])
+    larger.stored = Stored(vectors, "float32", vectors.shape[1])
     best, second = larger.search(TEXTS[5], top=2)
     assert (best.entry.name, best.stands_out, second.stands_out) == ("row 50", True, False)
 

@@ -157,7 +157,7 @@ def _with_file(old: Path, new: Path, texts: str | None, column: str, reading: _R
     side: Side = "query" if kept.origin.side == "query" else "document"
     vectors = reading.vectors(new, embedder, some, embedder.usual_instruction(side), side)
     return Sides(
-        old={side: kept.vectors[[row[text] for text in some]]},
+        old={side: kept.stored[[row[text] for text in some]]},
         new={side: vectors},
         instructions={side: kept.origin.instruction},
         readout=kept.origin.readout,

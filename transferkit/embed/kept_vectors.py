@@ -14,7 +14,7 @@ from transferkit.embed.search import Entry, Nearest, file_entries
 from transferkit.errors import ConfigError
 from transferkit.files.text_files import STANDARD_INPUT, TextFile
 from transferkit.files.vectors.origin import Origin, has_note, note_file, read_origin
-from transferkit.files.vectors.precision import Stored, Vectors
+from transferkit.files.vectors.precision import Stored
 from transferkit.files.vectors.reading import read_stored
 from transferkit.progress import warn
 from transferkit.runs.checkpoint_folder import as_sealed_now, embedder_digest
@@ -30,11 +30,6 @@ class KeptVectors:
     entries: list[Entry]
     stored: Stored
     origin: Origin | None
-
-    @property
-    def vectors(self) -> Vectors:
-        """(n, d), whole again."""
-        return self.stored.whole()
 
 
 def read_kept(path: Path, *, texts: str | None = None, column: str = "text") -> KeptVectors:
