@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from helpers import command_line
 from helpers.parts import flip_bit, prompt_embedder
 from helpers.run_parts import QUIET
@@ -14,7 +15,8 @@ from zoo import WORDS
 
 from transferkit.bridges.build import bridge
 from transferkit.checkpoints.checkpoint import load, save
-from transferkit.checkpoints.spaces import Space, bridge_folder, read_space
+from transferkit.checkpoints.opening import what_differs
+from transferkit.checkpoints.spaces import Map, Space, bridge_folder, read_space, save_space
 from transferkit.embed.files import embed_file
 from transferkit.embed.kept_vectors import KeptIndex, read_kept
 from transferkit.errors import ConfigError
@@ -167,6 +169,15 @@ def test_no_option_of_encode_leaves_the_space(space: Space, old: Path, new: Path
         there.encode(TEXTS[:5], readout=False)
 
 
+def test_two_maps_into_one_space_are_told_apart(space: Space, old: Path, new: Path, tmp_path: Path) -> None:
+    """So that a file which was begun with one is not gone on with by the other."""
+    other = tmp_path / "other"
+    save_space(other, Map(torch.zeros(48), torch.eye(48), torch.zeros(48)), space)
+    one, two = (what_differs(new, {"space": place}) for place in (old, other))
+    assert one["space"] == two["space"] == space.old
+    assert one != two
+
+
 def test_it_goes_on_where_it_was_interrupted(
     old: Path, new: Path, index: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -224,6 +235,11 @@ def test_the_commands(
         ("bridge BARE NEW --to HERE/m", "bare.npy: does not say what made it; give a file that `transferkit embed`"),
         ("bridge none.npy NEW --to HERE/m", "none.npy: no such file; give a file that `transferkit embed` made"),
         ("embed NEW TEXTS --space NEW --out HERE/x.npy", "has no map into that space; `transferkit bridge"),
+        (
+            "embed OLD TEXTS --space NEW --out HERE/x.npy",
+            "old is no run folder of yours, so no map .* --to FOLDER` makes",
+        ),
+        ("embed NEW TEXTS --space OTHER --out HERE/x.npy", r"bridge \S+other.parquet \S+new` makes one"),
         ("embed OLD TEXTS --space MAP --out HERE/x.npy", "the map in .* is of another embedder"),
         ("embed NEW TEXTS --space BROKEN --out HERE/x.npy", "differs from what was saved"),
         ("search cat --checkpoint NEW --space OLD", "--space .*: searches vectors of an older embedder; name them"),

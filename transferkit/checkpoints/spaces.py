@@ -105,10 +105,16 @@ def bridge_folder(checkpoint: Path, old: Path) -> Path:
     Raises:
         ConfigError: a bare checkpoint, which is sealed, or the one that ships with the package.
     """
+    if (found := _beside(checkpoint, old)) is None:
+        raise ConfigError(f"{checkpoint}: is no run folder of yours; say with --to where the map belongs")
+    return found
+
+
+def _beside(checkpoint: Path, old: Path) -> Path | None:
     folder = checkpoint_folder(checkpoint)
     run = folder.parent
     if folder.name != "checkpoint" or not (run / "record.json").is_file() or is_bundled(folder):
-        raise ConfigError(f"{checkpoint}: is no run folder of yours; say with --to where the map belongs")
+        return None
     digest, readout = space_of(old)
     return run / "spaces" / f"{digest[:16]}-{readout}"
 
@@ -130,21 +136,28 @@ def read_space(checkpoint: Path, given: Path) -> tuple[Path, Space]:
     Raises:
         ConfigError: there is none, it is damaged, or it was made for another checkpoint.
     """
-    folder = given if (given / MAP).is_file() else bridge_folder(checkpoint, given)
-    if not folder.is_dir():
+    makes = f"`transferkit bridge {given} {checkpoint}{'' if _carries_texts(given) else ' --texts FILE'}"
+    folder = given if (given / MAP).is_file() else _beside(checkpoint, given)
+    if folder is None:
         raise ConfigError(
-            f"--space {given}: {checkpoint} has no map into that space; `transferkit bridge {given} {checkpoint} "
-            "--texts FILE` makes one"
+            f"--space {given}: {checkpoint} is no run folder of yours, so no map lies there; give the folder of the "
+            f"map, which {makes} --to FOLDER` makes"
         )
+    if not folder.is_dir():
+        raise ConfigError(f"--space {given}: {checkpoint} has no map into that space; {makes}` makes one")
     verify(folder)
     file = folder / MAP
     space = parse(Space, read_json(file), where=str(file))
     if as_sealed_now(space.new) != as_sealed_now(embedder_digest(checkpoint)):
         raise ConfigError(
             f"--space {given}: the map in {folder} is of another embedder ({space.new[:12]}) than {checkpoint}; make "
-            f"one with `transferkit bridge {given} {checkpoint} --texts FILE`"
+            f"one with `transferkit bridge OLD {checkpoint} --texts FILE`"
         )
     return folder, space
+
+
+def _carries_texts(given: Path) -> bool:
+    return given.suffix.lower() in SUFFIXES and given.suffix.lower() != ".npy"
 
 
 def carry(embedder: Embedder, checkpoint: Path, given: Path) -> Space:
