@@ -130,7 +130,7 @@ class Encoding(Described):
             normalize_embeddings: False leaves the last unit norm away.
             convert_to_numpy: False gives a list with a tensor a vector.
             convert_to_tensor: one tensor on :attr:`device` instead of an array.
-            show_progress_bar: in a terminal, on standard error.
+            show_progress_bar: a bar in a terminal, else a line every 30 seconds, on standard error.
             precision: of the numbers, see :mod:`transferkit.files.vectors.precision`.
             truncate_dim: columns that are kept, those that count most first; they have unit length again.
             ranges: (2, d) for ``int8`` and ``uint8``, such as a file of vectors has; None: those of these vectors.
