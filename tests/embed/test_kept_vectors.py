@@ -337,6 +337,7 @@ def test_the_commands_cut_and_pack(made: Path, checkpoint: Path, tmp_path: Path)
     assert answer.exit_code == 0, answer.output
     assert len(pd.read_parquet(out)["vector"][0]) == 5
     asked = ["search", TEXTS[2], "--checkpoint", str(checkpoint), "--vectors", str(out), "--json"]
+    asked += ["--index", str(made / "texts.txt")]  # where nothing could be kept, and nothing is
     found = CliRunner().invoke(app, asked)
     assert found.exit_code == 0, found.output
     assert len(found.stdout.splitlines()) == 5
