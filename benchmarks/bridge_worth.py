@@ -112,7 +112,7 @@ def _of_set(name: str, data: Path, readers: Readers, general: list[tuple[str, in
 
 
 def _map(on: str, old: Vectors, new: Vectors) -> tuple[str, int, Map, float]:
-    found = fit(Sides({"document": old}, {"document": new}, {"document": ""}))
+    found = fit(Sides({"document": old}, {"document": new}, {"document": ""}, readout="none"))
     return on, found.texts, found.map, found.kept.nearest
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from helpers import command_line
 from helpers.parts import flip_bit, prompt_embedder
 from helpers.run_parts import QUIET
@@ -14,13 +15,16 @@ from zoo import WORDS
 
 from transferkit.bridges.build import bridge
 from transferkit.checkpoints.checkpoint import load, save
-from transferkit.checkpoints.spaces import Space, read_space
+from transferkit.checkpoints.opening import what_differs
+from transferkit.checkpoints.spaces import Map, Space, bridge_folder, read_space, save_space
 from transferkit.embed.files import embed_file
 from transferkit.embed.kept_vectors import KeptIndex, read_kept
 from transferkit.errors import ConfigError
 from transferkit.files.manifest import NAME, sha256_file
 from transferkit.files.vectors.origin import note_file, read_origin
 from transferkit.files.vectors.reading import read_vectors
+from transferkit.readout.fit import Fitter
+from transferkit.readout.readout import Settings
 
 TEXTS = [f"{first} {second} {third}" for first in WORDS[:6] for second in WORDS[6:12] for third in WORDS[12:16]]
 
@@ -69,7 +73,7 @@ def test_it_says_what_it_is_of(space: Space, old: Path, new: Path) -> None:
     assert space.instructions == {"document": "see"}
     assert (space.texts, space.kept.texts) == (len(TEXTS) - 2 * 14, 14)
     assert 0 < space.kept.nearest <= 100
-    assert read_space(new, old) == (new / "spaces" / space.old[:16], space)
+    assert read_space(new, old) == (new / "spaces" / f"{space.old[:16]}-none", space)
 
 
 def test_the_new_embedder_comes_near_to_the_old_one_in_its_space(space: Space, old: Path, new: Path) -> None:
@@ -132,6 +136,48 @@ def test_sides_that_are_read_differently_are_both_mapped(tiny: Tiny, old: Path, 
         assert float(cosines.mean()) > 0.9, side
 
 
+def test_vectors_with_the_readout_and_without_it_are_two_spaces(
+    tiny: Tiny, new: Path, index: Path, tmp_path: Path
+) -> None:
+    embedder, texts = prompt_embedder(tiny, pooling="mean"), str(index / "texts.txt")
+    pooled = embedder.pooled(TEXTS, [""] * len(TEXTS), batch_size=64)
+    embedder.use_readout(Fitter(pooled).fit(Settings("whiten", ridge=0.1)))
+    read, own, plain = (tmp_path / name for name in ("read", "own.npy", "plain.npy"))
+    save(embedder, read, instructions={"pairs": "see"})
+    embed_file(read, texts, own, side="document", device="cpu", console=QUIET)
+    embed_file(read, texts, plain, side="document", readout="none", device="cpu", console=QUIET)
+    options = {"texts": texts, "index": tmp_path / "kept", "device": "cpu", "console": QUIET}
+    folders = [bridge(old, new, to=tmp_path / old.stem, **options).folder for old in (own, plain)]  # type: ignore[arg-type]
+    assert [read_space(new, folder)[1].readout for folder in folders] == ["whiten", "none"]
+    assert bridge_folder(new, own) == bridge_folder(new, read) != bridge_folder(new, plain)
+    for folder, right, wrong in ((folders[0], own, plain), (folders[1], plain, own)):
+        assert KeptIndex(new, read_kept(right, texts=texts), space=folder, console=QUIET).search(TEXTS[3], top=1)
+        with pytest.raises(ConfigError, match=r"with the readout .*; make a map from this file"):
+            KeptIndex(new, read_kept(wrong, texts=texts), space=folder, console=QUIET)
+    more = tmp_path / "more.parquet"
+    embed_file(new, texts, more, space=folders[0], device="cpu", console=QUIET)
+    assert KeptIndex(read, read_kept(more), console=QUIET).search(TEXTS[3], top=1)
+    with pytest.raises(ConfigError, match="search it with --readout whiten"):
+        KeptIndex(read, read_kept(more), readout="none", console=QUIET)
+
+
+def test_no_option_of_encode_leaves_the_space(space: Space, old: Path, new: Path) -> None:
+    there = load(new, space=old)
+    raw = there.encode(TEXTS[:5], normalize_embeddings=False)
+    np.testing.assert_allclose(raw / np.linalg.norm(raw, axis=1, keepdims=True), there.encode(TEXTS[:5]), atol=1e-6)
+    with pytest.raises(ConfigError, match="readout=False: a map into another space starts from the readout"):
+        there.encode(TEXTS[:5], readout=False)
+
+
+def test_two_maps_into_one_space_are_told_apart(space: Space, old: Path, new: Path, tmp_path: Path) -> None:
+    """So that a file which was begun with one is not gone on with by the other."""
+    other = tmp_path / "other"
+    save_space(other, Map(torch.zeros(48), torch.eye(48), torch.zeros(48)), space)
+    one, two = (what_differs(new, {"space": place}) for place in (old, other))
+    assert one["space"] == two["space"] == space.old
+    assert one != two
+
+
 def test_it_goes_on_where_it_was_interrupted(
     old: Path, new: Path, index: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -189,6 +235,11 @@ def test_the_commands(
         ("bridge BARE NEW --to HERE/m", "bare.npy: does not say what made it; give a file that `transferkit embed`"),
         ("bridge none.npy NEW --to HERE/m", "none.npy: no such file; give a file that `transferkit embed` made"),
         ("embed NEW TEXTS --space NEW --out HERE/x.npy", "has no map into that space; `transferkit bridge"),
+        (
+            "embed OLD TEXTS --space NEW --out HERE/x.npy",
+            "old is no run folder of yours, so no map .* --to FOLDER` makes",
+        ),
+        ("embed NEW TEXTS --space OTHER --out HERE/x.npy", r"bridge \S+other.parquet \S+new` makes one"),
         ("embed OLD TEXTS --space MAP --out HERE/x.npy", "the map in .* is of another embedder"),
         ("embed NEW TEXTS --space BROKEN --out HERE/x.npy", "differs from what was saved"),
         ("search cat --checkpoint NEW --space OLD", "--space .*: searches vectors of an older embedder; name them"),
@@ -222,7 +273,7 @@ def make_inputs(
     folder = tmp_path_factory.mktemp("wrong")
     (folder / "few.txt").write_text("a\nb\na\nc\n")
     (folder / "bare.npy").write_bytes((index / "old.npy").read_bytes())
-    its = new / "spaces" / space.old[:16]
+    its, _ = read_space(new, old)
     broken = folder / "broken"
     broken.mkdir()
     for file in its.iterdir():

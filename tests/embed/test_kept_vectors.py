@@ -195,7 +195,7 @@ def test_a_flipped_bit_is_seen_wherever_it_is(suffix: str, made: Path, tmp_path:
             refused += 1
         else:
             assert [entry.text for entry in kept.entries] == TEXTS
-            np.testing.assert_array_equal(kept.vectors, right)
+            np.testing.assert_array_equal(kept.stored.whole(), right)
         path.write_bytes(whole)
     assert refused > 0.7 * len(range(5, len(whole), 97))
 
@@ -274,12 +274,12 @@ def test_an_index_of_another_checkpoint_under_this_ones_name_is_made_again(check
     entries = [Entry(f"row {i}", text, text) for i, text in enumerate(TEXTS)]
     index = Index(checkpoint, entries, folder=tmp_path, console=QUIET)
     (file,) = tmp_path.glob("*.npy")
-    right = np.array(index.vectors)
+    right = np.array(index.stored.whole())
     said = json.loads(note_file(file).read_text())
     np.save(file, -right)
     note_file(file).write_text(json.dumps(said | {"embedder": "0" * 64, "sha256": sha256_file(file)}))
     again = Index(checkpoint, entries, folder=tmp_path, console=QUIET)
-    np.testing.assert_allclose(again.vectors, right, atol=1e-6)
+    np.testing.assert_allclose(again.stored.whole(), right, atol=1e-6)
 
 
 def test_the_command_searches_vectors(made: Path, checkpoint: Path) -> None:
@@ -337,6 +337,7 @@ def test_the_commands_cut_and_pack(made: Path, checkpoint: Path, tmp_path: Path)
     assert answer.exit_code == 0, answer.output
     assert len(pd.read_parquet(out)["vector"][0]) == 5
     asked = ["search", TEXTS[2], "--checkpoint", str(checkpoint), "--vectors", str(out), "--json"]
+    asked += ["--index", str(made / "texts.txt")]  # where nothing could be kept, and nothing is
     found = CliRunner().invoke(app, asked)
     assert found.exit_code == 0, found.output
     assert len(found.stdout.splitlines()) == 5

@@ -70,9 +70,9 @@ def test_hits_say_whether_they_stand_out(checkpoint: Path, tmp_path: Path) -> No
     index = Index(checkpoint, [Entry(text, text, text) for text in TEXTS], folder=tmp_path, console=QUIET)
     assert {hit.stands_out for hit in index.search(TEXTS[5])} == {None}
     larger = Nearest(checkpoint, [Entry(f"row {i}", "a", "a") for i in range(51)], instruction=None)
-    unrelated = directions(50, 0.0, seed=0, width=index.vectors.shape[1])
-    every = np.concatenate([unrelated, larger.embedder.encode([TEXTS[5]])])
-    larger.stored = Stored(every, "float32", every.shape[1])
+    unrelated = directions(50, 0.0, seed=0, width=index.stored.width)
+    vectors = np.concatenate([unrelated, larger.embedder.encode([TEXTS[5]])])
+    larger.stored = Stored(vectors, "float32", vectors.shape[1])
     best, second = larger.search(TEXTS[5], top=2)
     assert (best.entry.name, best.stands_out, second.stands_out) == ("row 50", True, False)
 

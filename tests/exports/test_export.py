@@ -21,11 +21,13 @@ from packaging.requirements import Requirement
 
 import transferkit
 from transferkit import load
+from transferkit.augment.similarity import embedder_sha256
 from transferkit.checkpoints.open import open_model
 from transferkit.embed.files import embedder_digest
 from transferkit.errors import ConfigError
 from transferkit.exports import requirements
 from transferkit.exports.requirements import NEEDS
+from transferkit.files.encoder_folder import is_encoder
 from transferkit.files.lock import sole_use
 
 ROOT = Path(transferkit.__file__).parents[1]
@@ -94,6 +96,8 @@ def test_transferkit_takes_an_export_for_its_checkpoint(checkpoints: dict[str, P
     assert not (made / "checkpoint" / "notes.md").exists()
     assert embedder_digest(made) == embedder_digest(checkpoints["lora"])
     assert_same(open_model(str(made)).encode(TEXTS), load(checkpoints["lora"]).encode(TEXTS))
+    assert not is_encoder(str(made))  # as evaluate and teachers ask first
+    assert embedder_sha256(str(made)) == embedder_sha256(str(checkpoints["lora"]))
 
 
 def test_prompts_are_instructions(tiny: Tiny, checkpoints: dict[str, Path], tmp_path: Path) -> None:

@@ -63,6 +63,8 @@ def test_cosines_are_those_of_whole_vectors_with_a_question(
     ranges = ranges_of(x) if "int8" in precision else None
     stored = Stored(quantize(x, precision, ranges), precision, 21, ranges)
     exact = stored.whole().astype(np.float64)
+    assert stored.whole().dtype == np.float32  # products of float16 would be rounded too
+    np.testing.assert_array_equal(stored[[7, 3]], stored.whole()[[7, 3]])
     np.testing.assert_allclose(stored.cosines(question), exact @ question, atol=1e-5)
     assert np.corrcoef(stored.cosines(question), x @ question)[0, 1] > (0.7 if "binary" in precision else 0.999)
     assert len(Stored(stored.numbers[:0], precision, 21, ranges).whole()) == 0

@@ -9,6 +9,7 @@ from rich.console import Console
 from transferkit.bridges.fit import Sides, fit
 from transferkit.checkpoints.checkpoint import load
 from transferkit.checkpoints.spaces import Space, bridge_folder, save_space, space_of
+from transferkit.config.schema import parse
 from transferkit.decoder.device import usable_device
 from transferkit.embed import INDEX
 from transferkit.embed.kept_vectors import read_kept
@@ -105,15 +106,17 @@ def bridge(
         else:
             found = _with_both(old, new, named, column, reading)
         made = fit(found)
-        space = Space(
-            old=spaces[0],
-            new=spaces[1],
-            instructions=found.instructions,
-            texts=made.texts,
-            ridge=made.ridge,
-            descending=found.descending,
-            kept=made.kept,
-        )
+        said = {
+            "old": spaces[0][0],
+            "new": spaces[1][0],
+            "readout": found.readout,
+            "instructions": found.instructions,
+            "texts": made.texts,
+            "ridge": made.ridge,
+            "descending": found.descending,
+            "kept": made.kept.model_dump(),
+        }
+        space = parse(Space, said, where=str(old))
         save_space(folder, made.map, space)
     return Bridge(folder, space)
 
@@ -141,7 +144,8 @@ def _with_both(old: Path, new: Path, texts: str | None, column: str, reading: _R
         for checkpoint, embedder in zip((old, new), embedders, strict=True)
     )
     instructions: dict[str, str] = {side: embedders[0].usual_instruction(side) for side in sided}
-    return Sides(of_old, of_new, instructions, descending=embedders[0].readout.descending)
+    readout = embedders[0].readout
+    return Sides(of_old, of_new, instructions, readout.kind, descending=readout.descending)
 
 
 def _with_file(old: Path, new: Path, texts: str | None, column: str, reading: _Reading) -> Sides:
@@ -153,9 +157,10 @@ def _with_file(old: Path, new: Path, texts: str | None, column: str, reading: _R
     side: Side = "query" if kept.origin.side == "query" else "document"
     vectors = reading.vectors(new, embedder, some, embedder.usual_instruction(side), side)
     return Sides(
-        old={side: kept.vectors[[row[text] for text in some]]},
+        old={side: kept.stored[[row[text] for text in some]]},
         new={side: vectors},
         instructions={side: kept.origin.instruction},
+        readout=kept.origin.readout,
     )
 
 

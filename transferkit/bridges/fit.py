@@ -11,7 +11,7 @@ from torch.nn.functional import normalize
 from transferkit.bridges.ranking import agreement, percent, ten_nearest
 from transferkit.bridges.ridge import RIDGES, Ridge
 from transferkit.checkpoints.spaces import Kept, Map
-from transferkit.files.vectors.writing import Vectors
+from transferkit.files.vectors.precision import Vectors
 from transferkit.methods.described import Side
 
 _MOST_HELD_OUT = 1000  # to choose the ridge, and as many to say what the map is worth; a tenth of fewer texts
@@ -25,12 +25,14 @@ class Sides:
         old: of the embedder whose space is kept.
         new: of the one that reads from now on.
         instructions: side -> with which the old embedder read.
+        readout: kind of the map that finished its vectors.
         descending: whether the first numbers of its vectors count most; so all files are that were cut.
     """
 
     old: Mapping[Side, Vectors]
     new: Mapping[Side, Vectors]
     instructions: dict[str, str]
+    readout: str
     descending: bool = True
 
 

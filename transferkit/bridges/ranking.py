@@ -6,7 +6,7 @@ from math import sqrt
 import numpy as np
 import numpy.typing as npt
 
-from transferkit.files.vectors.writing import Vectors
+from transferkit.files.vectors.precision import Vectors
 
 NEAREST = 10
 _ROWS = 128  # questions at a time: a row holds a cosine for every text

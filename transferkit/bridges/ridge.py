@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from transferkit.checkpoints.spaces import Map
-from transferkit.files.vectors.writing import Vectors
+from transferkit.files.vectors.precision import Vectors
 
 RIDGES = (1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0)  # in units of the mean eigenvalue of the new vectors
 _ROWS = 8192  # a block: float64 copies of all vectors need not be in memory

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import TypedDict
 
 from transferkit.checkpoints.spaces import read_space
+from transferkit.files.manifest import NAME, sha256_file
 from transferkit.runs.checkpoint_folder import is_without_readout, read_description
 
 
@@ -33,5 +34,6 @@ def what_differs(checkpoint: Path, opening: Opening) -> dict[str, str]:
     if readout is not None and is_without_readout(read_description(checkpoint), readout, where=where):
         found["readout"] = "none"
     if (space := opening.get("space")) is not None:
-        found["space"] = read_space(checkpoint, space)[1].old
+        folder, said = read_space(checkpoint, space)
+        found |= {"space": said.old, "map": sha256_file(folder / NAME)}  # of two maps each is another
     return found

@@ -16,7 +16,7 @@ from transferkit.convergence.comparison import ENOUGH_SEEDS, Comparison, Row
 from transferkit.convergence.curve import selecting_sets
 from transferkit.convergence.series import source_of
 from transferkit.report.formats import signed
-from transferkit.report.intervals import Interval, Part, Samples, drawn_differences, interval
+from transferkit.report.intervals import DRAWS, LEVEL, Interval, Part, Samples, drawn_differences, interval
 from transferkit.report.raw import number
 from transferkit.report.view import View
 
@@ -25,8 +25,8 @@ SAME_POINTS = 0.05  # less than this prints as 0.0
 _TRANSFER = "transfer"
 _ANCHORS = (_TRANSFER, "lora")  # against these all are held
 _BY_ROWS = (
-    "By rows: where 95 % of 1,000 paired bootstrap draws of the dev sets' rows lie, of the mean over the seeds that "
-    "both have; for runs that keep what each row came to, with dev sets of which every row counts by itself."
+    f"By rows: where {LEVEL} % of {DRAWS:,} paired bootstrap draws of the dev sets' rows lie, of the mean over the "
+    "seeds that both have; for runs that keep what each row came to, with dev sets of which every row counts by itself."
 )
 
 

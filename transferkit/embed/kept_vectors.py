@@ -14,7 +14,7 @@ from transferkit.embed.search import Entry, Nearest, file_entries
 from transferkit.errors import ConfigError
 from transferkit.files.text_files import STANDARD_INPUT, TextFile
 from transferkit.files.vectors.origin import Origin, has_note, note_file, read_origin
-from transferkit.files.vectors.precision import Stored, Vectors
+from transferkit.files.vectors.precision import Stored
 from transferkit.files.vectors.reading import read_stored
 from transferkit.progress import warn
 from transferkit.runs.checkpoint_folder import as_sealed_now, embedder_digest
@@ -30,11 +30,6 @@ class KeptVectors:
     entries: list[Entry]
     stored: Stored
     origin: Origin | None
-
-    @property
-    def vectors(self) -> Vectors:
-        """(n, d), whole again."""
-        return self.stored.whole()
 
 
 def read_kept(path: Path, *, texts: str | None = None, column: str = "text") -> KeptVectors:
@@ -120,10 +115,12 @@ class KeptIndex(Nearest):
                 "--checkpoint, embed the texts again with this one, or keep them with `transferkit bridge`"
             )
         kind = self.embedder.readout.kind
-        if origin is not None and space is None and origin.readout != kind:
+        if origin is not None and origin.readout != kind:
+            own = f"search it with --readout {origin.readout}"
+            way_out = own if space is None else "make a map from this file with `transferkit bridge`"
             raise ConfigError(
-                f"{where}: was made with the readout {origin.readout}, and a question is read with {kind}; search it "
-                f"with --readout {origin.readout}, or embed the texts again"
+                f"{where}: was made with the readout {origin.readout}, and a question is read with {kind}; {way_out}, "
+                "or embed the texts again"
             )
         width, found = self.embedder.get_embedding_dimension(), kept.stored.width
         if found > width or (found < width and origin is None):  # one that says what made it may have been cut
@@ -140,7 +137,7 @@ class KeptIndex(Nearest):
             )
         if space is not None:
             self._check_bridged(where, origin, space)
-        elif origin is not None and self.embedder.reads_instruction and origin.instruction != self.of_texts:
+        elif origin is not None and not origin.space and self._reads_otherwise(origin):
             other_side = origin.side == "query" and self.of_texts != self.instruction
             read_as = "questions" if other_side else "texts"
             raise ConfigError(
@@ -148,6 +145,9 @@ class KeptIndex(Nearest):
                 f"found is read with {self.of_texts!r} beside this question; ask with the --instruction that goes "
                 f"with it, or embed the texts again with --side document --instruction {self.of_texts!r}"
             )
+
+    def _reads_otherwise(self, origin: Origin) -> bool:
+        return self.embedder.reads_instruction and origin.instruction != self.of_texts
 
     def _check_bridged(self, where: str, origin: Origin | None, space: Space) -> None:
         """Refuse the older embedder's vectors of texts that it read in another way than the map knows."""

@@ -19,7 +19,7 @@ from transferkit.embed.once import kept_vectors, written
 from transferkit.embed.standing_out import limit
 from transferkit.errors import ConfigError, did_you_mean
 from transferkit.files.text_files import TextFile
-from transferkit.files.vectors.precision import Stored, Vectors
+from transferkit.files.vectors.precision import Stored
 from transferkit.methods.base import Embedder
 
 
@@ -117,7 +117,7 @@ class Nearest:
     @cached_property
     def needed(self) -> float | None:
         """The cosine above which a hit stands out; None of too few texts."""
-        return limit(self.vectors)
+        return limit(self.stored)
 
     def search(self, question: str, *, top: int = 5) -> list[Hit]:
         """The ``top`` entries with the highest cosine, best first."""
@@ -128,11 +128,6 @@ class Nearest:
         order = np.argsort(-scores, kind="stable")[:top]
         marks = [None if self.needed is None else bool(scores[i] > self.needed) for i in order]
         return [Hit(float(scores[i]), self.entries[i], mark) for i, mark in zip(order, marks, strict=True)]
-
-    @property
-    def vectors(self) -> Vectors:
-        """(n, d) of the entries."""
-        return self.stored.whole()
 
 
 class Index(Nearest):

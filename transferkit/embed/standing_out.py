@@ -4,7 +4,7 @@ from statistics import NormalDist
 
 import numpy as np
 
-from transferkit.files.vectors.writing import Vectors
+from transferkit.files.vectors.precision import Stored, Vectors
 
 FEWEST = 20  # texts; of fewer nothing can be said
 CHANCE = 0.05  # with which the nearest of all texts would pass it, had none to do with what was asked
@@ -12,7 +12,7 @@ _MOST = 2000  # texts that are compared two by two
 _LOWER, _UPPER = 0.1587, 0.8413  # quantiles one standard deviation from the median of a normal distribution
 
 
-def limit(vectors: Vectors) -> float | None:
+def limit(vectors: Vectors | Stored) -> float | None:
     """The cosine that the nearest of these texts would pass one time in twenty, were they unrelated; None of few texts.
 
     Two texts of an index drawn by chance have, nearly always, nothing to do with each other. Their cosines are taken as

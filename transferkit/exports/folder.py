@@ -8,10 +8,11 @@ from typing import Any
 
 from transferkit.errors import ConfigError
 from transferkit.exports.requirements import NEEDS
+from transferkit.files.encoder_folder import EXPORTED
 from transferkit.files.json import write_json, write_text
 from transferkit.files.manifest import new_folder, verify
 from transferkit.files.writable import check_writable
-from transferkit.runs.checkpoint_folder import EXPORTED, document_instructions
+from transferkit.runs.checkpoint_folder import document_instructions
 
 CHECKPOINT = "checkpoint"  # below the export, where that of a run lies below the run
 _MODULE = "transferkit.exports.module.CheckpointModule"

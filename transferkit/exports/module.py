@@ -15,11 +15,12 @@ from transferkit.checkpoints.checkpoint import load
 from transferkit.errors import ConfigError
 from transferkit.exports.folder import CHECKPOINT, copy_checkpoint
 from transferkit.exports.requirements import NEEDS, check_versions
+from transferkit.files.encoder_folder import EXPORTED
 from transferkit.files.json import write_json
 from transferkit.methods.base import Embedder
 from transferkit.methods.encoding import Side
 from transferkit.progress import drop_kernel_message
-from transferkit.runs.checkpoint_folder import EXPORTED, read_description
+from transferkit.runs.checkpoint_folder import read_description
 
 try:
     from sentence_transformers.base.modules import InputModule

@@ -9,6 +9,7 @@ from transferkit.files.json import parse_json, read_text
 from transferkit.files.locations import local_copy
 from transferkit.files.manifest import sha256_file
 
+EXPORTED = "transferkit.json"  # of a folder that `export` made around a checkpoint
 _MODULES = "modules.json"  # what tells such a folder from a decoder's
 
 
@@ -18,8 +19,9 @@ def encoder_folder(location: str) -> Path:
 
 
 def is_encoder(location: str) -> bool:
-    """Whether a local folder of sentence-transformers lies there."""
-    return (encoder_folder(location) / _MODULES).is_file()
+    """Whether a local folder of sentence-transformers lies there; an export is none, for it is a checkpoint."""
+    folder = encoder_folder(location)
+    return (folder / _MODULES).is_file() and not (folder / EXPORTED).is_file()
 
 
 def check_encoder(location: str) -> Path:
@@ -31,6 +33,7 @@ def check_encoder(location: str) -> Path:
     folder = encoder_folder(location)
     if not is_encoder(location):
         what = f"no {_MODULES} in it" if folder.is_dir() else "no such folder"
+        what = "the export of a checkpoint" if (folder / EXPORTED).is_file() else what
         raise ConfigError(
             f"{location}: not a local folder of sentence-transformers ({what}); name the folder that "
             "`SentenceTransformer(...).save(FOLDER)` wrote"

@@ -21,6 +21,7 @@ from transferkit.files.vectors.finite import check_finite
 from transferkit.files.vectors.precision import Precision
 from transferkit.methods.described import Described, Side, check_side
 from transferkit.progress import Work, texts_read
+from transferkit.readout.bridged import Bridged
 from transferkit.readout.form import Form, Kind, cosines
 from transferkit.readout.readout import Readout
 
@@ -129,7 +130,7 @@ class Encoding(Described):
             normalize_embeddings: False leaves the last unit norm away.
             convert_to_numpy: False gives a list with a tensor a vector.
             convert_to_tensor: one tensor on :attr:`device` instead of an array.
-            show_progress_bar: in a terminal, on standard error.
+            show_progress_bar: a bar in a terminal, else a line every 30 seconds, on standard error.
             precision: of the numbers, see :mod:`transferkit.files.vectors.precision`.
             truncate_dim: columns that are kept, those that count most first; they have unit length again.
             ranges: (2, d) for ``int8`` and ``uint8``, such as a file of vectors has; None: those of these vectors.
@@ -139,7 +140,8 @@ class Encoding(Described):
 
         Raises:
             ConfigError: something that has no order or is no text, not one instruction a text, another side, size or
-                precision than there are, or steps that one text alone cannot give.
+                precision than there are, steps that one text alone cannot give, or vectors in another space without
+                the readout.
             RunError: a vector that is not finite, or an embedder that came by fork.
         """
         kind: Kind = "tensor" if convert_to_tensor else "numpy" if convert_to_numpy else "list"
@@ -169,6 +171,10 @@ class Encoding(Described):
         if len(each) != len(texts):
             got = f"{len(each)} instructions for {len(texts)} texts"
             raise ConfigError(f"encode: got {got}; pass one for all, or one for each")
+        if not readout and isinstance(self.readout, Bridged):
+            raise ConfigError(
+                "encode: readout=False: a map into another space starts from the readout; load without space"
+            )
         with Work(Console(stderr=True), "encode", total=len(texts)) if show else nullcontext():
             pooled = self.pooled(texts, each, batch_size=batch_size)
         vectors = self._finished(pooled, form, readout=readout)

@@ -55,7 +55,6 @@ class Tfidf(Embedder):
         *,
         batch_size: int,
         memory: TextStateMemory | None = None,
-        done: Callable[[int], None] | None = None,
     ) -> "csr_matrix":
         """Sparse unit vectors (n, words)."""
         return self.vectorizer.transform(texts)

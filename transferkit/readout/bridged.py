@@ -3,7 +3,8 @@
 import torch
 from torch import Tensor, nn
 
-from transferkit.readout.readout import Readout
+from transferkit.config.sections import ReadoutKind
+from transferkit.readout.readout import Readout, Settings
 
 
 class Bridged(Readout):
@@ -14,15 +15,18 @@ class Bridged(Readout):
         centre: (d,) mean of its vectors.
         matrix: (d, e) from there.
         mean: (e,) mean of the other embedder's vectors.
+        kind: of the readout that finished these.
         descending: whether the first numbers of these count most; else the last ones do.
     """
 
     centre: Tensor
     inner: Readout
 
-    def __init__(self, readout: Readout, *, centre: Tensor, matrix: Tensor, mean: Tensor, descending: bool) -> None:
+    def __init__(
+        self, readout: Readout, *, centre: Tensor, matrix: Tensor, mean: Tensor, kind: ReadoutKind, descending: bool
+    ) -> None:
         nn.Module.__init__(self)
-        self.settings, self.inner, self.descending = readout.settings, readout, descending
+        self.settings, self.inner, self.descending = Settings(kind), readout, descending
         self.register_buffer("centre", centre)
         self.register_buffer("matrix", matrix)
         self.register_buffer("mean", mean)
@@ -35,3 +39,7 @@ class Bridged(Readout):
     def linear(self, vectors: Tensor) -> Tensor:
         """The map before the last normalisation: (n, d) pooled -> (n, e) in fp32."""
         return torch.addmm(self.mean, self.inner(vectors) - self.centre, self.matrix)
+
+    def unscaled(self, vectors: Tensor) -> Tensor:
+        """Those of :meth:`linear`: the pooled ones are in no other space, whatever the kind."""
+        return self.linear(vectors)

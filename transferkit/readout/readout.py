@@ -84,6 +84,10 @@ class Readout(nn.Module):
         x = x - self.mean
         return x if self.kind == "center" else x @ self.matrix
 
+    def unscaled(self, vectors: Tensor) -> Tensor:
+        """Vectors (n, d) without a last unit norm: those of :meth:`linear`, with ``none`` the pooled ones."""
+        return vectors.float() if self.kind == "none" else self.linear(vectors)
+
     def forward(self, vectors: Tensor) -> Tensor:
         """(n, d) pooled vectors -> (n, d) unit vectors."""
         return nn.functional.normalize(self.linear(vectors), dim=-1)
@@ -94,10 +98,8 @@ class Readout(nn.Module):
         Args:
             vectors: of any norm.
             count: of the strongest columns that are kept; None: all. What is kept has unit length again.
-            normalize: False: with ``none`` the pooled vectors, else those of :meth:`linear`.
+            normalize: False: those of :meth:`unscaled`.
         """
-        if not normalize and self.kind == "none":
-            return vectors.float() if count is None else self.strongest(vectors.float(), count)
-        x = self.linear(vectors)
+        x = self.linear(vectors) if normalize else self.unscaled(vectors)
         x = x if count is None else self.strongest(x, count)
         return nn.functional.normalize(x, dim=-1) if normalize else x

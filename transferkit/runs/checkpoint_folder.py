@@ -21,7 +21,6 @@ DESCRIPTION = "embedder.json"
 LEARNED = "learned.safetensors"
 PROMPTING = "prompting"
 MAP = "bridge.json"  # in the folder of a map that `bridge` made
-EXPORTED = "transferkit.json"  # of a folder that `export` made around a checkpoint
 # The bundled source as it was sealed before -> as it is: its lineage was written anew, then W was told in tokens too,
 # and no weight or setting changed.
 _BUNDLED_NOW = "5e3366a4200bfcc77cbb56170e98f087fb9d960f5da8add19481c136bf07b2c1"
@@ -90,8 +89,6 @@ def is_checkpoint(model: str) -> bool:
         ConfigError: a folder that is neither.
     """
     folder = given_folder(Path(model))
-    if (folder / EXPORTED).is_file():  # sentence-transformers reads it too, but only through transferkit
-        return True
     if not folder.is_dir() or (folder / "config.json").is_file() or is_encoder(str(folder)):
         return False
     if not any((folder / part).exists() for part in (NAME, "record.json", "checkpoint")):

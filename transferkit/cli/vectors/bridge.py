@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
-from transferkit.cli.options import BatchSize, Column, Device, Quiet
+from transferkit.cli.options import BatchSize, Column, Device, Json, Quiet
 from transferkit.embed import INDEX
 from transferkit.files.writable import check_new_file
 from transferkit.progress import say
@@ -33,7 +33,7 @@ def bridge(
     index: Annotated[Path, typer.Option("--index", help="Folder that keeps the vectors.")] = INDEX,
     batch_size: BatchSize = 64,
     device: Device = None,
-    json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
+    json: Json = False,
     quiet: Quiet = False,
 ) -> None:
     """Keep an index when the decoder changes: fit a linear map from NEW's vectors to OLD's on texts without labels.

@@ -85,7 +85,8 @@ def search(
     _check_places(texts, column, vectors, space, package)
     checkpoint = checkpoint or adapted_checkpoint()
     checkpoint_folder(checkpoint)  # before the docstrings of this machine are read, which takes a minute
-    check_writable(index, option="--index")
+    if vectors is None and not index.is_dir():  # in one that is there nothing may be left to write
+        check_writable(index, option="--index")
     console = Console(stderr=True)
     opening: Opening = {"device": device, "readout": readout, "space": space}
     nearest = (

@@ -102,7 +102,7 @@ def note(path: Path, *, where: str) -> tuple[Origin | None, str | None]:
         raise ConfigError(
             f"{where}: what it says of the vectors is damaged, or of another version of transferkit; {way_out}"
         )
-    ranges = None if said.get("ranges") is None else ranges_in_words(said["ranges"])
+    ranges = None if said.get("ranges") is None else shortest_ranges(said["ranges"])
     return Origin(**plain, precision=said.get("precision", "float32"), ranges=ranges), said.get("sha256")
 
 
@@ -121,7 +121,7 @@ def _is_stored_so(said: dict[str, Any]) -> bool:
     return is_whole and said.get("ranges_sha256") == _digest(numbers)
 
 
-def ranges_in_words(ranges: npt.ArrayLike) -> Ranges:
+def shortest_ranges(ranges: npt.ArrayLike) -> Ranges:
     """Ranges (2, d) in the shortest numbers that are the same in float32."""
     low, high = (tuple(float(str(value)) for value in row) for row in np.asarray(ranges, dtype=np.float32))
     return low, high

@@ -4,7 +4,7 @@
 eight to a byte, the first one in its highest bit. ``binary`` holds the bytes of ``ubinary`` less 128.
 """
 
-from collections.abc import Iterator
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
@@ -119,24 +119,24 @@ class Stored:
     def __len__(self) -> int:
         return len(self.numbers)
 
+    def __getitem__(self, rows: slice | Sequence[int] | npt.NDArray[np.int64]) -> Vectors:
+        """Some rows as :meth:`whole` has them."""
+        return Stored(self.numbers[rows], self.precision, self.width, self.ranges).whole()
+
     def whole(self) -> Vectors:
-        """(n, d): numbers as they are, each step's middle, or signs as +-1 / sqrt(d), which have unit length."""
+        """(n, d) float32: the numbers, each step's middle, or signs as +-1 / sqrt(d), which have unit length."""
         if self.precision in PACKED:
             signs = np.unpackbits(self._bytes(), axis=-1, count=self.width)
             return (signs.astype(np.float32) * 2 - 1) / np.float32(np.sqrt(self.width))
         if self.ranges is None:
-            return self.numbers
+            return self.numbers.astype(np.float32, copy=False)
         low, step = self.ranges[0], (self.ranges[1] - self.ranges[0]) / np.float32(255)
         return (self._bytes().astype(np.float32) + np.float32(0.5)) * step + low
 
     def cosines(self, vector: Vectors) -> Vectors:
         """Of every row, as :meth:`whole` has it, with one unit vector (d,); a block of rows is made whole at a time."""
-        return np.concatenate([block.whole().astype(np.float32, copy=False) @ vector for block in self._blocks()])
-
-    def _blocks(self) -> Iterator["Stored"]:
         rows = len(self) if self.precision == "float32" else _ROWS
-        for start in range(0, len(self), max(1, rows)):
-            yield Stored(self.numbers[start : start + rows], self.precision, self.width, self.ranges)
+        return np.concatenate([self[i : i + rows] @ vector for i in range(0, len(self), max(1, rows))])
 
     def _bytes(self) -> npt.NDArray[np.uint8]:
         """As ``uint8`` and ``ubinary`` have them."""

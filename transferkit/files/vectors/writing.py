@@ -15,7 +15,7 @@ from transferkit.errors import ConfigError
 from transferkit.files.json import write_text
 from transferkit.files.manifest import sha256_file, sha256_rows
 from transferkit.files.parts import PartFile
-from transferkit.files.vectors.origin import KEY, Origin, has_note, in_json, note_file, ranges_in_words
+from transferkit.files.vectors.origin import KEY, Origin, has_note, in_json, note_file, shortest_ranges
 from transferkit.files.vectors.precision import (
     CALIBRATED,
     DTYPES,
@@ -76,7 +76,7 @@ class VectorFile(PartFile):
             )
         calibration: dict[str, Any] = {}
         if self.precision in CALIBRATED:
-            ranges = self.facts["ranges"] if self.rows else ranges_in_words(calibrated(vectors))
+            ranges = self.facts["ranges"] if self.rows else shortest_ranges(calibrated(vectors))
             clipped = self.facts.get("clipped", 0) + count_clipped(vectors, np.asarray(ranges, dtype=np.float32))
             calibration = {"ranges": ranges, "clipped": clipped}
         ranges = np.asarray(calibration.get("ranges", ()), dtype=np.float32)
@@ -95,7 +95,7 @@ class VectorFile(PartFile):
         Raises:
             RunError: the disk refused; the part is kept.
         """
-        ranges = ranges_in_words(self.facts["ranges"]) if "ranges" in self.facts else None
+        ranges = shortest_ranges(self.facts["ranges"]) if "ranges" in self.facts else None
         origin = replace(origin, rows=self.rows, width=self.facts["width"], precision=self.precision, ranges=ranges)
 
         def make(part: Path) -> Path:
