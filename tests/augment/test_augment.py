@@ -184,6 +184,7 @@ def test_the_same_command_goes_on_and_ends_with_the_same_bytes(
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out.parquet", "texts.txt", "whole.parquet"]
 
 
+@pytest.mark.slow
 def test_models_go_on_with_the_same_bytes_too(tiny: Tiny, source: Path, tmp_path: Path) -> None:
     prompt = ParaphrasePrompt(name="again", source="test", chat="{text}", completion="{text}\n")
     t5 = str(save_t5(tmp_path / "t5"))

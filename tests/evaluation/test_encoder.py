@@ -73,6 +73,7 @@ def through_mteb(
     )
 
 
+@pytest.mark.slow
 def test_every_text_task_among_mtebs_mocks_passes(embedder: PromptEmbedder) -> None:
     encoder = MtebEncoder(embedder, name="tiny")
     assert isinstance(encoder, EncoderProtocol)

@@ -304,6 +304,7 @@ def test_what_a_resumed_task_took_stays_unknown(
     assert any("begun by an earlier call" in line for line in said)
 
 
+@pytest.mark.slow
 def test_a_set_that_moves_to_another_kind_is_run_again(
     tiny: Tiny, sets: Path, tmp_path: Path, encoded: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -391,6 +392,7 @@ def test_what_frozen_backbones_are_loaded_with(tiny: Tiny) -> None:
     assert option.help.endswith(f"default: {MAX_LENGTH}.")
 
 
+@pytest.mark.slow
 def test_order_of_models_does_not_matter(tiny: Tiny, sets: Path, tmp_path: Path) -> None:
     """mteb's random state goes on from task to task; here each encoder meets a fresh one."""
     tasks = local_tasks(sets, names=["topics"])

@@ -110,6 +110,7 @@ def in_languages(*languages: str) -> AbsTask:
     return task
 
 
+@pytest.mark.slow
 def test_a_score_of_other_languages_is_not_served(tmp_path: Path) -> None:
     alone = run(TfidfEncoder(), in_languages("eng"), tmp_path / "alone")
     both = run(TfidfEncoder(), in_languages(*LANGUAGES), tmp_path / "both")
@@ -193,6 +194,7 @@ def test_a_set_that_would_overwrite_what_mteb_keeps_is_refused(sets: Path, tmp_p
         local_tasks(tmp_path)
 
 
+@pytest.mark.slow
 def test_readings_that_were_scored_are_kept_in_whatever_order_they_are_listed(
     tiny: Tiny, sets: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

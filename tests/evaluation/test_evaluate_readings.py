@@ -141,6 +141,7 @@ def test_a_frozen_decoder_in_every_way(
     assert len(together["spreads"]) == len(POOLINGS) * 3
 
 
+@pytest.mark.slow
 def test_decoders_in_several_ways_beside_a_checkpoint_as_it_was_trained(
     tiny: Tiny,
     sets: Path,
