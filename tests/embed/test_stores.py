@@ -83,19 +83,19 @@ def test_the_first_lines_of_python(
     assert capsys.readouterr().out == "tensor(0)\n"
 
 
+@pytest.mark.stores
 @pytest.mark.parametrize(("library", "place"), [("lancedb", 1), ("faiss", 2), ("qdrant_client", 4), ("usearch", 5)])
 def test_a_store_finds_what_an_exact_search_finds(
     library: str, place: int, made: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    pytest.importorskip(library)
     code = blocks("python")[place]
     assert library in code
     exact = bundled().encode_document(TEXTS) @ bundled().encode_query(QUESTION)
     assert run(code, made, monkeypatch)["best"] == nearest(exact)
 
 
+@pytest.mark.stores
 def test_packed_signs_in_faiss(made: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    pytest.importorskip("faiss")
     found = run(blocks("python")[3], made, monkeypatch)
     signs = bundled().encode_document(TEXTS, truncate_dim=128) > 0
     distances = (signs != (bundled().encode_query(QUESTION, truncate_dim=128) > 0)).sum(1)
