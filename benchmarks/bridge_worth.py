@@ -27,7 +27,7 @@ from transferkit.bridges.fit import Sides, carried, fit
 from transferkit.checkpoints.checkpoint import load
 from transferkit.checkpoints.spaces import Map
 from transferkit.embed.once import kept_vectors
-from transferkit.files.vectors.writing import Vectors
+from transferkit.files.vectors.precision import Vectors
 from transferkit.methods.base import Embedder
 
 LABELLED = ("clinc150", "banking77", "hwu64")

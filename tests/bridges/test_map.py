@@ -8,7 +8,7 @@ from sklearn.linear_model import Ridge as Reference
 
 from transferkit.bridges.ranking import agreement, percent, ten_nearest
 from transferkit.bridges.ridge import RIDGES, Ridge
-from transferkit.files.vectors.writing import Vectors
+from transferkit.files.vectors.precision import Vectors
 
 
 def unit(rng: np.random.Generator, *shape: int) -> Vectors:

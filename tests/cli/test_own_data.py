@@ -1,14 +1,11 @@
 """``--data``: from one file of a user to a checkpoint, and to what it is worth."""
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import pytest
-from helpers.parts import source_checkpoint
+from helpers.own_files import write_own_files
 from helpers.tiny import Tiny
-from zoo import WORDS
 
 from transferkit.cli.training.ending import show_ending
 from transferkit.config.recipes import read_recipe
@@ -17,14 +14,8 @@ from transferkit.runs.folder import read_record
 
 @pytest.fixture(name="here")
 def make_here(tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder with a source and two files of a user."""
-    rng = np.random.default_rng(8)
-    lines = [" ".join(rng.choice(WORDS, size=int(rng.integers(4, 9)))) for _ in range(120)]
-    labelled = [f"{i},{text},{WORDS[i % 3]}" for i, text in enumerate(lines)]
-    (tmp_path / "tickets.csv").write_text("id,body,queue\n" + "\n".join(labelled) + "\n")
-    pairs = [{"question": text, "answer": f"{text} {WORDS[i % 7]} {i}"} for i, text in enumerate(lines)]
-    (tmp_path / "faq.jsonl").write_text("".join(json.dumps(pair) + "\n" for pair in pairs))
-    source_checkpoint(tiny, tmp_path / "source")
+    """A folder with a source and files of a user."""
+    write_own_files(tiny, tmp_path)
     monkeypatch.chdir(tmp_path)
     return tmp_path
 

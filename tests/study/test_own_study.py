@@ -3,12 +3,10 @@
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import pytest
 from helpers import command_line
-from helpers.parts import source_checkpoint
+from helpers.own_files import write_own_files
 from helpers.tiny import Tiny
-from zoo import WORDS
 
 from transferkit.config.methods import all_methods
 from transferkit.runs.folder import read_record
@@ -26,12 +24,7 @@ def make_call(monkeypatch: pytest.MonkeyPatch) -> Call:
 @pytest.fixture(name="here")
 def make_here(tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder with a source and files of a user."""
-    rng = np.random.default_rng(8)
-    lines = [" ".join(rng.choice(WORDS, size=int(rng.integers(4, 9)))) for _ in range(120)]
-    rows = [f"{text},{WORDS[i % 3]}" for i, text in enumerate(lines)]
-    (tmp_path / "tickets.csv").write_text("body,queue\n" + "\n".join(rows) + "\n")
-    (tmp_path / "texts.txt").write_text("\n".join(lines) + "\n")
-    source_checkpoint(tiny, tmp_path / "source")
+    write_own_files(tiny, tmp_path)
     monkeypatch.chdir(tmp_path)
     return tmp_path
 

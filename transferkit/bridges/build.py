@@ -17,7 +17,8 @@ from transferkit.embed.once import kept_vectors
 from transferkit.errors import ConfigError
 from transferkit.files.lock import sole_use
 from transferkit.files.text_files import TextFile
-from transferkit.files.vectors.writing import SUFFIXES, Vectors
+from transferkit.files.vectors.precision import Vectors
+from transferkit.files.vectors.writing import is_vector_file
 from transferkit.files.writable import check_new_file
 from transferkit.methods.base import Embedder
 from transferkit.methods.described import Side
@@ -101,7 +102,7 @@ def bridge(
     check_new_file(folder, option="--to")
     with sole_use(folder, option="--to"):
         check_new_file(folder, option="--to")  # again, for another process may have ended meanwhile
-        if old.suffix.lower() in SUFFIXES and not old.is_dir():
+        if is_vector_file(old):
             found = _with_file(old, new, named, column, reading)
         else:
             found = _with_both(old, new, named, column, reading)

@@ -13,6 +13,7 @@ from transferkit.bridges.ridge import RIDGES, Ridge
 from transferkit.checkpoints.spaces import Kept, Map
 from transferkit.files.vectors.precision import Vectors
 from transferkit.methods.described import Side
+from transferkit.readout import bridged
 
 _MOST_HELD_OUT = 1000  # to choose the ridge, and as many to say what the map is worth; a tenth of fewer texts
 
@@ -70,6 +71,8 @@ def fit(found: Sides) -> Fitted:
 
 def carried(one: Map, vectors: Vectors) -> Vectors:
     """New vectors (n, d) in the old space (n, e), of length 1."""
-    moved = torch.addmm(one.mean, torch.from_numpy(np.array(vectors)) - one.centre, one.matrix)  # a file is read-only
-    there: Vectors = normalize(moved, dim=-1).numpy()
+    own = torch.from_numpy(np.array(vectors))  # a file is read-only
+    there: Vectors = normalize(
+        bridged.carried(own, centre=one.centre, matrix=one.matrix, mean=one.mean), dim=-1
+    ).numpy()
     return there

@@ -15,7 +15,7 @@ from transferkit.files.builtin import is_bundled
 from transferkit.files.json import read_json, write_json
 from transferkit.files.manifest import new_folder, verify
 from transferkit.files.vectors.origin import read_origin
-from transferkit.files.vectors.writing import SUFFIXES
+from transferkit.files.vectors.writing import SUFFIXES, is_vector_file
 from transferkit.methods.base import Embedder
 from transferkit.prompting.saved import check_finite_tensors, load_tensors
 from transferkit.readout.bridged import Bridged
@@ -90,7 +90,7 @@ def space_of(old: Path) -> tuple[str, str]:
     Raises:
         ConfigError: none of these, or a file that does not say what made it.
     """
-    if old.suffix.lower() not in SUFFIXES or old.is_dir():
+    if not is_vector_file(old):
         return str(as_sealed_now(embedder_digest(old))), read_description(old)["readout"]["kind"]
     origin = read_origin(old, where=str(old)) if old.is_file() else None
     if origin is None:

@@ -61,7 +61,7 @@ def demo(
 
     started = perf_counter()
     _check(decoder, data_dir, offline=offline, train=train)
-    from transferkit.cli.vectors.search import INDEX
+    from transferkit.embed import INDEX
     from transferkit.files.writable import check_writable
     from transferkit.study.demo import RUNS
 

@@ -14,8 +14,9 @@ from transferkit.embed.files import embed_blocks, origin_of
 from transferkit.errors import ConfigError
 from transferkit.files.lock import sole_use
 from transferkit.files.vectors.origin import Origin, read_origin
+from transferkit.files.vectors.precision import Vectors
 from transferkit.files.vectors.reading import read_vectors
-from transferkit.files.vectors.writing import VectorFile, Vectors
+from transferkit.files.vectors.writing import VectorFile
 from transferkit.files.writable import writing
 from transferkit.methods.base import Embedder
 from transferkit.methods.described import Side

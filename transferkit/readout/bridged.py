@@ -7,6 +7,11 @@ from transferkit.config.sections import ReadoutKind
 from transferkit.readout.readout import Readout, Settings
 
 
+def carried(vectors: Tensor, *, centre: Tensor, matrix: Tensor, mean: Tensor) -> Tensor:
+    """Vectors (n, d) of one space in the other (n, e), of any norm; what these are stands at :class:`Bridged`."""
+    return torch.addmm(mean, vectors - centre, matrix)
+
+
 class Bridged(Readout):
     """A readout -> minus its mean -> times a matrix -> plus the other space's mean -> unit norm.
 
@@ -38,7 +43,7 @@ class Bridged(Readout):
 
     def linear(self, vectors: Tensor) -> Tensor:
         """The map before the last normalisation: (n, d) pooled -> (n, e) in fp32."""
-        return torch.addmm(self.mean, self.inner(vectors) - self.centre, self.matrix)
+        return carried(self.inner(vectors), centre=self.centre, matrix=self.matrix, mean=self.mean)
 
     def unscaled(self, vectors: Tensor) -> Tensor:
         """Those of :meth:`linear`: the pooled ones are in no other space, whatever the kind."""

@@ -14,7 +14,7 @@ from transferkit.files.decoder_folder import check_is_decoder
 from transferkit.files.encoder_folder import check_encoder, is_encoder
 from transferkit.files.text_files import TextFile
 from transferkit.files.vectors.reading import check_vector_file
-from transferkit.files.vectors.writing import SUFFIXES
+from transferkit.files.vectors.writing import is_vector_file
 from transferkit.runs.checkpoint_folder import MAP, checkpoint_folder, is_checkpoint
 
 _WHO_TEACHES = (
@@ -153,7 +153,7 @@ def check_embedder(old: Path) -> None:
     Raises:
         ConfigError: says which.
     """
-    if old.suffix.lower() in SUFFIXES and not old.is_dir():
+    if is_vector_file(old):
         if not old.is_file():
             raise ConfigError(
                 f"{old}: no such file; give a file that `transferkit embed` made, or the checkpoint that made it"

@@ -189,3 +189,8 @@ _KINDS = {
     ".parquet": _Kind(_arrow_opening, _arrow_block, _parquet_finish),
 }
 SUFFIXES = tuple(_KINDS)
+
+
+def is_vector_file(path: Path) -> bool:
+    """Whether ``path`` is called as a file of vectors is, there or not; a folder of such a name is a folder."""
+    return path.suffix.lower() in SUFFIXES and not path.is_dir()
