@@ -321,6 +321,17 @@ def test_a_planted_soft_token_is_found(tmp_path: Path) -> None:
     assert found.before.pooling == "last"
 
 
+def test_the_state_before_the_soft_tokens_counts_as_much_as_theirs(tiny: Tiny) -> None:
+    reader = load_reader(tiny.target, template="{text}{soft}", soft_tokens=2, max_length=40)
+    both, before, soft = (
+        only_look(report(PromptTuningEmbedder.on(reader, pooling=how, tokens=2, seed=0)).after).pooled
+        for how in ("before+soft", "last", "soft")
+    )
+    np.testing.assert_allclose(both[-3:], [0.5, 0.25, 0.25], atol=1e-5)
+    np.testing.assert_allclose(soft[-3:], [0, 0.5, 0.5], atol=1e-5)
+    assert before.argmax() == len(both) - 1
+
+
 def test_a_mean_looks_from_every_position(tmp_path: Path) -> None:
     """Positions before the planted token cannot see it: of a mean it gets what the positions after it are of all."""
     (i,) = tokenizer()(" cat", add_special_tokens=False)["input_ids"]

@@ -72,4 +72,6 @@ def test_help_says_how_much_of_a_text_a_decoder_alone_reads(command: str) -> Non
 def test_a_method_without_soft_tokens_reads_the_rest_of_the_template() -> None:
     assert without_soft_tokens("{text}{soft}", "soft") == ("{text}", "mean")
     assert without_soft_tokens('"{text}" is{soft} so', "last") == ('"{text}" is so', "last")
+    assert without_soft_tokens("{text}{soft}", "before+soft+static") == ("{text}", "mean+static")
+    assert without_soft_tokens('"{text}" is{soft}', "before+soft+static") == ('"{text}" is', "last+static")
     assert without_soft_tokens("{text}", "max") == ("{text}", "max")

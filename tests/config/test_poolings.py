@@ -20,7 +20,7 @@ def test_soft_tokens_need_a_place_where_the_method_has_some() -> None:
         check_soft_place("{text}", "mean", needs_soft=True)
 
 
-@pytest.mark.parametrize("pooling", ["soft", "soft+static"])
+@pytest.mark.parametrize("pooling", ["soft", "soft+static", "before+soft", "before+soft+static"])
 def test_soft_positions_must_be_there_and_see_the_text(pooling: str) -> None:
     assert reads_soft(pooling)
     for needs_soft in (True, False):
@@ -41,6 +41,7 @@ def test_soft_positions_must_be_there_and_see_the_text(pooling: str) -> None:
         ("{instruction} {text}", "max+static", False, True),
         ("{text}{soft}", "soft", True, True),
         ("{text}{soft}", "soft+static", True, True),
+        ("{instruction} {text}{soft}", "before+soft+static", False, True),
         ("{instruction} {text}{soft}", "static", True, False),
     ],
 )

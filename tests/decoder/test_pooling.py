@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from transferkit.config.poolings import Pooling
-from transferkit.decoder.pooling import STATE_POOLINGS, pool
+from transferkit.decoder.pooling import STATE_POOLINGS, pool, positions_read
 
 POOLINGS: tuple[Pooling, ...] = get_args(Pooling)
 Static = Callable[[], Tensor]
@@ -19,14 +19,16 @@ WIDTH, SOFT, STATIC = 5, 2, 3
 
 def by_hand(row: np.ndarray, soft: np.ndarray, static: np.ndarray, how: str) -> np.ndarray:
     """One row of real positions (L, d) and its token embeddings (d_e,) alone, in float64."""
-    if how.endswith("+static"):
-        pair = (by_hand(row, soft, static, how.removesuffix("+static")), static)
-        return np.concatenate([part / np.linalg.norm(part) for part in pair])
+    if "+" in how:
+        parts = [by_hand(row, soft, static, part) for part in how.split("+")]
+        return np.concatenate([part / (np.linalg.norm(part) or 1.0) for part in parts])
     match how:
         case "static":
             return static
         case "soft":
             return row[soft].mean(0)
+        case "before":
+            return np.zeros(WIDTH) if soft.all() else row[~soft][-1]
         case "last":
             return row[-1]
         case "mean":
@@ -79,8 +81,9 @@ def test_gradient_reaches_what_is_pooled_and_nothing_else(how: Pooling) -> None:
     (pool(states, mask, soft, static, how=how) * weights).sum().backward()
     assert states.grad is not None
     touched = states.grad.abs().sum(-1) > 0
-    last = mask & (torch.arange(8) == 7)
-    expected = {"soft": soft, "last": last}.get(how, mask)
+    expected = positions_read(mask, soft, how)
+    if how in ("last", "before"):  # rows end at column 7, their soft positions are columns 6 and 7
+        assert torch.equal(expected, mask & (torch.arange(8) == {"last": 7, "before": 5}[how]))
     if how == "max":  # each component has one source
         assert (touched & ~mask).sum() == 0
         torch.testing.assert_close(states.grad.sum(1).float(), weights)

@@ -39,7 +39,7 @@ from transferkit.report.terminal import rich_table
 
 PROMPTEOL, SUMMARY = (find_template(name).template for name in ("prompteol", "summary"))
 POOLINGS: list[Pooling] = list(get_args(FrozenPooling))
-SOFT: list[Pooling] = ["soft", "soft+static"]
+SOFT: list[Pooling] = ["soft", "soft+static", "before+soft", "before+soft+static"]
 
 
 @pytest.fixture(scope="module", name="sets")

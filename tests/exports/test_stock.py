@@ -154,7 +154,12 @@ def test_what_stock_modules_cannot_say_is_refused(
     embedder: Any = load(checkpoints["frozen"])
     from transferkit.exports import stock
 
-    for name, value, says in (("pooling", "mean+static", "reads token embeddings"), ("layers", 2, "mean of 2 layers")):
+    refused_readings = (
+        ("pooling", "mean+static", "reads token embeddings"),
+        ("pooling", "before+soft", "reads states of two kinds"),
+        ("layers", 2, "mean of 2 layers"),
+    )
+    for name, value, says in refused_readings:
         with monkeypatch.context() as patch:
             patch.setattr(embedder if name == "pooling" else embedder.reader, name, value)
             with pytest.raises(ConfigError, match=says):

@@ -30,6 +30,7 @@ READINGS: list[tuple[str, Pooling]] = [
     ("{soft}{text}", "max"),
     ("{instruction} {text}{soft}", "soft"),
     ("{text}{soft}", "soft+static"),
+    ("{text}{soft}", "before+soft+static"),
     ('{soft}this: "{text}"', "mean+static"),
 ]
 readings = pytest.mark.parametrize(("template", "pooling"), READINGS)

@@ -217,6 +217,15 @@ def test_states_are_marked_where_token_embeddings_stand_beside_them(
     assert all(f"{POOLED}⟨soft {i}⟩" in shown for i in marked)
 
 
+def test_the_state_before_the_soft_tokens_is_marked_beside_theirs(tiny: Tiny, source: Path) -> None:
+    text = plan(tiny, "adapt", source=source, embedding={"pooling": "before+soft"})
+    shown = section(text, f"examples, as tokens ({POOLED} makes the vector; pooling before+soft")[2]
+    *_, last, first_soft, _, _ = shown.split(POOLED)[0].split() + shown.split(POOLED)[1:]
+    assert shown.count(POOLED) == 4
+    assert last.strip() == tokens(tiny.target, _rows(tiny, "intents.csv")[0].split(",")[0])[-1]
+    assert first_soft.strip() == "⟨soft 1⟩"
+
+
 def test_widths_of_a_frozen_decoders_variants(tiny: Tiny) -> None:
     width = AutoModel.from_pretrained(tiny.target).get_input_embeddings().weight.shape[1]
     frozen = {"templates": ["{text}"], "poolings": ["static", "mean", "mean+static"]}

@@ -104,7 +104,7 @@ def check_readable(embedder: BackboneEmbedder, text: str, instruction: str) -> N
             states.
     """
     backbone = embedder.backbone
-    if of_states(embedder.pooling) is None:
+    if not of_states(embedder.pooling):
         raise ConfigError(
             f"{backbone.spec.name}: pooling {embedder.pooling!r} reads token embeddings, which look nowhere; choose "
             "one that reads hidden states, such as mean"
@@ -223,11 +223,10 @@ def _pooled_weights(hidden: Hidden, pooling: Pooling) -> np.ndarray:
     Exact for every mean; of a maximum it is the part of the vector's numbers that a position gives. Token embeddings
     beside the states look nowhere and are left aside.
     """
-    by_states = of_states(pooling)
-    assert by_states is not None  # see check_readable
     with torch.enable_grad():
         states = hidden.states.detach().float().requires_grad_()
-        (gradient,) = torch.autograd.grad(STATE_POOLINGS[by_states](states, hidden.mask, hidden.soft).sum(), states)
+        made = [STATE_POOLINGS[part](states, hidden.mask, hidden.soft).sum() for part in of_states(pooling)]
+        (gradient,) = torch.autograd.grad(made, states)
     weights: np.ndarray = gradient[0].double().mean(dim=1).cpu().numpy()
     return weights / weights.sum()
 

@@ -8,6 +8,8 @@ from transferkit.config.schema import Strict
 from transferkit.config.template import Template, frozen_template
 
 STATIC = "static"  # the text's mean token embedding; X+static: beside what X makes of the hidden states
+SOFT = "soft"
+BEFORE = "before"  # the last state that has read nothing of the soft tokens; it stands beside theirs
 FrozenPooling = Literal[
     "last",
     "mean",
@@ -19,7 +21,7 @@ FrozenPooling = Literal[
     "weighted_mean+static",
     "max+static",
 ]
-Pooling = Literal["soft", "soft+static", FrozenPooling]
+Pooling = Literal["soft", "soft+static", "before+soft", "before+soft+static", FrozenPooling]
 
 
 class FrozenReading(Strict):
@@ -34,14 +36,14 @@ def parts_of(pooling: str) -> list[str]:
     return pooling.split("+")
 
 
-def of_states(pooling: str) -> str | None:
-    """The part of a pooling that reads hidden states; None: it reads none."""
-    return next((part for part in parts_of(pooling) if part != STATIC), None)
+def of_states(pooling: str) -> list[str]:
+    """The parts of a pooling that read hidden states."""
+    return [part for part in parts_of(pooling) if part != STATIC]
 
 
 def reads_soft(pooling: str) -> bool:
     """Whether a pooling reads the soft positions."""
-    return of_states(pooling) == "soft"
+    return SOFT in parts_of(pooling)
 
 
 def reads_instruction(template: str, pooling: str, *, prompting: bool) -> bool:
@@ -52,19 +54,20 @@ def reads_instruction(template: str, pooling: str, *, prompting: bool) -> bool:
         pooling: how it is read; one that reads no hidden state sees neither the template nor soft tokens.
         prompting: whether a Prompting LLM, which reads the instruction too, writes the soft tokens.
     """
-    return of_states(pooling) is not None and (prompting or "{instruction}" in Template.parse(template).parts)
+    return bool(of_states(pooling)) and (prompting or "{instruction}" in Template.parse(template).parts)
 
 
 def without_soft_tokens(template: str, pooling: Pooling) -> tuple[str, FrozenPooling]:
     """How a method without soft tokens reads what was chosen for one with them.
 
-    ``last`` stands in the place of ``soft`` where the template says something after the text, for there a prompt has
-    been read to its end; else ``mean``.
+    ``last`` stands in the place of the soft positions, and of the state before them, where the template says something
+    after the text, for there a prompt has been read to its end; else ``mean``.
     """
     plain = Template.parse(template).without_soft()
     states = "mean" if plain.parts[-1] == "{text}" else "last"
-    without = pooling.replace("soft", states) if reads_soft(pooling) else pooling
-    return plain.source, cast(FrozenPooling, without)
+    if reads_soft(pooling):
+        pooling = cast(Pooling, "+".join([states, *(part for part in parts_of(pooling) if part == STATIC)]))
+    return plain.source, cast(FrozenPooling, pooling)
 
 
 def available_poolings(template: str) -> list[Pooling]:

@@ -188,7 +188,7 @@ def behind(recipe: ResolvedRecipe, template: str) -> ResolvedRecipe:
 def _readable(facts: MethodFacts, template: str, pooling: Pooling) -> tuple[str, Pooling]:
     if not facts.soft_tokens:
         template, pooling = without_soft_tokens(template, pooling)
-    if facts.learns and of_states(pooling) is None:
+    if facts.learns and not of_states(pooling):
         raise ConfigError(
             f"embedding.pooling: {pooling!r} reads no hidden state, so nothing would learn; use soft+static, or "
             "mean+static without soft tokens"

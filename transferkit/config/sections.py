@@ -116,7 +116,8 @@ class EmbeddingSection(Strict):
     pooling: Pooling | None = Field(
         None,
         description="hidden states to one vector; `static`: no state, the mean token embedding of the text; "
-        "`X+static`: both, side by side, each of unit length; absent: the source's, then the spec's",
+        "`before`: the state before the soft tokens; `X+Y`: side by side, each of unit length; absent: the source's, "
+        "then the spec's",
     )
     layers: int | None = Field(
         None,

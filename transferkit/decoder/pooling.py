@@ -19,10 +19,25 @@ def _soft(states: Tensor, mask: Tensor, soft: Tensor) -> Tensor:
     return mean(states, soft)
 
 
-def _last(states: Tensor, mask: Tensor, soft: Tensor) -> Tensor:
-    positions = torch.arange(mask.shape[1], device=mask.device).expand_as(mask)
-    last = torch.where(mask, positions, -1).max(dim=1).values
+def _at_last(states: Tensor, chosen: Tensor) -> Tensor:
+    """The state at the last of the ``chosen`` (B, L) positions of each row."""
+    positions = torch.arange(chosen.shape[1], device=chosen.device).expand_as(chosen)
+    last = torch.where(chosen, positions, -1).max(dim=1).values
     return states[torch.arange(len(states), device=states.device), last]
+
+
+def _last(states: Tensor, mask: Tensor, soft: Tensor) -> Tensor:
+    return _at_last(states, mask)
+
+
+def _before(states: Tensor, mask: Tensor, soft: Tensor) -> Tensor:
+    ahead = _ahead(mask, soft)  # of an empty text nothing may stand there
+    return torch.where(ahead.any(1, keepdim=True), _at_last(states, ahead), 0.0)
+
+
+def _ahead(mask: Tensor, soft: Tensor) -> Tensor:
+    """(B, L) True at the real positions before the first soft one."""
+    return mask & (soft.long().cumsum(1) == 0)
 
 
 def _mean_all(states: Tensor, mask: Tensor, soft: Tensor) -> Tensor:
@@ -40,6 +55,7 @@ def _max(states: Tensor, mask: Tensor, soft: Tensor) -> Tensor:
 
 STATE_POOLINGS: dict[str, Callable[[Tensor, Tensor, Tensor], Tensor]] = {
     "soft": _soft,
+    "before": _before,
     "last": _last,
     "mean": _mean_all,
     "weighted_mean": _weighted_mean,
@@ -55,11 +71,12 @@ def pool(states: Tensor, mask: Tensor, soft: Tensor, static: Callable[[], Tensor
         mask: (B, L) True at real positions, soft tokens included.
         soft: (B, L) True at soft positions.
         static: gives the mean token embeddings (B, d_e), where they are asked for.
-        how: ``soft`` reads the soft positions alone, ``last`` the last real position, ``static`` no state but the
-            token embeddings, the others all real positions. ``X+static``: both, see :func:`side_by_side`.
+        how: ``soft`` reads the soft positions alone, ``before`` the real position before them, ``last`` the last one,
+            ``static`` no state but the token embeddings, the others all real positions. ``X+Y``: both, see
+            :func:`side_by_side`.
 
     Returns:
-        (B, d), (B, d_e) or (B, d + d_e) float32.
+        (B, sum of the parts' widths) float32: d for states, d_e for token embeddings.
     """
     made = [static() if part == STATIC else STATE_POOLINGS[part](states.float(), mask, soft) for part in parts_of(how)]
     return side_by_side(made)
@@ -68,3 +85,21 @@ def pool(states: Tensor, mask: Tensor, soft: Tensor, static: Callable[[], Tensor
 def side_by_side(vectors: Sequence[Tensor]) -> Tensor:
     """One (B, m) as it is; of several the unit vectors in one, (B, sum of widths)."""
     return vectors[0] if len(vectors) == 1 else torch.cat([normalize(one) for one in vectors], dim=1)
+
+
+def positions_read(mask: Tensor, soft: Tensor, part: str) -> Tensor:
+    """(B, L) True at the positions whose states a part of a pooling reads."""
+    match part:
+        case "soft":
+            return soft
+        case "last":
+            return _only_last(mask)
+        case "before":
+            return _only_last(_ahead(mask, soft))
+        case _:
+            return mask
+
+
+def _only_last(chosen: Tensor) -> Tensor:
+    """The last True of each row alone."""
+    return chosen & (chosen.long().flip(1).cumsum(1).flip(1) == 1)

@@ -105,6 +105,8 @@ def check_reading(embedder: BackboneEmbedder) -> None:
     way_out = "leave --merge and --baked away"
     if STATIC in parts_of(embedder.pooling):
         raise ConfigError(f"{title}: pooling {embedder.pooling!r} reads token embeddings beside states; {way_out}")
+    if len(of_states(embedder.pooling)) > 1:
+        raise ConfigError(f"{title}: pooling {embedder.pooling!r} reads states of two kinds; {way_out}")
     if embedder.reader.layers > 1:
         raise ConfigError(f"{title}: reads the mean of {embedder.reader.layers} layers; {way_out}")
     if decoder.quantization != "none":
@@ -189,8 +191,7 @@ def tokenizer_of(backend: Tokenizer, like: PreTrainedTokenizerBase, length: int)
 
 def write_modules(folder: Path, embedder: BackboneEmbedder, *, rows: int, soft: Sequence[int], bos: list[int]) -> None:
     """``modules.json``, and a folder for each module that is told something."""
-    width, states = embedder.backbone.output_width, of_states(embedder.pooling)
-    assert states is not None  # the reading was checked
+    width, (states,) = embedder.backbone.output_width, of_states(embedder.pooling)  # the reading was checked
     modules: list[tuple[str, dict[str, Any]]] = []
     weights = _weights(states, soft=soft, bos=bos)
     if weights is not None:

@@ -94,7 +94,7 @@ class FrozenEmbedder(BackboneEmbedder):
 def _readings(frozen: FrozenSection) -> Iterator[tuple[str, list[FrozenPooling]]]:
     """Each template and its poolings. One that reads no state comes once: no template changes it."""
     for number, template in enumerate(frozen.templates):
-        poolings = [pooling for pooling in frozen.poolings if number == 0 or of_states(pooling) is not None]
+        poolings = [pooling for pooling in frozen.poolings if number == 0 or of_states(pooling)]
         if poolings:
             yield template, poolings
 

@@ -16,7 +16,7 @@ from transferkit.decoder.gguf import unpacked
 from transferkit.decoder.identity import Identity
 from transferkit.decoder.loading import input_embeddings, num_parameters
 from transferkit.decoder.passes import Hidden
-from transferkit.decoder.pooling import side_by_side
+from transferkit.decoder.pooling import positions_read, side_by_side
 from transferkit.decoder.probe import resolve
 from transferkit.decoder.reader import Reader
 from transferkit.decoder.text_states import TextStateMemory
@@ -65,7 +65,7 @@ class BackboneEmbedder(Embedder):
         self, texts: Sequence[str], instructions: Sequence[str], *, memory: TextStateMemory | None = None
     ) -> Tensor:
         """Pooled vectors (B, d) of the template filled with each text."""
-        if of_states(self.pooling) is None:
+        if not of_states(self.pooling):
             return self.reader.mean_token_embeddings(texts, instructions)
         return self.read(texts, instructions, memory=memory).pool(self.pooling)
 
@@ -292,9 +292,8 @@ def describe_reader(reader: Reader, pooling: str) -> dict[str, Any]:
 
 def _pooled(hidden: Hidden, pooling: str) -> list[bool]:
     """Positions whose states make the vector. With ``max`` each of them may give some of its numbers."""
-    states = of_states(pooling)
-    mask: list[bool] = (hidden.soft if states == "soft" else hidden.mask)[0].tolist()
-    if states is None:
-        return [False] * len(mask)
-    last = max(i for i, real in enumerate(mask) if real)
-    return [i == last for i in range(len(mask))] if states == "last" else mask
+    read = torch.zeros_like(hidden.mask)
+    for part in of_states(pooling):
+        read |= positions_read(hidden.mask, hidden.soft, part)
+    marked: list[bool] = read[0].tolist()
+    return marked
