@@ -39,7 +39,7 @@ from transferkit.convergence import compare, tables
 from transferkit.embed.files import embed_blocks, embed_file
 from transferkit.embed.search import Index, file_entries
 from transferkit.errors import CutTextWarning, TransferkitError
-from transferkit.files.builtin import BUNDLED, bundled_dir
+from transferkit.files.builtin import TOY, bundled_dir
 from transferkit.files.vectors.origin import Origin
 from transferkit.files.vectors.reading import read_vectors
 from transferkit.files.vectors.writing import VectorFile
@@ -215,7 +215,7 @@ def _encode(folder: Path, backbone: str | None = None) -> Any:
 
 def _checkpoint(work: Path) -> Subject:
     folder = work / "checkpoint"
-    shutil.copytree(bundled_dir("source") / "checkpoint", folder)
+    shutil.copytree(bundled_dir("toy") / "checkpoint", folder)
     small = [name for name in _listed(folder) if name.endswith(".json")]
     return Subject(
         "checkpoint",
@@ -232,7 +232,7 @@ def _backbone(work: Path) -> Subject:
     shutil.copytree(bundled_dir("bundled-llama-5m"), folder)
     files = ("config.json", "tokenizer.json", "tokenizer_config.json", "model.safetensors", "generation_config.json")
     checkpoint = work / "of-this-version"  # the bundled one is older and knows a sample of its backbone's weights
-    save(load(BUNDLED), checkpoint, instructions={}, prompting_from=BUNDLED)
+    save(load(TOY), checkpoint, instructions={}, prompting_from=TOY)
     return Subject("backbone", folder, (*files, *files[:2]), lambda copy: _encode(checkpoint, str(copy)), share=0.14)
 
 
@@ -243,7 +243,7 @@ def _vectors(work: Path) -> list[Subject]:
     for suffix in ("npy", "parquet", "jsonl"):
         folder = work / f"vectors-{suffix}"
         folder.mkdir()
-        embed_file(BUNDLED, str(texts), folder / f"vectors.{suffix}", batch_size=1, console=QUIET)
+        embed_file(TOY, str(texts), folder / f"vectors.{suffix}", batch_size=1, console=QUIET)
 
         def use(copy: Path, suffix: str = suffix) -> Any:
             file = copy / f"vectors.{suffix}"
@@ -258,7 +258,7 @@ def _index(work: Path) -> Subject:
     folder = work / "index"
 
     def use(copy: Path) -> Any:
-        index = Index(BUNDLED, file_entries(str(work / "texts.txt"), column="text"), folder=copy, console=QUIET)
+        index = Index(TOY, file_entries(str(work / "texts.txt"), column="text"), folder=copy, console=QUIET)
         return [(round(hit.score, 5), hit.entry.name) for hit in index.search(TEXTS[0], top=20)]
 
     use(folder)
@@ -268,7 +268,7 @@ def _index(work: Path) -> Subject:
 def _part(work: Path) -> Subject:
     """An output of ``embed`` that a kill left half done."""
     folder = work / "part"
-    embedder = load(BUNDLED)
+    embedder = load(TOY)
 
     def open_part(copy: Path) -> VectorFile:
         return VectorFile(copy / "out.jsonl", identity={"checkpoint": "1", "input": "2"})
@@ -332,7 +332,7 @@ def _runs(work: Path) -> list[Subject]:
     """A run that is taken up from its states, and finished runs that are compared."""
     data, runs, kept, began = work / "data", work / "runs", work / "kept", work.parent / USED / "inner"
     write_data(data)
-    inputs = Inputs(source=BUNDLED, data_dir=data)
+    inputs = Inputs(source=TOY, data_dir=data)
     save = loop.save_state
 
     def kept_state(folder: Path, state: Any, *rest: Any) -> None:

@@ -96,9 +96,9 @@ def jobs(work: Path) -> list[Job]:
     given = ["--data-dir", str(data), "--quiet"]
     return [
         Job("train", ["train", str(work / "train.yaml"), *given]),
-        Job("adapt", ["adapt", str(work / "adapt.yaml"), "--source", "bundled", *given]),
+        Job("adapt", ["adapt", str(work / "adapt.yaml"), "--source", "bundled-toy", *given]),
         Job("lora", ["baseline", str(work / "baseline.yaml"), *given]),
-        Job("evaluate", ["evaluate", "bundled", "--tasks-from", str(sets), "--quiet"]),
+        Job("evaluate", ["evaluate", "bundled-toy", "--tasks-from", str(sets), "--quiet"]),
     ]
 
 

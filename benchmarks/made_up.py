@@ -73,6 +73,7 @@ WORDS = st.sampled_from(
         "[red]",
         "=1+1",
         "bundled",
+        "bundled-toy",
         "bundled-qwen3-2m",
         "a/b",
         "train",

@@ -34,7 +34,7 @@ def test_what_does_not_train(
     assert len(codes) == len(cells("code")) - 2
     import transferkit
 
-    names = run(codes, {"transferkit": transferkit, "run": SimpleNamespace(folder="bundled")})
+    names = run(codes, {"transferkit": transferkit, "run": SimpleNamespace(folder="bundled-toy")})
     table = pd.read_csv(tmp_path / "docs.csv")
     assert table["label"].nunique() == 10
     assert table["label"].value_counts().min() >= 8

@@ -334,7 +334,7 @@ def test_too_little_memory_is_one_sentence(
     monkeypatch.setattr("transferkit.embed.files.embed_file", fails)
     (tmp_path / "texts.txt").write_text("a red cat\n")
     out = str(tmp_path / "vectors.npy")
-    assert call(monkeypatch, "embed", "bundled", str(tmp_path / "texts.txt"), "--out", out) == 1
+    assert call(monkeypatch, "embed", "bundled-toy", str(tmp_path / "texts.txt"), "--out", out) == 1
     said = capsys.readouterr().err
     assert said.startswith("error: this machine has not enough memory for that; lower ")
     assert len(said.splitlines()) == 1

@@ -38,7 +38,7 @@ def blocks(language: str) -> list[str]:
 @cache
 def bundled(*_: Any, **__: Any) -> Embedder:
     """Loaded once: the page loads it for every store."""
-    return load("bundled")
+    return load("bundled-toy")
 
 
 @pytest.fixture(scope="module", name="made")

@@ -458,7 +458,7 @@ def test_dry_run_names_models_tasks_and_instructions_and_writes_nothing(
 
 @pytest.mark.slow
 def test_benchmarks(call: Call, capsys: pytest.CaptureFixture[str]) -> None:
-    command = ["bundled", "--list", "--benchmark"]
+    command = ["bundled-toy", "--list", "--benchmark"]
     assert call(*command, "MTEB(eng, v2)") == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].startswith("bundled: ")
@@ -642,7 +642,7 @@ def test_without_mteb_the_command_to_install_it_is_named(
 
     real = importlib.util.find_spec
     monkeypatch.setattr(importlib.util, "find_spec", lambda name, *rest: None if name == "mteb" else real(name, *rest))
-    assert call("bundled", "--tasks", "STS12") == 2
+    assert call("bundled-toy", "--tasks", "STS12") == 2
     expected = (
         "error: evaluate needs the package mteb; install it in the folder of transferkit with "
         "`pip install -e '.[mteb]' -c constraints.txt`\n"

@@ -85,9 +85,9 @@ def test_a_checkpoint_without_those_of_documents_reads_both_sides_alike(tiny: Ti
 
 
 def test_the_bundled_source_is_read_as_it_was_trained(sets: Path, tmp_path: Path, call: Call, capsys: Any) -> None:
-    name, text = next(iter(read_description(Path("bundled"))["instructions"].items()))
+    name, text = next(iter(read_description(Path("bundled-toy"))["instructions"].items()))
     shutil.copytree(sets / "retrieval" / "pairs", tmp_path / "sets" / "retrieval" / name)
-    assert call("bundled", "--tasks-from", tmp_path / "sets", "--dry-run") == 0
+    assert call("bundled-toy", "--tasks-from", tmp_path / "sets", "--dry-run") == 0
     line = f"  Retrieval  {name}  ndcg_at_10  query: {text!r}  document: {text!r}"
     assert capsys.readouterr().out.splitlines()[-1] == line
 

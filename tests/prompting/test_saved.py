@@ -23,8 +23,8 @@ def content(folder: Path) -> dict[str, bytes]:
 
 
 def test_a_run_shares_no_file_with_the_package(tmp_path: Path) -> None:
-    save_writer(NO_WRITER, tmp_path, shared=Path("bundled"))
-    bundled = checkpoint_folder(Path("bundled")) / "prompting"
+    save_writer(NO_WRITER, tmp_path, shared=Path("bundled-toy"))
+    bundled = checkpoint_folder(Path("bundled-toy")) / "prompting"
     assert content(tmp_path / "prompting") == content(bundled)
     assert not inodes(tmp_path) & inodes(bundled)
 

@@ -127,4 +127,4 @@ def test_embedding_dtype_is_refused_as_an_override(tiny: Tiny, tmp_path: Path) -
 
 
 def test_a_published_run_is_one_in_float32() -> None:
-    assert recorded_recipe(bundled_dir("source")).precision == "float32"
+    assert recorded_recipe(bundled_dir("toy")).precision == "float32"

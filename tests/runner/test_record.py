@@ -12,7 +12,7 @@ from helpers.run_parts import QUIET, Stopped
 from helpers.tiny import Tiny
 
 from transferkit.errors import ConfigError, RunError
-from transferkit.files.builtin import BUNDLED
+from transferkit.files.builtin import TOY
 from transferkit.runner.prepare import Inputs
 from transferkit.runner.resuming import check_unchanged
 from transferkit.runner.run import resume, start
@@ -70,10 +70,10 @@ def named_in_prose() -> set[str]:
     return set(re.findall(r"`(\w+)`", paragraph))
 
 
-def test_a_run_from_the_bundled_source_as_it_was_sealed_before_goes_on(tmp_path: Path) -> None:
+def test_a_run_from_the_bundled_toy_as_it_was_sealed_before_goes_on(tmp_path: Path) -> None:
     (now,) = set(_RESEALED.values())
     before = next(iter(_RESEALED))
-    assert source_facts(BUNDLED)["sha256"] == now
+    assert source_facts(TOY)["sha256"] == now
     rest: dict[str, Any] = {"data": {}, "backbone": None}
     check_unchanged(tmp_path, {"source": {"sha256": before}} | rest, {"source": {"sha256": now}} | rest)
     for other in ({"sha256": "0"}, None):

@@ -9,7 +9,7 @@ from helpers.tiny import Tiny
 
 from transferkit.checkpoints.checkpoint import load
 from transferkit.errors import ConfigError
-from transferkit.files.builtin import BUNDLED, bundled_dir
+from transferkit.files.builtin import SHIPPED, TOY, bundled_dir
 from transferkit.runs.checkpoint_folder import (
     checkpoint_folder,
     given_folder,
@@ -26,7 +26,7 @@ def test_which_names_are_checkpoints(tiny: Tiny, tmp_path: Path) -> None:
     unfinished = tmp_path / "unfinished"
     unfinished.mkdir()
     (unfinished / "record.json").write_text("{}")
-    for folder in (source, run, unfinished, Path("bundled")):
+    for folder in (source, run, unfinished, *SHIPPED):
         assert is_checkpoint(str(folder))
     for name in (str(tiny.target), "bundled-llama-5m", "org/model", "./none"):
         assert not is_checkpoint(name)
@@ -45,12 +45,12 @@ def test_what_is_no_checkpoint_is_told_apart(tmp_path: Path) -> None:
         read_description(tmp_path)
 
 
-def test_bundled_is_a_name_wherever_one_stands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_ships_has_its_name_wherever_one_stands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    assert given_folder(BUNDLED) == bundled_dir("source")
-    assert checkpoint_folder(BUNDLED) == bundled_dir("source") / "checkpoint"
-    assert load("bundled").encode(["a text"], instruction="").shape[0] == 1
-    (tmp_path / "bundled").mkdir()
-    assert given_folder(BUNDLED) == bundled_dir("source")
-    assert given_folder(tmp_path / "bundled") == tmp_path / "bundled"
-    assert [source_facts(folder)["run"] for folder in (BUNDLED, bundled_dir("source"))] == ["bundled", "bundled"]
+    for name, folder in SHIPPED.items():
+        (tmp_path / name).mkdir()
+        assert given_folder(name) == bundled_dir(folder)
+        assert checkpoint_folder(name) == bundled_dir(folder) / "checkpoint"
+        assert given_folder(tmp_path / name) == tmp_path / name
+        assert source_facts(name)["run"] == source_facts(bundled_dir(folder))["run"] == str(name)
+    assert load(TOY).encode(["a text"], instruction="").shape[0] == 1

@@ -27,7 +27,7 @@ from transferkit.decoder.device import CACHE
 from transferkit.embed.questions import Question, read_questions
 from transferkit.embed.search import Entry
 from transferkit.errors import ConfigError, RunError
-from transferkit.files.builtin import BUNDLED
+from transferkit.files.builtin import BUNDLED, TOY
 from transferkit.methods.base import Embedder
 from transferkit.runs.folder import Run, delivered
 from transferkit.study import decoders
@@ -129,7 +129,7 @@ def test_the_short_table_says_what_the_records_say(finished: tuple[Path, list[Ru
 
 def test_search_takes_the_adapted_decoder_where_it_is_done(finished: tuple[Path, list[Run]], tmp_path: Path) -> None:
     runs = tmp_path / "demo"
-    assert adapted_checkpoint(runs) == BUNDLED
+    assert adapted_checkpoint(runs) == TOY
     shutil.copytree(finished[0], runs)
     assert adapted_checkpoint(runs) == runs / "transfer-s17"
     later = runs / "transfer-smollm2-s17"
@@ -139,7 +139,7 @@ def test_search_takes_the_adapted_decoder_where_it_is_done(finished: tuple[Path,
     assert adapted_checkpoint(runs) == later  # the last one
     for folder in (later, runs / "transfer-s17"):
         shutil.rmtree(folder)
-    assert adapted_checkpoint(runs) == BUNDLED
+    assert adapted_checkpoint(runs) == TOY
 
 
 @pytest.fixture(name="read")

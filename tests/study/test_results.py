@@ -19,7 +19,7 @@ from transferkit.decoder.probe import resolve
 from transferkit.evaluation.meta import meta_name
 from transferkit.evaluation.tables import written as mteb_table
 from transferkit.evaluation.tables.rows import TaskRow
-from transferkit.files.builtin import bundled_dir
+from transferkit.files.builtin import SHIPPED, bundled_dir
 from transferkit.files.manifest import sha256_file
 from transferkit.runs.folder import read_metrics, read_run
 from transferkit.study.plan import plan, short_name
@@ -34,7 +34,7 @@ EVALUATIONS = sorted(RESULTS.glob("*/table.csv"))
 PLACE = re.compile(r"""(?:^|[\s"'=:])(?:/|\.\./)\w""")  # of one machine: an absolute path, or one out of the folder
 WITH_PROMPT_TUNING = [
     study
-    for study in (*STUDIES, *sorted((bundled_dir("source").parents[1] / "study").glob("demo*.yaml")))
+    for study in (*STUDIES, *sorted((bundled_dir("toy").parents[1] / "study").glob("demo*.yaml")))
     if "method: prompt-tuning" in study.read_text(encoding="utf-8")
 ]
 
@@ -159,7 +159,7 @@ def _cells(row: str) -> set[str]:
 
 @pytest.mark.parametrize(
     "folder",
-    [bundled_dir("source"), *sorted(record.parent for record in RESULTS.glob("*/runs/*/record.json"))],
+    [*map(bundled_dir, SHIPPED.values()), *sorted(record.parent for record in RESULTS.glob("*/runs/*/record.json"))],
     ids=lambda path: path.name,
 )
 def test_published_run_is_finished_and_names_no_place_of_one_machine(folder: Path) -> None:

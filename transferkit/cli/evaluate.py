@@ -71,7 +71,7 @@ def evaluate(
     Under --templates and --poolings a checkpoint has no readout: that was fitted to its own template and pooling.
     `tfidf` is fitted, without labels, on the texts of each task.
 
-    Example: transferkit evaluate bundled --tasks Banking77Classification,STSBenchmark
+    Example: transferkit evaluate bundled-toy --tasks Banking77Classification,STSBenchmark
 
     Example: transferkit evaluate runs/adapt-... runs/lora-... my-backbone tfidf --tasks-from my-data --out scores
 

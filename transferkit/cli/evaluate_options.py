@@ -9,7 +9,7 @@ Models = Annotated[
     list[str],
     typer.Argument(
         metavar="MODEL...",
-        help="Checkpoint or run folder, `bundled`, a folder of sentence-transformers, a backbone to read as it is "
+        help="Checkpoint or run folder, `bundled-toy`, a folder of sentence-transformers, a backbone to read as it is "
         "(registry name, folder, .gguf file, hub id), or `tfidf`, the floor.",
     ),
 ]

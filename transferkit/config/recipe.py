@@ -24,7 +24,7 @@ from transferkit.config.sections import (
     TeacherSection,
 )
 from transferkit.errors import ConfigError, with_article
-from transferkit.files.builtin import BUNDLED
+from transferkit.files.builtin import SHIPPED
 from transferkit.files.encoder_folder import check_encoder
 
 
@@ -186,7 +186,7 @@ def with_names(recipe: Recipe, rename: Callable[[str], str]) -> Recipe:
     teacher = recipe.teacher
     if teacher is not None:
         named = {"model": teacher.model, "backbone": teacher.backbone, "vectors": teacher.vectors}
-        renamed = {key: rename(name) for key, name in named.items() if name and name != str(BUNDLED)}
+        renamed = {key: rename(name) for key, name in named.items() if name and Path(name) not in SHIPPED}
         teacher = teacher.model_copy(update=renamed)
     return recipe.model_copy(update={"prompting": prompting, "embedding": embedding, "teacher": teacher})
 

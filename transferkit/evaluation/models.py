@@ -20,7 +20,7 @@ from transferkit.evaluation.meta import state_sha256
 from transferkit.evaluation.readings import MAX_LENGTH, TFIDF, ReadingOptions, TemplateAndPooling
 from transferkit.evaluation.shared_pass import SharedPass
 from transferkit.evaluation.tfidf import TfidfEncoder
-from transferkit.files.builtin import BUNDLED
+from transferkit.files.builtin import SHIPPED
 from transferkit.files.encoder_folder import check_encoder, is_encoder
 from transferkit.files.json import read_json
 from transferkit.methods.base import Embedder
@@ -131,7 +131,7 @@ class _Finder:
         """A method as it was trained, or without its readout in the variants that were asked for."""
         folder = checkpoint_folder(Path(given))
         run = folder.parent if folder.name == "checkpoint" else folder
-        name = str(BUNDLED) if Path(given) == BUNDLED else run.resolve().name
+        name = given if Path(given) in SHIPPED else run.resolve().name
         record = read_json(run / "record.json") if (run / "record.json").is_file() else {}
         kind = description["kind"]
         method = record.get("label") or kind

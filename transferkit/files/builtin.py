@@ -5,7 +5,9 @@ from typing import Literal
 
 from transferkit.errors import ConfigError
 
-BUNDLED = Path("bundled")  # as a --source: the trained checkpoint that ships with the package
+BUNDLED = Path("bundled")  # the source that ships with the package; its own decoder does not
+TOY = Path("bundled-toy")  # a tiny one that does embed: a bundled decoder is its own
+SHIPPED = {BUNDLED: "toy", TOY: "toy"}  # what a user calls them -> their folder
 _PACKAGE = Path(__file__).resolve().parents[1]
 
 
@@ -37,7 +39,7 @@ def is_bundled(folder: Path) -> bool:
 
 
 def bundled_dir(name: str) -> Path:
-    """Folder of a model that ships with the package: a backbone by its name, or ``source``, the trained checkpoint.
+    """Folder of a model that ships with the package: a backbone by its name, or the run folder of a source.
 
     Raises:
         ConfigError: it is not there, so the installation is incomplete.

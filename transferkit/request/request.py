@@ -9,7 +9,7 @@ from transferkit.config.recipe import Recipe, check_data_dir
 from transferkit.config.recipes import change, list_recipes, read_recipe
 from transferkit.config.specs import declared_spec
 from transferkit.errors import ConfigError
-from transferkit.files.builtin import BUNDLED
+from transferkit.files.builtin import BUNDLED, SHIPPED
 from transferkit.files.encoder_folder import is_encoder
 from transferkit.files.tables import PLAIN, PLAIN_COLUMN, STREAMED, no_column
 from transferkit.files.vectors.writing import SUFFIXES
@@ -109,7 +109,7 @@ class Request:
     def _usual_recipe(self) -> str:
         if self.data is not None:
             return f"mixture/{self.task}"  # its data are replaced, and it asks for nothing else
-        if self.task == "adapt" and self.source == BUNDLED:
+        if self.task == "adapt" and self.source in SHIPPED:
             return f"{BUNDLED}/adapt"
         return _recipe_of_family(self.task, self.target)
 

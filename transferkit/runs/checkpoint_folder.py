@@ -8,7 +8,7 @@ from transferkit.config.methods import leaves_checkpoint
 from transferkit.config.sections import ReadoutKind
 from transferkit.config.specs import list_backbones
 from transferkit.errors import ConfigError, did_you_mean, one_of
-from transferkit.files.builtin import BUNDLED, bundled_dir
+from transferkit.files.builtin import BUNDLED, SHIPPED, TOY, bundled_dir
 from transferkit.files.encoder_folder import is_encoder
 from transferkit.files.json import Keys, read_json
 from transferkit.files.locations import gguf_inside, is_gguf
@@ -21,25 +21,25 @@ DESCRIPTION = "embedder.json"
 LEARNED = "learned.safetensors"
 PROMPTING = "prompting"
 MAP = "bridge.json"  # in the folder of a map that `bridge` made
-# The bundled source as it was sealed before -> as it is: its lineage was written anew, then W was told in tokens too,
+# The bundled toy as it was sealed before -> as it is: its lineage was written anew, then W was told in tokens too,
 # and no weight or setting changed.
-_BUNDLED_NOW = "5e3366a4200bfcc77cbb56170e98f087fb9d960f5da8add19481c136bf07b2c1"
+_TOY_NOW = "5e3366a4200bfcc77cbb56170e98f087fb9d960f5da8add19481c136bf07b2c1"
 _RESEALED = {
-    "76e72d91e42404576a087ca9a1bc7cab30a8c6f2b329809814d2cd0e579ceace": _BUNDLED_NOW,
-    "367f7e2635e128344d2a56a45d361733df660972bb3e040dc18c2fcca763dc0b": _BUNDLED_NOW,
+    "76e72d91e42404576a087ca9a1bc7cab30a8c6f2b329809814d2cd0e579ceace": _TOY_NOW,
+    "367f7e2635e128344d2a56a45d361733df660972bb3e040dc18c2fcca763dc0b": _TOY_NOW,
 }
 
 
 def given_folder(folder: Path) -> Path:
-    """``folder``, or the run folder that ships with the package where it is called ``bundled``.
+    """``folder``, or the run folder that ships with the package where it is called ``bundled`` or ``bundled-toy``.
 
-    A folder of that name is reached by its absolute path: what ``bundled`` means never depends on where one stands.
+    A folder of such a name is reached by its absolute path: what they mean never depends on where one stands.
     """
-    return bundled_dir("source") if folder == BUNDLED else folder
+    return bundled_dir(SHIPPED[folder]) if folder in SHIPPED else folder
 
 
 def checkpoint_folder(folder: Path) -> Path:
-    """The checkpoint that ``folder`` names: itself, the one inside a run folder, or the bundled one (``bundled``).
+    """The checkpoint that ``folder`` names: itself, the one inside a run folder, or one that ships.
 
     Raises:
         ConfigError: there is none.
@@ -60,12 +60,13 @@ def checkpoint_folder(folder: Path) -> Path:
     is_decoder = (folder / "config.json").is_file() or (is_gguf(str(folder)) and folder.is_file())
     if is_decoder or (not folder.exists() and str(folder) in list_backbones()):
         raise ConfigError(
-            f"{folder}: a decoder and no checkpoint; `transferkit train` and `adapt` make one, and `{BUNDLED}` is "
+            f"{folder}: a decoder and no checkpoint; `transferkit train` and `adapt` make one, and `{TOY}` is "
             "there already"
         )
     if not folder.is_dir():
         raise ConfigError(
-            f"{folder}: no such checkpoint or run folder (`{BUNDLED}` is the one that ships with transferkit)"
+            f"{folder}: no such checkpoint or run folder (`{BUNDLED}`, a source, and `{TOY}`, which "
+            "embeds, ship with transferkit)"
         )
     return folder
 
@@ -146,14 +147,13 @@ def document_instructions(description: Mapping[str, Any]) -> dict[str, str]:
 
 
 def source_facts(source: Path) -> dict[str, Any]:
-    """What tells the source of a run from another: its run or ``bundled``, the hash of its checkpoint, its lineage.
+    """What tells the source of a run from another: its run or shipped name, its checkpoint's hash, its lineage.
 
     And the seconds that its training took, where its run is beside the checkpoint.
     """
     folder = checkpoint_folder(source)
     run = folder.parent.name if folder.name == "checkpoint" else folder.name
-    if folder == checkpoint_folder(BUNDLED):
-        run = BUNDLED.name
+    run = next((name.name for name in SHIPPED if folder == checkpoint_folder(name)), run)
     return {
         "run": run,
         "sha256": sha256_file(folder / NAME),

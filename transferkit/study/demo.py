@@ -8,7 +8,7 @@ from transferkit.config.recipes import recorded_recipe
 from transferkit.config.specs import lasting_name
 from transferkit.convergence.comparison import Comparison, Row
 from transferkit.convergence.series import KIND_NAMES
-from transferkit.files.builtin import BUNDLED, bundled_dir
+from transferkit.files.builtin import BUNDLED, TOY, bundled_dir
 from transferkit.progress import say
 from transferkit.report.formats import count, score, seconds
 from transferkit.report.view import View
@@ -32,7 +32,7 @@ def planned_runs(runs: Path, *, decoder: str | None, train: bool) -> list[Planne
     Args:
         runs: where their folders are made.
         decoder: that embeds; None: the bundled one.
-        train: begin with the training of the bundled source, and carry that one.
+        train: begin with the training of the bundled toy, and carry that one.
     """
     file = Path(__file__).with_name("demo_offline.yaml" if decoder is None else "demo.yaml")
     study = read_study(file)
@@ -42,7 +42,7 @@ def planned_runs(runs: Path, *, decoder: str | None, train: bool) -> list[Planne
     planned = plan(study, runs=runs, beside=file.parent)
     if not train:
         return planned
-    recipe = recorded_recipe(bundled_dir("source"))
+    recipe = recorded_recipe(bundled_dir("toy"))
     source = Planned(name="source", recipe=recipe, source=None, folder=runs / f"source-s{recipe.seed}")
     return [source, *(replace(one, source=source.folder) if one.source == BUNDLED else one for one in planned)]
 
@@ -74,9 +74,9 @@ def adapted(planned: list[Planned]) -> Planned:
 
 
 def adapted_checkpoint(runs: Path = RUNS) -> Path:
-    """The run folder that the demo adapted, the last one that was done; where none is, the bundled source."""
+    """The run folder that the demo adapted, the last one that was done; where none is, the bundled toy."""
     done = [folder for folder in runs.glob(f"{_ADAPTED}-*") if state_of(folder) == "done"]
-    return max(done, key=lambda folder: str(read_record(folder).get("finished_at")), default=BUNDLED)
+    return max(done, key=lambda folder: str(read_record(folder).get("finished_at")), default=TOY)
 
 
 def summary(comparison: Comparison) -> View:

@@ -9,7 +9,7 @@ from transferkit.config.recipe import Recipe, named_backbones, required_encoder
 from transferkit.config.recipes import change, read_recipe, recorded_recipe
 from transferkit.config.specs import declared_spec, list_backbones
 from transferkit.errors import ConfigError, did_you_mean
-from transferkit.files.builtin import BUNDLED
+from transferkit.files.builtin import BUNDLED, SHIPPED
 from transferkit.files.encoder_folder import is_encoder
 from transferkit.files.locations import is_gguf
 from transferkit.study.schema import Study, StudyRun
@@ -158,8 +158,8 @@ def _source(run: StudyRun, study: Study, runs: Path, beside: Path, seed: int) ->
     for other in study.runs:
         if other.name == run.source:
             return _folder(other, next(iter(other.targets), None), seed, runs)
-    if Path(run.source) == BUNDLED:
-        return BUNDLED
+    if Path(run.source) in SHIPPED:
+        return Path(run.source)
     if not (beside / run.source).is_dir():
         names = [one.name for one in study.runs]
         raise ConfigError(

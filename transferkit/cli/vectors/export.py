@@ -11,7 +11,7 @@ from transferkit.progress import say
 
 
 def export(
-    model: Annotated[Path, typer.Argument(help="Checkpoint or run folder, or bundled.")],
+    model: Annotated[Path, typer.Argument(help="Checkpoint or run folder, or bundled-toy.")],
     to: Annotated[Path, typer.Option("--to", help="Folder to make; it must not exist.")],
     merge: Annotated[
         bool, typer.Option("--merge", help="Write the decoder too, LoRA's adapters merged; needs no transferkit.")

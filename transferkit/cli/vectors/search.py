@@ -32,7 +32,7 @@ Question = Annotated[
 ]
 Checkpoint = Annotated[
     Path | None,
-    typer.Option("--checkpoint", help="Checkpoint or run folder; default: the demo's, else the bundled one."),
+    typer.Option("--checkpoint", help="Checkpoint or run folder; default: the demo's, else bundled-toy."),
 ]
 SearchedTexts = Annotated[
     str | None,
