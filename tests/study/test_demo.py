@@ -27,7 +27,7 @@ from transferkit.decoder.device import CACHE
 from transferkit.embed.questions import Question, read_questions
 from transferkit.embed.search import Entry
 from transferkit.errors import ConfigError, RunError
-from transferkit.files.builtin import BUNDLED, TOY
+from transferkit.files.builtin import SHIPPED, TOY
 from transferkit.methods.base import Embedder
 from transferkit.runs.folder import Run, delivered
 from transferkit.study import decoders
@@ -57,7 +57,7 @@ def shortened(planned: list[Planned], tiny: Tiny, source: Path, runs: Path) -> l
             seed=one.recipe.seed,
             **method,
         )
-        place = source if one.source == BUNDLED else one.source
+        place = source if one.source in SHIPPED else one.source
         result.append(Planned(name=one.name, recipe=recipe, source=place, folder=runs / one.folder.name))
     return result
 

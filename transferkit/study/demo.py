@@ -8,7 +8,7 @@ from transferkit.config.recipes import recorded_recipe
 from transferkit.config.specs import lasting_name
 from transferkit.convergence.comparison import Comparison, Row
 from transferkit.convergence.series import KIND_NAMES
-from transferkit.files.builtin import BUNDLED, TOY, bundled_dir
+from transferkit.files.builtin import SHIPPED, TOY, bundled_dir
 from transferkit.progress import say
 from transferkit.report.formats import count, score, seconds
 from transferkit.report.view import View
@@ -44,7 +44,7 @@ def planned_runs(runs: Path, *, decoder: str | None, train: bool) -> list[Planne
         return planned
     recipe = recorded_recipe(bundled_dir("toy"))
     source = Planned(name="source", recipe=recipe, source=None, folder=runs / f"source-s{recipe.seed}")
-    return [source, *(replace(one, source=source.folder) if one.source == BUNDLED else one for one in planned)]
+    return [source, *(replace(one, source=source.folder) if one.source in SHIPPED else one for one in planned)]
 
 
 def run_demo(planned: list[Planned], *, data_dir: Path | None, console: "Console") -> list[Run]:
