@@ -168,6 +168,7 @@ def _fork(command: list[str], log: Path, *, doomed: int | None = None, counted: 
     if child := os.fork():
         return child
     code, changes = 1, 0
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job ignores it
 
     def hook(event: str, given: tuple[Any, ...]) -> None:
         nonlocal changes
