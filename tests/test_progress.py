@@ -75,6 +75,17 @@ def test_training_says_step_loss_rate_and_time_left(clock: Clock, pipe: Console)
     ]
 
 
+def test_the_rate_is_that_of_lately(clock: Clock, pipe: Console) -> None:
+    with Work(pipe, "source", total=160, unit="steps") as work:
+        for _ in range(100):
+            clock.now += 1
+            work.advance()
+        for _ in range(10):  # the decoder joins in
+            clock.now += 30
+            work.advance()
+    assert lines(pipe)[-1] == "source  step 110 of 160  30 s a step  25 min left"
+
+
 def test_what_is_read_between_two_steps_is_counted_by_itself(clock: Clock, pipe: Console) -> None:
     with Progress(pipe, steps=8, title="adapt-x") as progress:
         texts_read(5)  # of a batch that is trained on: no evaluation

@@ -2,6 +2,7 @@
 
 import logging
 import re
+from collections import deque
 from collections.abc import Iterator, Mapping
 from contextvars import ContextVar
 from time import monotonic
@@ -48,6 +49,7 @@ class _Words(ProgressColumn):
         return plain(task.description if self.field is None else task.fields[self.field])
 
 
+_LATELY = 5  # lines
 EVERY = 30.0  # seconds between two lines of what is under way, where there is no terminal
 
 
@@ -81,8 +83,9 @@ class Work:
         self.doing, self.total, self.done, self.unit = doing, total, done, unit
         self.note = ""
         self.counts = counts
-        self.before = done
-        self.began = self.said = monotonic()
+        self.said = monotonic()
+        # Where the last lines were said: the rate is that of lately, for some steps cost ten times as much as others.
+        self.marks: deque[tuple[float, float]] = deque([(done, self.said)], maxlen=_LATELY)
         self.inside = inside
         self.bar: RichProgress = _bar(console) if inside is None else inside.bar
         self.task = self.bar.add_task(doing, total=total, completed=int(done), note="", unit=unit)
@@ -102,8 +105,12 @@ class Work:
 
     def begin(self, done: float) -> None:
         """Take the rate from now on, with so much done before."""
-        self.before = self.done = done
-        self.began = monotonic()
+        self.done = done
+        self._from_here(done)
+
+    def _from_here(self, done: float) -> None:
+        self.marks.clear()
+        self.marks.append((done, monotonic()))
 
     def advance(self, more: float = 1) -> None:
         """So much more is done."""
@@ -120,11 +127,12 @@ class Work:
             if self.inside is not None:  # a line of its part is a line of it
                 self.inside.said = self.said
             say("  ".join(self._line()), self.console)
+            self.marks.append((self.done, self.said))
 
     def so_far(self, done: int, total: int) -> None:
         """So much of so much is done of one part after the other, each of which begins with nothing done."""
         if not done:
-            self.before, self.began = 0, monotonic()
+            self._from_here(0)
         self.update(done, total=total)
 
     def _line(self) -> Iterator[str]:
@@ -133,7 +141,8 @@ class Work:
         yield f"step {int(self.done):,}{of}" if self.unit == "steps" else f"{int(self.done):,}{of} {self.unit}"
         if self.note:
             yield self.note
-        if (rate := (self.done - self.before) / max(self.said - self.began, 1e-9)) > 0:
+        before, began = self.marks[0]
+        if (rate := (self.done - before) / max(self.said - began, 1e-9)) > 0:
             yield _rate(rate, self.unit)
             if self.total is not None:
                 yield f"{in_words(max(self.total - self.done, 0) / rate)} left"

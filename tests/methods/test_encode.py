@@ -243,6 +243,13 @@ def test_cut_texts_are_said_once_with_numbers(tiny: Tiny) -> None:
         embedder.encode([LONG])
 
 
+@pytest.mark.parametrize("verb", ["encode", "encode_query", "encode_document"])
+def test_cut_texts_are_said_of_the_line_that_asked(tiny: Tiny, verb: str) -> None:
+    with pytest.warns(CutTextWarning) as caught:
+        getattr(prompt_embedder(tiny), verb)([LONG])
+    assert [one.filename for one in caught] == [__file__]
+
+
 @pytest.mark.usefixtures("no_warnings")
 def test_nothing_is_said_where_nothing_is_cut(tiny: Tiny) -> None:
     prompt_embedder(tiny).encode([text for text in TEXTS if len(text) < 40])

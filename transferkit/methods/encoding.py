@@ -1,6 +1,7 @@
 """Texts -> finished vectors: what every method does with what it is given, whoever calls it."""
 
 import os
+import sys
 import threading
 import warnings
 from collections.abc import Iterable, Sequence
@@ -181,7 +182,7 @@ class Encoding(Described):
         check_finite(vectors)
         if not self._told_of_cut and (said := cut_in_words(self.cut_texts())):
             self._told_of_cut = True
-            warnings.warn("; ".join(said), CutTextWarning, stacklevel=3)
+            warnings.warn("; ".join(said), CutTextWarning, stacklevel=_levels_to_the_caller())
         return form(vectors, device=self.device)
 
     def _finished(self, vectors: Any, form: Form, *, readout: bool) -> np.ndarray:
@@ -269,3 +270,11 @@ class Encoding(Described):
     def device(self) -> torch.device:
         """Where vectors are computed and read out."""
         return self.readout.mean.device
+
+
+def _levels_to_the_caller() -> int:
+    """Frames between whoever warns and the line that called this module: ``encode`` has several doors."""
+    frame, levels = sys._getframe(1), 1
+    while frame.f_code.co_filename == __file__ and frame.f_back is not None:
+        frame, levels = frame.f_back, levels + 1
+    return levels

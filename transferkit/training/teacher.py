@@ -149,9 +149,9 @@ def _checkpoint(kind: str, model: str, section: TeacherSection, device: torch.de
         embedder = open_model(model, backbone=section.backbone, device=str(device))
     except (ConfigError, RunError) as error:
         raise type(error)(
-            f"the {kind} cannot teach: {error}; teacher.backbone says where its decoder lies now, and where that is "
-            "gone, teacher.vectors takes vectors that were made while it was there (`transferkit embed CHECKPOINT "
-            "TEXTS --out FILE.parquet`)"
+            f"the {kind} cannot teach: {error}; teacher.backbone says where its decoder lies now, --teacher takes "
+            "another checkpoint, a decoder or a ready-made encoder, and teacher.vectors vectors that were made while "
+            "it was there (`transferkit embed CHECKPOINT TEXTS --out FILE.parquet`)"
         ) from None
     facts = source_facts(Path(model))
     return Teacher(kind, facts["run"], facts["sha256"], _encode_with(embedder), lineage=facts["lineage"])

@@ -8,7 +8,7 @@ from rich.console import Console
 
 from transferkit.cli.options import BatchSize, Column, Device, Json, Quiet
 from transferkit.embed import INDEX
-from transferkit.files.writable import check_new_file
+from transferkit.files.writable import check_new_file, check_writable
 from transferkit.progress import say
 from transferkit.request.named import check_embedder, check_texts
 from transferkit.runs.checkpoint_folder import checkpoint_folder
@@ -52,6 +52,7 @@ def bridge(
         check_texts(texts, column=column)
     if to is not None:
         check_new_file(to, option="--to")
+    check_writable(index, option="--index")
     from transferkit.bridges.build import bridge as build
 
     console = Console(stderr=True, quiet=quiet)
