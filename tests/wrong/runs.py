@@ -34,7 +34,19 @@ CASES = {
         ),
     ),
     "decoder to embed with": Case(
-        "embed $MODEL data/intents.csv --out x.npy", ("a decoder and no checkpoint", "`bundled`")
+        "embed $MODEL data/intents.csv --out x.npy", ("a decoder and no checkpoint", "`bundled-toy`")
+    ),
+    "the source that ships to embed with": Case(
+        "embed bundled data/intents.csv --out x.npy",
+        ("bundled: is a source", "does not ship with it", "adapt --source bundled --target MODEL", "bundled-toy"),
+    ),
+    "the source that ships to search with": Case(
+        "search cat --checkpoint bundled --texts a.txt", ("bundled: is a source",), spoil.write("a.txt", "a\n")
+    ),
+    "the source that ships as a teacher": Case(
+        "adapt $ADAPT --source bundled --unlabelled a.txt",
+        ("the source cannot teach: bundled: is a source", "--teacher takes another"),
+        spoil.write("a.txt", "".join(f"text number {i} of many\n" for i in range(120))),
     ),
     "damaged source": Case(
         "adapt $ADAPT --source run",
@@ -363,6 +375,11 @@ CASES = {
     "search a missing file": Case("search cat --checkpoint $SOURCE --texts none.txt", ("none.txt: no such file",)),
     "search an empty file": Case(
         "search cat --checkpoint $SOURCE --texts a.txt", ("there are no texts to search",), spoil.write("a.txt", "")
+    ),
+    "bridge with an index that is a file": Case(
+        "bridge $SOURCE $SOURCE --texts a.txt --index a.txt",
+        ("a.txt: cannot write there", "choose another with --index"),
+        spoil.write("a.txt", "a\n"),
     ),
     "search with no checkpoint": Case(
         "search cat --checkpoint none --texts a.txt",

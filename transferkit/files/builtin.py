@@ -7,7 +7,7 @@ from transferkit.errors import ConfigError
 
 BUNDLED = Path("bundled")  # the source that ships with the package; its own decoder does not
 TOY = Path("bundled-toy")  # a tiny one that does embed: a bundled decoder is its own
-SHIPPED = {BUNDLED: "toy", TOY: "toy"}  # what a user calls them -> their folder
+SHIPPED = {BUNDLED: "source", TOY: "toy"}  # what a user calls them -> their folder
 _PACKAGE = Path(__file__).resolve().parents[1]
 
 
