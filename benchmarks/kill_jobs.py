@@ -15,7 +15,7 @@ JOBS = ("train", "adapt", "lora", "evaluate")
 TOPICS = ("water", "music", "engine", "garden")
 WORDS = ("the", "a", "of", "in", "was", "seen", "by", "old", "new", "small", "near", "under", "over", "with", "it")
 CLOCKS = ("seconds", "readout_seconds", "peak_memory_bytes")
-WHOLE = {"recipe.yaml", "record.json", "metrics.jsonl", "checkpoint"}
+WHOLE = {"recipe.yaml", "record.json", "metrics.jsonl", "outcomes.json", "README.md", "checkpoint"}
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,8 @@ class Job:
         rows = [{key: value for key, value in json.loads(line).items() if key not in CLOCKS} for line in lines]
         left = sorted({path.name for path in folder.iterdir()} ^ WHOLE)
         status = json.loads(record.read_text(encoding="utf-8"))["status"]
-        return {"weights": content, "rows": rows, "status": status, "left over": left}
+        card = (folder / "README.md").read_text(encoding="utf-8").replace(folder.name, "RUN")  # no time but in the name
+        return {"weights": content, "rows": rows, "status": status, "card": card, "left over": left}
 
     def moment(self, place: Path) -> str:
         """How far the run was when it was killed."""

@@ -56,3 +56,11 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> "Tiny":
     from helpers.tiny import make
 
     return make(tmp_path_factory.mktemp("tiny"))
+
+
+@pytest.fixture(scope="session")
+def checkpoints(tiny: "Tiny", tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Method -> its checkpoint; tests must not write into it."""
+    from helpers.checkpoints import one_of_each  # after `pytest_configure`, which sets what libraries read at import
+
+    return one_of_each(tiny, tmp_path_factory.mktemp("checkpoints"))

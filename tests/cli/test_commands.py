@@ -258,7 +258,7 @@ def test_a_killed_run_is_resumed_to_the_end(tiny: Tiny, tmp_path: Path, call: Ca
     assert record(folder)["status"] == "done"
     assert steps(folder) == [0, MANY_STEPS]
     assert {path.name for path in folder.iterdir()} == {
-        *("recipe.yaml", "record.json", "metrics.jsonl", "outcomes.json", "checkpoint")
+        *("recipe.yaml", "record.json", "metrics.jsonl", "outcomes.json", "checkpoint", "README.md")
     }
 
 

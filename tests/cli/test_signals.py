@@ -98,7 +98,7 @@ def test_after_the_last_step_the_run_can_be_resumed(
         assert call(patch, "baseline", "--resume", folder, "--quiet") == 0
     assert json.loads((folder / "record.json").read_text())["status"] == "done"
     assert {path.name for path in folder.iterdir()} == {
-        *("recipe.yaml", "record.json", "metrics.jsonl", "outcomes.json", "checkpoint")
+        *("recipe.yaml", "record.json", "metrics.jsonl", "outcomes.json", "checkpoint", "README.md")
     }
 
 

@@ -750,8 +750,8 @@ def test_learning_rates_rise_stay_and_fall_to_the_last_step() -> None:
 
 def test_what_a_user_keeps_in_a_run_folder_stays(tmp_path: Path) -> None:
     """Only what a kill left of our own writing goes."""
-    own = [".state-0000002.417", ".checkpoint.old", ".record.json.99", "state-0000002"]
-    theirs = [".git", ".env", ".state-notes", ".recipe.yaml.swp"]
+    own = [".state-0000002.417", ".checkpoint.old", ".record.json.99", ".README.md.7", "state-0000002"]
+    theirs = [".git", ".env", ".state-notes", ".recipe.yaml.swp", ".README.md.swp", "README.md"]
     for name in (*own, *theirs):
         folder = tmp_path / name
         folder.mkdir()

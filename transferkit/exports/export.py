@@ -5,13 +5,14 @@ from pathlib import Path
 from typing import Any
 
 from transferkit.errors import ConfigError
-from transferkit.exports.card import card_of
 from transferkit.exports.folder import check_new, write_checkpoint_export
 from transferkit.exports.push import check_push
 from transferkit.exports.push import push as upload
+from transferkit.exports.requirements import NEEDS, STOCK
 from transferkit.files.json import write_text
 from transferkit.files.lock import sole_use
 from transferkit.files.manifest import new_folder
+from transferkit.report.card import CARD, export_card
 from transferkit.runs.checkpoint_folder import (
     checkpoint_folder,
     document_instructions,
@@ -67,7 +68,7 @@ def export(
     else:
 
         def fill(folder: Path) -> None:
-            card = card_of(given, description, name=to.name)
+            card = export_card(given, description, name=to.name, needs=NEEDS)
             write_checkpoint_export(folder, checkpoint, description, card=card)
 
     with sole_use(to, option="--to"), new_folder(to) as folder:
@@ -113,7 +114,8 @@ def _stock(
 
     def fill(folder: Path) -> None:
         write_stock(folder, embedder, instruction=chosen, merge=merge)
-        write_text(folder / "README.md", card_of(given, description, name=name, constant=chosen))
+        card = export_card(given, description, name=name, needs=STOCK, constant=chosen)
+        write_text(folder / CARD, card)
 
     return fill
 

@@ -12,6 +12,7 @@ from transferkit.files.encoder_folder import EXPORTED
 from transferkit.files.json import write_json, write_text
 from transferkit.files.manifest import new_folder, verify
 from transferkit.files.writable import check_writable
+from transferkit.report.card import CARD
 from transferkit.runs.checkpoint_folder import document_instructions
 
 CHECKPOINT = "checkpoint"  # below the export, where that of a run lies below the run
@@ -37,7 +38,7 @@ def write_checkpoint_export(folder: Path, checkpoint: Path, description: Mapping
     write_json(folder / "modules.json", [{"idx": 0, "name": "0", "path": "", "type": _MODULE}])
     write_json(folder / EXPORTED, {"needs": NEEDS})
     write_model_config(folder, prompts=prompts_of(description), needs=NEEDS)
-    write_text(folder / "README.md", card)
+    write_text(folder / CARD, card)
 
 
 def copy_checkpoint(checkpoint: Path, target: Path) -> None:

@@ -1,4 +1,4 @@
-"""What is written of a run: the record before its first step, and the row of a way that was measured."""
+"""What is written of a run: the record before its first step, the row of a way that was measured, and the card."""
 
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -9,16 +9,21 @@ from typing import Any
 
 import numpy as np
 import torch
+from rich.console import Console
 
 from transferkit.data.dev_set import DevSetData
 from transferkit.data.scores import Outcomes
 from transferkit.decoder.loading import num_parameters
 from transferkit.files.environment import environment
 from transferkit.files.json import write_json, write_text
+from transferkit.files.writable import writing
+from transferkit.progress import say
 from transferkit.readout.choose import without_pairs
+from transferkit.report.card import CARD, is_card, run_card
 from transferkit.runner.prepare import Prepared
 from transferkit.runner.provenance import data_facts, device_name
-from transferkit.runs.folder import FORMAT, NO_FIGURES, OUTCOMES, RECORD, sealed
+from transferkit.runs.checkpoint_folder import read_description
+from transferkit.runs.folder import FORMAT, NO_FIGURES, OUTCOMES, RECORD, read_run, sealed
 from transferkit.training.distributed import is_main
 from transferkit.training.peak_memory import peak_memory_bytes
 from transferkit.training.scoring import Evaluation
@@ -108,6 +113,29 @@ def write_outcomes(folder: Path, dev_sets: Sequence[DevSetData], outcomes: list[
             sets.append({"name": dev.name, "values": values, "gold": gold[0] if gold else None})
     if is_main():
         write_text(folder / OUTCOMES, dumps({"sets": sets}) + "\n")
+
+
+def lacks_card(folder: Path) -> bool:
+    """Whether a finished run has a checkpoint and nothing that is called as its card."""
+    return (folder / "checkpoint").is_dir() and not (folder / CARD).exists()
+
+
+def write_card(folder: Path, console: Console) -> None:
+    """Write the card of a run that is done and left a checkpoint; a file of the user's in its place stays.
+
+    Raises:
+        ConfigError: what the card is made from was damaged meanwhile.
+        RefusedError: the disk refused; the run stays done.
+    """
+    file = folder / CARD
+    if not (folder / "checkpoint").is_dir():
+        return
+    way_out = f"mend that, then write it with --resume {folder}"
+    with writing(f"{folder}: the run is done, but its {CARD} cannot be written", way_out=way_out):
+        if file.exists() and not (file.is_file() and is_card(file)):
+            say(f"{file}: is not transferkit's and stays; the run has no card", console)
+            return
+        write_text(file, run_card(read_run(folder), read_description(folder)))
 
 
 def untrained_row(name: str | None, evaluation: Evaluation) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from transferkit.files.lock import sole_use
 from transferkit.files.writable import check_writable, refusal, writing
 from transferkit.progress import Progress, say
 from transferkit.runner.prepare import Inputs, Prepared, prepare, resolved
-from transferkit.runner.record import finished, first_record, label, write_record
+from transferkit.runner.record import finished, first_record, label, lacks_card, write_card, write_record
 from transferkit.runner.resuming import check_as_begun, check_goes_on, check_unchanged, continued, diverged
 from transferkit.runner.work import measure, train
 from transferkit.runs.checkpoint_folder import given_folder
@@ -56,7 +56,7 @@ def start(recipe: Recipe, inputs: Inputs, *, runs: Path, console: Console, name:
 
 
 def resume(folder: Path, *, force: bool = False, anywhere: bool = False, console: Console) -> Path:
-    """Continue an interrupted run from its newest state; a finished one is left as it is.
+    """Continue an interrupted run from its newest state; a finished one is left as it is, but for a card that it lacks.
 
     Args:
         folder: of the run.
@@ -67,10 +67,13 @@ def resume(folder: Path, *, force: bool = False, anywhere: bool = False, console
     Raises:
         ConfigError: not a run folder, a run of an earlier version, a changed recipe, folder, data or model, or another
             process has it.
+        RefusedError: the disk refused.
     """
     record = read_record(folder)
     if record["status"] == "done":
         drop_states(folder)  # which a kill between its last two writes would leave
+        if lacks_card(folder) and is_main():
+            write_card(folder, console)
         say(f"{folder}: already done, nothing to resume", console)
         return folder
     check_goes_on(folder, record, force=force)
@@ -139,6 +142,7 @@ def _recorded(prepared: Prepared, folder: Path, record: dict[str, Any], console:
             raise failure from error
     if is_main():
         drop_states(folder)
+        write_card(folder, console)
 
 
 def _summary(prepared: Prepared) -> str:

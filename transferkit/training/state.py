@@ -38,7 +38,8 @@ _LISTED = ("metrics", "warnings")
 _FACTS, _TENSORS = "state.json", "tensors.safetensors"
 _MOMENTS = ("step", "exp_avg", "exp_avg_sq")
 _HALF_WRITTEN = re.compile(
-    rf"\.({_PREFIX}\d+|checkpoint|record\.json|metrics\.jsonl|recipe\.yaml)\.(\d+|old)|\.teacher-\d+\.part(\.json)?"
+    rf"\.({_PREFIX}\d+|checkpoint|record\.json|metrics\.jsonl|outcomes\.json|recipe\.yaml|README\.md)\.(\d+|old)"
+    r"|\.teacher-\d+\.part(\.json)?"
 )
 
 

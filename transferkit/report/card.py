@@ -1,23 +1,25 @@
-"""The model card of an export: what a checkpoint and its run know, as Markdown with the hub's metadata on top."""
+"""Model cards, of a run folder and of an export: what a checkpoint and its run know, as Markdown.
 
-import json
-from collections.abc import Iterator, Mapping, Sequence
+The hub's metadata stand on top. A card is a function of the checkpoint, the record and the metrics, and no time is in
+it: a run that went on has that of one which never stopped.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from transferkit.config.methods import facts_of_kind
 from transferkit.config.schema import dump_yaml
 from transferkit.config.specs import BackboneSpec
-from transferkit.exports.requirements import NEEDS, STOCK
+from transferkit.report.card_loading import of_export, of_run, of_stock
 from transferkit.report.formats import count, score, signed
 from transferkit.report.markdown import escape_markdown
 from transferkit.runs.checkpoint_folder import document_instructions
-from transferkit.runs.folder import Run, delivered, read_run
+from transferkit.runs.folder import RECORD, Run, delivered, read_run
 
-_FLAG = (
-    "The flag lets sentence-transformers 6 import a module of the installed package `transferkit`; this folder holds "
-    "no code."
-)
+CARD = "README.md"  # as the hub calls it
+_OURS = f"*Written by transferkit of `{RECORD}`."  # no other file of this name is written over
+_END = f"{_OURS} A run that goes on writes it anew; a {CARD} without this line stays.*"
 
 
 def run_of(model: Path) -> Run | None:
@@ -30,49 +32,106 @@ def run_of(model: Path) -> Run | None:
     return read_run(folder) if (folder / "record.json").is_file() else None
 
 
-def card_of(model: Path, description: Mapping[str, Any], *, name: str, constant: str | None = None) -> str:
-    """The whole card.
+def is_card(file: Path) -> bool:
+    """Whether a file is what :func:`run_card` gave, of whatever run, and not the user's."""
+    return _OURS.encode() in file.read_bytes()
+
+
+def run_card(run: Run, description: Mapping[str, Any]) -> str:
+    """The card of a run folder with a checkpoint, which is loaded with transferkit.
+
+    Args:
+        run: that is done.
+        description: of its checkpoint.
+    """
+    name = run.folder.resolve().name
+    prompts = "`instruction=` gives one, on the command line `--instruction`."
+    metadata = {
+        "library_name": "transferkit",
+        "pipeline_tag": "sentence-similarity",
+        "tags": ["feature-extraction", "transferkit"],
+        **_base_model(description),
+    }
+    card = _card(
+        description,
+        run,
+        metadata=metadata,
+        name=name,
+        loading=of_run(name, has_decoder="backbone" in description, is_source=run.record["task"] == "train"),
+        inside="which is not in this folder",
+        sides=_sides(description, prompts=prompts),
+    )
+    return f"{card}\n{_END}\n"
+
+
+def export_card(
+    model: Path, description: Mapping[str, Any], *, name: str, needs: Mapping[str, str], constant: str | None = None
+) -> str:
+    """The card of an export, which is loaded with sentence-transformers.
 
     Args:
         model: checkpoint or run folder that is exported.
         description: of its checkpoint.
         name: of the exported folder.
+        needs: package -> versions that loading it takes.
         constant: of an export that holds the decoder and stands without transferkit: the instruction that it reads
             every text with.
 
     Raises:
         ConfigError: a damaged record.
     """
-    run = run_of(model)
+    spec = _spec(description)
+    metadata = {
+        "library_name": "sentence-transformers",
+        "pipeline_tag": "sentence-similarity",
+        "tags": ["sentence-transformers", "feature-extraction", "transferkit"],
+        **_base_model(description),
+    }
+    if spec is not None and spec.license is not None and constant is not None:
+        metadata["license"] = spec.license  # of the decoder's weights, which are in the folder
+    always = None if constant is None else _one_instruction(constant)
+    prompts = "`prompt=` gives one; `prompt_name=` names one that is kept."
+    return _card(
+        description,
+        run_of(model),
+        metadata=metadata,
+        name=name,
+        loading=of_export(name, needs) if constant is None else of_stock(name, needs),
+        inside="which is not in this folder" if constant is None else "whose weights this folder holds",
+        sides=_sides(description, prompts=prompts, always=always),
+    )
+
+
+def _card(
+    description: Mapping[str, Any],
+    run: Run | None,
+    *,
+    metadata: dict[str, Any],
+    name: str,
+    loading: Iterable[str],
+    inside: str,
+    sides: Iterable[str],
+) -> str:
+    """What all cards have in common; ``inside`` says whether the decoder is in the folder."""
     parts = [
         f"# {escape_markdown(name)}",
         _what_it_is(description, run),
         "## Load it",
-        *(_loading(name) if constant is None else _loading_alone(name)),
+        *loading,
         "## What it reads",
-        _table(("", ""), _reading(description, constant=constant)),
-        *_sides(description, constant=constant),
+        _table(("", ""), _reading(description, inside=inside)),
+        *sides,
         "## Training",
         *_training(description, run),
         *([] if run is None else _scores(run)),
     ]
-    metadata = _metadata(description, holds_decoder=constant is not None)
     return f"---\n{dump_yaml(metadata)}---\n\n" + "\n\n".join(parts) + "\n"
 
 
-def _metadata(description: Mapping[str, Any], *, holds_decoder: bool) -> dict[str, Any]:
-    """What the hub reads; weights of the decoder are under its licence."""
+def _base_model(description: Mapping[str, Any]) -> dict[str, str]:
+    """The decoder as the hub knows it; one of this machine alone is none."""
     spec = _spec(description)
-    found: dict[str, Any] = {
-        "library_name": "sentence-transformers",
-        "pipeline_tag": "sentence-similarity",
-        "tags": ["sentence-transformers", "feature-extraction", "transferkit"],
-    }
-    if spec is not None and spec.hub_id is not None:
-        found["base_model"] = spec.hub_id
-    if spec is not None and spec.license is not None and holds_decoder:
-        found["license"] = spec.license
-    return found
+    return {} if spec is None or spec.hub_id is None else {"base_model": spec.hub_id}
 
 
 def _spec(description: Mapping[str, Any]) -> BackboneSpec | None:
@@ -88,45 +147,13 @@ def _what_it_is(description: Mapping[str, Any], run: Run | None) -> str:
     return f"Texts to unit vectors of {width:,} numbers, compared by cosine: {escape_markdown(label)}{decoder}."
 
 
-def _loading(name: str) -> Iterator[str]:
-    place = json.dumps(name, ensure_ascii=False)
-    yield _installing(NEEDS)
-    yield _code(f"model = SentenceTransformer({place}, trust_remote_code=True)")
-    moved = 'Where the decoder lies elsewhere now, say so with `model_kwargs={"backbone": PLACE}`.'
-    yield f"{_FLAG} {moved} Without sentence-transformers:"
-    yield "\n".join(["```python", "import transferkit", "", f"embedder = transferkit.load({place})", "```"])
-
-
-def _loading_alone(name: str) -> Iterator[str]:
-    yield f"{_installing(STOCK)} It does not need transferkit."
-    yield _code(f"model = SentenceTransformer({json.dumps(name, ensure_ascii=False)})")
-
-
-def _installing(needs: Mapping[str, str]) -> str:
-    packages = " ".join(f"'{package}{versions}'" for package, versions in needs.items())
-    return f"It needs `pip install {packages}`."
-
-
-def _code(opening: str) -> str:
-    lines = [
-        "from sentence_transformers import SentenceTransformer",
-        "",
-        opening,
-        'questions = model.encode_query(["a question"])',
-        'passages = model.encode_document(["a passage"])',
-        "print(model.similarity(questions, passages))",
-    ]
-    return "\n".join(["```python", *lines, "```"])
-
-
-def _reading(description: Mapping[str, Any], *, constant: str | None) -> list[tuple[str, str]]:
+def _reading(description: Mapping[str, Any], *, inside: str) -> list[tuple[str, str]]:
     """How a text becomes a vector, and what from."""
     own, spec = description.get("backbone"), _spec(description)
     rows: list[tuple[str, str]] = []
     if own is not None and spec is not None:
         where = spec.hub_id or spec.name
         quantized = "" if own["quantization"] == "none" else f", {own['quantization']}"
-        inside = "which is not in this folder" if constant is None else "whose weights this folder holds"
         rows += [
             (f"decoder, {inside}", where if spec.revision is None else f"{where} at {spec.revision}"),
             ("licence of the decoder", spec.license or "not known; see where it comes from"),
@@ -142,18 +169,28 @@ def _reading(description: Mapping[str, Any], *, constant: str | None) -> list[tu
     return [*rows, ("readout", ", ".join([readout["kind"], *options]))]
 
 
-def _sides(description: Mapping[str, Any], *, constant: str | None) -> Iterator[str]:
-    """Instructions of questions and of documents, a row a training set; or the one that is in the folder."""
+def _sides(description: Mapping[str, Any], *, prompts: str, always: str | None = None) -> Iterator[str]:
+    """Instructions of questions and of documents, a row a training set.
+
+    Args:
+        description: of the checkpoint.
+        prompts: how another one is given.
+        always: of a folder that takes none: what it reads.
+    """
     questions, documents = description["instructions"], document_instructions(description)
     rows = [(name, questions[name], documents[name]) for name in questions if questions[name] or documents[name]]
-    if constant:
-        yield f"Every text is read with the instruction *{escape_markdown(constant)}*; it takes no prompt."
-    elif constant is not None:
-        yield "It reads no instruction and takes no prompt."
+    if always is not None:
+        yield always
     elif rows:
-        yield "Instructions that it was trained with. `prompt=` gives one; `prompt_name=` names one that is kept."
+        yield f"Instructions that it was trained with. {prompts}"
     if rows:
         yield _table(("training set", "instruction of questions", "instruction of documents"), rows)
+
+
+def _one_instruction(constant: str) -> str:
+    if not constant:
+        return "It reads no instruction and takes no prompt."
+    return f"Every text is read with the instruction *{escape_markdown(constant)}*; it takes no prompt."
 
 
 def _training(description: Mapping[str, Any], run: Run | None) -> Iterator[str]:

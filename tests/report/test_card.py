@@ -12,7 +12,8 @@ from helpers.run_builder import make_run, metric
 
 import transferkit
 from transferkit.errors import ConfigError
-from transferkit.exports.card import card_of
+from transferkit.exports.requirements import NEEDS
+from transferkit.report.card import export_card
 from transferkit.runs.checkpoint_folder import read_description
 
 VERDICT = {
@@ -36,7 +37,7 @@ def run_around(checkpoint: Path, parent: Path, **record: Any) -> Path:
 def card(folder: Path) -> str:
     from transferkit.runs.checkpoint_folder import checkpoint_folder
 
-    return card_of(folder, read_description(checkpoint_folder(folder)), name="mine")
+    return export_card(folder, read_description(checkpoint_folder(folder)), name="mine", needs=NEEDS)
 
 
 def test_it_says_what_the_run_knows(checkpoints: dict[str, Path], tmp_path: Path) -> None:
@@ -85,7 +86,7 @@ def test_the_hub_reads_its_metadata(checkpoints: dict[str, Path], tmp_path: Path
     spec = description["backbone"]["spec"]
     del spec["path"]
     spec |= {"hub_id": "org/decoder", "license": "apache-2.0", "revision": "abc"}
-    said = card_of(checkpoint, description, name="mine")
+    said = export_card(checkpoint, description, name="mine", needs=NEEDS)
     assert ModelCard(said).data.to_dict()["base_model"] == "org/decoder"
     assert "| licence of the decoder | apache-2.0 |" in said
     assert "org/decoder at abc" in said
@@ -103,7 +104,7 @@ def test_text_from_data_is_no_markup(checkpoints: dict[str, Path], tmp_path: Pat
     description = read_description(run / "checkpoint")
     description["instructions"] = {nasty: nasty}
     description["document_instructions"] = {nasty: nasty}
-    said = card_of(run, description, name='mine"\n```\n')
+    said = export_card(run, description, name='mine"\n```\n', needs=NEEDS)
     _, head, body = said.split("---\n", 2)
     assert yaml.safe_load(head)["library_name"] == "sentence-transformers"
     assert "<img" not in body
