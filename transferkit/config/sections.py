@@ -115,9 +115,8 @@ class EmbeddingSection(Strict):
     )
     pooling: Pooling | None = Field(
         None,
-        description="hidden states to one vector; `static`: no state, the mean token embedding of the text; "
-        "`before`: the state before the soft tokens; `X+Y`: side by side, each of unit length; absent: the source's, "
-        "then the spec's",
+        description="hidden states to one vector; `static`: no state, the mean token embedding; `before`: the state "
+        "before the soft tokens; `X+Y`: side by side, each of unit length; absent: the source's, then the spec's",
     )
     layers: int | None = Field(
         None,
