@@ -204,7 +204,7 @@ def test_a_checkpoint_behind_another_template(
     }
     assert len({row["revision"] for row in rows} | {trained["revision"]}) == len(rows) + 1
     distinct = {round(row["score"], 3) for row in [*rows, trained] if "static" not in row["pooling"]}
-    assert len(distinct) == 2 * (4 if method == "lora" else 5) + 1  # the premise
+    assert len(distinct) == 2 * (4 if method == "lora" else 6) + 1  # the premise
     assert trained["method"] == method
 
 
