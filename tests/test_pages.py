@@ -6,7 +6,6 @@ those for lines of bash, and ``page_toys.py`` what stands where a page says ./my
 
 import re
 import shlex
-from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -40,7 +39,6 @@ def few_docstrings() -> Iterator[None]:
 
 def tell(page: str, home: Path, shelf: Shelf, patch: pytest.MonkeyPatch, *dear: str) -> Story:
     story = Story(page, home, shelf, patch, dear).tell()
-    print(Counter((one.block.language, one.how) for one in story.told))
     assert not story.wrong, "\n".join(story.wrong)
     return story
 

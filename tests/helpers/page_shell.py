@@ -9,6 +9,7 @@ import shutil
 import sys
 import tomllib
 from contextlib import redirect_stderr, redirect_stdout
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -91,7 +92,7 @@ def transferkit(words: list[str], patch: pytest.MonkeyPatch, *, real: bool = Fal
         return "parsed", ""  # minutes; another machine
     if "--llm" in words or ({"--merge", "--baked"} & {*words} and not real):
         return "parsed", ""  # as many tokens as a real decoder has room for; sentence-transformers
-    for option, value in zip(words, words[1:], strict=False):
+    for option, value in pairwise(words):
         if option in _WRITES and (old := Path(value)).exists() and not old.is_symlink():
             shutil.rmtree(old) if old.is_dir() else old.unlink()
     if not names & {"--dry-run", "--list"}:

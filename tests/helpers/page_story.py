@@ -10,7 +10,6 @@ import tomllib
 from collections.abc import Callable
 from contextlib import redirect_stdout
 from dataclasses import dataclass, field
-from glob import glob
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -62,7 +61,6 @@ class Story:
     told: list[Told] = field(default_factory=list)
     wrong: list[str] = field(default_factory=list)
     names: dict[str, Any] = field(default_factory=dict)
-    seen: Callable[[Block, dict[str, Any]], None] = lambda *_: None
     _printed: str | None = None
     _yaml: str = ""
 
@@ -72,9 +70,7 @@ class Story:
         repository(self.home)
         for block in blocks(self.page):
             if block.language not in _LANGUAGES:
-                self.wrong.append(
-                    f"{block}: a block of {block.language!r}; give it one of {_LANGUAGES}, or a rule here"
-                )
+                self.wrong.append(f"{block}: no rule for a block of {block.language!r}; known are {_LANGUAGES}")
                 continue
             try:
                 getattr(self, f"_{block.language}_block")(block)
@@ -100,7 +96,6 @@ class Story:
         with self.patch.context() as inner, redirect_stdout(out):
             inner.setattr(transferkit, "adapt", _shortly(transferkit.adapt))
             exec(compile(code, str(block), "exec"), self.names)
-        self.seen(block, self.names)
         self._printed = out.getvalue()
         self._note(block, "run")
 
@@ -125,7 +120,7 @@ class Story:
         if page_shell.known(command, self.patch):
             return "known form", ""
         self._write_recipes(words)
-        words = [one for word in words for one in (sorted(glob(word)) if "*" in word else [word])]
+        words = [one for word in words for one in (sorted(map(str, Path().glob(word))) if "*" in word else [word])]
         words = [self.home.joinpath(word).as_posix() if word.startswith("$") else word for word in words]
         if program == "python" and words[0].startswith("benchmarks/"):
             assert all(Path(word).exists() for word in words if word.startswith("benchmarks/")), "no such file"
@@ -184,7 +179,7 @@ class Story:
             return
         page = blocks(self.page)
         before = page[page.index(block) - 1]
-        assert before.language in ("python", "bash") and before is not block, "text that nothing prints"
+        assert before.language in ("python", "bash"), "text that nothing prints"
         if self._printed is None:
             self._note(block, "not compared: of a command that was not run")
         elif before.language == "python":

@@ -25,8 +25,8 @@ _ABOUT = {
     "time": "what time is it in tokyo|set an alarm for six|how late is it now|wake me up at noon|the clock is wrong",
     "music": "play some jazz|who sings this song|turn the music down|i like that band|another album of hers please",
 }
-LABELLED = [(f"{text} {more}", label) for more in "now today again soon then later once twice here there maybe".split() for label in _ABOUT
-            for text in _ABOUT[label].split("|")]  # fmt: skip
+_WHEN = ("now", "today", "again", "soon", "then", "later", "once", "twice", "here", "there")
+LABELLED = [(f"{text} {when}", label) for when in _WHEN for label in _ABOUT for text in _ABOUT[label].split("|")]
 
 
 class Shelf:
