@@ -52,11 +52,10 @@ def test_what_a_page_shows_works(page: str, tmp_path: Path, shelf: Shelf, monkey
 @pytest.mark.parametrize("page", DEAR)
 def test_what_takes_longer(page: str, tmp_path: Path, shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
     """Exports behind other libraries; of those that are not installed the test says so."""
-    for code in python_of(page):
-        for library in re.findall(r"^(?:import|from) (\w+)", code, re.MULTILINE):
-            pytest.importorskip(library)
     story = tell(page, tmp_path, shelf, monkeypatch, "slow")
     assert not any(one.how.startswith("with -m") for one in story.told)
+    if missing := [f"{one.block}, {one.how}" for one in story.told if one.how.startswith("not installed")]:
+        pytest.skip(f"all else was run: {'; '.join(missing)}")
 
 
 def test_all_commands_in_sentences_exist() -> None:

@@ -10,6 +10,7 @@ import tomllib
 from collections.abc import Callable
 from contextlib import redirect_stdout
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -85,6 +86,9 @@ class Story:
         self._printed = None
         if (needs := needed(block.text)) is not None and needs not in self.dear:
             self._note(block, f"with -m {needs}")
+            return
+        if missing := [one for one in _libraries(block.text) if find_spec(one) is None]:
+            self._note(block, f"not installed: {', '.join(missing)}")
             return
         words = [str(node.value) for node in ast.walk(ast.parse(block.text)) if isinstance(node, ast.Constant)]
         lay_out(words, self.home, self.shelf)
@@ -194,15 +198,19 @@ class Story:
 
 def needed(code: str) -> str | None:
     """The marker that tests of ``code`` have: that of an extra of this name, ``slow`` for any other library."""
-    tree = ast.parse(code)
-    modules = [alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names]
-    modules += [str(node.module) for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)]
-    libraries = {module.partition(".")[0] for module in modules} - {"transferkit", *sys.stdlib_module_names}
-    others = {one for one in libraries if not _brings(_PROJECT["dependencies"], one)}
+    others = {one for one in _libraries(code) if not _brings(_PROJECT["dependencies"], one)}
     if not others and "SentenceTransformer(" not in code:
         return None
     stores = _PROJECT["optional-dependencies"]["stores"]
     return "stores" if others and all(_brings(stores, one) for one in others) else "slow"
+
+
+def _libraries(code: str) -> set[str]:
+    """What it imports of others."""
+    tree = ast.parse(code)
+    modules = [alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names]
+    modules += [str(node.module) for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)]
+    return {module.partition(".")[0] for module in modules} - {"transferkit", *sys.stdlib_module_names}
 
 
 def _brings(requirements: list[str], module: str) -> bool:
