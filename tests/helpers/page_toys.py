@@ -34,7 +34,7 @@ class Shelf:
 
     def __init__(self, tiny: Tiny, folder: Path) -> None:
         self.tiny, self.folder = tiny, folder
-        self.done: set[tuple[str, ...]] = set()  # dry runs that another page showed too
+        self.done: set[tuple[str, ...]] = set()  # dry runs that were made already
 
     @cached_property
     def source(self) -> Path:
