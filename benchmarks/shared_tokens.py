@@ -5,7 +5,7 @@
 Each TOKENIZER is a folder, a .gguf file or a hub id. Tokens are compared by the bytes they stand for.
 """
 
-import sys
+import argparse
 from itertools import permutations
 from pathlib import Path
 
@@ -17,9 +17,11 @@ from transferkit.prompting.anchors import shared_tokens
 
 def main() -> None:
     """Print one row an ordered pair."""
-    names = sys.argv[1:]
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("names", nargs="+", metavar="TOKENIZER")
+    names = parser.parse_args().names
     if len(names) < 2:
-        sys.exit(__doc__)
+        parser.error("expected at least two")
     tokenizers = {}
     for name in names:
         alone = (Path(name) / "tokenizer.json").is_file()  # a folder may hold a tokenizer and no model

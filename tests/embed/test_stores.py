@@ -1,6 +1,5 @@
-"""Every command and every line of Python of docs/vectors.md, and what vector stores find against an exact search."""
+"""The vector stores of docs/vectors.md: what they find against an exact search. All else there: `test_pages.py`."""
 
-import re
 import shlex
 from functools import cache
 from pathlib import Path
@@ -8,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from helpers.pages import blocks, python_of
 from typer.testing import CliRunner
 
 import transferkit
@@ -17,7 +17,7 @@ from transferkit.embed import files as embed_files
 from transferkit.embed import search as embed_search
 from transferkit.methods.base import Embedder
 
-PAGE = (Path(__file__).parents[2] / "docs" / "vectors.md").read_text(encoding="utf-8")
+PAGE = "docs/vectors.md"
 QUESTION = "please freeze my account"
 TEXTS = [
     "block my bank account",
@@ -29,10 +29,6 @@ TEXTS = [
     "set an alarm for six",
     "tell me a joke about cats",
 ]
-
-
-def blocks(language: str) -> list[str]:
-    return re.findall(rf"```{language}\n(.*?)```", PAGE, re.DOTALL)
 
 
 @cache
@@ -50,9 +46,9 @@ def make_files(tmp_path_factory: pytest.TempPathFactory) -> Path:
         patch.chdir(folder)
         patch.setattr(embed_files, "load", bundled)
         patch.setattr(embed_search, "load", bundled)
-        for line in blocks("bash")[0].splitlines():
-            program, *words = shlex.split(line)
-            assert program == "transferkit"
+        (commands,) = (one for one in blocks(PAGE) if one.language == "bash" and "passages.txt" in one.text)
+        for line in commands.commands:
+            _, *words = shlex.split(line)
             answer = CliRunner().invoke(app, words)
             assert answer.exit_code == 0, answer.output
     return folder
@@ -62,7 +58,7 @@ def run(code: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, A
     monkeypatch.chdir(folder)
     monkeypatch.setattr(transferkit, "load", bundled)
     names: dict[str, Any] = {}
-    exec(compile(code, "docs/vectors.md", "exec"), names)
+    exec(compile(code, PAGE, "exec"), names)
     return names
 
 
@@ -70,17 +66,11 @@ def nearest(scores: np.ndarray) -> list[str]:
     return [TEXTS[i] for i in np.argsort(-scores, kind="stable")[:3]]
 
 
+@pytest.mark.stores
 def test_the_commands_leave_what_the_page_says(made: Path) -> None:
     vectors = bundled().encode_document(TEXTS)
     np.testing.assert_allclose(np.load(made / "passages.npy"), vectors, atol=1e-5)
     assert np.load(made / "small.npy").shape == (len(TEXTS), 16)
-
-
-def test_the_first_lines_of_python(
-    made: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    run(blocks("python")[0], made, monkeypatch)
-    assert capsys.readouterr().out == "tensor(0)\n"
 
 
 @pytest.mark.stores
@@ -88,7 +78,7 @@ def test_the_first_lines_of_python(
 def test_a_store_finds_what_an_exact_search_finds(
     library: str, place: int, made: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    code = blocks("python")[place]
+    code = python_of(PAGE)[place]
     assert library in code
     exact = bundled().encode_document(TEXTS) @ bundled().encode_query(QUESTION)
     assert run(code, made, monkeypatch)["best"] == nearest(exact)
@@ -96,7 +86,7 @@ def test_a_store_finds_what_an_exact_search_finds(
 
 @pytest.mark.stores
 def test_packed_signs_in_faiss(made: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    found = run(blocks("python")[3], made, monkeypatch)
+    found = run(python_of(PAGE)[3], made, monkeypatch)
     signs = bundled().encode_document(TEXTS, truncate_dim=128) > 0
     distances = (signs != (bundled().encode_query(QUESTION, truncate_dim=128) > 0)).sum(1)
     assert found["distances"][0].tolist() == sorted(distances)[:3]

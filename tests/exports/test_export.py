@@ -3,7 +3,6 @@
 import importlib
 import json
 import os
-import re
 import shutil
 import subprocess
 import sys
@@ -239,21 +238,6 @@ def test_a_method_without_a_checkpoint_is_refused(tmp_path: Path) -> None:
     (tmp_path / "record.json").write_text('{"method": "tfidf"}')
     with pytest.raises(ConfigError, match="a tfidf run has no checkpoint"):
         transferkit.export(tmp_path, tmp_path / "out")
-
-
-@pytest.mark.slow
-def test_the_python_of_the_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every block of it, in a folder of its own; of libraries that are not installed the test says so."""
-    page = (ROOT / "docs" / "export.md").read_text(encoding="utf-8")
-    blocks = [block for block in re.findall(r"```python\n(.*?)```", page, re.DOTALL) if "/models/" not in block]
-    monkeypatch.chdir(tmp_path)
-    names: dict[str, Any] = {}
-    for block in blocks:
-        for library in re.findall(r"^(?:import|from) (\w+)", block, re.MULTILINE):
-            pytest.importorskip(library)
-        exec(compile(block, "docs/export.md", "exec"), names)
-    assert_same(names["vector"], names["wrapped"].model.encode_query("how do i reset my card"))
-    assert_same(names["vector"], load("bundled-toy").encode(["how do i reset my card"])[0])
 
 
 @pytest.mark.slow

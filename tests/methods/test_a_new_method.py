@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from helpers.command_line import call
 from helpers.evaluate_call import evaluated
+from helpers.pages import python_of
 from helpers.run_parts import QUIET, Stopped, learned, untimed
 from helpers.set_folders import write_sets
 from helpers.tiny import Tiny
@@ -29,7 +30,6 @@ from transferkit.runner.run import resume, start
 from transferkit.runs.folder import read_run
 from transferkit.training.signals import Interrupted
 
-PAGE = Path(__file__).resolve().parents[2] / "docs" / "adding-a-method.md"
 TEXTS = ["a red cat", "i see two cars in the water", "no"]
 LEARNING = {"optim": {"steps": 4, "lr": 0.1}, "eval": {"every": 2, "keep": "last"}}
 Call = Callable[..., int]
@@ -38,11 +38,10 @@ Call = Callable[..., int]
 @pytest.fixture(name="gain")
 def make_gain(tmp_path: Path) -> Iterator[None]:
     """The example's text as ``gain.py`` in the folder of the methods, for the time of a test."""
-    code = re.search(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
-    assert code is not None
+    (code,) = python_of("docs/adding-a-method.md")
     # The folder is read for facts, and modules are found through the package: a copy of the one, beside the other.
     folder = shutil.copytree(methods._FOLDER, tmp_path / "methods", ignore=shutil.ignore_patterns("__pycache__"))
-    (folder / "gain.py").write_text(code[1], encoding="utf-8")
+    (folder / "gain.py").write_text(code, encoding="utf-8")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(methods, "_FOLDER", folder)
         patch.setattr(transferkit.methods, "__path__", [*transferkit.methods.__path__, str(folder)])

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 from helpers.evaluate_call import evaluate
+from helpers.pages import python_of
 from helpers.parts import load_reader
 from helpers.tiny import Tiny
 from rich.console import Console
@@ -26,7 +27,6 @@ from transferkit.runner.prepare import Inputs
 from transferkit.runner.run import start
 from transferkit.runs.folder import read_run
 
-PAGE = Path(__file__).resolve().parents[2] / "docs" / "adding-a-method.md"
 TEXTS = ["a red cat", "i see two cars in the water", "no"]
 LEARNING = {"optim": {"steps": 4, "lr": 0.1}, "eval": {"every": 2, "keep": "last"}}
 
@@ -36,10 +36,9 @@ def make_gain(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     """The example's class, known for the time of a test."""
     monkeypatch.setattr(methods, "_registered", {})
     monkeypatch.setattr(registry, "_registered", {})
-    code = re.search(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
-    assert code is not None
+    (code,) = python_of("docs/adding-a-method.md")
     file = tmp_path / "gain.py"
-    file.write_text(code[1], encoding="utf-8")
+    file.write_text(code, encoding="utf-8")
     spec = importlib.util.spec_from_file_location("gain", file)
     assert spec is not None
     assert spec.loader is not None

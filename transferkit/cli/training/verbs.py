@@ -43,7 +43,7 @@ def adapt(options: Options) -> None:
 
     Example: transferkit adapt --source bundled --target ./my-decoder
 
-    Example: transferkit adapt --source bundled --target ./my-decoder --unlabelled texts.txt
+    Example: transferkit adapt --source runs/train-... --target ./my-decoder --unlabelled texts.txt
     """
     _run("adapt", options)
 
