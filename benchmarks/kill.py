@@ -37,13 +37,13 @@ from kill_jobs import JOBS, Job, jobs
 from rich.console import Console
 from rich.table import Table
 
-import transferkit.runner.run  # noqa: F401 - so that no run imports it again
 from transferkit.cli.app import main as command_line
 from transferkit.files.json import write_json
 from transferkit.progress import say
 
 # What a run imports where it needs it: by name, so that no child does it again.
 IMPORTED = (
+    "transferkit.runner.run",
     *(f"transferkit.methods.{name}" for name in ("transfer", "prompting_alone", "lora", "tfidf")),
     *(f"transformers.models.{name}.modeling_{name}" for name in ("llama", "qwen3", "gpt_neox")),
 )
