@@ -44,6 +44,7 @@ from transferkit.progress import say
 # What a run imports where it needs it: by name, so that no child does it again.
 IMPORTED = (
     "transferkit.runner.run",
+    "sklearn.feature_extraction.text",
     *(f"transferkit.methods.{name}" for name in ("transfer", "prompting_alone", "lora", "tfidf")),
     *(f"transformers.models.{name}.modeling_{name}" for name in ("llama", "qwen3", "gpt_neox")),
 )
