@@ -14,6 +14,7 @@ not the import of libraries. Exit code 1 where a run did not end so.
 """
 
 import argparse
+import gc
 import itertools
 import os
 import random
@@ -36,11 +37,17 @@ from kill_jobs import JOBS, Job, jobs
 from rich.console import Console
 from rich.table import Table
 
-import transferkit.runner.run  # noqa: F401 - so that no run imports it again
 from transferkit.cli.app import main as command_line
 from transferkit.files.json import write_json
 from transferkit.progress import say
 
+# What a run imports where it needs it: by name, so that no child does it again.
+IMPORTED = (
+    "transferkit.runner.run",
+    "sklearn.feature_extraction.text",
+    *(f"transferkit.methods.{name}" for name in ("transfer", "prompting_alone", "lora", "tfidf")),
+    *(f"transformers.models.{name}.modeling_{name}" for name in ("llama", "qwen3", "gpt_neox")),
+)
 LIMIT = 300.0  # seconds after which a run hangs
 Doom = Callable[[int], None]
 
@@ -66,8 +73,9 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, help="JSON with every kill")
     given = parser.parse_args(arguments)
-    if "evaluate" in (given.only or JOBS):
-        import_module("transferkit.evaluation.run")  # seconds
+    for name in (*IMPORTED, *["transferkit.evaluation.run"] * ("evaluate" in (given.only or JOBS))):
+        import_module(name)
+    gc.freeze()  # no child looks at what it inherits
     rows: list[Row] = []
 
     def add(new: list[Row]) -> None:

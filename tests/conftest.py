@@ -1,6 +1,9 @@
 """The environment of every test: offline, one thread, plain output of a fixed width."""
 
+import functools
+import gc
 import os
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +16,9 @@ if TYPE_CHECKING:
 
 # Before the first import of torch, which reads the number of threads once. Rich and typer read the rest.
 os.environ.update(OMP_NUM_THREADS="1", TOKENIZERS_PARALLELISM="false", COLUMNS="200", NO_COLOR="1", TERM="dumb")
+# bitsandbytes asks for compiled functions while it is imported, which brings torch's whole compiler along: seconds of
+# every process that loads a model, and nothing here compiles.
+os.environ["TORCHDYNAMO_DISABLE"] = "1"
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -24,6 +30,20 @@ def pytest_configure(config: pytest.Config) -> None:
         from helpers.offline import refuse_connections
 
         refuse_connections()
+
+    gc.disable()  # until all is collected: what is imported stays
+
+
+def pytest_collection_finish() -> None:
+    """Let no collection of garbage look at libraries again: their million objects took longer than most tests.
+
+    And let mteb ask once, not twice a score, which versions of packages are installed.
+    """
+    if (scores := sys.modules.get("mteb.cache.result_cache")) is not None:
+        vars(scores)["_get_package_versions"] = functools.cache(vars(scores)["_get_package_versions"])
+    gc.collect()
+    gc.freeze()
+    gc.enable()
 
 
 @pytest.fixture(autouse=True)

@@ -212,6 +212,7 @@ def test_a_dry_run_writes_nothing(
     assert list(tmp_path.iterdir()) == [recipe]
 
 
+@pytest.mark.slow
 def test_an_interrupt_is_resumed_to_the_end(tiny: Tiny, tmp_path: Path, call: Callable[..., int]) -> None:
     recipe = tiny.write(
         tmp_path, "baseline", optim={"steps": MANY_STEPS}, eval={"every": MANY_STEPS}, save_every=MANY_STEPS
@@ -237,6 +238,7 @@ def test_an_interrupt_is_resumed_to_the_end(tiny: Tiny, tmp_path: Path, call: Ca
     assert steps(folder) == [0, MANY_STEPS]
 
 
+@pytest.mark.slow
 def test_a_killed_run_is_resumed_to_the_end(tiny: Tiny, tmp_path: Path, call: Callable[..., int]) -> None:
     recipe = tiny.write(tmp_path, "baseline", optim={"steps": MANY_STEPS}, eval={"every": MANY_STEPS}, save_every=1)
     command = ["baseline", recipe, "--method", "prompt-tuning", "--data-dir", tiny.data, "--runs", "runs"]

@@ -162,28 +162,32 @@ def test_parts_of_an_aggregate_are_kept_one_by_one(
     assert failed.problem == f"{first}: ValueError: no network"
 
 
-@pytest.mark.parametrize("package", ["mteb", "scikit-learn", "transformers", "transferkit"])
 def test_a_score_of_another_version_is_measured_again(
-    package: str, sets: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    sets: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (task,) = local_tasks(sets, names=["likeness"])
     run(TfidfEncoder(), task, tmp_path)
     assert run(TfidfEncoder(), task, tmp_path).kept
-    if package == "transferkit":
-        monkeypatch.setattr(notes, "__version__", "99")
-    else:
-        monkeypatch.setattr(notes, "version", lambda name: "99" if name == package else version(name))
+    for package in ("mteb", "scikit-learn", "transformers", "transferkit"):
+        with monkeypatch.context() as patch:
+            if package == "transferkit":
+                patch.setattr(notes, "__version__", "99")
+            else:
+                patch.setattr(notes, "version", lambda name, other=package: "99" if name == other else version(name))
+            # That of the package before is another one too, and what is measured now is kept.
+            assert not run(TfidfEncoder(), task, tmp_path).kept, package
+            assert run(TfidfEncoder(), task, tmp_path).kept, package
     assert not run(TfidfEncoder(), task, tmp_path).kept
 
 
-@pytest.mark.parametrize("content", ["{}", "[]", '{"task_name": 3}', ""])
-def test_a_result_file_of_another_shape_is_measured_again(content: str, sets: Path, tmp_path: Path) -> None:
+def test_a_result_file_of_another_shape_is_measured_again(sets: Path, tmp_path: Path) -> None:
     (task,) = local_tasks(sets, names=["likeness"])
     before = run(TfidfEncoder(), task, tmp_path)
     (file,) = tmp_path.rglob("likeness.json")
-    file.write_text(content)
-    after = run(TfidfEncoder(), task, tmp_path)
-    assert (after.score, after.kept) == (before.score, False)
+    for content in ("{}", "[]", '{"task_name": 3}', ""):
+        file.write_text(content)
+        after = run(TfidfEncoder(), task, tmp_path)
+        assert (after.score, after.kept) == (before.score, False), content
 
 
 def test_a_set_that_would_overwrite_what_mteb_keeps_is_refused(sets: Path, tmp_path: Path) -> None:

@@ -290,8 +290,15 @@ def test_a_shared_pass_gives_what_each_view_gives(tiny: Tiny, read: list[str]) -
     assert shared.encode([], pooling="max", instruction="", batch_size=3).shape == (0, embedder.backbone.output_width)
 
 
-@pytest.mark.parametrize("method", ["frozen", "transfer"])
-@pytest.mark.parametrize("poolings", ["static,max", "max,static"])
+@pytest.mark.parametrize(
+    ("method", "poolings"),
+    [
+        ("frozen", "max,static"),
+        ("transfer", "static,max"),
+        pytest.param("frozen", "static,max", marks=pytest.mark.slow),
+        pytest.param("transfer", "max,static", marks=pytest.mark.slow),
+    ],
+)
 def test_a_pooling_without_an_instruction_costs_no_pass_of_its_own(
     tiny: Tiny,
     sets: Path,

@@ -149,13 +149,28 @@ def refusing(real: Callable[..., Any], turn: int, *, below: Path, seen: list[int
 COMMANDS = {
     "a run that learns": "baseline {here}/baseline.yaml --method prompt-tuning --data-dir {data} --runs {out} --quiet",
     "a run that measures": "baseline {here}/baseline.yaml --method tfidf --data-dir {data} --runs {out} --quiet",
-    "embed": "embed bundled {here}/texts.txt --out {out}/vectors.parquet --quiet",
-    "search": "search cat --checkpoint bundled --texts {here}/texts.txt --index {out}",
+    "embed": "embed bundled-toy {here}/texts.txt --out {out}/vectors.parquet --quiet",
+    "search": "search cat --checkpoint bundled-toy --texts {here}/texts.txt --index {out}",
     "compare": "compare {here}/lora {here}/frozen --out {out}",
     "export": "export bundled --to {out}",
     "a recipe": "recipes copy bundled/adapt --to {out}",
     "a spec": "backbones probe {target} --write {out}.yaml",
 }
+
+
+def drawn_once(patch: pytest.MonkeyPatch) -> None:
+    """Give every picture of a format the bytes of the first one: drawing takes long, and writing is refused here."""
+    from matplotlib.figure import Figure
+
+    real, pictures = Figure.savefig, dict[str, bytes]()
+
+    def savefig(figure: Figure, file: io.BytesIO, **options: Any) -> None:
+        if (kind := options["format"]) not in pictures:
+            real(figure, drawn := io.BytesIO(), **options)
+            pictures[kind] = drawn.getvalue()
+        file.write(pictures[kind])
+
+    patch.setattr(Figure, "savefig", savefig)
 
 
 MANY = {"a run that learns", "search"}  # writes, so many seconds
@@ -172,6 +187,7 @@ def test_every_write_of_a_command_may_be_refused(
     (tmp_path / "texts.txt").write_text("a cat\nthe water\n")
     make_run(tmp_path, "lora", [metric(0, 50.0), metric(50, 60.0)])
     make_run(tmp_path, "frozen", [metric(0, 40.0, variant="mean")], method="frozen", trainable=0)
+    drawn_once(monkeypatch)
     refused = 0
     for turn in range(1, 200):
         out = tmp_path / f"out{turn}"

@@ -95,7 +95,7 @@ def test_an_evaluation_meanwhile_reads_through_such_a_start(tiny: Tiny) -> None:
     assert embedder.encode(["a text"]).shape[1] == embedder.pooled_width(embedder.pooling)
 
 
-@pytest.mark.parametrize(("stop", "contrast"), [(1, None), (2, 0.5), (3, None)])
+@pytest.mark.parametrize(("stop", "contrast"), [(1, None), (2, 0.5), pytest.param(3, None, marks=pytest.mark.slow)])
 def test_a_stop_changes_no_bit(tiny: Tiny, tmp_path: Path, stop: int, contrast: float | None) -> None:
     recipe = recipe_alone(tiny, alone=2, steps=4, contrast=contrast, save_every=1, eval={"every": 2})
     whole, stopped = trial(tiny, recipe), trial(tiny, recipe)

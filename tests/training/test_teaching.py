@@ -145,7 +145,9 @@ def test_gradient_caching_equals_one_large_batch(tiny: Tiny, source: Path, train
         assert relative(cached_gradients[name], gradient) < 1e-4
 
 
-@pytest.mark.parametrize("readout", ["auto", "none", "whiten", "pairs"])
+@pytest.mark.parametrize(
+    "readout", ["auto", *(pytest.param(kind, marks=pytest.mark.slow) for kind in ("none", "whiten")), "pairs"]
+)
 def test_agreement_is_of_the_vectors_that_are_delivered(tiny: Tiny, source: Path, tmp_path: Path, readout: str) -> None:
     recipe = recipe_of(tiny, dev=HELD_OUT[1:], readout={"kind": readout, "sample": 40})
     run = read_run(start(recipe, inputs(tiny, source), runs=tmp_path, console=QUIET))
@@ -207,7 +209,7 @@ def test_a_student_comes_closer_to_its_teacher(tiny: Tiny, source: Path, tmp_pat
 # Who may teach
 
 
-@pytest.mark.parametrize("suffix", [".npy", ".parquet", ".jsonl"])
+@pytest.mark.parametrize("suffix", [".npy", ".parquet", pytest.param(".jsonl", marks=pytest.mark.slow)])
 def test_kept_vectors_teach_as_the_source_that_made_them(tiny: Tiny, source: Path, tmp_path: Path, suffix: str) -> None:
     kept = tmp_path / f"kept{suffix}"
     embed_file(source, str(tiny.data / "texts.txt"), kept, instruction="", console=QUIET)
@@ -295,7 +297,7 @@ def test_a_teacher_that_was_interrupted_reads_what_is_missing_alone(
     tiny: Tiny, source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     data = {"train": [*HELD_OUT[:1], PAIRS], "dev": HELD_OUT[1:], "teacher": {"weight": 0.5}}
-    recipe = recipe_of(tiny, eval={"every": 3, "batch_size": 1}, **data)
+    recipe = recipe_of(tiny, eval={"every": 3, "batch_size": 4}, **data)
     real, read = Teacher.vectors, list[list[str]]()
 
     def noted(self: Teacher, texts: list[str], *args: Any, **options: Any) -> np.ndarray:
@@ -305,7 +307,7 @@ def test_a_teacher_that_was_interrupted_reads_what_is_missing_alone(
         return real(self, texts, *args, **options)
 
     monkeypatch.setattr(Teacher, "vectors", noted)
-    monkeypatch.setattr("transferkit.training.lessons._BATCHES_A_BLOCK", 4)
+    monkeypatch.setattr("transferkit.training.lessons._BATCHES_A_BLOCK", 1)
     stop_at: int | None = None
     straight = start(recipe, inputs(tiny, source), runs=tmp_path, name="straight", console=QUIET)
     everything, read = read, []

@@ -2,7 +2,9 @@
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from copy import deepcopy
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -100,7 +102,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
 def parse_yaml(text: str, *, where: str) -> dict[str, Any]:
     """The mapping in YAML text; ``where`` names it in errors (see :func:`read_yaml`)."""
     try:
-        value = _loaded(text)
+        value = deepcopy(_loaded(text))
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark
         place = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
@@ -119,6 +121,7 @@ def parse_yaml(text: str, *, where: str) -> dict[str, Any]:
     return value
 
 
+@lru_cache(maxsize=512)  # PyYAML is slow, and a study reads one recipe for every run, seed and target
 def _loaded(text: str) -> Any:
     loader = _UniqueKeyLoader(text)
     try:
