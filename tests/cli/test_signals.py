@@ -3,6 +3,8 @@
 import json
 import os
 import signal
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -106,3 +108,13 @@ def test_the_process_has_its_own_handlers_back_afterwards(monkeypatch: pytest.Mo
     before = [signal.getsignal(number) for number in SIGNALS]
     assert call(monkeypatch, "--version") == 0
     assert [signal.getsignal(number) for number in SIGNALS] == before
+
+
+def test_a_reader_that_has_enough_is_no_error() -> None:
+    """``transferkit backbones list | head``."""
+    read, write = os.pipe()
+    os.close(read)
+    command = [sys.executable, "-m", "transferkit", "backbones", "list"]
+    done = subprocess.run(command, stdout=write, stderr=subprocess.PIPE, text=True, check=False, env=os.environ)
+    os.close(write)
+    assert (done.returncode, done.stderr) == (0, "")
