@@ -35,6 +35,7 @@ from transferkit.methods.frozen import FrozenEmbedder
 from transferkit.methods.lora import LoraEmbedder
 from transferkit.methods.on_backbone import BackboneEmbedder
 from transferkit.methods.prompt_tuning import PromptTuningEmbedder
+from transferkit.methods.transfer import PromptEmbedder
 
 TEXT = ROW_TEXTS[3]
 QUIET = Console(quiet=True)
@@ -214,6 +215,16 @@ def test_rounded_weights_add_up_too(tiny: Tiny) -> None:
     found = report(embedder)
     adds_up(found.before)
     assert "no token" not in found.groups()
+
+
+def test_soft_tokens_on_a_bfloat16_decoder_are_looked_at(tiny: Tiny) -> None:
+    """An alignment stays in float32 there; bfloat16 is what `adapt` takes where it is faster."""
+    embedder = prompt_embedder(tiny, pooling="before+soft")
+    reader = load_reader(tiny.target, template="{text}{soft}", dtype="bfloat16")
+    rounded = PromptEmbedder(embedder.writer, embedder.alignment, reader, pooling="before+soft")
+    found = report(rounded)
+    adds_up(found.after)
+    np.testing.assert_allclose(only_look(found.after).shares, only_look(report(embedder).after).shares, atol=0.02)
 
 
 def test_a_decoder_without_attention_is_one_sentence(tmp_path: Path) -> None:

@@ -108,10 +108,9 @@ class Reader:
 
     def _read(self, rows: Rows, soft: Tensor | None, memory: TextStateMemory | None) -> Hidden:
         passes = self.decoder.passes
-        soft = None if soft is None else soft.to(passes.dtype)
         if soft is not None and self.takes_cached_path(rows):
             state = self.read_text(rows) if memory is None else memory.get(rows, read=self.read_text)
-            return passes.continue_text(state, rows, soft, layers=self.layers)
+            return passes.continue_text(state, rows, soft.to(passes.dtype), layers=self.layers)
         if not self.decoder.exactness.full:
             raise ConfigError(
                 f"{self.decoder.spec.name}: template {self.template.source!r} needs a full pass over padded rows, "
@@ -136,8 +135,9 @@ class Reader:
         return self.decoder.passes.read_text(rows, layers=self.layers)
 
     def full_pass(self, rows: Rows, soft: Tensor | None) -> Hidden:
-        """See :meth:`Passes.full_pass`."""
-        return self.decoder.passes.full_pass(rows, soft, layers=self.layers)
+        """See :meth:`Passes.full_pass`; ``soft`` in whatever precision."""
+        passes = self.decoder.passes
+        return passes.full_pass(rows, None if soft is None else soft.to(passes.dtype), layers=self.layers)
 
     def mean_token_embeddings(self, texts: Sequence[str], instructions: Sequence[str]) -> Tensor:
         """See :meth:`Passes.mean_token_embeddings`."""

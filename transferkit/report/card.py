@@ -201,13 +201,19 @@ def _training(description: Mapping[str, Any], run: Run | None) -> Iterator[str]:
         sets = [(one["name"], count(one["rows"])) for one in record["data"]["train"]]
         yield _table(("training set", "rows"), sets) + "\n\nThe licences of these texts are their owners' matter."
         steps = record.get("steps")
-        said = [] if steps is None else [f"{count(steps)} optimizer steps"]
+        said = [] if steps is None else [f"{count(steps)} optimizer steps{_kept(record, steps)}"]
         said += [] if record["source"] is None else [f"from the source {record['source']['run']}"]
         yield escape_markdown(", ".join([f"Seed {record['seed']}", *said])) + "."
     versions = description.get("versions") or {}
     if versions:
         told = ", ".join(f"{name} {version}" for name, version in versions.items())
         yield f"Made with {escape_markdown(told)}."
+
+
+def _kept(record: Mapping[str, Any], steps: int) -> str:
+    """Which step's weights the checkpoint holds, where they are not the last one's."""
+    kept = (record.get("best") or {}).get("step", steps)
+    return "" if kept == steps else f" (the weights of step {count(kept)} were kept)"
 
 
 def _scores(run: Run) -> Iterator[str]:
