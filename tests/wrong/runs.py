@@ -40,6 +40,7 @@ CASES = {
         "embed bundled data/intents.csv --out x.npy",
         ("bundled: is a source", "does not ship with it", "adapt --source bundled --target MODEL", "bundled-toy"),
     ),
+    "the source that ships to export": Case("export bundled --to out", ("bundled: is a source", "bundled-toy")),
     "the source that ships to search with": Case(
         "search cat --checkpoint bundled --texts a.txt", ("bundled: is a source",), spoil.write("a.txt", "a\n")
     ),

@@ -1,16 +1,12 @@
 """Save and load an embedder: safetensors, a description, its backbone's identity; never the backbone's weights."""
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors.torch import save_file
 
 from transferkit.checkpoints.spaces import carry
-from transferkit.config.specs import BackboneSpec
 from transferkit.errors import ConfigError
-from transferkit.files.builtin import BUNDLED, TOY, is_bundled
 from transferkit.files.environment import environment
 from transferkit.files.json import Keys, write_json
 from transferkit.files.manifest import new_folder
@@ -22,6 +18,7 @@ from transferkit.runs.checkpoint_folder import (
     DESCRIPTION,
     FORMAT,
     LEARNED,
+    check_own_decoder,
     checkpoint_folder,
     document_instructions,
     is_without_readout,
@@ -91,8 +88,8 @@ def load(
     folder = checkpoint_folder(Path(folder))
     description = read_description(folder)
     is_plain = is_without_readout(description, readout, where=f"{folder}: readout")
-    if is_bundled(folder) and backbone is None:
-        _check_decoder_is_here(description)
+    if backbone is None:
+        check_own_decoder(folder, description)
     place = torch.device(device or "cpu")
     learned = folder / LEARNED
     tensors = load_tensors(learned) if learned.is_file() else Keys({}, where=f"{learned}: tensor")
@@ -119,14 +116,3 @@ def load(
             raise ConfigError(f"{folder}: its map into another space starts from its own readout; leave readout away")
         carry(embedder, folder, Path(space))
     return embedder.eval().requires_grad_(False)
-
-
-def _check_decoder_is_here(description: Mapping[str, Any]) -> None:
-    """Refuse to embed with a source that ships without its decoder, where no copy of that one is on this machine."""
-    spec = BackboneSpec.model_validate(description["backbone"]["spec"])
-    if not spec.bundled and spec.location == spec.hub_id:
-        raise ConfigError(
-            f"{BUNDLED}: is a source, and the decoder that it was trained through, {spec.name}, does not ship with it; "
-            f"carry it to yours with `transferkit adapt --source {BUNDLED} --target MODEL`, or take {TOY}, which "
-            "embeds as it is"
-        )

@@ -14,6 +14,7 @@ from transferkit.files.lock import sole_use
 from transferkit.files.manifest import new_folder
 from transferkit.report.card import CARD, export_card
 from transferkit.runs.checkpoint_folder import (
+    check_own_decoder,
     checkpoint_folder,
     document_instructions,
     given_folder,
@@ -38,7 +39,7 @@ def export(
     folder is read by stock modules alone, without the flag and without transferkit.
 
     Args:
-        model: checkpoint or run folder, or ``bundled``.
+        model: checkpoint or run folder, or ``bundled-toy``.
         to: the folder, which must not exist.
         merge: write the decoder with LoRA's adapters in its weights.
         baked: write the decoder with soft tokens, where they are the same for every text, as rows of its vocabulary.
@@ -60,6 +61,8 @@ def export(
     _check_options(merge=merge, baked=baked, told=instruction is not None or backbone is not None)
     checkpoint = checkpoint_folder(given)
     description = read_description(checkpoint)
+    if backbone is None:
+        check_own_decoder(checkpoint, description)
     check_new(to, checkpoint=checkpoint)
     if push is not None:
         check_push(push)

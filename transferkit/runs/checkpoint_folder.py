@@ -6,9 +6,9 @@ from typing import Any, get_args
 
 from transferkit.config.methods import leaves_checkpoint
 from transferkit.config.sections import ReadoutKind
-from transferkit.config.specs import list_backbones
+from transferkit.config.specs import BackboneSpec, list_backbones
 from transferkit.errors import ConfigError, did_you_mean, one_of
-from transferkit.files.builtin import BUNDLED, SHIPPED, TOY, bundled_dir
+from transferkit.files.builtin import BUNDLED, SHIPPED, TOY, bundled_dir, is_bundled
 from transferkit.files.encoder_folder import is_encoder
 from transferkit.files.json import Keys, read_json
 from transferkit.files.locations import gguf_inside, is_gguf
@@ -114,6 +114,23 @@ def read_description(folder: Path) -> dict[str, Any]:
         raise ConfigError(f"{file}: checkpoint format {description.get('format')!r}, expected {FORMAT}")
     check(Description, description, where=str(file))
     return Keys(description, where=f"{file}: key")
+
+
+def check_own_decoder(folder: Path, description: Mapping[str, Any]) -> None:
+    """Refuse to embed with a source that ships without its decoder, where no copy of that one is on this machine.
+
+    Raises:
+        ConfigError: says what the source is for.
+    """
+    if not is_bundled(folder):
+        return
+    spec = BackboneSpec.model_validate(description["backbone"]["spec"])
+    if not spec.bundled and spec.location == spec.hub_id:
+        raise ConfigError(
+            f"{BUNDLED}: is a source, and the decoder that it was trained through, {spec.name}, does not ship with it; "
+            f"carry it to yours with `transferkit adapt --source {BUNDLED} --target MODEL`, or take {TOY}, which "
+            "embeds as it is"
+        )
 
 
 def is_without_readout(description: Mapping[str, Any], asked: str | None, *, where: str) -> bool:
