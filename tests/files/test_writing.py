@@ -152,7 +152,7 @@ COMMANDS = {
     "embed": "embed bundled-toy {here}/texts.txt --out {out}/vectors.parquet --quiet",
     "search": "search cat --checkpoint bundled-toy --texts {here}/texts.txt --index {out}",
     "compare": "compare {here}/lora {here}/frozen --out {out}",
-    "export": "export bundled --to {out}",
+    "export": "export bundled-toy --to {out}",
     "a recipe": "recipes copy bundled/adapt --to {out}",
     "a spec": "backbones probe {target} --write {out}.yaml",
 }

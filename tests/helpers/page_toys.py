@@ -80,6 +80,7 @@ class Shelf:
     def real_decoders(self) -> Path:
         folder = self.folder / "real-decoders"
         _link(folder / "all-minilm-l6-v2", self.tiny.encoder)
+        _link(folder / "smollm2-135m-instruct", bundled_dir("bundled-llama-5m"))
         return folder
 
     def translator(self, name: str) -> Path:
