@@ -1,6 +1,7 @@
 """What is no decoder is refused by its config.json, and no decoder for one: against the registry of transformers."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -62,3 +63,10 @@ def test_decoders_are_decoders(tiny: Tiny) -> None:
     for folder in (tiny.prompting, tiny.source, tiny.target):
         check_is_decoder(str(folder))
     assert not {name for name in FAMILIES if name in BOTH_WAYS}
+
+
+@pytest.mark.parametrize("kind", [{}, [], ["bert"], 3, None, {"bert": 1}])
+def test_a_kind_that_is_no_text_is_one_sentence(kind: object, tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": kind, "vocab_size": 9}), encoding="utf-8")
+    with pytest.raises(ConfigError, match=re.escape(str(tmp_path))):
+        probe(str(tmp_path))

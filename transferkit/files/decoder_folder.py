@@ -39,7 +39,7 @@ def check_is_decoder(location: str) -> None:
     kind = config.get("model_type")
     if config.get("is_encoder_decoder"):
         raise is_encoder_decoder(location, kind)
-    if kind in BOTH_WAYS and not config.get("is_decoder"):
+    if isinstance(kind, str) and kind in BOTH_WAYS and not config.get("is_decoder"):
         raise _is_encoder(location, str(kind))
     # A composite keeps what it says of its text part in a section of its own.
     reads_text = any("vocab_size" in one for one in (config, *(part for part in config.values() if _section(part))))
