@@ -114,7 +114,7 @@ def test_the_sentence_follows_the_verdict(
 ) -> None:
     from rich.console import Console
 
-    record = {"verdict": verdict(word, *differences), "label": "transfer [x]", "task": "adapt"}
+    record = {"verdict": verdict(word, *differences), "label": "transfer [x]", "task": "adapt", "source": None}
     record["best"] = {"step": 4, "score": 70.0}
     metrics = [{"step": 4, "score": {"plain": 70.0}}, {"step": 8, "score": {"plain": last}}]
     show_ending(record, metrics, Path("runs/a"), Console(width=200), source=None)
@@ -124,3 +124,8 @@ def test_the_sentence_follows_the_verdict(
         assert sentence in said
     assert ("Training on hurt" in said) == (len(sentences) == 2)
     assert said.rstrip().endswith("again: transferkit adapt runs/a/recipe.yaml")
+    for name, called in (("bundled-toy", "bundled-toy"), ("source-s17", "SOURCE")):  # of a resumed run
+        show_ending(record | {"source": {"run": name}}, metrics, Path("runs/a"), Console(), source=None)
+        assert (
+            capsys.readouterr().out.rstrip().endswith(f"again: transferkit adapt runs/a/recipe.yaml --source {called}")
+        )

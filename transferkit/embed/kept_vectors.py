@@ -99,7 +99,8 @@ class KeptIndex(Nearest):
         if kept.origin is None:
             warn(
                 f"{kept.path} does not say what made it (of an earlier version, or without {_note(kept.path)}); its "
-                "vectors are taken for this checkpoint's, of texts that are to be found",
+                "vectors are taken for this checkpoint's, of texts that are to be found, in the order in which these "
+                "are given",
                 console,
             )
 

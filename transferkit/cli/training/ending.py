@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.table import Table
 
 from transferkit.data.scores import DECIDED
+from transferkit.files.builtin import SHIPPED
 from transferkit.progress import plain, say
 from transferkit.runs.folder import delivered
 
@@ -39,8 +40,14 @@ def show_ending(
     say(f"next: transferkit embed {folder} FILE --out vectors.npy", console)
     say(f"   or: transferkit search QUESTION --checkpoint {folder} --texts FILE", console)
     say(f"   or: transferkit export {folder} --to FOLDER", console)
-    given = "" if source is None else f" --source {source}"
+    given = "" if record["source"] is None else f" --source {source or _source_of(record)}"
     say(f"again: transferkit {record['task']} {folder / 'recipe.yaml'}{given}", console)
+
+
+def _source_of(record: Mapping[str, Any]) -> str:
+    """What to call a resumed run's source: where it lies is not in a record that may be published."""
+    name: str = record["source"]["run"]
+    return name if Path(name) in SHIPPED else "SOURCE"
 
 
 def _table(label: str, found: Mapping[str, Any]) -> Table:
