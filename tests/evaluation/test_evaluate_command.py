@@ -236,9 +236,7 @@ def test_scores_that_another_process_is_writing_are_left_to_it(
     with sole_use(tmp_path / "out" / "results"):
         assert call("tfidf", "--tasks-from", sets, "--tasks", "same", "--out", "out") == 2
     error = capsys.readouterr().err
-    assert error.endswith(
-        "out/results: another process is writing to it; wait for it, or choose another folder with --out\n"
-    )
+    assert error.endswith("out/results: another process is writing to it; wait for it, or choose another with --out\n")
     assert call("tfidf", "--tasks-from", sets, "--tasks", "same", "--out", "out") == 0
     assert not list((tmp_path / "out").glob(".*lock"))
 

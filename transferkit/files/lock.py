@@ -1,5 +1,7 @@
 """An output belongs to one process at a time: a lock beside it, freed by the system when the process dies."""
 
+import errno
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -26,12 +28,12 @@ def sole_use(folder: Path, *, option: str = "--runs") -> Iterator[None]:
     lock = FileLock(file, timeout=0)
     with writing(f"{folder}: cannot write there", way_out=f"mend that, or choose another with {option}"):
         folder.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            lock.acquire()
-        except Timeout:
+        if not _acquired(lock) and not _acquired(lock):  # the other one may just be leaving
+            if not file.exists():  # what cannot be made looks like what cannot be had
+                raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(file))
             raise ConfigError(
-                f"{folder}: another process is writing to it; wait for it, or choose another folder with {option}"
-            ) from None
+                f"{folder}: another process is writing to it; wait for it, or choose another with {option}"
+            )
     try:
         yield
     finally:
@@ -41,3 +43,11 @@ def sole_use(folder: Path, *, option: str = "--runs") -> Iterator[None]:
         for parent in made:
             with suppress(OSError):
                 parent.rmdir()  # where nothing came of the work
+
+
+def _acquired(lock: FileLock) -> bool:
+    try:
+        lock.acquire()
+    except Timeout:
+        return False
+    return True
