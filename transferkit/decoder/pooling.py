@@ -21,9 +21,12 @@ def _soft(states: Tensor, mask: Tensor, soft: Tensor) -> Tensor:
 
 def _at_last(states: Tensor, chosen: Tensor) -> Tensor:
     """The state at the last of the ``chosen`` (B, L) positions of each row."""
-    positions = torch.arange(chosen.shape[1], device=chosen.device).expand_as(chosen)
-    last = torch.where(chosen, positions, -1).max(dim=1).values
-    return states[torch.arange(len(states), device=states.device), last]
+    return states[torch.arange(len(states), device=states.device), _last_place(chosen)]
+
+
+def _last_place(chosen: Tensor) -> Tensor:
+    """(B,) the last of the ``chosen`` (B, L) positions of each row; -1 where there is none."""
+    return torch.where(chosen, torch.arange(chosen.shape[1], device=chosen.device), -1).max(dim=1).values
 
 
 def _last(states: Tensor, mask: Tensor, soft: Tensor) -> Tensor:
@@ -102,4 +105,4 @@ def positions_read(mask: Tensor, soft: Tensor, part: str) -> Tensor:
 
 def _only_last(chosen: Tensor) -> Tensor:
     """The last True of each row alone."""
-    return chosen & (chosen.long().flip(1).cumsum(1).flip(1) == 1)
+    return torch.arange(chosen.shape[1], device=chosen.device) == _last_place(chosen).unsqueeze(1)
