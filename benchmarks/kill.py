@@ -73,8 +73,10 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, help="JSON with every kill")
     given = parser.parse_args(arguments)
-    for name in (*IMPORTED, *["transferkit.evaluation.run"] * ("evaluate" in (given.only or JOBS))):
+    for name in IMPORTED:
         import_module(name)
+    if "evaluate" in (given.only or JOBS):
+        import_module("transferkit.evaluation.run")  # seconds
     gc.freeze()  # no child looks at what it inherits
     rows: list[Row] = []
 

@@ -10,6 +10,8 @@ the decoder as it is: no soft token has a part in it.
 import argparse
 import json
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from statistics import mean
 from typing import Any
@@ -17,11 +19,11 @@ from typing import Any
 from transferkit.checkpoints.checkpoint import load
 from transferkit.config.recipes import recorded_recipe
 from transferkit.data.dev_sets import load_dev_sets
-from transferkit.data.training_sets import TextSample, load_training_data
+from transferkit.data.training_sets import load_training_data
 from transferkit.methods.on_backbone import SeveralPoolings
 from transferkit.runner.prepare import resolved
 from transferkit.runs.folder import delivered
-from transferkit.training.scoring import Scorer, Vectors
+from transferkit.training.scoring import Scorer
 
 POOLINGS = ("before+static", "soft+static", "before+soft", "before+soft+static")
 
@@ -54,18 +56,16 @@ def measured(
     recipe = resolved(recorded_recipe(run), source=source)
     data = load_training_data(recipe.data, data_dir=data_dir, batch_size=recipe.optim.batch_size, seed=recipe.seed)
     dev_sets = load_dev_sets(recipe.data, data_dir=data_dir)
-
-    def scorer(sample: TextSample) -> Scorer:
-        return Scorer(dev_sets, sample=sample, readout=recipe.readout, batch_size=batch_size)
-
+    samples = [data.sample_with_pairs(size, recipe.seed) for size in sizes]  # each is the first ones of the next
+    scorers = [Scorer(dev_sets, sample=one, readout=recipe.readout, batch_size=batch_size) for one in samples]
     several = SeveralPoolings(load(run), poolings=POOLINGS)
-    vectors = scorer(data.sample_with_pairs(max(sizes), recipe.seed)).read(several)
+    vectors = scorers[-1].read(several)
     for pooling in POOLINGS:
-        for size in sizes:
-            sample = data.sample_with_pairs(size, recipe.seed)  # the first ones of every larger sample
-            assert vectors.sample is not None
-            own = several.part(vectors.sample[: len(sample.texts)], pooling)
-            found = scorer(sample).score(Vectors(several.part(vectors.dev, pooling), own, 0.0, 0.0))
+        part = vectors.part(partial(several.part, pooling=pooling))
+        assert part.sample is not None
+        for sample, scorer in zip(samples, scorers, strict=True):
+            own = part.sample[: len(sample.texts)]
+            found = scorer.score(replace(part, sample=own))
             others = [delivered(found.scores[dev.name]) for dev in dev_sets if not dev.select]
             yield {
                 "pooling": pooling,
