@@ -130,6 +130,12 @@ def test_pairs_in_two_files_need_no_part(tmp_path: Path) -> None:
     [
         (("text", "label"), TICKETS[:30], ("labelled", "knn"), "only 8 of 30 rows could be held out .* at least 16"),
         (
+            ("label", "text"),
+            TICKETS[:30],
+            ("labelled", "knn"),
+            "expected several texts a label, got . different texts with .. labels; are the two columns the other way",
+        ),
+        (
             ("anchor", "positive"),
             [(f"q{i}", "the same answer") for i in range(100)],
             ("pairs", "pairs"),

@@ -1,5 +1,6 @@
 """Every family of the zoo builds, saves and reads back as a backbone would be read."""
 
+import re
 from collections import Counter
 from pathlib import Path
 
@@ -7,6 +8,9 @@ import pytest
 import torch
 import zoo
 from transformers import AutoModel, AutoTokenizer
+
+from transferkit.decoder.layers import check_complete
+from transferkit.errors import ConfigError
 
 torch.set_num_threads(1)
 
@@ -22,7 +26,10 @@ def test_the_list_has_not_shrunk() -> None:
 def test_family_builds_saves_and_reloads(name: str, tmp_path: Path) -> None:
     folder = zoo.save(zoo.FAMILIES[name], tmp_path)
     loaded, report = AutoModel.from_pretrained(folder, output_loading_info=True)
-    assert not report["missing_keys"]
+    check_complete(loaded, report, location="here")
+    further = {re.sub(r"\.\d+\.", ".99.", key, count=1) for key in loaded.state_dict()}
+    with pytest.raises(ConfigError, match=r"of its layers .* have no place in the model"):
+        check_complete(loaded, report | {"unexpected_keys": further}, location="here")
 
     read = AutoTokenizer.from_pretrained(folder, padding_side="left")
     batch = read(list(zoo.ROW_TEXTS), padding=True, return_tensors="pt")

@@ -170,6 +170,25 @@ def test_a_missing_column_names_those_that_are_there(tmp_path: Path) -> None:
             list(column_values(path, "text", where="t", way_out="; so"))
 
 
+@pytest.mark.parametrize(
+    ("name", "content", "own"),
+    [
+        ("a.csv", "text;label\nx;y\n", "commas"),
+        ("a.csv", "text\tlabel\nx\ty\n", "commas"),
+        ("a.tsv", "text;label\nx;y\n", "tabs"),
+        ("a.tsv", "text,label\nx,y\n", "tabs"),
+    ],
+)
+def test_another_delimiter_makes_no_column_of_two(name: str, content: str, own: str, tmp_path: Path) -> None:
+    path = tmp_path / name
+    path.write_text(content)
+    says = rf"^t: its only column is named 'text.*label'; save it with {own} between columns$"
+    with pytest.raises(ConfigError, match=says):
+        read_table(path, {"text"}, where="t")
+    with pytest.raises(ConfigError, match=says):
+        list(column_values(path, "text", where="t"))
+
+
 def test_cells_become_what_their_role_says() -> None:
     assert (text("a "), title(None), title("x"), label(3), label("3"), number("2.5")) == ("a ", "", "x", "3", "3", 2.5)
     for check, value, words in (

@@ -93,7 +93,7 @@ def transferkit(words: list[str], patch: pytest.MonkeyPatch, *, real: bool = Fal
     if "--llm" in words or ({"--merge", "--baked"} & {*words} and not real):
         return "parsed", ""  # as many tokens as a real decoder has room for; sentence-transformers
     for option, value in pairwise(words):
-        if option in _WRITES and (old := Path(value)).exists() and not old.is_symlink():
+        if option in _WRITES and "--append" not in words and (old := Path(value)).exists() and not old.is_symlink():
             shutil.rmtree(old) if old.is_dir() else old.unlink()
     if not names & {"--dry-run", "--list"}:
         return "run", _called(words, patch)

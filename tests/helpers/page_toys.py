@@ -96,6 +96,12 @@ class Shelf:
         return file
 
     @cached_property
+    def more(self) -> Path:
+        file = self.folder / "more.txt"
+        file.write_text("".join(f"{text} again\n" for text, _ in LABELLED), encoding="utf-8")
+        return file
+
+    @cached_property
     def tickets(self) -> Path:
         return table(self.folder / "tickets.csv", _labelled("text", "label"))
 
@@ -124,7 +130,7 @@ TOYS: dict[str, Callable[[Shelf], Path]] = {
     "tickets.csv": lambda shelf: shelf.tickets,
     "texts.txt": lambda shelf: shelf.texts,
     "passages.txt": lambda shelf: shelf.texts,
-    "more.txt": lambda shelf: shelf.texts,
+    "more.txt": lambda shelf: shelf.more,
 }
 
 

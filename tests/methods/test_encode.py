@@ -236,7 +236,7 @@ def test_cut_texts_are_said_once_with_numbers(tiny: Tiny) -> None:
     (said,) = {str(one.message) for one in caught}
     decoder, prompting = said.split("; 2 of 3 ")
     assert decoder.startswith("2 of 3 texts are longer than the 24 tokens that the decoder reads of each and were cut")
-    assert f"(their median: {length + 0.5:,.0f} tokens); raise embedding.max_length" in decoder
+    assert f"(their median: {length + 0.5:,.0f} tokens); raise embedding.max_length in the recipe" in decoder
     assert prompting.startswith("texts with their instructions are longer than the 60 tokens that the Prompting LLM")
     with warnings.catch_warnings():
         warnings.simplefilter("error")

@@ -42,6 +42,16 @@ CASES = {
         ("model: the checkpoint lacks 1 weights", "layers.0.attention.dense.weight", "random"),
         spoil.model(spoil.drop_tensor),
     ),
+    "fewer layers in the config than in the weights": Case(
+        "train $TRAIN --target model",
+        ("weights of its layers (gpt_neox.layers.1.", "no place in the model", "restore both from one source"),
+        spoil.model(num_hidden_layers=1),
+    ),
+    "a switch of the config under which weights are left over": Case(
+        "train $TRAIN --target model",
+        ("4 weights of its layers (gpt_neox.layers.0.attention.dense.bias", "no place in the model"),
+        spoil.model(attention_bias=False),
+    ),
     "pickled weights only": Case(
         "train $TRAIN --target model", ("holds no safetensors weights", "convert"), spoil.model(spoil.pickle_weights)
     ),
@@ -119,6 +129,15 @@ CASES = {
         "train $TRAIN",
         ("train.yaml: optim.stepz: unknown key", "did you mean 'steps'?"),
         spoil.recipe("train", lambda t: t.replace("  steps:", "  stepz:")),
+    ),
+    "unknown key of the command line": Case(
+        "train $TRAIN --set optim.stepz=3", ("error: --set optim.stepz=3: optim.stepz: unknown key", "'steps'?")
+    ),
+    "value of the command line": Case(
+        "train $TRAIN --set optim.steps=-1", ("error: --set optim.steps=-1: optim.steps: input should be greater",)
+    ),
+    "section of the command line": Case(
+        "train $TRAIN --set data={train:[],dev:3}", ("error: --set data={train:[],dev:3}: data.",)
     ),
     "missing key": Case(
         "train $TRAIN",

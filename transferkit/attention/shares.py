@@ -16,7 +16,8 @@ from torch import Tensor, nn
 from transferkit.config.poolings import Pooling, of_states, reads_soft
 from transferkit.data.words import StopWords, words_of_pieces
 from transferkit.decoder.decoder import Decoder
-from transferkit.decoder.loading import layer_stack, quiet_transformers
+from transferkit.decoder.layers import layer_stack
+from transferkit.decoder.loading import quiet_transformers
 from transferkit.decoder.passes import Hidden
 from transferkit.decoder.pooling import STATE_POOLINGS
 from transferkit.decoder.reader import Reader

@@ -70,7 +70,8 @@ def read_recipe(name: str, *, overrides: list[str] | None = None, task: Task | N
     if task is not None and mapping.get("task") not in (None, task):
         raise ConfigError(f"{path}: task: expected {task!r} for this command, got {mapping['task']!r}")
     drop_retired(mapping, where=where)
-    return parse(Recipe, mapping, where=where)
+    changed = {override.partition("=")[0]: f"--set {override}" for override in overrides or []}
+    return parse(Recipe, mapping, where=where, changed=changed)
 
 
 def recorded_recipe(folder: Path) -> Recipe:

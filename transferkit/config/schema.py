@@ -166,8 +166,16 @@ def dump_yaml(mapping: dict[str, Any]) -> str:
     return yaml.dump(mapping, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=110)
 
 
-def parse(model: type[Model], mapping: dict[str, Any], *, where: str) -> Model:
+def parse(
+    model: type[Model], mapping: dict[str, Any], *, where: str, changed: Mapping[str, str] | None = None
+) -> Model:
     """``mapping`` as a validated ``model``.
+
+    Args:
+        model: of the mapping.
+        mapping: keys to values.
+        where: names it in errors.
+        changed: key path -> what names the value there instead.
 
     Raises:
         ConfigError: one sentence for the first mistake (where, key path, what was expected, what it got) and
@@ -179,7 +187,10 @@ def parse(model: type[Model], mapping: dict[str, Any], *, where: str) -> Model:
         # An unknown key first: it is often the misspelt name of one that is then missing.
         problems = sorted(error.errors(include_url=False), key=lambda problem: problem["type"] != "extra_forbidden")
         more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
-        raise ConfigError(f"{where}: {_sentence(model, dict(problems[0]))}{more}") from None
+        path = [str(part) for part in problems[0]["loc"]]
+        above = (".".join(path[:depth]) for depth in range(len(path), 0, -1))
+        place = next((changed[key] for key in above if key in changed), where) if changed else where
+        raise ConfigError(f"{place}: {_sentence(model, dict(problems[0]))}{more}") from None
 
 
 _EXPECTED = {  # pydantic's error type -> words

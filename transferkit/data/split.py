@@ -103,6 +103,11 @@ def _of_labels(texts: Sequence[str], labels: Sequence[str]) -> list[bool]:
     of_label: dict[str, list[str]] = {}
     for key, label in label_of.items():
         of_label.setdefault(label, []).append(key)
+    if (labels_there := len(set(labels))) > len(label_of):
+        raise ValueError(
+            f"expected several texts a label, got {len(label_of):,} different texts with {labels_there:,} labels; are "
+            "the two columns the other way round?"
+        )
     share = min(SHARE, MOST / len(label_of))
     out: set[str] = set()
     for members in of_label.values():

@@ -13,7 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from transferkit.decoder.device import has_short_attention
-from transferkit.decoder.loading import input_embeddings, layer_stack
+from transferkit.decoder.layers import layer_stack
+from transferkit.decoder.loading import input_embeddings
 from transferkit.decoder.passes import Passes
 from transferkit.decoder.tokens import Rows
 from transferkit.errors import ConfigError

@@ -32,6 +32,7 @@ from transformers.utils import logging as transformers_logging
 
 from transferkit.config.specs import Quantization
 from transferkit.decoder.gguf import from_gguf
+from transferkit.decoder.layers import check_complete
 from transferkit.errors import ConfigError, RunError, TransferkitError, first_line
 from transferkit.files.decoder_folder import check_is_decoder
 from transferkit.files.locations import check_location, is_gguf
@@ -84,7 +85,8 @@ def load_trunk(
     Composite checkpoints (text and vision) give their text decoder.
 
     Raises:
-        ConfigError: not found, no decoder, no safetensors, weights missing there, or quantisation impossible.
+        ConfigError: not found, no decoder, no safetensors, weights missing or left over there, or quantisation
+            impossible.
     """
     check_location(location)
     check_is_decoder(location)
@@ -125,11 +127,6 @@ def load_seq2seq_lm(
 def input_embeddings(model: PreTrainedModel) -> nn.Embedding:
     """The module that turns ids into embeddings; its output, not its weight, is what the layers expect."""
     return cast(nn.Embedding, model.get_input_embeddings())
-
-
-def layer_stack(model: nn.Module) -> nn.ModuleList | None:
-    """The layers of a decoder, first to last: its first list of modules."""
-    return next((m for m in model.modules() if isinstance(m, nn.ModuleList) and len(m)), None)
 
 
 def num_parameters(parameters: Iterable[nn.Parameter]) -> int:
@@ -175,12 +172,7 @@ def _load_weights(
     )
     if getattr(model, "_hf_peft_config_loaded", False):  # from the hub
         raise _with_adapter(location)
-    if info["missing_keys"]:
-        missing = sorted(info["missing_keys"])
-        raise ConfigError(
-            f"{location}: the checkpoint lacks {len(missing)} weights of this architecture ({missing[0]}, ...); "
-            "they would be random"
-        )
+    check_complete(model, info, location=location)
     if quantizer is not None:
         return model
     try:

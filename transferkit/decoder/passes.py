@@ -13,11 +13,10 @@ from torch.nn.functional import pad
 from transformers import PreTrainedModel
 from transformers.cache_utils import Cache
 
-from transferkit.decoder.cache import fork
 from transferkit.decoder.device import short_attention
 from transferkit.decoder.loading import input_embeddings
 from transferkit.decoder.pooling import mean, pool
-from transferkit.decoder.text_states import TextState
+from transferkit.decoder.text_states import TextState, fork
 from transferkit.decoder.tokens import Rows, TextEncoder, in_order, pad_left, positions
 from transferkit.errors import ConfigError
 

@@ -15,7 +15,7 @@ from transferkit.decoder.decoder import Decoder
 from transferkit.decoder.device import is_short
 from transferkit.decoder.passes import Hidden, joined
 from transferkit.decoder.text_states import TextState, TextStateMemory
-from transferkit.decoder.tokens import Rows, TemplateEncoder, alike
+from transferkit.decoder.tokens import Rows, TemplateEncoder, alike, way_out
 from transferkit.errors import ConfigError
 
 
@@ -59,7 +59,7 @@ class Reader:
             self.template,
             max_length=self.text_tokens,
             closed=closed,
-            remedy="raise embedding.max_length" if self.text_tokens == max_length else "its context holds no more",
+            remedy=way_out("embedding.max_length", full=self.text_tokens == max_length),
         )
         if layers > 1:
             decoder.passes.full_pass(Rows(before=[[decoder.encoder.filler]], after=[[]]), None, layers=layers)

@@ -203,6 +203,14 @@ def in_order(groups: Sequence[Sequence[int]]) -> Tensor:
     return torch.tensor([place for group in groups for place in group]).argsort()
 
 
+def way_out(key: str, *, full: bool) -> str:
+    """What helps against texts that are cut; a checkpoint's ``key`` cannot be changed any more.
+
+    ``full``: whether the model reads as much as the key allows, and its context holds more.
+    """
+    return f"raise {key} in the recipe that trains, or split them" if full else "its context holds no more; split them"
+
+
 class TemplateEncoder:
     """Fills a template with texts and instructions: (texts, instructions) -> :class:`Rows`.
 
@@ -221,7 +229,7 @@ class TemplateEncoder:
         *,
         max_length: int,
         closed: bool = True,
-        remedy: str = "raise embedding.max_length",
+        remedy: str = "split them",
     ) -> None:
         self.encoder = encoder
         self.template = template
@@ -229,7 +237,7 @@ class TemplateEncoder:
         self.max_length = max_length
         self.cut_texts = CutTexts("the decoder", limit=max_length, remedy=remedy)
         self.cut_instructions = CutTexts(
-            "the decoder", limit=max_length, remedy=f"{remedy}, or say it in fewer words", what="instructions"
+            "the decoder", limit=max_length, remedy="say it in fewer words", what="instructions"
         )
         self._instructions: dict[str, list[int]] = {}
 

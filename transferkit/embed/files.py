@@ -15,8 +15,10 @@ from transferkit.checkpoints.checkpoint import load
 from transferkit.checkpoints.instructions import say_cut, warn_of_instruction
 from transferkit.checkpoints.opening import Opening, what_differs
 from transferkit.decoder.device import usable_device
+from transferkit.embed.append import Before, read_before
 from transferkit.errors import ConfigError, RunError
 from transferkit.files.lock import sole_use
+from transferkit.files.manifest import sha256_file
 from transferkit.files.text_files import TextFile
 from transferkit.files.vectors.finite import NotFiniteError, check_finite
 from transferkit.files.vectors.origin import Origin
@@ -44,10 +46,11 @@ def embed_file(
     truncate_dim: int | None = None,
     precision: Precision = "float32",
     resume: bool = False,
+    append: bool = False,
     console: Console,
     **opening: Unpack[Opening],
 ) -> int:
-    """Embed every text of a file into ``out``; returns the number of vectors.
+    """Embed every text of a file into ``out``; returns the number of vectors in it.
 
     What can be wrong with rows is found before the model is loaded. With ``resume`` blocks on disk are kept and their
     texts skipped, on standard input too: pipe the same texts again. With the same batch size and device the file then
@@ -65,33 +68,74 @@ def embed_file(
         truncate_dim: numbers of each vector that are kept, see :meth:`Embedder.encode`; None: all.
         precision: of the numbers; ``int8`` and ``uint8`` are calibrated with the first block.
         resume: go on after an interruption; without one it starts afresh.
+        append: put them behind those of a finished .parquet file, which the same embedder made in the same way. The
+            grown file replaces it at one stroke.
         console: for progress.
         **opening: see :class:`transferkit.checkpoints.opening.Opening`.
 
     Raises:
-        ConfigError: wrong input, an output that is there or in another's hands, or a part begun with something else.
+        ConfigError: wrong input, an output that is there or in another's hands, a part begun with something else, or
+            vectors to which these cannot be appended.
         RunError: the disk or the device's memory is full; what was done is kept.
     """
     check_precision(precision, where="--precision")
     opening["device"] = usable_device(opening.get("device"))
-    check_output(out, resume=resume)
+    check_output(out, resume=resume, append=append)
     source = TextFile.named(texts, column=column)
     identity = _identity(checkpoint, instruction, side, source, truncate_dim, precision)
     identity |= (differs := what_differs(checkpoint, opening))
     file = VectorFile(out, identity=identity, again="the same command and --resume", precision=precision)
     with sole_use(out, option="--out"):
-        check_output(out, resume=resume)  # again, for another process may have ended meanwhile
+        check_output(out, resume=resume, append=append)  # again, for another process may have ended meanwhile
+        space = differs.get("space", "")
+        before = _before(file, source, space=space) if append else None
         if resume:
             file.resume()
-        total = source.count()
-        embedder = _loaded(checkpoint, opening, truncate_dim)
-        warn_of_instruction(embedder, instruction, console, side=side)
-        instruction = embedder.usual_instruction(side or "query") if instruction is None else instruction
         options = {"instruction": instruction, "batch_size": batch_size, "truncate_dim": truncate_dim}
-        _fill(file, embedder, source, options, total=total, console=console)
-        made = origin_of(embedder, checkpoint, side=side or "query", instruction=instruction, texts=source)
-        file.finish(replace(made, space=differs.get("space", "")))
+        _embed(file, checkpoint, source, options, opening, side=side, space=space, before=before, console=console)
     return file.rows
+
+
+def _embed(
+    file: VectorFile,
+    checkpoint: Path,
+    source: TextFile,
+    options: dict[str, Any],
+    opening: Opening,
+    *,
+    side: Side | None,
+    space: str,
+    before: Before | None,
+    console: Console,
+) -> None:
+    """Load the model, embed what the file does not hold yet, and finish it; ``options`` of :func:`embed_blocks`."""
+    total, given = source.count(), options["instruction"]
+    embedder = _loaded(checkpoint, opening, options["truncate_dim"])
+    warn_of_instruction(embedder, given, console, side=side)
+    instruction = options["instruction"] = embedder.usual_instruction(side or "query") if given is None else given
+    made = origin_of(embedder, checkpoint, side=side or "query", instruction=instruction, texts=source)
+    made = replace(made, space=space)
+    if before is not None:
+        made = _begun(file, before, made, width=options["truncate_dim"] or embedder.get_embedding_dimension())
+    _fill(file, embedder, source, options, total=total, first=len(before or ()), console=console)
+    file.finish(made)
+
+
+def _before(file: VectorFile, source: TextFile, *, space: str) -> Before:
+    """The finished file that is to grow, as far as what it must have in common is known before a model is loaded."""
+    before = read_before(file.out, source)
+    known = file.identity
+    before.check_same(embedder=known["checkpoint"], side=known["side"], space=space, precision=file.precision)
+    known["append"] = sha256_file(file.out)
+    return before
+
+
+def _begun(file: VectorFile, before: Before, made: Origin, *, width: int) -> Origin:
+    """What the grown file says of itself; it begins with the rows before, unless it has them from an earlier call."""
+    before.check_same(instruction=made.instruction, readout=made.readout, width=width)
+    if not file.rows:
+        file.begin_with(before.texts, before.stored)
+    return replace(made, input=before.with_input(made.input))
 
 
 def _loaded(checkpoint: Path, opening: Opening, truncate_dim: int | None) -> Embedder:
@@ -108,12 +152,14 @@ def _fill(
     options: dict[str, Any],
     *,
     total: int | None,
+    first: int,
     console: Console,
 ) -> None:
-    """Embed all texts and say what a user should know of them; ``options`` of :func:`embed_blocks`."""
-    _write(file, embed_blocks(embedder, source, file, **options), total=total, console=console)
+    """Embed all texts behind the ``first`` ones and say what a user should know; ``options`` of embed_blocks."""
+    whole = None if total is None else first + total
+    _write(file, embed_blocks(embedder, source, file, first=first, **options), total=whole, console=console)
     say_cut(embedder, console)
-    if not file.rows:
+    if file.rows == first:
         raise source.without_texts()
     if file.share_clipped > _CLIPPED:
         warn(
@@ -154,16 +200,17 @@ def embed_blocks(
     instruction: str,
     batch_size: int,
     truncate_dim: int | None = None,
+    first: int = 0,
 ) -> Iterator[int]:
     """Embed what ``file`` does not hold yet, a block at a time; yields the rows in it after each.
 
-    No more than one block of texts is read ahead.
+    No more than one block of texts is read ahead. The ``first`` vectors of the file are of other texts.
     """
-    rest = iter(texts)
-    skipped = sum(1 for _ in islice(rest, file.rows))
-    if skipped < file.rows:
+    rest, done = iter(texts), file.rows - first
+    skipped = sum(1 for _ in islice(rest, done))
+    if skipped < done:
         raise ConfigError(
-            f"{file.part}: holds {file.rows} vectors, the input {skipped} texts; give the same input, or remove the "
+            f"{file.part}: holds {done} vectors, the input {skipped} texts; give the same input, or remove the "
             "file to start again"
         )
     blocks = in_blocks(
@@ -171,7 +218,7 @@ def embed_blocks(
         lambda block: embedder.encode(block, instruction=instruction, batch_size=batch_size, truncate_dim=truncate_dim),
         batch_size=batch_size,
         kept=lambda: f"the {file.rows} vectors before are kept, go on with {file.again}, at",
-        first=file.rows + 1,
+        first=done + 1,
     )
     for block, vectors in blocks:
         file.append(block, vectors)

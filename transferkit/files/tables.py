@@ -135,26 +135,24 @@ def _lines(path: Path, *, where: str) -> list[str]:
 def _delimited(path: Path, *, where: str) -> Iterator[list[str]]:
     """The header, then every row of CSV or TSV with as many fields."""
     width = blank = 0
-    is_tsv = path.suffix.lower() == ".tsv"
+    delimiter = "\t" if path.suffix.lower() == ".tsv" else ","
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
-            for number, row in enumerate(_fields(file, "\t" if is_tsv else ",", where=where)):
-                if is_tsv and any("\n" in field for field in row):
+            for number, row in enumerate(_fields(file, delimiter, where=where)):
+                if delimiter == "\t" and any("\n" in field for field in row):
                     raise ConfigError(
                         f"{where}, {f'row {number}' if number else 'header'}: a quotation mark opens a text there that "
                         "goes on over other lines, and in .tsv a row is a line; double the mark and put the text "
                         "between two more, or save the file as .csv"
                     )
                 if number == 0:
-                    _refuse_twice(row, where=where)
+                    _refuse_header(row, delimiter, where=where)
                     width = len(row)
                 elif not row:
                     blank += 1
                     continue
-                elif len(row) != width:
-                    raise ConfigError(
-                        f"{where}, row {number}: expected {width} fields as in the header, got {len(row)}"
-                    )
+                elif (got := len(row)) != width:
+                    raise ConfigError(f"{where}, row {number}: expected {width} fields as in the header, got {got}")
                 yield from ([""] * width for _ in range(blank))
                 yield row
                 blank = 0
@@ -282,6 +280,14 @@ def _parquet(path: Path, *, where: str) -> Iterator[Any]:
 def _refuse_twice(names: list[str], *, where: str) -> None:
     if len(set(names)) < len(names):
         raise ConfigError(f"{where}: a column name stands twice in the header: {', '.join(names)}")
+
+
+def _refuse_header(header: list[str], delimiter: str, *, where: str) -> None:
+    """A lone column named ``text;label`` is two, of which every text would be read with its label behind it."""
+    _refuse_twice(header, where=where)
+    if len(header) == 1 and any(mark in header[0] for mark in ";,\t"):
+        own = "tabs" if delimiter == "\t" else "commas"
+        raise ConfigError(f"{where}: its only column is named {header[0]!r}; save it with {own} between columns")
 
 
 def _not_utf8(why: object, *, where: str) -> ConfigError:

@@ -18,13 +18,13 @@ from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
 from transferkit.config.sections import Computed, LoraSection, Relaxation
-from transferkit.decoder.cache import fork
 from transferkit.decoder.device import is_short, short_attention
 from transferkit.decoder.exactness import LEAST, TIMES_ROUNDING
 from transferkit.decoder.loading import input_embeddings, load_causal_lm, load_tokenizer
 from transferkit.decoder.passes import per_layer_inputs
 from transferkit.decoder.pooling import mean
-from transferkit.decoder.tokens import CutTexts, TextEncoder, alike, in_order, pad_left, positions
+from transferkit.decoder.text_states import fork
+from transferkit.decoder.tokens import CutTexts, TextEncoder, alike, in_order, pad_left, positions, way_out
 from transferkit.errors import ConfigError
 from transferkit.prompting.adapters import add_lora, merged
 
@@ -70,7 +70,7 @@ class PromptingLLM(nn.Module):
         self.cut_texts = CutTexts(
             "the Prompting LLM",
             limit=self.max_length,
-            remedy="raise prompting.max_length" if self.max_length == max_length else "its context holds no more",
+            remedy=way_out("prompting.max_length", full=self.max_length == max_length),
             what="texts with their instructions",
         )
         self.precision: Computed = precision

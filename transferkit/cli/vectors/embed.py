@@ -50,18 +50,20 @@ def embed(
     ] = "float32",
     readout: Readout = None,
     resume: Annotated[bool, typer.Option("--resume", help="Continue an interrupted output.")] = False,
+    append: Annotated[bool, typer.Option("--append", help="Behind those of a .parquet file made likewise.")] = False,
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Embed texts, in their order, streaming. The file says what made it; search and --resume refuse another.
+    """Embed texts, in their order, streaming. The file says what made it; search, --append and --resume refuse another.
 
     Example: transferkit embed runs/adapt-... questions.txt --out questions.npy
 
     Example: transferkit embed runs/adapt-... texts.csv --out texts.parquet --truncate-dim 128 --precision int8
+
+    Example: transferkit embed runs/adapt-... more.csv --out texts.parquet --append
     """
-    check_output(out, resume=resume)
-    _check_models(checkpoint, space, backbone)
-    check_texts(texts, column=column)
+    check_output(out, resume=resume, append=append)
+    _check_inputs(checkpoint, space, backbone, texts, column)
     from transferkit.embed.files import embed_file
 
     console = Console(stderr=True, quiet=quiet)
@@ -80,28 +82,30 @@ def embed(
         precision=precision,
         readout=readout,
         resume=resume,
+        append=append,
         console=console,
     )
-    if json:
-        _print_json(out)
-    say(f"{count} vectors in {out}", console)
+    _tell(out, count, json=json, console=console)
 
 
-def _check_models(checkpoint: Path, space: Path | None, backbone: str | None) -> None:
+def _check_inputs(checkpoint: Path, space: Path | None, backbone: str | None, texts: str, column: str) -> None:
     """Refuse those that are not there."""
     checkpoint_folder(checkpoint)
     if space is not None:
         check_embedder(space)
     if backbone is not None:
         check_decoder(backbone)
+    check_texts(texts, column=column)
 
 
-def _print_json(out: Path) -> None:
-    """The file, and what it says of itself."""
-    from dataclasses import asdict
+def _tell(out: Path, count: int, *, json: bool, console: Console) -> None:
+    """The file, and with ``json`` what it says of itself."""
+    if json:
+        from dataclasses import asdict
 
-    from transferkit.files.vectors.origin import read_origin
-    from transferkit.report.raw import json_text
+        from transferkit.files.vectors.origin import read_origin
+        from transferkit.report.raw import json_text
 
-    origin = read_origin(out, where=str(out))
-    print(json_text({"out": str(out), **({} if origin is None else asdict(origin))}), end="")
+        origin = read_origin(out, where=str(out))
+        print(json_text({"out": str(out), **({} if origin is None else asdict(origin))}), end="")
+    say(f"{count} vectors in {out}", console)

@@ -8,8 +8,13 @@ from transferkit.files.vectors.writing import SUFFIXES, VectorFile
 from transferkit.files.writable import check_new_file
 
 
-def check_output(out: Path, *, resume: bool) -> None:
+def check_output(out: Path, *, resume: bool, append: bool = False) -> None:
     """Refuse a file of another kind, one that exists, and an interrupted one that is not to be gone on with.
+
+    Args:
+        out: the file.
+        resume: whether an interrupted one is to be gone on with.
+        append: whether the file may be there, for it is to grow.
 
     Raises:
         ConfigError: says which.
@@ -18,7 +23,8 @@ def check_output(out: Path, *, resume: bool) -> None:
         raise ConfigError(
             f"--out {out}: expected a file ending in {', '.join(SUFFIXES)}, got {out.suffix or out.name!r}"
         )
-    check_new_file(out)
+    if not append:
+        check_new_file(out)
     if has_note(out) and (beside := note_file(out)).exists():
         try:
             read_origin(out, where=str(beside))  # of vectors that are gone: it is written anew

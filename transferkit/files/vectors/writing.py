@@ -20,6 +20,7 @@ from transferkit.files.vectors.precision import (
     CALIBRATED,
     DTYPES,
     Precision,
+    Stored,
     Vectors,
     calibrated,
     count_clipped,
@@ -83,6 +84,17 @@ class VectorFile(PartFile):
         numbers = quantize(vectors, self.precision, ranges)
         opening = b"" if self.bytes else self.kind.opening(numbers)
         self.write(opening + self.kind.block(texts, numbers), rows=len(texts), width=width, **calibration)
+
+    def begin_with(self, texts: list[str], stored: Stored) -> None:
+        """Take over the rows of a finished file as they are; later blocks stand in its ranges.
+
+        Raises:
+            RunError: the disk refused.
+        """
+        ranges = {} if stored.ranges is None else {"ranges": shortest_ranges(stored.ranges)}
+        numbers = np.asarray(stored.numbers)
+        block = self.kind.opening(numbers) + self.kind.block(texts, numbers)
+        self.write(block, rows=len(texts), width=stored.width, **ranges)
 
     @property
     def share_clipped(self) -> float:
