@@ -16,7 +16,7 @@ from typing import Any, Literal, get_args
 from transferkit.data import docstrings, paragraphs
 from transferkit.data.docstrings import Root, documented_below, modules_below
 from transferkit.data.paragraphs import summary_and_paragraph
-from transferkit.errors import ConfigError
+from transferkit.errors import ConfigError, did_you_mean
 from transferkit.files.json import write_text
 
 Split = Literal["train", "dev", "test", "unseen"]
@@ -132,6 +132,21 @@ def read_docstrings(roots: Iterable[Root]) -> list[Docstring]:
 
 
 # Which packages
+
+
+def check_packages(packages: Iterable[str]) -> None:
+    """Refuse a package whose docstrings are not read; nothing is opened for it.
+
+    Raises:
+        ConfigError: names those that are.
+    """
+    known = sorted({root.package for root in _roots()})
+    for package in packages:
+        if package not in known:
+            raise ConfigError(
+                f"--package {package}: its docstrings are not read here{did_you_mean(package, known)} (those of "
+                f"{', '.join(known)} are)"
+            )
 
 
 def _roots() -> list[Root]:

@@ -12,12 +12,12 @@ from rich.console import Console
 from transferkit.checkpoints.checkpoint import load
 from transferkit.checkpoints.instructions import warn_of_instruction
 from transferkit.checkpoints.opening import Opening, what_differs
-from transferkit.data.installed_docs import kept_docs
+from transferkit.data.installed_docs import check_packages, kept_docs
 from transferkit.decoder.device import usable_device
 from transferkit.embed.entries import other_columns
 from transferkit.embed.once import kept_vectors, written
 from transferkit.embed.standing_out import limit
-from transferkit.errors import ConfigError, did_you_mean
+from transferkit.errors import ConfigError
 from transferkit.files.text_files import TextFile
 from transferkit.files.vectors.precision import Stored
 from transferkit.methods.base import Embedder
@@ -57,17 +57,11 @@ def docstring_entries(folder: Path, *, packages: Sequence[str] = ()) -> list[Ent
         packages: those that are searched, ``python`` for the standard library; none: all.
 
     Raises:
-        ConfigError: a folder that cannot be written, or a package that has no docstrings here.
+        ConfigError: a folder that cannot be written, or a package whose docstrings are not read.
     """
+    check_packages(packages)
     with written(folder):
         docs = kept_docs(folder)
-    known = sorted({doc.package for doc in docs})
-    for package in packages:
-        if package not in known:
-            raise ConfigError(
-                f"--package {package}: no docstrings of it here{did_you_mean(package, known)}; there are those of "
-                f"{', '.join(known)}"
-            )
     return [Entry(doc.name, doc.summary, doc.summary) for doc in docs if not packages or doc.package in packages]
 
 

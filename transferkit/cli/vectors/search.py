@@ -10,6 +10,7 @@ from rich.console import Console
 
 from transferkit.cli.options import BatchSize, Column, Device, Instruction, Readout, Space
 from transferkit.cli.vectors.asking import as_json, check_question, print_hits, questions, said_of
+from transferkit.data.installed_docs import check_packages
 from transferkit.embed import INDEX
 from transferkit.errors import ConfigError
 from transferkit.files.vectors.reading import check_vector_file
@@ -124,6 +125,7 @@ def _check_places(
     if package and (texts is not None or vectors is not None):
         given = f"--texts {texts} searches a file" if vectors is None else f"--vectors {vectors} searches that file"
         raise ConfigError(f"--package chooses among docstrings, and {given}; give one of them")
+    check_packages(package or ())
     if space is not None and vectors is None:
         raise ConfigError(f"--space {space}: searches vectors of an older embedder; name them with --vectors FILE")
     if vectors is not None:
