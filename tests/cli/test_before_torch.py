@@ -101,7 +101,6 @@ REFUSED = {  # command line -> how the sentence goes
     "embed bundled texts.txt --out v.npy --space nowhere": "nowhere: no such checkpoint or run folder",
     "embed bundled texts.txt --out v.npy --backbone ./nowhere": "./nowhere: no such model folder",
     "search a --checkpoint nowhere": "nowhere: no such checkpoint or run folder",
-    "search a --package nump": "--package nump: its docstrings are not read here",
     "search a --texts nowhere.txt": "nowhere.txt: no such file",
     "search a --vectors nowhere.npy": "--vectors nowhere.npy: no such file",
     "bridge nowhere bundled --texts texts.txt": "nowhere: no such checkpoint or run folder",

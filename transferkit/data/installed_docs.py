@@ -3,7 +3,7 @@
 import json
 import re
 import sysconfig
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import astuple, dataclass
 from functools import cache
@@ -134,13 +134,13 @@ def read_docstrings(roots: Iterable[Root]) -> list[Docstring]:
 # Which packages
 
 
-def check_packages(packages: Iterable[str]) -> None:
+def check_packages(packages: Sequence[str]) -> None:
     """Refuse a package whose docstrings are not read; nothing is opened for it.
 
     Raises:
         ConfigError: names those that are.
     """
-    known = sorted({root.package for root in _roots()})
+    known = sorted({root.package for root in _roots()}) if packages else []
     for package in packages:
         if package not in known:
             raise ConfigError(
