@@ -609,7 +609,9 @@ def test_command(tiny: Tiny, tmp_path: Path) -> None:
     file = tmp_path / "texts.txt"
     file.write_text("\n".join(TEXTS[:3]) + "\n")
     asked = CliRunner().invoke(app, [*arguments, "--texts", str(file), "--json"])
-    assert "no --instruction given; this checkpoint was trained with 'find the cat'; 'see'" in asked.stderr
+    assert (
+        "no --instruction given, so none is used; this checkpoint was trained with 'find the cat' and" in asked.stderr
+    )
     many = CliRunner().invoke(app, [*arguments, "--texts", str(file), "--json", "--quiet"])
     assert many.exit_code == 0, many.output
     content = json.loads(many.stdout)

@@ -106,6 +106,13 @@ def verdict(word: str, *differences: float) -> dict[str, object]:
         ("MARGINAL", (3.0, -1.5), 70.0, ["Not shown to be worth it: TF-IDF is ahead by 1.5 ± 1.0, which is within"]),
         ("REGRESSION", (3.0, -4.0), 70.0, ["Not worth it: TF-IDF is decidedly better (-4.0 ± 1.0); use that instead"]),
         ("NO EFFECT", (0.0, 9.0), 70.0, ["Not worth it: training moved no vector"]),
+        ("NO EFFECT at 0", (0.0, 9.0), 70.0, ["no step was better than the start on the rows that choose."]),
+        (
+            "NO EFFECT at 0 of 100",
+            (0.0, 9.0),
+            70.0,
+            ["on the rows that choose; they leave nothing to gain"],
+        ),
         ("GAIN", (3.0, 9.0), 60.0, ["Worth it", "Training on hurt: step 8 has 10.0 less than step 4, which was kept"]),
     ],
 )
@@ -114,8 +121,9 @@ def test_the_sentence_follows_the_verdict(
 ) -> None:
     from rich.console import Console
 
+    word, _, at = word.partition(" at ")
     record = {"verdict": verdict(word, *differences), "label": "transfer [x]", "task": "adapt", "source": None}
-    record["best"] = {"step": 4, "score": 70.0}
+    record["best"] = {"step": 0 if at else 4, "score": 70.0, "choosing": 100.0 if "of 100" in at else 80.0}
     metrics = [{"step": 4, "score": {"plain": 70.0}}, {"step": 8, "score": {"plain": last}}]
     show_ending(record, metrics, Path("runs/a"), Console(width=200), source=None)
     said = capsys.readouterr().out

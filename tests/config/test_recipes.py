@@ -108,7 +108,7 @@ def whole(name: str) -> str:
 def test_mistake_is_one_sentence_with_file_and_key(file: Path, override: str, message: str) -> None:
     with pytest.raises(ConfigError, match=message) as error:
         read_recipe(str(file), overrides=[override])
-    assert str(error.value).startswith((f"{file}: ", f"--set {override}: "))
+    assert str(error.value).startswith(f"{file}: ")
     assert "\n" not in str(error.value)
 
 

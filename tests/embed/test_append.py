@@ -43,8 +43,8 @@ def files(tmp_path: Path) -> tuple[Path, Path, Path]:
 
 
 def embed(checkpoint: Path, source: Path, out: Path, **options: Any) -> int:
-    defaults: dict[str, Any] = {"instruction": "see", "batch_size": 2, "device": "cpu"}
-    return embed_file(checkpoint, str(source), out, console=Console(quiet=True), **(defaults | options))
+    defaults: dict[str, Any] = {"instruction": "see", "batch_size": 2, "device": "cpu", "console": Console(quiet=True)}
+    return embed_file(checkpoint, str(source), out, **(defaults | options))
 
 
 @pytest.mark.parametrize("precision", ["float32", "float16", "int8", "ubinary"])
@@ -137,6 +137,90 @@ def test_what_is_of_another_kind_is_refused_and_nothing_changed(
         embed(checkpoint, further, out, append=True, **options)
     assert out.read_bytes() == before
     assert not list(tmp_path.glob(".*.part*"))
+
+
+def test_a_kill_after_the_file_had_grown_leaves_nothing_to_do(
+    checkpoint: Path, files: tuple[Path, Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, further, _ = files
+    out = tmp_path / "grown.parquet"
+    embed(checkpoint, first, out)
+
+    def killed(self: VectorFile) -> None:
+        raise SystemError("killed")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(VectorFile, "discard", killed)
+        with pytest.raises(SystemError):
+            embed(checkpoint, further, out, append=True)
+    grown = out.read_bytes()
+    assert embed(checkpoint, further, out, append=True, resume=True) == len(FIRST + FURTHER)
+    assert out.read_bytes() == grown
+    assert not list(tmp_path.glob(".*.part*"))
+
+
+def test_a_grown_file_stays_as_private_and_where_it_was(
+    checkpoint: Path, files: tuple[Path, Path, Path], tmp_path: Path
+) -> None:
+    first, further, _ = files
+    (tmp_path / "there").mkdir()
+    out, link = tmp_path / "there" / "grown.parquet", tmp_path / "link.parquet"
+    embed(checkpoint, first, out)
+    out.chmod(0o600)
+    link.symlink_to(out)
+    embed(checkpoint, further, link, append=True)
+    assert link.is_symlink()
+    assert out.stat().st_mode & 0o777 == 0o600
+    assert len(read_stored(out, where="")[0] or ()) == len(FIRST + FURTHER)
+
+
+def test_what_a_grown_file_would_lose_or_hold_twice(
+    checkpoint: Path, files: tuple[Path, Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import pyarrow
+    import pyarrow.parquet
+
+    first, further, both = files
+    out = tmp_path / "grown.parquet"
+    embed(checkpoint, first, out)
+    table = pyarrow.parquet.read_table(out)
+    more = table.append_column("id", pyarrow.array(range(len(table))))
+    for changed, names in (
+        (more, "id"),
+        (table.replace_schema_metadata({**table.schema.metadata, "mine": "x"}), "mine"),
+    ):
+        pyarrow.parquet.write_table(changed, tmp_path / "more.parquet")
+        with pytest.raises(ConfigError, match=rf"holds more than `embed` wrote \({names}\), which a grown file would"):
+            embed(checkpoint, further, tmp_path / "more.parquet", append=True)
+    with pytest.raises(ConfigError, match="is the file that is read, too"):
+        embed(checkpoint, out, out, append=True)
+    embed(checkpoint, both, out, append=True, console=Console(stderr=True, width=200))
+    assert (
+        f"{len(FIRST)} of the texts of {both} stand in {out} already, and are appended again" in capsys.readouterr().err
+    )
+
+
+def test_refused_texts_leave_no_part(checkpoint: Path, files: tuple[Path, Path, Path], tmp_path: Path) -> None:
+    first, _, _ = files
+    out, empty, blank = tmp_path / "grown.parquet", tmp_path / "empty.txt", tmp_path / "blank.txt"
+    embed(checkpoint, first, out)
+    empty.write_text("")
+    blank.write_text("a\n \nb\n")
+    for source in (empty, blank):
+        with pytest.raises(ConfigError):
+            embed(checkpoint, source, out, append=True)
+    assert not list(tmp_path.glob(".*.part*"))
+
+
+def test_numbers_that_the_old_ranges_cut_are_said(
+    checkpoint: Path, files: tuple[Path, Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first, _, _ = files
+    (tmp_path / "alike.txt").write_text("a cat\n" * 400)
+    out = tmp_path / "grown.parquet"
+    embed(checkpoint, tmp_path / "alike.txt", out, precision="int8")
+    embed(checkpoint, first, out, precision="int8", append=True, console=Console(stderr=True, width=300))
+    assert "cuts them there; embed all texts in random order" in capsys.readouterr().err
 
 
 def test_another_embedder_is_refused(

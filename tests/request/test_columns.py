@@ -84,6 +84,14 @@ def test_a_text_a_line(tmp_path: Path) -> None:
     assert find_columns(file, {}).in_words().startswith("t.txt: text 'text' and no labels or pairs")
 
 
+def test_another_delimiter_makes_no_text_of_two_columns(tmp_path: Path) -> None:
+    file = tmp_path / "t.csv"
+    file.write_text("text;label\nx;y\n")
+    with pytest.raises(ConfigError, match=r"its only column is named 'text;label'; if ';' stands .* with --text"):
+        find_columns(file, {})
+    assert find_columns(file, {"text": "text;label"}).columns == {"text": "text;label"}
+
+
 @pytest.mark.parametrize(
     ("name", "named", "words"),
     [

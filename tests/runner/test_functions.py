@@ -1,6 +1,7 @@
 """`transferkit.train`, `adapt` and `baseline`: what the command line does, from Python."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -8,6 +9,8 @@ from helpers.tiny import Tiny
 
 import transferkit
 from transferkit.convergence import compare
+from transferkit.errors import ConfigError
+from transferkit.runs.folder import Run
 
 QUIET = {"quiet": True}
 
@@ -40,3 +43,21 @@ def test_it_refuses_what_the_command_line_refuses(tiny: Tiny, tmp_path: Path) ->
         transferkit.adapt("bundled", tiny.target, text="body", **QUIET)
     with pytest.raises(transferkit.ConfigError, match=r"unknown recipe .llama/nothing."):
         transferkit.train(tiny.source, recipe="llama/nothing", **QUIET)
+
+
+def test_a_misspelt_option_and_a_table_in_the_place_of_a_file_are_refused(tiny: Tiny) -> None:
+    import pandas as pd
+
+    says = r"adapt\(\) got an unexpected keyword argument 'lable'; did you mean 'label'\?; .* changes={'optim.steps'"
+    with pytest.raises(TypeError, match=says):
+        transferkit.adapt("bundled-toy", tiny.target, data="t.csv", lable="queue")  # type: ignore[call-arg]
+    table: Any = pd.DataFrame({"text": ["a"]})
+    for name in ("data", "unlabelled"):
+        with pytest.raises(ConfigError, match=rf"{name}: expected a file, got a DataFrame; write a table to one"):
+            transferkit.adapt("bundled-toy", tiny.target, **{name: table})
+
+
+def test_a_run_shows_what_it_is_and_not_all_that_it_holds() -> None:
+    run = Run(Path("runs/a"), {"status": "done", "best": {"step": 4, "score": 70.04}}, [])
+    assert repr(run) == "Run('runs/a', done, kept step 4 (dev 70.0))"
+    assert repr(Run(Path("runs/a"), {"status": "running"}, [])) == "Run('runs/a', running)"

@@ -159,7 +159,7 @@ def test_two_runs_never_share_a_folder(tiny: Tiny, tmp_path: Path) -> None:
         ),
         ({"recipe": "train.yaml", "set": {"embedding.more_backbones": ["none.yaml"]}}, "none.yaml: no such file"),
         ({"recipe": "train.yaml", "set": {"prompting.backbone": "./none"}}, "./none: no such model folder"),
-        ({"recipe": "train.yaml", "set": {"embedding.backbone": None}}, "embedding.backbone: this key is missing"),
+        ({"recipe": "train.yaml", "set": {"embedding.backbone": None}}, "no decoder is named; give --target"),
     ],
 )
 def test_what_a_run_would_be_refused_for_is_found_in_the_plan(

@@ -44,12 +44,22 @@ CASES = {
     ),
     "fewer layers in the config than in the weights": Case(
         "train $TRAIN --target model",
-        ("weights of its layers (gpt_neox.layers.1.", "no place in the model", "restore both from one source"),
+        ("weights of its decoder (gpt_neox.layers.1.", "no place in the model", "restore both from one source"),
         spoil.model(num_hidden_layers=1),
+    ),
+    "no layers in the config": Case(
+        "train $TRAIN --target model",
+        ("model: num_layers: input should be greater than or equal to 1, got 0",),
+        spoil.model(num_hidden_layers=0),
+    ),
+    "fewer layers, and a count of layers that predict": Case(
+        "train $TRAIN --target model",
+        ("weights of its decoder (gpt_neox.layers.1.", "no place in the model"),
+        spoil.model(num_hidden_layers=1, num_nextn_predict_layers="1"),
     ),
     "a switch of the config under which weights are left over": Case(
         "train $TRAIN --target model",
-        ("4 weights of its layers (gpt_neox.layers.0.attention.dense.bias", "no place in the model"),
+        ("4 weights of its decoder (gpt_neox.layers.0.attention.dense.bias", "no place in the model"),
         spoil.model(attention_bias=False),
     ),
     "pickled weights only": Case(

@@ -46,7 +46,7 @@ CASES = {
     ),
     "the source that ships as a teacher": Case(
         "adapt $ADAPT --source bundled --unlabelled a.txt",
-        ("the source cannot teach: bundled: is a source", "--teacher takes another"),
+        ("texts alone need a teacher, and bundled cannot be it", "name one with --teacher"),
         spoil.write("a.txt", "".join(f"text number {i} of many\n" for i in range(120))),
     ),
     "damaged source": Case(

@@ -26,10 +26,10 @@ def warn_of_instruction(
     if not embedder.reads_instruction:
         message = "this model reads no instruction, so --instruction changes nothing" if given else ""
     else:
-        shown = "; ".join(map(repr, known))
         several = given is None and len(known) > 1
-        trained = f"this checkpoint was trained with {shown}"
-        message = f"no --instruction given; {trained}; none is used; choose one with --instruction" if several else ""
+        shown = f"{known[0]!r} and {len(known) - 1} more" if several else ""
+        trained = f"this checkpoint was trained with {shown}; choose one with --instruction"
+        message = f"no --instruction given, so none is used; {trained}" if several else ""
     if message:
         warn(message, console)
 

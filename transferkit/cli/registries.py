@@ -134,9 +134,10 @@ def check(
 ) -> None:
     """Check a recipe and print it with every default filled in."""
     from transferkit.config.recipe import recipe_yaml
-    from transferkit.config.recipes import read_recipe
+    from transferkit.config.recipes import by_option, read_recipe
 
-    print(recipe_yaml(read_recipe(name, overrides=set_)), end="", flush=True)  # the verdict comes after it
+    recipe = read_recipe(name, overrides=set_, changed=by_option(set_ or ()))
+    print(recipe_yaml(recipe), end="", flush=True)  # the verdict comes after it
     verdict = f"{name}: valid; data files are not opened here, --dry-run of its command does that"
     say(verdict, Console(stderr=True))
 

@@ -117,7 +117,7 @@ def required_backbone(recipe: Recipe) -> str:
     """
     if recipe.embedding.backbone is None:
         raise ConfigError(
-            "embedding.backbone: this key is missing; name a backbone there, with --target, or in a study's targets"
+            "no decoder is named; give --target (`transferkit backbones list`), targets in a study or embedding.backbone"
         )
     return recipe.embedding.backbone
 

@@ -1,6 +1,7 @@
 """Recipes by name: ``recipes/<family>/<task>.yaml`` are the built-in ones; a file may build on a base."""
 
 import json
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -50,13 +51,20 @@ def recipe_path(name: str) -> Path:
     return builtin_dir("recipes") / f"{name}.yaml"
 
 
-def read_recipe(name: str, *, overrides: list[str] | None = None, task: Task | None = None) -> Recipe:
+def read_recipe(
+    name: str,
+    *,
+    overrides: list[str] | None = None,
+    task: Task | None = None,
+    changed: Mapping[str, str] | None = None,
+) -> Recipe:
     """The recipe called ``name`` (see :func:`recipe_path`) with its base below it and overrides on top.
 
     Args:
         name: built-in name or .yaml file.
         overrides: ``key.path=value``, applied in this order.
         task: what the recipe must be for.
+        changed: key path of an override -> what names it in errors; None: the file is named.
 
     Raises:
         ConfigError: no such recipe, a malformed file, base or override, or a recipe of another task.
@@ -70,8 +78,12 @@ def read_recipe(name: str, *, overrides: list[str] | None = None, task: Task | N
     if task is not None and mapping.get("task") not in (None, task):
         raise ConfigError(f"{path}: task: expected {task!r} for this command, got {mapping['task']!r}")
     drop_retired(mapping, where=where)
-    changed = {override.partition("=")[0]: f"--set {override}" for override in overrides or []}
     return parse(Recipe, mapping, where=where, changed=changed)
+
+
+def by_option(typed: Iterable[str]) -> dict[str, str]:
+    """Key path -> what names the value there, of what a user gave with ``--set``."""
+    return {override.partition("=")[0]: f"--set {override}" for override in typed}
 
 
 def recorded_recipe(folder: Path) -> Recipe:

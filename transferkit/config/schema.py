@@ -187,10 +187,15 @@ def parse(
         # An unknown key first: it is often the misspelt name of one that is then missing.
         problems = sorted(error.errors(include_url=False), key=lambda problem: problem["type"] != "extra_forbidden")
         more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
-        path = [str(part) for part in problems[0]["loc"]]
-        above = (".".join(path[:depth]) for depth in range(len(path), 0, -1))
-        place = next((changed[key] for key in above if key in changed), where) if changed else where
+        place = _changed_at([str(part) for part in problems[0]["loc"]], changed or {}) or where
         raise ConfigError(f"{place}: {_sentence(model, dict(problems[0]))}{more}") from None
+
+
+def _changed_at(path: list[str], changed: Mapping[str, str]) -> str | None:
+    """What names a value there, above it, or, of a section that does not go together, in it."""
+    above = (".".join(path[:depth]) for depth in range(len(path), 0, -1))
+    inside = (key for key in changed if key.startswith(".".join([*path, ""])))
+    return next((changed[key] for key in (*above, *inside) if key in changed), None)
 
 
 _EXPECTED = {  # pydantic's error type -> words

@@ -9,8 +9,12 @@ from transformers import PreTrainedModel
 
 from transferkit.errors import ConfigError
 
-# Masks and frequencies that older versions of transformers saved with the weights, and computes today.
-_COMPUTED = re.compile(r"(masked_bias|inv_freq|attn\.bias|attention\.bias)$")
+# Masks, positions and frequencies that older versions of transformers saved with the weights, and computes today.
+_COMPUTED = re.compile(
+    r"(^|[._])(masked_bias|causal_mask|embed_positions|inv_freq|(cos|sin)_cached|(attn|attention)\.bias)$"
+)
+# What a layer behind the last one has that predicts further tokens; no other layer of a decoder has it.
+_PREDICTS = re.compile(r"\.(eh_proj|enorm|hnorm|shared_head)\.")
 
 
 def check_complete(model: PreTrainedModel, info: dict[str, Any], *, location: str) -> None:
@@ -31,34 +35,34 @@ def check_complete(model: PreTrainedModel, info: dict[str, Any], *, location: st
             f"{location}: the checkpoint lacks {len(missing)} weights of this architecture ({missing[0]}, ...); "
             "they would be random"
         )
-    if left := _left_over(model, info["unexpected_keys"]):
+    trunk = model.get_decoder() if hasattr(model, "get_decoder") else model
+    if left := _left_over(model, trunk, info["unexpected_keys"]):
         raise ConfigError(
-            f"{location}: {len(left)} weights of its layers ({left[0]}, ...) have no place in the model that its "
-            "config.json describes, which would read without them; restore both from one source"
+            f"{location}: {len(left)} weights of its decoder ({left[0]}, ...) have no place in the model that its "
+            "config.json describes, which would read without them; restore both from one source, or take these out of "
+            "the weights"
         )
 
 
 def layer_stack(model: nn.Module) -> nn.ModuleList | None:
     """The layers of a decoder, first to last: its first list of modules."""
-    return next((module for _, module in _lists(model)), None)
+    return next((m for m in model.modules() if isinstance(m, nn.ModuleList) and len(m)), None)
 
 
-def _lists(model: nn.Module) -> Iterable[tuple[str, nn.ModuleList]]:
-    return ((name, m) for name, m in model.named_modules() if isinstance(m, nn.ModuleList) and len(m))
-
-
-def _left_over(model: PreTrainedModel, unexpected: Iterable[str]) -> list[str]:
-    """Names of weights inside the decoder's layers that the model does not have."""
-    trunk: nn.Module = model.get_decoder() if hasattr(model, "get_decoder") else model
+def _left_over(model: PreTrainedModel, trunk: nn.Module, unexpected: Iterable[str]) -> list[str]:
+    """Names of weights inside the decoder's layers, or in another of its modules, that the model does not have."""
+    modules = {name: module for name, module in model.named_modules() if name}
     stack = layer_stack(trunk)
-    name = next((name for name, module in _lists(model) if module is stack), None)
-    if stack is None or name is None:
-        return []
-    # A model without its head bears the names that stand behind that prefix in a checkpoint.
-    prefix = model.base_model_prefix
-    inside = re.compile(rf"(?:{re.escape(prefix)}\.)?{re.escape(name)}\.(\d+)\.")
-    # Layers that predict further tokens stand behind the last one, and only some families name them.
-    further = getattr(model.config.get_text_config(), "num_nextn_predict_layers", None) or 0
-    predicting = range(len(stack), len(stack) + further)
-    found = ((key, inside.match(key)) for key in unexpected if not _COMPUTED.search(key))
-    return sorted(key for key, match in found if match and int(match[1]) not in predicting)
+    layers = next((name for name, module in modules.items() if module is stack), None)
+    inside = {id(module) for module in trunk.modules()} - {id(trunk)}
+    found: dict[str, list[str]] = {}  # layer, or "" for other modules -> keys
+    for key in unexpected:
+        # A model without its head bears the names that stand behind that prefix in a checkpoint.
+        name = key.removeprefix(f"{model.base_model_prefix}.")
+        below = name.removeprefix(f"{layers}.")
+        if layers is not None and below != name:
+            found.setdefault(below.partition(".")[0], []).append(key)
+        elif id(modules.get(name.rpartition(".")[0])) in inside:
+            found.setdefault("", []).append(key)
+    kept = [keys for keys in found.values() if not any(_PREDICTS.search(key) for key in keys)]
+    return sorted(key for keys in kept for key in keys if not _COMPUTED.search(key))

@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from transferkit.config.schema import dump_yaml
+from transferkit.config.schema import dump_yaml, parse
 from transferkit.config.specs import BackboneSpec, TokenizerFacts, all_specs, declared_spec
 from transferkit.decoder.loading import load_config, load_tokenizer
 from transferkit.decoder.tokens import opens_with_bos
@@ -45,23 +45,24 @@ def probe(location: str, *, revision: str | None = None) -> BackboneSpec:
             Path(location).parent.resolve() / Path(location).name
         )  # a link keeps its name: the hub's cache has others
     embedding = getattr(text, "word_embed_proj_dim", None) or getattr(text, "embedding_size", None)
-    return BackboneSpec(
-        name=_name((here.stem if is_gguf(location) else here.name) if here else location.split("/")[-1]),
-        family=_family(text.model_type, hidden, getattr(text, "num_hidden_layers", None)),
-        hub_id=None if here else location,
-        path=str(here) if here else None,
-        revision=revision,
-        model_type=text.model_type,
-        hidden_size=hidden,
-        embedding_size=embedding if isinstance(embedding, int) and embedding != hidden else None,
-        num_layers=getattr(text, "num_hidden_layers", None),
-        max_length=_max_length(text, tokenizer.model_max_length),
-        tokenizer=TokenizerFacts(
+    facts = {
+        "name": _name((here.stem if is_gguf(location) else here.name) if here else location.split("/")[-1]),
+        "family": _family(text.model_type, hidden, getattr(text, "num_hidden_layers", None)),
+        "hub_id": None if here else location,
+        "path": str(here) if here else None,
+        "revision": revision,
+        "model_type": text.model_type,
+        "hidden_size": hidden,
+        "embedding_size": embedding if isinstance(embedding, int) and embedding != hidden else None,
+        "num_layers": getattr(text, "num_hidden_layers", None),
+        "max_length": _max_length(text, tokenizer.model_max_length),
+        "tokenizer": TokenizerFacts(
             add_bos=opens_with_bos(tokenizer),
             has_pad=tokenizer.pad_token is not None,
             vocab_size=len(tokenizer),
         ),
-    )
+    }
+    return parse(BackboneSpec, facts, where=location)
 
 
 def spec_yaml(spec: BackboneSpec) -> str:

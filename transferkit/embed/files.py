@@ -15,7 +15,7 @@ from transferkit.checkpoints.checkpoint import load
 from transferkit.checkpoints.instructions import say_cut, warn_of_instruction
 from transferkit.checkpoints.opening import Opening, what_differs
 from transferkit.decoder.device import usable_device
-from transferkit.embed.append import Before, read_before
+from transferkit.embed.append import Before, read_before, rows_of_finished
 from transferkit.errors import ConfigError, RunError
 from transferkit.files.lock import sole_use
 from transferkit.files.manifest import sha256_file
@@ -53,8 +53,7 @@ def embed_file(
     """Embed every text of a file into ``out``; returns the number of vectors in it.
 
     What can be wrong with rows is found before the model is loaded. With ``resume`` blocks on disk are kept and their
-    texts skipped, on standard input too: pipe the same texts again. With the same batch size and device the file then
-    equals an uninterrupted one byte for byte.
+    texts skipped, on standard input too. With the same batch size and device the file then equals an uninterrupted one.
 
     Args:
         checkpoint: checkpoint or run folder.
@@ -65,28 +64,29 @@ def embed_file(
         instruction: the task's; None: the checkpoint's on this side, where it was trained with one alone.
         side: of the texts, questions or what is to be found. None: questions, which is said where it counts.
         batch_size: texts a forward pass.
-        truncate_dim: numbers of each vector that are kept, see :meth:`Embedder.encode`; None: all.
+        truncate_dim: numbers of each vector that are kept, see :meth:`Embedder.encode`.
         precision: of the numbers; ``int8`` and ``uint8`` are calibrated with the first block.
         resume: go on after an interruption; without one it starts afresh.
-        append: put them behind those of a finished .parquet file, which the same embedder made in the same way. The
-            grown file replaces it at one stroke.
+        append: put them behind those of a finished .parquet file that was made in the same way.
         console: for progress.
         **opening: see :class:`transferkit.checkpoints.opening.Opening`.
 
     Raises:
-        ConfigError: wrong input, an output that is there or in another's hands, a part begun with something else, or
-            vectors to which these cannot be appended.
+        ConfigError: wrong input, an output that is there or in another's hands, or made or begun with something else.
         RunError: the disk or the device's memory is full; what was done is kept.
     """
     check_precision(precision, where="--precision")
     opening["device"] = usable_device(opening.get("device"))
     check_output(out, resume=resume, append=append)
+    out = out.resolve() if append else out  # of a link the file grows
     source = TextFile.named(texts, column=column)
     identity = _identity(checkpoint, instruction, side, source, truncate_dim, precision)
     identity |= (differs := what_differs(checkpoint, opening))
     file = VectorFile(out, identity=identity, again="the same command and --resume", precision=precision)
     with sole_use(out, option="--out"):
         check_output(out, resume=resume, append=append)  # again, for another process may have ended meanwhile
+        if append and resume and (rows := rows_of_finished(file)):
+            return rows
         space = differs.get("space", "")
         before = _before(file, source, space=space) if append else None
         if resume:
@@ -117,6 +117,8 @@ def _embed(
     made = replace(made, space=space)
     if before is not None:
         made = _begun(file, before, made, width=options["truncate_dim"] or embedder.get_embedding_dimension())
+        if again := before.again(source):
+            warn(f"{again:,} of the texts of {source} stand in {file.out} already, and are appended again", console)
     _fill(file, embedder, source, options, total=total, first=len(before or ()), console=console)
     file.finish(made)
 
@@ -133,8 +135,7 @@ def _before(file: VectorFile, source: TextFile, *, space: str) -> Before:
 def _begun(file: VectorFile, before: Before, made: Origin, *, width: int) -> Origin:
     """What the grown file says of itself; it begins with the rows before, unless it has them from an earlier call."""
     before.check_same(instruction=made.instruction, readout=made.readout, width=width)
-    if not file.rows:
-        file.begin_with(before.texts, before.stored)
+    file.begin_with(before.texts, before.stored)
     return replace(made, input=before.with_input(made.input))
 
 
@@ -159,12 +160,13 @@ def _fill(
     whole = None if total is None else first + total
     _write(file, embed_blocks(embedder, source, file, first=first, **options), total=whole, console=console)
     say_cut(embedder, console)
-    if file.rows == first:
+    if file.rows <= first:
         raise source.without_texts()
     if file.share_clipped > _CLIPPED:
         warn(
             f"{file.share_clipped:.1%} of the numbers lie outside of the ranges that the first texts gave, and "
-            f"{file.precision} cuts them there; embed texts in random order, or with --precision float16",
+            f"{file.precision} cuts them there; embed {'all texts' if first else 'texts'} in random order, or with "
+            "--precision float16",
             console,
         )
 
@@ -206,7 +208,7 @@ def embed_blocks(
 
     No more than one block of texts is read ahead. The ``first`` vectors of the file are of other texts.
     """
-    rest, done = iter(texts), file.rows - first
+    rest, done = iter(texts), max(file.rows - first, 0)
     skipped = sum(1 for _ in islice(rest, done))
     if skipped < done:
         raise ConfigError(

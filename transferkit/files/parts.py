@@ -7,6 +7,7 @@ file appears by rename.
 import hashlib
 import json
 import os
+import shutil
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from hashlib import sha256
@@ -160,6 +161,8 @@ class PartFile:
         with self._writing(self.out, kept=f"all {self.rows} {self.unit}"):
             os.truncate(self.part, self.bytes)
             whole = make(self.part)
+            if self.out.exists():
+                shutil.copymode(self.out, whole)  # a file that grew is as private as it was
             flush(whole)
             whole.replace(self.out)
             flush_folder(self.out.parent)

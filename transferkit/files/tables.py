@@ -103,8 +103,15 @@ def no_column(where: str, column: str, there: Collection[str], *, way_out: str) 
     """The error for a column that is missing."""
     return ConfigError(
         f"{where}: no column {column!r}{did_you_mean(column, there)} "
-        f"(columns there: {', '.join(there) or 'none'}{way_out})"
+        f"(columns there: {', '.join(there) or 'none'}{way_out}){other_delimiter(there)}"
     )
+
+
+def other_delimiter(names: Collection[str]) -> str:
+    """The end of a sentence where a column's name holds what may stand between columns; else nothing."""
+    marks = ";\t|," if len(names) == 1 else ";\t|"
+    found = next((mark for mark in marks if any(mark in name for name in names)), None)
+    return "" if found is None else f"; if {found!r} stands between columns, save it with commas (.csv) or tabs (.tsv)"
 
 
 def utf8_lines(stream: Iterable[bytes], *, where: str) -> Iterator[str]:
@@ -146,7 +153,7 @@ def _delimited(path: Path, *, where: str) -> Iterator[list[str]]:
                         "between two more, or save the file as .csv"
                     )
                 if number == 0:
-                    _refuse_header(row, delimiter, where=where)
+                    _refuse_twice(row, where=where)
                     width = len(row)
                 elif not row:
                     blank += 1
@@ -180,7 +187,8 @@ def _fields(file: Iterable[str], delimiter: str, *, where: str) -> Iterator[list
             raise ConfigError(
                 f"{place}: a quote opens there and is not closed; close it, or double a quote that belongs to the text"
             ) from None
-        raise ConfigError(f"{place}: not valid {'csv' if delimiter == ',' else 'tsv'} ({error}); correct it") from None
+        way_out = "correct it" if number else "correct it, or save it with commas (.csv) or tabs (.tsv) between columns"
+        raise ConfigError(f"{place}: not valid {'csv' if delimiter == ',' else 'tsv'} ({error}); {way_out}") from None
 
 
 def _json_lines(path: Path, *, where: str) -> Iterator[dict[str, Any]]:
@@ -280,14 +288,6 @@ def _parquet(path: Path, *, where: str) -> Iterator[Any]:
 def _refuse_twice(names: list[str], *, where: str) -> None:
     if len(set(names)) < len(names):
         raise ConfigError(f"{where}: a column name stands twice in the header: {', '.join(names)}")
-
-
-def _refuse_header(header: list[str], delimiter: str, *, where: str) -> None:
-    """A lone column named ``text;label`` is two, of which every text would be read with its label behind it."""
-    _refuse_twice(header, where=where)
-    if len(header) == 1 and any(mark in header[0] for mark in ";,\t"):
-        own = "tabs" if delimiter == "\t" else "commas"
-        raise ConfigError(f"{where}: its only column is named {header[0]!r}; save it with {own} between columns")
 
 
 def _not_utf8(why: object, *, where: str) -> ConfigError:

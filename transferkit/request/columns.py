@@ -7,7 +7,7 @@ from statistics import fmean
 from typing import Any, Literal
 
 from transferkit.errors import ConfigError, did_you_mean
-from transferkit.files.tables import PLAIN, SUFFIXES, read_table
+from transferkit.files.tables import PLAIN, SUFFIXES, other_delimiter, read_table
 
 Kind = Literal["labelled", "pairs", "texts"]
 ROLES: dict[Kind, tuple[str, ...]] = {
@@ -91,6 +91,8 @@ def find_columns(path: Path, named: Mapping[str, str]) -> Found:
                 f"{path}: no column {column!r}{did_you_mean(column, there)} for {OPTION[role]} (columns there: "
                 f"{', '.join(there)})"
             )
+    if len(there) == 1 and not named and (hint := other_delimiter(there)):
+        raise ConfigError(f"{path}: its only column is named {there[0]!r}{hint}, or name it with --text")
     columns = _by_name(there, named) or _by_content(path, there, named)
     kind = next(kind for kind, roles in ROLES.items() if set(roles) == set(columns))
     ordered = {role: columns[role] for role in ROLES[kind]}

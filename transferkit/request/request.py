@@ -6,7 +6,7 @@ from pathlib import Path
 
 from transferkit.config.methods import Task, baseline_methods
 from transferkit.config.recipe import Recipe, check_data_dir
-from transferkit.config.recipes import change, list_recipes, read_recipe
+from transferkit.config.recipes import by_option, change, list_recipes, read_recipe
 from transferkit.config.specs import declared_spec
 from transferkit.errors import ConfigError
 from transferkit.files.builtin import BUNDLED, SHIPPED
@@ -73,7 +73,7 @@ class Request:
             for line in own.said:
                 say(line)
             changes = [*own.overrides, *changes]
-        recipe = read_recipe(name, overrides=changes, task=self.task)
+        recipe = read_recipe(name, overrides=changes, task=self.task, changed=by_option(self.changes))
         if self.task == "baseline" and recipe.method is None:
             raise ConfigError(f"baseline needs a method: --method {'|'.join(baseline_methods())}")
         check_data_dir(recipe, self.data_dir)

@@ -1,6 +1,7 @@
 """`train`, `adapt` and `baseline` in Python: what the command line does, and the run that it leaves."""
 
 from collections.abc import Mapping
+from os import PathLike
 from pathlib import Path
 from typing import Any, TypedDict, Unpack
 
@@ -8,6 +9,7 @@ from rich.console import Console
 
 from transferkit.config.methods import Task
 from transferkit.config.recipes import change
+from transferkit.errors import ConfigError, did_you_mean, with_article
 from transferkit.progress import say
 from transferkit.request.columns import named_columns
 from transferkit.request.request import Request
@@ -84,7 +86,7 @@ def adapt(
         ConfigError: wrong input.
         RunError: valid input, but the work could not be done; what was saved stays.
     """
-    file = None if unlabelled is None else Path(unlabelled)
+    file = None if unlabelled is None else _file("unlabelled", unlabelled)
     asked = {"source": Path(source), "target": str(target), "unlabelled": file, "column": column, "teacher": teacher}
     return _run("adapt", options, **asked)
 
@@ -109,6 +111,7 @@ def baseline(
 
 
 def _run(task: Task, options: Options, **asked: Any) -> Run:
+    _check_names(task, options)
     console = Console(stderr=True, quiet=options.get("quiet", False))
     request = Request(
         task,
@@ -117,10 +120,34 @@ def _run(task: Task, options: Options, **asked: Any) -> Run:
         instruction=options.get("instruction"),
         quantize=options.get("quantize"),
         changes=tuple(change(key, value) for key, value in options.get("changes", {}).items()),
-        data=Path(options["data"]) if "data" in options else None,
+        data=_file("data", options["data"]) if "data" in options else None,
         data_dir=Path(options["data_dir"]) if "data_dir" in options else None,
         **asked,
     )
     recipe = request.read(lambda line: say(line, console))
     inputs = Inputs(source=request.source, data_dir=request.data_dir)
     return read_run(start(recipe, inputs, runs=Path(options.get("runs", "runs")), console=console))
+
+
+def _check_names(task: Task, options: Mapping[str, Any]) -> None:
+    """What no type checker saw: a misspelt option would change nothing, and nobody would know.
+
+    Raises:
+        TypeError: as Python itself has it, with the names that there are.
+    """
+    known = list(Options.__annotations__)
+    for name in options:
+        if name not in known:
+            raise TypeError(
+                f"{task}() got an unexpected keyword argument {name!r}{did_you_mean(name, known)}; there are "
+                f"{', '.join(known)} beside the named ones; keys of the recipe go into changes={{'optim.steps': 50}}"
+            )
+
+
+def _file(name: str, given: Any) -> Path:
+    if not isinstance(given, str | PathLike):
+        raise ConfigError(
+            f"{name}: expected a file, got {with_article(type(given).__name__)}; write a table to one, as with "
+            "to_csv('mine.csv', index=False), and give its name"
+        )
+    return Path(given)

@@ -116,16 +116,22 @@ def read_description(folder: Path) -> dict[str, Any]:
     return Keys(description, where=f"{file}: key")
 
 
+def lacks_own_decoder(folder: Path, description: Mapping[str, Any]) -> bool:
+    """Whether a source ships without its decoder, and no copy of that one is on this machine."""
+    if not is_bundled(folder):
+        return False
+    spec = BackboneSpec.model_validate(description["backbone"]["spec"])
+    return not spec.bundled and spec.location == spec.hub_id
+
+
 def check_own_decoder(folder: Path, description: Mapping[str, Any]) -> None:
     """Refuse to embed with a source that ships without its decoder, where no copy of that one is on this machine.
 
     Raises:
         ConfigError: says what the source is for.
     """
-    if not is_bundled(folder):
-        return
-    spec = BackboneSpec.model_validate(description["backbone"]["spec"])
-    if not spec.bundled and spec.location == spec.hub_id:
+    if lacks_own_decoder(folder, description):
+        spec = BackboneSpec.model_validate(description["backbone"]["spec"])
         raise ConfigError(
             f"{BUNDLED}: is a source, and the decoder that it was trained through, {spec.name}, does not ship with it; "
             f"carry it to yours with `transferkit adapt --source {BUNDLED} --target MODEL`, or take {TOY}, which "

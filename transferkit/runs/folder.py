@@ -32,13 +32,18 @@ def delivered(scores: Mapping[str, float | None]) -> float:
     return value
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Run:
     """A run as it lies on disk: its folder, its record and one metrics row per evaluation."""
 
     folder: Path
     record: dict[str, Any]
     metrics: list[dict[str, Any]]
+
+    def __repr__(self) -> str:
+        best = self.record.get("best")
+        kept = "" if best is None else f", kept step {best['step']} (dev {best['score']:.1f})"
+        return f"Run({str(self.folder)!r}, {self.record['status']}{kept})"
 
     @cached_property
     def recipe(self) -> dict[str, Any]:

@@ -18,13 +18,14 @@ from transferkit.config.resolve import ResolvedRecipe
 from transferkit.config.sections import TeacherSection
 from transferkit.data.tables import local_source, read_columns
 from transferkit.errors import ConfigError, RunError
+from transferkit.files.builtin import BUNDLED
 from transferkit.files.encoder_folder import is_encoder
 from transferkit.files.manifest import sha256_file
 from transferkit.files.vectors.finite import NotFiniteError, check_finite
 from transferkit.files.vectors.reading import read_vectors
 from transferkit.methods.base import Embedder
 from transferkit.request.named import cannot_teach, needs_teacher
-from transferkit.runs.checkpoint_folder import is_checkpoint, read_description, source_facts
+from transferkit.runs.checkpoint_folder import is_checkpoint, lacks_own_decoder, read_description, source_facts
 
 Encode = Callable[[list[str], list[str], int], np.ndarray]  # texts, instructions, texts a pass -> (n, d_t)
 _DECODER = ("config_sha256", "tokenizer_sha256", "weights_sha256", "template", "pooling", "layers", "max_length")
@@ -144,7 +145,13 @@ def find_teacher(
 
 
 def _checkpoint(kind: str, model: str, section: TeacherSection, device: torch.device) -> Teacher:
-    read_description(Path(model))  # what is damaged is no matter of a decoder that is gone
+    description = read_description(Path(model))  # what is damaged is no matter of a decoder that is gone
+    if section.backbone is None and lacks_own_decoder(Path(model), description):
+        raise ConfigError(
+            f"texts alone need a teacher, and {BUNDLED} cannot be it, for its own decoder does not ship; name one with "
+            "--teacher (a decoder, a checkpoint or a ready-made encoder), or say with teacher.backbone where that "
+            "decoder lies"
+        )
     try:
         embedder = open_model(model, backbone=section.backbone, device=str(device))
     except (ConfigError, RunError) as error:

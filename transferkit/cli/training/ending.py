@@ -34,7 +34,7 @@ def show_ending(
     if found is None:
         return
     console.print(_table(record["label"], found))
-    for sentence in (_worth(found), _hurt(record, metrics, found)):
+    for sentence in (_worth(found, record), _hurt(record, metrics, found)):
         if sentence is not None:
             say(sentence, console)
     say(f"next: transferkit embed {folder} FILE --out vectors.npy", console)
@@ -73,7 +73,7 @@ def _ahead(one: Mapping[str, Any]) -> str:
     return f"{one['difference']:+.1f} ± {one['error']:.1f}"
 
 
-def _worth(found: Mapping[str, Any]) -> str:
+def _worth(found: Mapping[str, Any], record: Mapping[str, Any]) -> str:
     """A sentence for each word of the verdict."""
     closest = min(found["against"], key=lambda one: one["difference"])
     match found["word"]:
@@ -81,6 +81,10 @@ def _worth(found: Mapping[str, Any]) -> str:
             return f"Worth it: ahead of everything that needs no training, of {closest['name']} by {_ahead(closest)}."
         case "REGRESSION":
             return f"Not worth it: {closest['name']} is decidedly better ({_ahead(closest)}); use that instead."
+        case "NO EFFECT" if record["best"]["step"] == 0:
+            most = record["best"]["choosing"] >= 100
+            left = "; they leave nothing to gain, so try harder ones, or more" if most else ""
+            return f"Training was not worth it: no step was better than the start on the rows that choose{left}."
         case "NO EFFECT":
             return "Not worth it: training moved no vector; raise the learning rate or the steps."
         case _:

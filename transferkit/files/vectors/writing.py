@@ -15,7 +15,7 @@ from transferkit.errors import ConfigError
 from transferkit.files.json import write_text
 from transferkit.files.manifest import sha256_file, sha256_rows
 from transferkit.files.parts import PartFile
-from transferkit.files.vectors.origin import KEY, Origin, has_note, in_json, note_file, shortest_ranges
+from transferkit.files.vectors.origin import KEY, Origin, Ranges, has_note, in_json, note_file, shortest_ranges
 from transferkit.files.vectors.precision import (
     CALIBRATED,
     DTYPES,
@@ -61,6 +61,7 @@ class VectorFile(PartFile):
         super().__init__(out, identity=identity, unit="vectors", again=again)
         self.kind = _KINDS[out.suffix.lower()]
         self.precision: Precision = precision
+        self._before: tuple[list[str], Stored] | None = None
 
     def append(self, texts: list[str], vectors: Vectors) -> None:
         """Add a block.
@@ -70,6 +71,9 @@ class VectorFile(PartFile):
             RunError: the disk refused.
         """
         width = vectors.shape[1]
+        first = self.facts.get("first", 0)  # rows of the file before
+        if not self.rows and self._before is not None:
+            first = len(self._before[0])
         if self.rows and width != (before := self.facts.get("width")):
             raise ConfigError(
                 f"{self.part}: holds vectors of {before} numbers, and these have {width}; give the checkpoint that "
@@ -77,29 +81,36 @@ class VectorFile(PartFile):
             )
         calibration: dict[str, Any] = {}
         if self.precision in CALIBRATED:
-            ranges = self.facts["ranges"] if self.rows else shortest_ranges(calibrated(vectors))
+            ranges = self.facts["ranges"] if self.rows else self._ranges(vectors)
             clipped = self.facts.get("clipped", 0) + count_clipped(vectors, np.asarray(ranges, dtype=np.float32))
             calibration = {"ranges": ranges, "clipped": clipped}
         ranges = np.asarray(calibration.get("ranges", ()), dtype=np.float32)
         numbers = quantize(vectors, self.precision, ranges)
-        opening = b"" if self.bytes else self.kind.opening(numbers)
-        self.write(opening + self.kind.block(texts, numbers), rows=len(texts), width=width, **calibration)
+        opening, rows = (b"", len(texts)) if self.bytes else (self._opened(numbers), first + len(texts))
+        grown = {"first": first} if first else {}
+        self.write(opening + self.kind.block(texts, numbers), rows=rows, width=width, **grown, **calibration)
+
+    def _ranges(self, vectors: Vectors) -> Ranges:
+        """Of the first block, or those of the file before."""
+        before = None if self._before is None else self._before[1].ranges
+        return shortest_ranges(calibrated(vectors) if before is None else before)
 
     def begin_with(self, texts: list[str], stored: Stored) -> None:
-        """Take over the rows of a finished file as they are; later blocks stand in its ranges.
+        """Put the rows of a finished file, as they are, before the first block, which then stands in their ranges."""
+        self._before = texts, stored
 
-        Raises:
-            RunError: the disk refused.
-        """
-        ranges = {} if stored.ranges is None else {"ranges": shortest_ranges(stored.ranges)}
-        numbers = np.asarray(stored.numbers)
-        block = self.kind.opening(numbers) + self.kind.block(texts, numbers)
-        self.write(block, rows=len(texts), width=stored.width, **ranges)
+    def _opened(self, numbers: Numbers) -> bytes:
+        """What stands before the first block."""
+        if self._before is None:
+            return self.kind.opening(numbers)
+        texts, stored = self._before
+        return self.kind.opening(numbers) + self.kind.block(texts, np.asarray(stored.numbers))
 
     @property
     def share_clipped(self) -> float:
-        """Of the numbers so far, those outside of the ranges that the first block gave."""
-        return self.facts.get("clipped", 0) / max(1, self.rows * self.facts.get("width", 1))
+        """Of the numbers that were made so far, those outside of the ranges."""
+        made = self.rows - self.facts.get("first", 0)
+        return self.facts.get("clipped", 0) / max(1, made * self.facts.get("width", 1))
 
     def finish(self, origin: Origin) -> None:
         """Make the part the finished file, which says where it comes from.
