@@ -117,7 +117,7 @@ def required_backbone(recipe: Recipe) -> str:
     """
     if recipe.embedding.backbone is None:
         raise ConfigError(
-            "no decoder is named; give --target (`transferkit backbones list`), targets in a study or embedding.backbone"
+            "no decoder is named; give --target (`transferkit backbones list`), a study's targets or embedding.backbone"
         )
     return recipe.embedding.backbone
 
