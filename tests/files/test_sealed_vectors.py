@@ -324,3 +324,12 @@ def test_what_the_first_block_did_not_foresee_is_counted_over_a_kill(tmp_path: P
     assert origin is not None
     assert origin.ranges is not None
     np.testing.assert_array_equal(np.float32(origin.ranges), calibrated(VECTORS[:2]))
+
+
+@pytest.mark.parametrize("precision", [{}, [], 8, None])
+def test_a_precision_of_another_type_is_refused(precision: object, tmp_path: Path) -> None:
+    file = stored(tmp_path / "v.npy", "float32")
+    beside = note_file(file)
+    beside.write_text(json.dumps(json.loads(beside.read_text()) | {"precision": precision}))
+    with pytest.raises(ConfigError, match="what it says of the vectors is damaged"):
+        read_vectors(file, where="here")

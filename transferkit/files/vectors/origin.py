@@ -109,7 +109,7 @@ def note(path: Path, *, where: str) -> tuple[Origin | None, str | None]:
 def _is_stored_so(said: dict[str, Any]) -> bool:
     """Whether it says in which precision, and with which ranges where that has some; earlier versions say neither."""
     precision, ranges = said.get("precision", "float32"), said.get("ranges")
-    if precision not in DTYPES or (ranges is not None) != (precision in CALIBRATED):
+    if not isinstance(precision, str) or precision not in DTYPES or (ranges is not None) != (precision in CALIBRATED):
         return False
     if ranges is None:
         return True
