@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 from helpers.checkpoints import random_readout
-from helpers.parts import TEXTS, prompt_embedder
+from helpers.parts import TEXTS, counted_texts, prompt_embedder
 from helpers.tiny import Tiny
 from rich.console import Console
 
@@ -19,7 +19,6 @@ from transferkit.files.vectors.origin import read_origin
 from transferkit.files.vectors.precision import Precision
 from transferkit.files.vectors.reading import read_stored, read_vectors
 from transferkit.files.vectors.writing import VectorFile
-from transferkit.methods.base import Embedder
 
 FIRST, FURTHER = TEXTS[:3], [f"{text} {number}" for number in range(12) for text in TEXTS]
 BLOCK = 2 * BATCHES_PER_BLOCK
@@ -102,14 +101,7 @@ def test_a_killed_append_goes_on_and_the_file_is_whole_until_then(
         embed(checkpoint, further, out, append=True)
     with pytest.raises(ConfigError, match=r"exists|is there"):
         embed(checkpoint, further, out, resume=True)
-    embedded: list[int] = []
-    encode = Embedder.encode
-
-    def counted(self: Embedder, texts: list[str], **options: Any) -> np.ndarray:
-        embedded.append(len(texts))
-        return encode(self, texts, **options)
-
-    monkeypatch.setattr(Embedder, "encode", counted)
+    embedded = counted_texts(monkeypatch)
     embed(checkpoint, further, out, append=True, resume=True)
     assert sum(embedded) == len(FURTHER) - BLOCK
     assert out.read_bytes() == straight.read_bytes()

@@ -18,7 +18,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from helpers.parts import TEXTS, prompt_embedder
+from helpers.parts import TEXTS, counted_texts, prompt_embedder
 from helpers.tiny import Tiny
 from rich.console import Console
 from zoo import WORDS
@@ -182,14 +182,7 @@ def test_resumed_file_equals_the_uninterrupted_one_byte_for_byte(
     assert not out.exists()
     with part.open("ab") as file:
         file.write(b"half of a block that the kill left")
-    blocks: list[int] = []
-    encode = Embedder.encode
-
-    def counted(self: Embedder, texts: list[str], **options: Any) -> np.ndarray:
-        blocks.append(len(texts))
-        return encode(self, texts, **options)
-
-    monkeypatch.setattr(Embedder, "encode", counted)
+    blocks = counted_texts(monkeypatch)
     assert embed(checkpoint, source, out, resume=True) == len(texts)
     assert blocks == [BLOCK, len(texts) - 2 * BLOCK]  # the first block is not embedded again
     assert out.read_bytes() == whole.read_bytes()

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 import torch
 from torch import Tensor, nn
 
@@ -16,6 +17,7 @@ from transferkit.config.specs import BackboneSpec
 from transferkit.decoder.decoder import Decoder
 from transferkit.decoder.probe import probe
 from transferkit.decoder.reader import Reader
+from transferkit.methods.base import Embedder
 from transferkit.methods.transfer import PromptEmbedder
 from transferkit.prompting.alignment import Alignment, random_start
 from transferkit.prompting.llm import PromptingLLM
@@ -107,3 +109,16 @@ def flip_bit(file: Path, *, at: int = -9) -> None:
     content = bytearray(file.read_bytes())
     content[at] ^= 4
     file.write_bytes(bytes(content))
+
+
+def counted_texts(patch: pytest.MonkeyPatch) -> list[int]:
+    """How many texts each call of ``Embedder.encode`` gets from now on; the list grows."""
+    counts: list[int] = []
+    encode = Embedder.encode
+
+    def counted(self: Embedder, texts: list[str], **options: Any) -> Any:
+        counts.append(len(texts))
+        return encode(self, texts, **options)
+
+    patch.setattr(Embedder, "encode", counted)
+    return counts
